@@ -1,0 +1,135 @@
+//! The admin port: whether the process lives, whether it takes jobs, and what it counts.
+//!
+//! For orchestrators and Prometheus. Read only, no login; it binds to loopback unless told
+//! otherwise.
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::{self, Metrics};
+
+const PAGES: &str = "comet-worker\n\n\
+    /livez    200 while the process does its work; 503: restart it\n\
+    /readyz   200 while it takes jobs; 503: what is in the way\n\
+    /metrics  OpenMetrics, for Prometheus\n";
+
+/// Requests under way at a stop get this long to end; an idle or slow reader holds nothing up.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// What the process knows of itself. Asked on every request, so it must answer from memory.
+pub trait Status: Send + Sync {
+    /// Whether its loops still turn. A process that isn't alive is to be restarted; being cut off
+    /// from a service is no reason for that.
+    ///
+    /// # Errors
+    ///
+    /// What stands still, a sentence each.
+    fn alive(&self) -> Result<(), Vec<String>>;
+
+    /// Whether it takes jobs now.
+    ///
+    /// # Errors
+    ///
+    /// What is in the way, a sentence each. No secrets: everybody who reaches the port can read it.
+    fn ready(&self) -> Result<(), Vec<String>>;
+}
+
+/// The bound, not yet served port.
+pub struct Admin {
+    listener: TcpListener,
+    address: SocketAddr,
+    pages: Router,
+}
+
+#[derive(Clone)]
+struct Sources {
+    status: Arc<dyn Status>,
+    metrics: Metrics,
+}
+
+impl Admin {
+    /// Takes the port, 0 for any. From then on connections are accepted, and wait for
+    /// [`Self::serve`].
+    ///
+    /// # Errors
+    ///
+    /// The port can't be had; the error names the setting `admin.listen`.
+    pub async fn bind(listen: SocketAddr, status: Arc<dyn Status>, metrics: Metrics) -> io::Result<Self> {
+        let named = |error: io::Error| {
+            let advice = "set another address, or \"\" for none";
+            io::Error::new(error.kind(), format!("admin.listen = {listen} can't be bound: {error}; {advice}"))
+        };
+        let listener = TcpListener::bind(listen).await.map_err(named)?;
+        let address = listener.local_addr().map_err(named)?;
+        let pages = Router::new()
+            .route("/", get(|| async { plain(StatusCode::OK, PAGES.to_owned()) }))
+            .route("/livez", get(livez))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(show_metrics))
+            .fallback(|| async { plain(StatusCode::NOT_FOUND, PAGES.to_owned()) })
+            .with_state(Sources { status, metrics });
+        Ok(Self { listener, address, pages })
+    }
+
+    /// The address in use, with the real port.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `stop`, and ends within half a second of it.
+    ///
+    /// # Errors
+    ///
+    /// None that is known: axum retries what fails on accepting a connection.
+    pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
+        let stopped = stop.clone().cancelled_owned();
+        let serving = axum::serve(self.listener, self.pages).with_graceful_shutdown(stopped);
+        tokio::select! {
+            served = serving.into_future() => served,
+            () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+        }
+    }
+}
+
+async fn livez(State(sources): State<Sources>) -> Response {
+    facts("alive", "not alive", sources.status.alive())
+}
+
+async fn readyz(State(sources): State<Sources>) -> Response {
+    facts("ready", "not ready", sources.status.ready())
+}
+
+async fn show_metrics(State(sources): State<Sources>) -> Response {
+    let headers = [(CONTENT_TYPE, metrics::CONTENT_TYPE), (CACHE_CONTROL, "no-store")];
+    (headers, sources.metrics.encode()).into_response()
+}
+
+fn facts(good: &str, bad: &str, state: Result<(), Vec<String>>) -> Response {
+    match state {
+        Ok(()) => plain(StatusCode::OK, format!("{good}\n")),
+        Err(facts) => {
+            let facts = facts.iter().map(|fact| fact.lines().collect::<Vec<_>>().join(" ") + "\n");
+            plain(StatusCode::SERVICE_UNAVAILABLE, format!("{bad}\n{}", facts.collect::<String>()))
+        }
+    }
+}
+
+fn plain(status: StatusCode, text: String) -> Response {
+    let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-store")];
+    (status, headers, text).into_response()
+}

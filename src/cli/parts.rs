@@ -1,0 +1,78 @@
+//! The parts that commands share, made from the configuration.
+
+use anyhow::Context as _;
+use secrecy::ExposeSecret;
+
+use crate::config::Config;
+use crate::images::{DownloadRules, Downloader};
+use crate::ledger::RedisLedger;
+use crate::ledger::connection::Connection;
+use crate::metrics::Metrics;
+use crate::provider::http::{CometApi, Endpoints};
+use crate::queue::Address;
+use crate::queue::topology::Names;
+use crate::storage::StorageOptions;
+
+pub(super) fn address(config: &Config) -> anyhow::Result<Address> {
+    let amqp = &config.amqp;
+    Address::new(amqp.url.expose_secret(), amqp.heartbeat, amqp.connect_timeout)
+        .map_err(|fault| anyhow::anyhow!("amqp.url: {fault}"))
+}
+
+pub(super) fn names(config: &Config) -> Names {
+    Names {
+        jobs: config.amqp.queue.clone(),
+        events: config.amqp.exchange.clone(),
+        dead: config.amqp.dead_queue.clone(),
+        unrouted: config.amqp.unrouted_queue.clone(),
+    }
+}
+
+pub(super) fn redis_client(config: &Config) -> anyhow::Result<redis::Client> {
+    redis::Client::open(config.redis.url.expose_secret()).context("redis.url")
+}
+
+pub(super) fn ledger(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisLedger> {
+    let metrics = metrics.clone();
+    let url = config.redis.url.expose_secret();
+    let connection =
+        Connection::new(url, config.redis.response_timeout, move || metrics.reconnected("redis"))
+            .context("redis.url")?;
+    Ok(RedisLedger::new(connection, &config.redis.prefix, config.redis.remember))
+}
+
+pub(super) fn provider(config: &Config) -> anyhow::Result<CometApi> {
+    let api = &config.api;
+    CometApi::new(Endpoints {
+        base_url: api.base_url.clone(),
+        key: config.require_key()?.clone(),
+        submit_path: api.submit_path.clone(),
+        query_path: api.query_path.clone(),
+        submit_timeout: api.submit_timeout,
+        query_timeout: api.query_timeout,
+    })
+    .context("api")
+}
+
+pub(super) fn downloader(config: &Config) -> anyhow::Result<Downloader> {
+    let rules = DownloadRules {
+        allow_private_hosts: config.download.allow_private_hosts,
+        max_bytes: config.download.max_bytes,
+        timeout: config.download.timeout,
+        max_redirects: 3,
+    };
+    Downloader::new(rules).map_err(|fault| anyhow::anyhow!("download: {fault}"))
+}
+
+pub(super) fn storage_options(config: &Config) -> StorageOptions {
+    let storage = &config.storage;
+    StorageOptions {
+        url: storage.url.clone(),
+        prefix: storage.prefix.clone(),
+        fsync: storage.fsync,
+        endpoint: storage.endpoint.clone(),
+        region: Some(storage.region.clone()).filter(|region| !region.is_empty()),
+        path_style: storage.path_style,
+        public_url: storage.public_url.clone(),
+    }
+}

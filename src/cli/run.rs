@@ -1,0 +1,212 @@
+//! `comet-worker run`: the parts of the daemon, put together, and their end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::parts;
+use crate::admin::{Admin, Status};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::job::pace::Pace;
+use crate::job::request;
+use crate::ledger::RedisLedger;
+use crate::ledger::hints::{self, Hints};
+use crate::metrics::Metrics;
+use crate::pulse::Pulses;
+use crate::queue::publish::Publisher;
+use crate::shutdown;
+use crate::storage::Storage;
+use crate::worker::breaker::{Breaker, Cause, Mode, Probe};
+use crate::worker::lives::Lives;
+use crate::worker::session::Sessions;
+use crate::worker::submits::Submits;
+use crate::worker::{Settings, Shared};
+
+/// A loop of the process that is silent for so long stands still.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// What may still be under way after the longest POST: its note in Redis.
+const AFTER_LAST_POST: Duration = Duration::from_secs(4);
+
+/// Runs until a signal; then hands everything back.
+///
+/// # Errors
+///
+/// What keeps the worker from starting, or a part of it that ended by itself.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    config.require_key()?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let stop = CancellationToken::new();
+    let metrics = Metrics::default();
+    let pulses = Pulses::default();
+    let shared = shared(&config, &metrics)?;
+    let sessions = Sessions {
+        shared: shared.clone(),
+        address: parts::address(&config)?,
+        declare: config.amqp.declare,
+        prefetch: config.worker.max_in_flight,
+        pulse: pulses.register("sessions", SILENCE_MAX),
+        stop: stop.clone(),
+        lives: TaskTracker::new(),
+        connected: Arc::new(AtomicBool::new(false)),
+    };
+    let status = Arc::new(Health {
+        pulses: pulses.clone(),
+        breaker: shared.breaker.clone(),
+        connected: Arc::clone(&sessions.connected),
+        stop: stop.clone(),
+    });
+
+    let mut parts = JoinSet::new();
+    if let Some(listen) = config.admin.listen {
+        let admin = Admin::bind(listen, status, metrics.clone()).await?;
+        tracing::info!(address = %admin.local_addr(), "admin: /livez /readyz /metrics");
+        let stop = stop.clone();
+        parts.spawn(async move {
+            if let Err(error) = admin.serve(stop).await {
+                tracing::error!("the admin server ended: {error}");
+            }
+            "admin"
+        });
+    }
+    parts.spawn({
+        let (client, hints, stop) = (parts::redis_client(&config)?, shared.hints.clone(), stop.clone());
+        let channel = RedisLedger::hint_channel(&config.redis.prefix);
+        let pulse = pulses.register("hints", SILENCE_MAX);
+        async move {
+            hints::listen(client, channel, hints, pulse, stop).await;
+            "hints"
+        }
+    });
+    parts.spawn({
+        let (shared, stop) = (shared.clone(), stop.clone());
+        let pulse = pulses.register("breaker", SILENCE_MAX);
+        async move {
+            shared.breaker.watch(&Probes { shared: &shared }, &pulse, &stop).await;
+            "breaker"
+        }
+    });
+    parts.spawn(async move {
+        sessions.run().await;
+        "sessions"
+    });
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "comet-worker runs");
+
+    let mut died = None;
+    tokio::select! {
+        () = shutdown::requested() => tracing::info!("stopping: nothing more is taken, what waits is handed back"),
+        ended = parts.join_next() => died = Some(name(ended)),
+    }
+    stop.cancel();
+    let limit = config.api.submit_timeout + AFTER_LAST_POST;
+    let drain = async { while parts.join_next().await.is_some() {} };
+    tokio::select! {
+        () = drain => tracing::info!("stopped"),
+        () = tokio::time::sleep(limit) => tracing::error!("stopped after {limit:?} with work under way"),
+        () = shutdown::requested() => anyhow::bail!("stopped at once, by a second signal"),
+    }
+    match died {
+        Some(part) => anyhow::bail!("{part} ended by itself; see the log before this"),
+        None => Ok(()),
+    }
+}
+
+fn name(ended: Option<Result<&'static str, tokio::task::JoinError>>) -> String {
+    match ended {
+        Some(Ok(part)) => format!("the part {part}"),
+        Some(Err(error)) => format!("a part ({error})"),
+        None => "every part".to_owned(),
+    }
+}
+
+fn shared(config: &Config, metrics: &Metrics) -> anyhow::Result<Shared> {
+    let publisher = Publisher::new(
+        parts::address(config)?,
+        config.amqp.publish_channels,
+        config.amqp.confirm_timeout,
+        metrics.clone(),
+    );
+    Ok(Shared {
+        ledger: Arc::new(parts::ledger(config, metrics)?),
+        provider: Arc::new(parts::provider(config)?),
+        images: Arc::new(parts::downloader(config)?),
+        storage: Storage::open(&parts::storage_options(config)).context("storage")?,
+        publisher: Arc::new(publisher),
+        breaker: Breaker::new(metrics.clone()),
+        submits: Submits::new(config.api.max_submits_at_once),
+        polls: Arc::new(Semaphore::new(config.api.max_polls_at_once)),
+        downloads: Arc::new(Semaphore::new(config.download.max_at_once)),
+        hints: Hints::default(),
+        lives: Lives::default(),
+        metrics: metrics.clone(),
+        clock: Clock::default(),
+        settings: Arc::new(Settings {
+            names: parts::names(config),
+            request_rules: request::Rules::page(),
+            message_bytes_max: config.amqp.max_message_bytes,
+            gate: config.generation.gate,
+            quiet: config.generation.quiet,
+            timeout: config.generation.timeout,
+            pace: Pace { first: config.poll.first, min: config.poll.min, max: config.poll.max },
+            download_attempts: config.download.attempts,
+            source: config.events.source.clone(),
+            tell_submitted: config.events.submitted,
+            hold: config.amqp.consumer_timeout / 2,
+        }),
+    })
+}
+
+struct Probes<'a> {
+    shared: &'a Shared,
+}
+
+#[async_trait::async_trait]
+impl Probe for Probes<'_> {
+    async fn probe(&self, cause: Cause) -> Result<(), String> {
+        match cause {
+            Cause::Money => Err("only a real job tells".to_owned()),
+            Cause::Key | Cause::Configuration | Cause::Provider => {
+                self.shared.provider.probe().await.map_err(|fault| fault.message)
+            }
+            Cause::Redis => self.shared.ledger.probe().await.map_err(|error| error.to_string()),
+            Cause::Storage => self.shared.storage.probe().await.map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// What `/livez` and `/readyz` tell.
+struct Health {
+    pulses: Pulses,
+    breaker: Breaker,
+    connected: Arc<AtomicBool>,
+    stop: CancellationToken,
+}
+
+impl Status for Health {
+    fn alive(&self) -> Result<(), Vec<String>> {
+        let silent = self.pulses.silent();
+        if silent.is_empty() { Ok(()) } else { Err(silent) }
+    }
+
+    fn ready(&self) -> Result<(), Vec<String>> {
+        let mut reasons = self.breaker.faults();
+        if self.breaker.mode() == Mode::OneJob {
+            reasons.push("one job at a time is let through, to see whether it is over".to_owned());
+        }
+        if !self.connected.load(Ordering::Relaxed) {
+            reasons.push("rabbitmq: not connected; check amqp.url and the server".to_owned());
+        }
+        if self.stop.is_cancelled() {
+            reasons.push("stopping".to_owned());
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+}

@@ -1,0 +1,118 @@
+//! The configuration: from three layers of text to values that can't be wrong.
+//!
+//! `config/default.toml` holds every key with its unit and its reason; it is the schema, the
+//! documentation and the lowest layer at once. A file and the environment go over it. Everything
+//! that is wrong is reported together, each fault with the place it came from, and what depends
+//! on several keys is checked here once, so that nothing needs checking inside.
+//!
+//! A new key: a line in `config/default.toml`, and a field and its reading in the file of its
+//! section. A key that is in one of the two only fails a test.
+
+mod environment;
+mod faults;
+mod file;
+mod images;
+mod layers;
+mod process;
+mod reader;
+mod secrets;
+mod services;
+#[cfg(test)]
+mod tests;
+mod urls;
+mod warnings;
+mod work;
+
+use std::path::Path;
+
+use secrecy::{ExposeSecret, SecretString};
+
+pub use environment::environment;
+pub use faults::{Fault, Faults};
+pub use images::{Download, Storage};
+pub use layers::DEFAULT_TOML;
+pub use process::{Admin, Log, LogFormat};
+pub use services::{Amqp, Api, Profile, Redis};
+pub use urls::redacted;
+pub use work::{Events, Generation, OnUnknownSubmit, Poll, Worker};
+
+use reader::Reader;
+
+/// All settings. `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub amqp: Amqp,
+    pub redis: Redis,
+    pub api: Api,
+    pub worker: Worker,
+    pub generation: Generation,
+    pub poll: Poll,
+    pub storage: Storage,
+    pub download: Download,
+    pub events: Events,
+    pub admin: Admin,
+    pub log: Log,
+}
+
+impl Config {
+    /// Reads the defaults, `file` over them, and of `env` the variables
+    /// `COMET_WORKER__<SECTION>__<KEY>` (in any case) over both. In the program `env` is
+    /// [`environment()`].
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, at once.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let merged = layers::merge(file, env, &mut faults);
+        let mut reader = Reader::new(merged, faults);
+        let config = Self::read(&mut reader);
+        debug_assert_eq!(
+            reader.unread(),
+            Vec::<&str>::new(),
+            "keys of config/default.toml that nothing reads"
+        );
+        let faults = reader.into_faults();
+        match config {
+            Some(config) if faults.is_empty() => Ok(config),
+            _ => Err(faults),
+        }
+    }
+
+    /// `None` only if a fault was found.
+    fn read(from: &mut Reader) -> Option<Self> {
+        let amqp = Amqp::read(from);
+        let redis = Redis::read(from);
+        let api = Api::read(from);
+        let worker = Worker::read(from);
+        let generation = Generation::read(from);
+        let poll = Poll::read(from);
+        let storage = Storage::read(from);
+        let download = Download::read(from);
+        let events = Events::read(from);
+        let admin = Admin::read(from);
+        let log = Log::read(from);
+        let api = api?;
+        generation.check(&amqp, &api, from);
+        Some(Self { amqp, redis, api, worker, generation, poll, storage, download, events, admin, log })
+    }
+
+    /// The key of CometAPI, for what can't work without it.
+    ///
+    /// # Errors
+    ///
+    /// One fault that says how to set it, when neither `api.key` nor `api.key_file` is set.
+    pub fn require_key(&self) -> Result<&SecretString, Faults> {
+        if !self.api.key.expose_secret().is_empty() {
+            return Ok(&self.api.key);
+        }
+        let mut faults = Faults::default();
+        let message = "api.key is not set: give the key of CometAPI by the environment variable \
+                       COMET_WORKER__API__KEY, or name a file that holds it by api.key_file";
+        faults.add(layers::DEFAULT_PLACE, "api.key", message);
+        Err(faults)
+    }
+}

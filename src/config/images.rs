@@ -1,0 +1,108 @@
+//! Where images come from and where they go.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::reader::Reader;
+use super::urls;
+
+/// Where the images go.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// `file:PATH`, `s3://bucket`, `gs://bucket`, `az://container` or `memory:`; no login in it.
+    pub url: String,
+    /// Relative, without `..` and without slashes at its ends; may be empty.
+    pub prefix: String,
+    /// Whether files are flushed to the disk.
+    pub fsync: bool,
+    /// S3: another server than Amazon's.
+    pub endpoint: Option<Url>,
+    /// S3: the bucket's region; empty = from the environment.
+    pub region: String,
+    /// S3: the bucket in the path rather than in the host.
+    pub path_style: bool,
+    /// Below which the images can be read by everybody.
+    pub public_url: Option<Url>,
+}
+
+/// How result URLs are fetched.
+#[derive(Debug, Clone)]
+pub struct Download {
+    /// Also http, and also hosts of our own network.
+    pub allow_private_hosts: bool,
+    /// The largest image that is stored.
+    pub max_bytes: u64,
+    /// The bound of one try.
+    pub timeout: Duration,
+    /// Tries that one image gets, at least 1.
+    pub attempts: u32,
+    pub max_at_once: usize,
+}
+
+impl Storage {
+    pub(super) fn read(from: &mut Reader) -> Self {
+        Self {
+            url: from.parsed("storage.url", store),
+            prefix: from.parsed("storage.prefix", folder),
+            fsync: from.flag("storage.fsync"),
+            endpoint: from.parsed("storage.endpoint", urls::optional_web),
+            region: from.parsed("storage.region", |text| {
+                let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+                plain
+                    .then(|| text.to_owned())
+                    .ok_or_else(|| "must be a region such as eu-central-1".to_owned())
+            }),
+            path_style: from.flag("storage.path_style"),
+            public_url: from.parsed("storage.public_url", urls::optional_web),
+        }
+    }
+
+    pub(super) fn is_s3(&self) -> bool {
+        self.url.starts_with("s3://")
+    }
+}
+
+impl Download {
+    pub(super) fn read(from: &mut Reader) -> Self {
+        Self {
+            allow_private_hosts: from.flag("download.allow_private_hosts"),
+            max_bytes: from.number("download.max_bytes", 1024..=1_073_741_824),
+            timeout: from.seconds("download.timeout_s", 1..=3600),
+            attempts: from.number("download.attempts", 1..=100),
+            max_at_once: from.number("download.max_at_once", 1..=1000),
+        }
+    }
+}
+
+fn store(text: &str) -> Result<String, String> {
+    const KNOWN: &str = "must be file:PATH, s3://bucket, gs://bucket, az://container or memory:";
+    if let Some(path) = text.strip_prefix("file:") {
+        let fits = !path.is_empty() && !path.chars().any(char::is_control);
+        return fits.then(|| text.to_owned()).ok_or_else(|| "must name a folder after file:".to_owned());
+    }
+    if text == "memory:" {
+        return Ok(text.to_owned());
+    }
+    let url = Url::parse(text).map_err(|_| KNOWN.to_owned())?;
+    if !["s3", "gs", "az"].contains(&url.scheme()) || url.host_str().is_none_or(str::is_empty) {
+        return Err(KNOWN.to_owned());
+    }
+    if urls::has_login(&url) || url.query().is_some() || url.fragment().is_some() {
+        return Err(
+            "must not carry a login, a query or a fragment; credentials come from variables".to_owned()
+        );
+    }
+    Ok(text.to_owned())
+}
+
+fn folder(text: &str) -> Result<String, String> {
+    let inner = text.strip_suffix('/').unwrap_or(text);
+    let part =
+        |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(|c| c.is_control() || c == '\\');
+    if inner.is_empty() && text.is_empty() || !inner.is_empty() && inner.split('/').all(part) {
+        Ok(inner.to_owned())
+    } else {
+        Err("must be a relative folder such as prod/images, without . and .. and without \\".to_owned())
+    }
+}

@@ -1,0 +1,59 @@
+//! What the process shows of itself: the admin port and the log.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use super::reader::Reader;
+
+/// The admin port.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// `None` = off; port 0 = any free one.
+    pub listen: Option<SocketAddr>,
+}
+
+/// The log, to stderr.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// As tracing's `EnvFilter` reads it; checked by [`telemetry::init`](crate::telemetry::init).
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    Text,
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("must be auto, text or json".to_owned()),
+        }
+    }
+}
+
+impl Admin {
+    pub(super) fn read(from: &mut Reader) -> Self {
+        let address = |text: &str| {
+            let wrong = "must be an address and a port such as 127.0.0.1:9464, or \"\" for none";
+            if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|_| wrong.to_owned()) }
+        };
+        Self { listen: from.parsed("admin.listen", address) }
+    }
+}
+
+impl Log {
+    pub(super) fn read(from: &mut Reader) -> Self {
+        Self { filter: from.text("log.filter"), format: from.word("log.format") }
+    }
+}

@@ -1,0 +1,208 @@
+//! The services that the worker talks to: RabbitMQ, Redis, CometAPI.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::reader::Reader;
+use super::urls;
+
+/// RabbitMQ: where jobs come from and events go to.
+#[derive(Debug, Clone)]
+pub struct Amqp {
+    /// `amqp://` or `amqps://`, always with a vhost. Log it through [`redacted`](super::redacted).
+    pub url: SecretString,
+    pub queue: String,
+    /// A topic exchange.
+    pub exchange: String,
+    pub dead_queue: String,
+    /// Terminal events that no queue takes.
+    pub unrouted_queue: String,
+    /// Whether queues and the exchange are declared, rather than expected.
+    pub declare: bool,
+    pub max_message_bytes: usize,
+    /// The broker's own; a delivery is handed back at half of it.
+    pub consumer_timeout: Duration,
+    /// 1 to 256.
+    pub publish_channels: usize,
+    /// At least twice `heartbeat`.
+    pub confirm_timeout: Duration,
+    pub connect_timeout: Duration,
+    pub heartbeat: Duration,
+    pub allow_plain_text: bool,
+}
+
+/// Redis: how far each job is.
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// Log it through [`redacted`](super::redacted).
+    pub url: SecretString,
+    /// What stands between the braces of every key: `{prefix}:…`.
+    pub prefix: String,
+    /// How long a finished job is known.
+    pub remember: Duration,
+    pub response_timeout: Duration,
+    pub allow_plain_text: bool,
+}
+
+/// CometAPI.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// http or https, without login, query and fragment.
+    pub base_url: Url,
+    /// May be empty: most commands don't need it. [`Config::require_key`](super::Config::require_key).
+    pub(super) key: SecretString,
+    /// Starts with `/`.
+    pub submit_path: String,
+    /// Starts with `/`, and has `{task_id}` once.
+    pub query_path: String,
+    /// The bound of one POST.
+    pub submit_timeout: Duration,
+    pub query_timeout: Duration,
+    pub max_submits_at_once: usize,
+    pub max_polls_at_once: usize,
+    pub profile: Profile,
+    pub allow_plain_text: bool,
+}
+
+/// Which edition of the API is spoken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// The API's own page.
+    #[default]
+    Page,
+}
+
+impl FromStr for Profile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "page" => Ok(Self::Page),
+            "current" => Err("must be \"page\": this version doesn't have \"current\" yet".to_owned()),
+            _ => Err("must be \"page\"".to_owned()),
+        }
+    }
+}
+
+impl Amqp {
+    pub(super) fn read(from: &mut Reader) -> Self {
+        let amqp = Self {
+            url: from.secret("amqp.url", urls::amqp),
+            queue: from.parsed("amqp.queue", queue_name),
+            exchange: from.parsed("amqp.exchange", name),
+            dead_queue: from.parsed("amqp.dead_queue", queue_name),
+            unrouted_queue: from.parsed("amqp.unrouted_queue", queue_name),
+            declare: from.flag("amqp.declare"),
+            max_message_bytes: from.number("amqp.max_message_bytes", 1024..=536_870_912),
+            consumer_timeout: from.seconds("amqp.consumer_timeout_s", 1..=31_536_000),
+            publish_channels: from.number("amqp.publish_channels", 1..=256),
+            confirm_timeout: from.seconds("amqp.confirm_timeout_s", 1..=3600),
+            connect_timeout: from.seconds("amqp.connect_timeout_s", 1..=600),
+            heartbeat: from.seconds("amqp.heartbeat_s", 1..=600),
+            allow_plain_text: from.flag("amqp.allow_plain_text"),
+        };
+        refuse_plain_text(from, "amqp.url", amqp.url.expose_secret(), amqp.allow_plain_text, "amqps");
+        let (confirm, heartbeat) = ("amqp.confirm_timeout_s", "amqp.heartbeat_s");
+        from.must(&[confirm, heartbeat], amqp.confirm_timeout >= amqp.heartbeat * 2, |from| {
+            let (confirm, heartbeat) = (from.says(confirm), from.says(heartbeat));
+            format!("{confirm} must be at least twice {heartbeat}: a dead connection is to be noticed first")
+        });
+        for (one, other, equal) in [
+            ("amqp.dead_queue", "amqp.queue", amqp.dead_queue == amqp.queue),
+            ("amqp.unrouted_queue", "amqp.queue", amqp.unrouted_queue == amqp.queue),
+            ("amqp.unrouted_queue", "amqp.dead_queue", amqp.unrouted_queue == amqp.dead_queue),
+        ] {
+            from.must(&[one, other], !equal, |from| {
+                format!("{} and {} must be two queues; rename one", from.says(one), from.says(other))
+            });
+        }
+        amqp
+    }
+}
+
+impl Redis {
+    pub(super) fn read(from: &mut Reader) -> Self {
+        let redis = Self {
+            url: from.secret("redis.url", urls::redis),
+            prefix: from.parsed("redis.prefix", |text| {
+                let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+                let fits = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
+                fits.then(|| text.to_owned())
+                    .ok_or_else(|| "must be 1 to 64 of A-Z a-z 0-9 . _ : -".to_owned())
+            }),
+            remember: from.seconds("redis.remember_s", 1..=315_360_000),
+            response_timeout: from.milliseconds("redis.response_timeout_ms", 1..=60_000),
+            allow_plain_text: from.flag("redis.allow_plain_text"),
+        };
+        refuse_plain_text(from, "redis.url", redis.url.expose_secret(), redis.allow_plain_text, "rediss");
+        redis
+    }
+}
+
+impl Api {
+    /// `None` only if a fault was found.
+    pub(super) fn read(from: &mut Reader) -> Option<Self> {
+        let base_url = from.parsed("api.base_url", |text| urls::web(text).map(Some));
+        let base_text = base_url.as_ref().map(Url::to_string).unwrap_or_default();
+        let allow_plain_text = from.flag("api.allow_plain_text");
+        refuse_plain_text(from, "api.base_url", &base_text, allow_plain_text, "https");
+        let api = Self {
+            key: from.secret("api.key", |text| {
+                // It goes into a header as it is.
+                let fits = text.bytes().all(|byte| byte.is_ascii_graphic());
+                fits.then(|| text.to_owned())
+                    .ok_or_else(|| "must be printable ASCII without spaces".to_owned())
+            }),
+            submit_path: from.parsed("api.submit_path", |text| path(text, 0)),
+            query_path: from.parsed("api.query_path", |text| path(text, 1)),
+            submit_timeout: from.seconds("api.submit_timeout_s", 1..=3600),
+            query_timeout: from.seconds("api.query_timeout_s", 1..=3600),
+            max_submits_at_once: from.number("api.max_submits_at_once", 1..=10_000),
+            max_polls_at_once: from.number("api.max_polls_at_once", 1..=10_000),
+            profile: from.word("api.profile"),
+            allow_plain_text,
+            base_url: base_url?,
+        };
+        Some(api)
+    }
+}
+
+fn refuse_plain_text(from: &mut Reader, key: &str, url: &str, allowed: bool, with_tls: &str) {
+    let section = key.split('.').next().unwrap_or_default();
+    let permit = format!("{section}.allow_plain_text");
+    from.must(&[key, permit.as_str()], allowed || !urls::is_plain_text_abroad(url), |_| {
+        let url = urls::redacted(url);
+        format!("{key} ({url}) leads to another host without TLS: use {with_tls}://, or set {permit} = true")
+    });
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let fits = (1..=255).contains(&text.len()) && !text.chars().any(char::is_control);
+    fits.then(|| text.to_owned()).ok_or_else(|| "must be 1 to 255 bytes long, on one line".to_owned())
+}
+
+fn queue_name(text: &str) -> Result<String, String> {
+    if text.starts_with("amq.") {
+        return Err("must not start with \"amq.\", which RabbitMQ keeps for itself".to_owned());
+    }
+    name(text)
+}
+
+fn path(text: &str, task_ids: usize) -> Result<String, String> {
+    let plain = !text.chars().any(|c| c.is_control() || c.is_whitespace() || "?#".contains(c));
+    let braces = text.matches(['{', '}']).count();
+    if text.starts_with('/')
+        && plain
+        && text.matches("{task_id}").count() == task_ids
+        && braces == 2 * task_ids
+    {
+        Ok(text.to_owned())
+    } else if task_ids == 0 {
+        Err("must be a path that starts with / and has no {…}, no ? and no #".to_owned())
+    } else {
+        Err("must be a path that starts with / and contains {task_id} once, no ? and no #".to_owned())
+    }
+}

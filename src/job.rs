@@ -1,0 +1,333 @@
+//! The nouns of a job: what it is called, what became of it, who is to blame.
+//!
+//! Everything here is pure: no clock, no I/O, no logging. The message that brings a job in is
+//! [`request`], the events that tell its end are [`event`], every decision in between is [`step`],
+//! and when to look again is [`pace`].
+
+pub mod event;
+pub mod pace;
+pub mod request;
+#[cfg(test)]
+mod schema_tests;
+pub mod step;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+/// The user's name for a job and its idempotency key: 1–128 characters of `[A-Za-z0-9._:-]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct JobId(String);
+
+/// Why a text is not a [`JobId`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a job_id is 1 to 128 characters of A-Z a-z 0-9 . _ : -")]
+pub struct InvalidJobId;
+
+impl JobId {
+    pub const MAX_LENGTH: usize = 128;
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The id that the provider gets for all attempts of this job: the same for every worker and
+    /// every restart, so that a task can be looked up by it. 39 characters of `[a-z0-9-]`;
+    /// clients of Kling keep to 64 at most (fact sheet, section 2.1).
+    #[must_use]
+    pub fn external_task_id(&self) -> ExternalTaskId {
+        const NAMESPACE: Uuid = Uuid::from_u128(0x6d2f_4c1e_90b7_5a43_8e0c_51f7_c0b6_77aa);
+        ExternalTaskId(format!("cw-{}", Uuid::new_v5(&NAMESPACE, self.0.as_bytes())))
+    }
+}
+
+impl FromStr for JobId {
+    type Err = InvalidJobId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidJobId> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+        if (1..=Self::MAX_LENGTH).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidJobId)
+        }
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The provider's name for one generation. Opaque: 18 digits, a UUID or something else
+/// (fact sheet, section 2.2); never a number to us.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskId(String);
+
+impl TaskId {
+    /// Longer ids are not believed; none of the known ones passes 64.
+    pub const MAX_LENGTH: usize = 256;
+
+    /// `None` for an empty, an overlong, or an unprintable text.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let printable = text.chars().all(|c| !c.is_control() && !c.is_whitespace());
+        ((1..=Self::MAX_LENGTH).contains(&text.len()) && printable).then(|| Self(text.to_owned()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Our name for the generation, sent along with the submit: `external_task_id`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ExternalTaskId(String);
+
+impl ExternalTaskId {
+    /// Clients of Kling cut it at 64 characters (fact sheet, section 2.1).
+    pub const MAX_LENGTH: usize = 64;
+
+    /// The job's own id, where the user set one in the input; `None` unless it is 1 to 64 characters
+    /// of `[A-Za-z0-9_-]`, which is what is known to pass through every gateway.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        ((1..=Self::MAX_LENGTH).contains(&text.len()) && text.bytes().all(allowed))
+            .then(|| Self(text.to_owned()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// SHA-256, in hex, of the canonical JSON of a job's input: tells a repetition from another job
+/// under the same id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Digest(String);
+
+impl Digest {
+    #[must_use]
+    pub fn new(hex: String) -> Self {
+        Self(hex)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What the life of a job needs to know of it, besides the body that goes to the provider (which
+/// is dropped once the task id is known).
+#[derive(Debug)]
+pub struct Job {
+    pub id: JobId,
+    pub digest: Digest,
+    pub external_task_id: ExternalTaskId,
+    /// `n`: images asked for, which is also the number of the account's slots that it takes.
+    pub images: u32,
+    /// Overrides `generation.timeout_s`.
+    pub timeout_s: Option<u64>,
+    /// Given back on every event.
+    pub metadata: Option<Box<RawValue>>,
+    pub envelope: Envelope,
+}
+
+/// What AMQP's properties said, and the events carry on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Envelope {
+    pub reply_to: Option<String>,
+    pub correlation_id: Option<String>,
+    /// W3C Trace Context.
+    pub traceparent: Option<String>,
+    pub tracestate: Option<String>,
+    /// When the producer published it, by its clock: Unix seconds.
+    pub timestamp_s: Option<u64>,
+}
+
+/// One thing wrong with a job, by its place in the message's JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fault {
+    /// A JSON pointer, for example `/input/subject_image_list/1/subject_image`.
+    pub path: String,
+    pub message: String,
+}
+
+/// Why a job failed: the closed list of design section 3.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Known to be wrong before anything was paid.
+    InvalidRequest,
+    /// The provider refused it for good.
+    Rejected,
+    /// The provider refused it for what it shows or says.
+    ContentPolicy,
+    /// The provider accepted it, and the generation failed.
+    GenerationFailed,
+    /// No end within the timeout, one last look included.
+    TimedOut,
+    /// Nobody can say whether the provider accepted it. Never posted again by itself.
+    OutcomeUnknown,
+    /// The images are no longer to be had at the provider.
+    ResultExpired,
+    /// What the provider calls its images can't be stored as images.
+    ResultInvalid,
+    /// It took the worker down too often.
+    Quarantined,
+}
+
+impl Reason {
+    pub const ALL: [Self; 9] = [
+        Self::InvalidRequest,
+        Self::Rejected,
+        Self::ContentPolicy,
+        Self::GenerationFailed,
+        Self::TimedOut,
+        Self::OutcomeUnknown,
+        Self::ResultExpired,
+        Self::ResultInvalid,
+        Self::Quarantined,
+    ];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::Rejected => "rejected",
+            Self::ContentPolicy => "content_policy",
+            Self::GenerationFailed => "generation_failed",
+            Self::TimedOut => "timed_out",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::ResultExpired => "result_expired",
+            Self::ResultInvalid => "result_invalid",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+/// Whether the provider took money for a failed job, as far as anybody can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Charged {
+    No,
+    Yes,
+    Unknown,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    Succeeded(Success),
+    Failed(Failure),
+}
+
+/// The images of a finished generation, stored.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Success {
+    pub task_id: TaskId,
+    pub images: Vec<StoredImage>,
+    /// What the provider deducted, verbatim (`final_unit_deduction`).
+    pub units: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct StoredImage {
+    pub index: u32,
+    /// Stable: `scheme://bucket/key`, or `file:///absolute/path`.
+    pub location: String,
+    /// Where the store has a public base.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// By the bytes, never by what the provider's server called it.
+    pub content_type: String,
+    pub bytes: u64,
+    pub width: u32,
+    pub height: u32,
+    /// Hex.
+    pub sha256: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Failure {
+    pub reason: Reason,
+    /// For a person.
+    pub message: String,
+    /// The provider's own code, verbatim.
+    pub provider_code: Option<String>,
+    pub charged: Charged,
+    /// A paid task is never forgotten.
+    pub task_id: Option<TaskId>,
+    pub units: Option<String>,
+    /// Everything that is wrong, for `invalid_request`; else empty.
+    pub faults: Vec<Fault>,
+}
+
+/// How long the parts of a life took, in milliseconds, as far as this process saw them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Timings {
+    /// From the producer's publish to the worker's first look, by the `timestamp` of the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queued: Option<u64>,
+    /// The POST that was accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub submit: Option<u64>,
+    /// From the accepted POST to the poll that saw the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generate: Option<u64>,
+    /// Downloading and storing all images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_id_keeps_to_its_alphabet_and_length() {
+        for good in ["a", "order-8812", "A.b_c:d-9", &"x".repeat(128)] {
+            assert!(good.parse::<JobId>().is_ok(), "{good}");
+        }
+        for bad in ["", "a/b", "a b", "ü", "a\n", "..\\", &"x".repeat(129)] {
+            assert!(bad.parse::<JobId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_external_id_is_a_function_of_the_job_id_and_short_enough() {
+        let id: JobId = "order-8812".parse().unwrap();
+        let other: JobId = "order-8813".parse().unwrap();
+        assert_eq!(id.external_task_id(), id.external_task_id());
+        assert_ne!(id.external_task_id(), other.external_task_id());
+        assert!(id.external_task_id().as_str().len() <= ExternalTaskId::MAX_LENGTH);
+    }
+
+    #[test]
+    fn a_task_id_is_a_printable_word() {
+        assert!(TaskId::new("878106242831892487").is_some());
+        assert!(TaskId::new("CjMT7WdSwWcAAAAAALvB3g").is_some());
+        assert!(TaskId::new("").is_none());
+        assert!(TaskId::new("a b").is_none());
+        assert!(TaskId::new(&"9".repeat(257)).is_none());
+    }
+}

@@ -1,0 +1,272 @@
+//! The event contract out: CloudEvents 1.0 in JSON, byte for byte the same from the same facts.
+//!
+//! The bytes of a terminal event are frozen in a receipt by the first worker that gets there, and
+//! every copy that is ever published is those bytes ([`Event::from_stored`] reads only the name off
+//! them). So this is a stored form: fields are only ever added, and `tests/fixtures/events/` has one
+//! of every version.
+//!
+//! An event's id is a function of the job and its end, so that a consumer tells copies by it: see
+//! [`Event::terminal`].
+
+#[cfg(test)]
+mod tests;
+mod view;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+pub use self::view::{EventView, ImageView, NotAnEvent};
+
+use super::{Charged, Failure, Fault, Job, Outcome, Reason, StoredImage, Success, TaskId, Timings};
+
+/// JSON Schema (2020-12) of all events, for consumers and for `comet-worker schema`.
+pub const SCHEMA: &str = include_str!("../../schemas/event.schema.json");
+
+/// The media type of [`Event::body`], for the message's `content_type`.
+pub const CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// What is published about a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The same for all copies; different for what is different.
+    pub id: String,
+    pub kind: EventKind,
+    /// The whole CloudEvent.
+    pub body: Bytes,
+}
+
+/// What an event tells of its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// The provider accepted it. Off by default, and never awaited.
+    Submitted,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl EventKind {
+    pub const ALL: [Self; 4] = [Self::Submitted, Self::Succeeded, Self::Failed, Self::Cancelled];
+
+    /// The routing key on the events' exchange.
+    #[must_use]
+    pub fn routing_key(self) -> &'static str {
+        match self {
+            Self::Submitted => "job.submitted",
+            Self::Succeeded => "job.succeeded",
+            Self::Failed => "job.failed",
+            Self::Cancelled => "job.cancelled",
+        }
+    }
+
+    /// CloudEvents' `type`.
+    #[must_use]
+    pub fn event_type(self) -> &'static str {
+        match self {
+            Self::Submitted => "comet.job.submitted",
+            Self::Succeeded => "comet.job.succeeded",
+            Self::Failed => "comet.job.failed",
+            Self::Cancelled => "comet.job.cancelled",
+        }
+    }
+
+    /// `None` for a type that this version doesn't know.
+    #[must_use]
+    pub fn from_event_type(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.event_type() == text)
+    }
+
+    /// Whether the job has ended.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Submitted => false,
+            Self::Succeeded | Self::Failed | Self::Cancelled => true,
+        }
+    }
+
+    /// The last part of an event's id.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Submitted => "submitted",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What an event says besides the job and its outcome.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// CloudEvents' `source`: a URI reference, `/comet-worker` by default.
+    pub source: &'a str,
+    /// Now: Unix time in milliseconds.
+    pub time_ms: i64,
+    /// Which input of this job id: 1, and one more for each corrected input that replaced an unpaid
+    /// `invalid_request`.
+    pub round: u32,
+    pub timings: Timings,
+    /// How often the task was queried.
+    pub polls: u32,
+}
+
+impl Event {
+    /// The end of a job. Its id is `<job_id>/<end>`, and from the second round on
+    /// `<job_id>/<end>/<round>`: a corrected input may fail again, for other faults. That is another
+    /// event, and under the first one's id every consumer that drops copies would drop it.
+    #[must_use]
+    pub fn terminal(job: &Job, outcome: &Outcome, context: &Context<'_>) -> Self {
+        match outcome {
+            Outcome::Succeeded(success) => Self::succeeded(job, success, context),
+            Outcome::Failed(failure) => Self::failed(job, failure, context),
+        }
+    }
+
+    /// The provider has accepted the job.
+    #[must_use]
+    pub fn submitted(job: &Job, task: &TaskId, context: &Context<'_>) -> Self {
+        let data = Submitted {
+            job_id: job.id.as_str(),
+            task_id: task.as_str(),
+            external_task_id: job.external_task_id.as_str(),
+            timings_ms: context.timings,
+            metadata: job.metadata.as_deref(),
+        };
+        Self::new(EventKind::Submitted, job, context, &data)
+    }
+
+    /// Takes bytes that [`Event::terminal`] made, perhaps in another version, for publishing them
+    /// again untouched. `None`: they are not one of our events.
+    #[must_use]
+    pub fn from_stored(bytes: Bytes) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Name {
+            id: String,
+            r#type: String,
+        }
+
+        let name: Name = serde_json::from_slice(&bytes).ok()?;
+        let kind = EventKind::from_event_type(&name.r#type)?;
+        (!name.id.is_empty()).then_some(Self { id: name.id, kind, body: bytes })
+    }
+
+    fn succeeded(job: &Job, success: &Success, context: &Context<'_>) -> Self {
+        let data = Succeeded {
+            job_id: job.id.as_str(),
+            task_id: success.task_id.as_str(),
+            external_task_id: job.external_task_id.as_str(),
+            images: &success.images,
+            units: success.units.as_deref(),
+            timings_ms: context.timings,
+            polls: context.polls,
+            metadata: job.metadata.as_deref(),
+        };
+        Self::new(EventKind::Succeeded, job, context, &data)
+    }
+
+    fn failed(job: &Job, failure: &Failure, context: &Context<'_>) -> Self {
+        let data = Failed {
+            job_id: job.id.as_str(),
+            task_id: failure.task_id.as_ref().map(TaskId::as_str),
+            external_task_id: job.external_task_id.as_str(),
+            reason: failure.reason,
+            message: &failure.message,
+            provider_code: failure.provider_code.as_deref(),
+            charged: failure.charged,
+            faults: (failure.reason == Reason::InvalidRequest).then_some(&failure.faults),
+            units: failure.units.as_deref(),
+            timings_ms: context.timings,
+            polls: context.polls,
+            metadata: job.metadata.as_deref(),
+        };
+        Self::new(EventKind::Failed, job, context, &data)
+    }
+
+    fn new<D: Serialize>(kind: EventKind, job: &Job, context: &Context<'_>, data: &D) -> Self {
+        let id = match context.round {
+            0 | 1 => format!("{}/{}", job.id, kind.word()),
+            round => format!("{}/{}/{round}", job.id, kind.word()),
+        };
+        let event = CloudEvent {
+            specversion: "1.0",
+            id: &id,
+            source: context.source,
+            r#type: kind.event_type(),
+            subject: job.id.as_str(),
+            time: &rfc_3339(context.time_ms),
+            datacontenttype: "application/json",
+            data,
+        };
+        let body = serde_json::to_vec(&event).expect("an event's members are all JSON");
+        Self { id, kind, body: body.into() }
+    }
+}
+
+/// UTC, always with three digits of the second. A clock before 1970, or beyond the years that
+/// RFC 3339 can write, is told as 1970: an event with a silly time is worth more than none.
+fn rfc_3339(time_ms: i64) -> String {
+    let time = Timestamp::from_millisecond(time_ms.max(0)).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{time:.3}")
+}
+
+// The order of the fields below is the order of the bytes.
+
+#[derive(Serialize)]
+struct CloudEvent<'a, D> {
+    specversion: &'a str,
+    id: &'a str,
+    source: &'a str,
+    r#type: &'a str,
+    subject: &'a str,
+    time: &'a str,
+    datacontenttype: &'a str,
+    data: &'a D,
+}
+
+#[derive(Serialize)]
+struct Submitted<'a> {
+    job_id: &'a str,
+    task_id: &'a str,
+    external_task_id: &'a str,
+    timings_ms: Timings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct Succeeded<'a> {
+    job_id: &'a str,
+    task_id: &'a str,
+    external_task_id: &'a str,
+    images: &'a [StoredImage],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    units: Option<&'a str>,
+    timings_ms: Timings,
+    polls: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct Failed<'a> {
+    job_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_id: Option<&'a str>,
+    external_task_id: &'a str,
+    reason: Reason,
+    message: &'a str,
+    /// Always there, `null` where the provider gave none.
+    provider_code: Option<&'a str>,
+    charged: Charged,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    faults: Option<&'a Vec<Fault>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    units: Option<&'a str>,
+    timings_ms: Timings,
+    polls: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a RawValue>,
+}

@@ -1,0 +1,123 @@
+//! When to look again: the schedule of the polls of one task.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use super::JobId;
+
+/// `poll.first_ms`, `poll.min_ms`, `poll.max_ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pace {
+    /// From the accepted POST to the first poll.
+    pub first: Duration,
+    /// The shortest time between two polls.
+    pub min: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+impl Pace {
+    /// How long to wait before the next poll, after `polls` of them.
+    ///
+    /// The distance grows by half with each poll, from `min` to `max`. Up to a fifth of it is
+    /// jitter, from `seed` and the poll's number, so that jobs submitted together don't poll
+    /// together. Equal bounds give a fixed schedule.
+    #[must_use]
+    pub fn wait(&self, polls: u32, seed: Seed) -> Duration {
+        if polls == 0 {
+            return self.first;
+        }
+        let grown = self.min.mul_f64(1.5_f64.powi(i32::try_from(polls - 1).unwrap_or(i32::MAX).min(64)));
+        let wait = grown.clamp(self.min, self.max);
+        if self.min == self.max {
+            return wait;
+        }
+        wait.mul_f64(1.0 - 0.2 * seed.fraction(polls)).max(self.min)
+    }
+
+    /// How long to wait when the provider gave no answer about the task, `failures` times in a row.
+    #[must_use]
+    pub fn wait_after_failure(&self, failures: u32, seed: Seed) -> Duration {
+        backoff(failures, self.min.max(Duration::from_secs(1)), self.max.max(Duration::from_secs(1)), seed)
+    }
+}
+
+/// Doubles from `first` to `max` with each failure in a row; up to a fifth of it is jitter.
+#[must_use]
+pub fn backoff(failures: u32, first: Duration, max: Duration, seed: Seed) -> Duration {
+    let doubled =
+        first.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1).min(31)).unwrap_or(u32::MAX));
+    doubled.min(max).mul_f64(1.0 - 0.2 * seed.fraction(failures))
+}
+
+/// Where jitter comes from: the same job jitters alike on every worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Seed(u64);
+
+impl Seed {
+    #[must_use]
+    pub fn of(job: &JobId) -> Self {
+        Self::from_text(job.as_str())
+    }
+
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+
+    /// In `0.0..1.0`.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are kept, all that an f64 has")]
+    fn fraction(self, number: u32) -> f64 {
+        let mut hasher = DefaultHasher::new();
+        (self.0, number).hash(&mut hasher);
+        (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACE: Pace =
+        Pace { first: Duration::from_secs(3), min: Duration::from_secs(1), max: Duration::from_secs(20) };
+
+    #[test]
+    fn waits_stay_within_their_bounds_and_reach_the_longest() {
+        let seed = Seed::from_text("a job");
+        assert_eq!(PACE.wait(0, seed), PACE.first);
+        for polls in 1..1000 {
+            let wait = PACE.wait(polls, seed);
+            assert!(wait >= PACE.min && wait <= PACE.max, "{polls}: {wait:?}");
+        }
+        assert!(PACE.wait(100, seed) > PACE.max.mul_f64(0.79));
+    }
+
+    #[test]
+    fn equal_bounds_give_a_fixed_schedule() {
+        let fixed = Pace { first: Duration::ZERO, min: Duration::from_secs(2), max: Duration::from_secs(2) };
+        let waits: Vec<_> = (0..50).map(|polls| fixed.wait(polls, Seed::from_text("x"))).collect();
+        assert_eq!(waits[0], Duration::ZERO);
+        assert!(waits[1..].iter().all(|wait| *wait == Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn jobs_jitter_apart_and_each_alike_everywhere() {
+        let waits: std::collections::HashSet<_> =
+            (0..100).map(|n| PACE.wait(8, Seed::from_text(&format!("job-{n}")))).collect();
+        assert!(waits.len() > 90);
+        assert_eq!(PACE.wait(8, Seed::from_text("a")), PACE.wait(8, Seed::from_text("a")));
+    }
+
+    #[test]
+    fn a_backoff_grows_to_its_bound_and_never_overflows() {
+        let seed = Seed::from_text("x");
+        let (first, max) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert!(backoff(1, first, max, seed) <= first);
+        for failures in [6, 7, 31, 32, 33, 1000, u32::MAX] {
+            let wait = backoff(failures, first, max, seed);
+            assert!(wait <= max && wait >= first, "{failures}: {wait:?}");
+        }
+    }
+}

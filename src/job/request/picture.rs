@@ -1,0 +1,141 @@
+//! One image of a job: a URL that the provider fetches, or the bytes themselves in base64.
+//!
+//! A URL is never fetched here, only looked at; of bytes at hand everything is checked that the
+//! provider would refuse them for (fact sheet, section 7). No message quotes an image or a URL: the
+//! one is long, the other may be signed.
+
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::{DecodeError, Engine as _};
+use url::Url;
+
+use super::faults::{Faults, clip};
+use super::rules::PictureRules;
+
+/// The plain alphabet, padded. Left-over bits in the last character are let through: some encoders
+/// leave them, and no decoder minds.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+/// Checks an image, and takes off a `data:` prefix, which the provider doesn't take.
+pub(super) fn check(path: &str, text: &mut String, rules: &PictureRules, faults: &mut Faults) {
+    if starts_with(text, "http://") || starts_with(text, "https://") {
+        if let Err(message) = check_url(text, rules) {
+            faults.add(path, message);
+        }
+        return;
+    }
+    if starts_with(text, "data:") {
+        match data_prefix(text) {
+            Some(length) => drop(text.drain(..length)),
+            None => {
+                faults.add(path, "expected data:image/…;base64, found another kind of data: URL");
+                return;
+            }
+        }
+    }
+    match decode(text, rules) {
+        Ok(bytes) => check_bytes(path, &bytes, rules, faults),
+        Err(message) => faults.add(path, message),
+    }
+}
+
+/// An `http` or `https` URL that means the same to every reader: what lenient parsers repair
+/// (whitespace, backslashes, a host after three slashes) goes to the provider unrepaired.
+pub(super) fn check_url(text: &str, rules: &PictureRules) -> Result<(), String> {
+    if text.len() > rules.url_bytes_max {
+        let (max, length) = (rules.url_bytes_max, text.len());
+        return Err(format!("expected a URL of at most {max} bytes, found {length}"));
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
+        return Err("expected a URL without spaces, control characters or backslashes".to_owned());
+    }
+    let url =
+        Url::parse(text).map_err(|error| format!("expected an http or https URL, found none: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        let scheme = clip(url.scheme());
+        return Err(format!("expected an http or https URL, found the scheme {scheme:?}"));
+    }
+    let host = text.split_once("://").map(|(_, rest)| rest);
+    if host.is_none_or(|host| host.is_empty() || host.starts_with(['/', '?', '#'])) {
+        return Err("expected an http or https URL with a host".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("expected a URL without a user name and password".to_owned());
+    }
+    Ok(())
+}
+
+fn decode(text: &str, rules: &PictureRules) -> Result<Vec<u8>, String> {
+    if text.is_empty() {
+        return Err("expected base64 after the data: prefix, found nothing".to_owned());
+    }
+    // Before decoding: four characters are three bytes, or two less for the padding.
+    let bytes = (text.len() / 4 * 3).saturating_sub(2);
+    if bytes > rules.bytes_max {
+        let max = rules.bytes_max;
+        return Err(format!("expected an image of at most {max} bytes, found about {bytes}"));
+    }
+    let decoded = BASE64
+        .decode(text)
+        .map_err(|error| format!("expected an http or https URL, or base64: {}", explain(text, &error)))?;
+    if decoded.len() > rules.bytes_max {
+        let (max, bytes) = (rules.bytes_max, decoded.len());
+        return Err(format!("expected an image of at most {max} bytes, found {bytes}"));
+    }
+    Ok(decoded)
+}
+
+fn explain(text: &str, error: &DecodeError) -> String {
+    match error {
+        DecodeError::InvalidByte(at, b'=') => format!("padding before its end, at byte {at}"),
+        DecodeError::InvalidByte(at, byte) => {
+            let character = text.get(*at..).and_then(|rest| rest.chars().next());
+            let character = character.unwrap_or(char::from(*byte));
+            format!("{character:?} at byte {at} is none of its characters")
+        }
+        DecodeError::InvalidLastSymbol { .. } => "its last character is wrong".to_owned(),
+        DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => {
+            format!("its {} characters are not padded to groups of four", text.len())
+        }
+    }
+}
+
+fn check_bytes(path: &str, bytes: &[u8], rules: &PictureRules, faults: &mut Faults) {
+    let png = bytes.starts_with(b"\x89PNG\r\n\x1a\n");
+    let jpeg = bytes.starts_with(b"\xff\xd8\xff");
+    if !png && !jpeg {
+        let kind = infer::get(bytes).map_or("something else", |kind| kind.mime_type());
+        faults.add(path, format!("expected a PNG or JPEG image, found {kind}"));
+        return;
+    }
+    let Ok(size) = imagesize::blob_size(bytes) else {
+        faults.add(path, "expected a whole PNG or JPEG image, found one without its dimensions");
+        return;
+    };
+    let (width, height) = (size.width, size.height);
+    let (short, long) = (width.min(height), width.max(height));
+    if short < rules.side_px_min {
+        let min = rules.side_px_min;
+        faults.add(path, format!("expected sides of at least {min} pixels, found {width}x{height}"));
+    }
+    if long.saturating_mul(10) > short.saturating_mul(rules.ratio_tenths_max) {
+        let (whole, tenths) = (rules.ratio_tenths_max / 10, rules.ratio_tenths_max % 10);
+        let ratio = format!("1:{whole}.{tenths} to {whole}.{tenths}:1");
+        faults.add(path, format!("expected sides of {ratio}, found {width}x{height}"));
+    }
+}
+
+/// The length of `data:image/…;base64,`.
+fn data_prefix(text: &str) -> Option<usize> {
+    const PREFIX_BYTES_MAX: usize = 128;
+    let comma = text.bytes().take(PREFIX_BYTES_MAX).position(|byte| byte == b',')?;
+    let media = text.get(..comma)?.to_ascii_lowercase();
+    (media.starts_with("data:image/") && media.ends_with(";base64")).then_some(comma + 1)
+}
+
+fn starts_with(text: &str, prefix: &str) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}

@@ -1,0 +1,99 @@
+//! Whatever comes in: no panic, one verdict, one digest.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::tests::{read, read_json, with_input};
+use super::*;
+
+/// JSON of any shape, with the names that we look at among its keys.
+fn any_json() -> impl Strategy<Value = Value> {
+    let names = "job_id|input|metadata|timeout_s|model_name|prompt|subject_image_list|\
+                 subject_image|scene_image|scence_image|style_image|n|aspect_ratio|callback_url|\
+                 external_task_id|[a-z~/ü]{0,3}";
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (0_u64..10).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        "[a-z]{0,4}|https?://.{0,8}|data:.{0,20}|/9j/[A-Za-z0-9+/]{0,64}|iVBORw0KGgo[A-Za-z0-9+/=]{0,64}"
+            .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 40, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::btree_map(names, inner, 0..6)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+/// The same JSON, with its members the other way round and whitespace wherever it may be.
+fn spread_out(value: &Value) -> String {
+    match value {
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(spread_out).collect();
+            format!("[\n{} ]", items.join(" ,\t"))
+        }
+        Value::Object(members) => {
+            let members = members.iter().rev();
+            let members: Vec<_> =
+                members.map(|(name, value)| format!("{} : {}", json!(name), spread_out(value))).collect();
+            format!("{{\r\n{} }}", members.join(" , "))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = read(&body);
+    }
+
+    #[test]
+    fn no_text_of_json_like_characters_makes_it_panic(
+        body in r#"([\[\]{}:,"\\ 0-9.eE+-]|job_id|input|null|true|\\u[0-9a-f]{4}){0,60}"#
+    ) {
+        let _ = read(body.as_bytes());
+    }
+
+    #[test]
+    fn no_image_makes_it_panic(head in 0..2_usize, bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        let head = [b"\x89PNG\r\n\x1a\n".as_slice(), b"\xff\xd8\xff"][head];
+        let _ = with_input(&json!({"style_image": STANDARD.encode([head, &bytes].concat())}));
+    }
+
+    #[test]
+    fn any_input_is_judged_with_faults_or_a_body(
+        input in any_json(), metadata in any_json(), timeout_s in any_json()
+    ) {
+        let request = read_json(&json!({
+            "job_id": "j", "input": input, "metadata": metadata, "timeout_s": timeout_s,
+        }));
+        match request.body {
+            Ok(body) => prop_assert!(serde_json::from_slice::<Value>(&body).unwrap().is_object()),
+            Err(faults) => prop_assert!((1..=FAULTS_MAX).contains(&faults.len())),
+        }
+    }
+
+    #[test]
+    fn a_digest_ignores_the_order_of_keys_and_whitespace(input in any_json()) {
+        let plain = read_json(&json!({"job_id": "j", "input": input}));
+        let spread = format!(r#"{{ "input" : {} , "job_id":"j" }}"#, spread_out(&input));
+        let spread = read(spread.as_bytes()).unwrap();
+        prop_assert_eq!(plain.job.digest, spread.job.digest);
+        prop_assert_eq!(plain.body, spread.body);
+    }
+
+    #[test]
+    fn another_input_has_another_digest(one in any_json(), other in any_json()) {
+        prop_assume!(one != other);
+        let digest = |input| read_json(&json!({"job_id": "j", "input": input})).job.digest;
+        prop_assert_ne!(digest(one), digest(other));
+    }
+}

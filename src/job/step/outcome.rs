@@ -1,0 +1,70 @@
+//! How each ending is worded, and whether it cost money.
+
+use crate::job::{Charged, Failure, Fault, Outcome, Reason, TaskId};
+use crate::provider::Refusal;
+
+pub(super) fn invalid(faults: Vec<Fault>) -> Outcome {
+    let places: Vec<_> = faults.iter().take(3).map(|fault| fault.path.as_str()).collect();
+    let more = if faults.len() > places.len() { ", …" } else { "" };
+    let message = format!("the job is invalid at {}{more}; nothing was submitted", places.join(", "));
+    Outcome::Failed(Failure { faults, ..failure(Reason::InvalidRequest, message, Charged::No) })
+}
+
+pub(super) fn refused(refusal: Refusal) -> Outcome {
+    let reason = if refusal.content_policy { Reason::ContentPolicy } else { Reason::Rejected };
+    let failure = failure(reason, refusal.message, Charged::No);
+    Outcome::Failed(Failure { provider_code: refusal.provider_code, ..failure })
+}
+
+/// Our own POST, without an answer that tells.
+pub(super) fn unknown(message: String, provider_code: Option<String>) -> Outcome {
+    let message = format!("whether the provider accepted the generation is unknown: {message}");
+    Outcome::Failed(Failure { provider_code, ..failure(Reason::OutcomeUnknown, message, Charged::Unknown) })
+}
+
+/// Another hand's POST, never resolved.
+pub(super) fn left_open() -> Outcome {
+    let message = "whether the provider accepted the generation is unknown: the worker that was submitting it \
+                   ended before it noted the answer";
+    Outcome::Failed(failure(Reason::OutcomeUnknown, message.to_owned(), Charged::Unknown))
+}
+
+pub(super) fn timed_out(task: TaskId) -> Outcome {
+    let message =
+        "the generation had not ended within its timeout; it may still end and be charged".to_owned();
+    of_task(task, Reason::TimedOut, message, Charged::Unknown, None)
+}
+
+pub(super) fn failed(task: TaskId, message: String, content_policy: bool, units: Option<String>) -> Outcome {
+    let reason = if content_policy { Reason::ContentPolicy } else { Reason::GenerationFailed };
+    // Whether a failed task is charged is documented nowhere (fact sheet, section 5); units say it.
+    let charged = if units.is_some() { Charged::Yes } else { Charged::Unknown };
+    of_task(task, reason, message, charged, units)
+}
+
+pub(super) fn without_images(task: TaskId, units: Option<String>) -> Outcome {
+    let message = "the provider calls it a success and gives no image".to_owned();
+    of_task(task, Reason::ResultInvalid, message, Charged::Yes, units)
+}
+
+pub(super) fn invalid_result(task: TaskId, message: String, units: Option<String>) -> Outcome {
+    of_task(task, Reason::ResultInvalid, message, Charged::Yes, units)
+}
+
+pub(super) fn expired(task: TaskId, message: String, units: Option<String>) -> Outcome {
+    of_task(task, Reason::ResultExpired, message, Charged::Yes, units)
+}
+
+fn of_task(
+    task: TaskId,
+    reason: Reason,
+    message: String,
+    charged: Charged,
+    units: Option<String>,
+) -> Outcome {
+    Outcome::Failed(Failure { task_id: Some(task), units, ..failure(reason, message, charged) })
+}
+
+fn failure(reason: Reason, message: String, charged: Charged) -> Failure {
+    Failure { reason, message, provider_code: None, charged, task_id: None, units: None, faults: Vec::new() }
+}

@@ -1,0 +1,187 @@
+//! Redis: how far each job is.
+//!
+//! One method per script, one script per move of the record. A timeout says nothing about whether a
+//! script ran, so every script may run twice with the same effect, and callers repeat what failed.
+//! Times are Redis's own; two workers' clocks never meet.
+
+pub mod connection;
+pub mod hints;
+pub mod record;
+mod scripts;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::job::step::{Expect, Frozen, Moved};
+use crate::job::{Digest, JobId, TaskId};
+use connection::Connection;
+use record::{Nonce, Record, Stage, Unreadable};
+use scripts::{Reply, Scripts, Word};
+
+/// Why the ledger gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Whether the move happened is unknown; repeating it is safe.
+    #[error("Redis: {0}")]
+    Unavailable(String),
+    /// Hand the job back; nothing was changed.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
+/// A job's identity in the ledger.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    pub job: &'a JobId,
+    pub digest: &'a Digest,
+    pub round: u32,
+}
+
+/// How far each job is, as the life of a job sees it. A double of it passes the same suite as Redis.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// `None`: never heard of. Whoever reads that another hand is submitting gets a hint when that
+    /// moves on.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`], as for every method here.
+    async fn read(&self, job: &JobId) -> Result<Option<Record>, LedgerError>;
+
+    /// Asks for the right to post attempt `attempt`. Once this has returned [`Moved::Yes`] nobody
+    /// else gets it for that attempt.
+    async fn begin(&self, entry: Entry<'_>, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError>;
+
+    /// Gives the attempt up as surely not accepted. Once this has returned [`Moved::Yes`] the next
+    /// attempt is free for whoever asks first.
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError>;
+
+    /// Notes the accepted task, unless another task or an outcome was noted before; the record that
+    /// counts is returned.
+    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError>;
+
+    /// Freezes the outcome as the bytes of its event. Once this has returned [`Frozen::Event`] every
+    /// caller gets those same bytes.
+    async fn freeze(
+        &self,
+        entry: Entry<'_>,
+        expect: &Expect,
+        event: Bytes,
+        replaceable: bool,
+    ) -> Result<Frozen, LedgerError>;
+
+    /// The event is confirmed: from now on the record is only remembered.
+    async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError>;
+
+    /// Whether Redis takes writes.
+    async fn probe(&self) -> Result<(), LedgerError>;
+}
+
+/// The ledger in Redis. All keys share one hash tag: `{<prefix>}:job:<job_id>` and the channel
+/// `{<prefix>}:hints`.
+#[derive(Debug)]
+pub struct RedisLedger {
+    connection: Connection,
+    scripts: Scripts,
+    prefix: String,
+    remember: Duration,
+}
+
+impl RedisLedger {
+    #[must_use]
+    pub fn new(connection: Connection, prefix: &str, remember: Duration) -> Self {
+        Self { connection, scripts: Scripts::new(), prefix: prefix.to_owned(), remember }
+    }
+
+    /// The channel that the scripts publish hints to.
+    #[must_use]
+    pub fn hint_channel(prefix: &str) -> String {
+        format!("{{{prefix}}}:hints")
+    }
+
+    async fn run(&self, script: &redis::Script, job: &JobId, args: &[&[u8]]) -> Result<Reply, LedgerError> {
+        let mut invocation = script.key(format!("{{{}}}:job:{job}", self.prefix));
+        invocation.arg(Self::hint_channel(&self.prefix)).arg(job.as_str());
+        for arg in args {
+            invocation.arg(*arg);
+        }
+        Reply::parse(self.connection.invoke(&invocation).await.map_err(unavailable)?)
+    }
+}
+
+#[async_trait]
+impl Ledger for RedisLedger {
+    async fn read(&self, job: &JobId) -> Result<Option<Record>, LedgerError> {
+        Ok(self.run(&self.scripts.read, job, &[]).await?.record)
+    }
+
+    async fn begin(&self, entry: Entry<'_>, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError> {
+        let (round, attempt) = (entry.round.to_string(), attempt.to_string());
+        let args = [entry.digest.as_str(), &round, &attempt, nonce.as_str()].map(str::as_bytes);
+        Ok(self.run(&self.scripts.begin, entry.job, &args).await?.moved(nonce))
+    }
+
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError> {
+        let attempt = attempt.to_string();
+        let args = [attempt.as_str(), nonce.as_str()].map(str::as_bytes);
+        Ok(self.run(&self.scripts.reopen, job, &args).await?.moved(nonce))
+    }
+
+    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
+        let (round, attempt) = (entry.round.to_string(), attempt.to_string());
+        let args = [entry.digest.as_str(), &round, &attempt, task.as_str()].map(str::as_bytes);
+        let reply = self.run(&self.scripts.accept, entry.job, &args).await?;
+        reply
+            .record
+            .ok_or_else(|| LedgerError::Unavailable("accept.lua answered without a record".to_owned()))
+    }
+
+    async fn freeze(
+        &self,
+        entry: Entry<'_>,
+        expect: &Expect,
+        event: Bytes,
+        replaceable: bool,
+    ) -> Result<Frozen, LedgerError> {
+        let (word, nonce) = match expect {
+            Expect::Unposted => ("unposted", ""),
+            Expect::Submitting { nonce } => ("submitting", nonce.as_str()),
+            Expect::Unfinished => ("unfinished", ""),
+        };
+        let round = entry.round.to_string();
+        let replaceable = if replaceable { "1" } else { "0" };
+        let args = [
+            entry.digest.as_str().as_bytes(),
+            round.as_bytes(),
+            word.as_bytes(),
+            nonce.as_bytes(),
+            &event,
+            replaceable.as_bytes(),
+        ];
+        let reply = self.run(&self.scripts.freeze, entry.job, &args).await?;
+        match (reply.word, reply.record) {
+            (Word::Ok, Some(Record { stage: Stage::Done { event, .. }, .. })) => Ok(Frozen::Event(event)),
+            (Word::Ok | Word::Moved | Word::Record | Word::None, record) => Ok(Frozen::Moved(record)),
+        }
+    }
+
+    async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {
+        let remember_ms = self.remember.as_millis().max(1).to_string();
+        let args = [round.to_string(), remember_ms];
+        self.run(&self.scripts.told, job, &args.each_ref().map(|arg| arg.as_bytes())).await?;
+        Ok(())
+    }
+
+    async fn probe(&self) -> Result<(), LedgerError> {
+        let mut set = redis::cmd("SET");
+        set.arg(format!("{{{}}}:probe", self.prefix)).arg("1").arg("PX").arg(10_000);
+        self.connection.query::<()>(&set).await.map_err(unavailable)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
+fn unavailable(error: redis::RedisError) -> LedgerError {
+    LedgerError::Unavailable(error.to_string())
+}

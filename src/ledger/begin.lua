@@ -1,0 +1,18 @@
+-- new (or missing) -> submitting: the right to post one attempt, for one asker.
+-- ARGV[3] digest   ARGV[4] round   ARGV[5] attempt   ARGV[6] nonce, fresh for each ask
+-- answer  "ok" also to a repeated ask with the same nonce; "none" or "moved" when the record is not what the asker took it for
+local digest, round, attempt, nonce = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+if foreign() then return answer('moved') end
+if missing then
+  if attempt ~= '1' then return answer('none') end
+elseif record.stage == 'submitting' and record.nonce == nonce then
+  return answer('ok')
+elseif record.stage == 'done' then
+  local corrected = record.replaceable == '1' and record.digest ~= digest and tonumber(round) == tonumber(record.round) + 1
+  if not corrected or attempt ~= '1' then return answer('moved') end
+elseif record.stage ~= 'new' or record.attempt ~= attempt or record.digest ~= digest then
+  return answer('moved')
+end
+move({'stage', 'submitting', 'digest', digest, 'round', round, 'attempt', attempt, 'nonce', nonce, 'since_ms', now},
+     {'event', 'replaceable', 'task'})
+return answer('ok')

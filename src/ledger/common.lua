@@ -1,0 +1,30 @@
+-- Put before every script.
+-- KEYS[1]  the job's hash; its fields: version, digest, round, stage, attempt, nonce, task, since_ms, event, replaceable, watched
+-- ARGV[1]  the channel of the hints      ARGV[2]  the job id
+-- Every script answers {word, Redis's time in ms, the fields of the record after it}; a record of
+-- another version is touched by none and answered as "moved". Every script may run twice.
+local VERSION = '1'
+local job, channel, id = KEYS[1], ARGV[1], ARGV[2]
+local t = redis.call('TIME')
+local now = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
+
+local record = {}
+local fields = redis.call('HGETALL', job)
+for i = 1, #fields, 2 do record[fields[i]] = fields[i + 1] end
+local missing = #fields == 0
+
+local function answer(word)
+  return {word, now, redis.call('HGETALL', job)}
+end
+
+local function foreign()
+  return not missing and record.version ~= VERSION
+end
+
+-- Writes fields, takes away others, and wakes those who look on.
+local function move(set, drop)
+  redis.call('HSET', job, 'version', VERSION, unpack(set))
+  redis.call('HDEL', job, 'watched', unpack(drop))
+  redis.call('PERSIST', job)
+  if record.watched then redis.call('PUBLISH', channel, 'look ' .. id) end
+end

@@ -1,0 +1,168 @@
+//! What Redis holds of a job, read strictly: a record that we don't understand is never guessed at.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::job::{Digest, TaskId};
+
+/// The version that this worker writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
+
+/// How far a job is. `new → submitting → generating → done`; a missing record is `New { attempt: 1 }`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Nothing is under way, and attempt `attempt` may be posted.
+    New { attempt: u32 },
+    /// Whoever wrote `nonce` may have posted attempt `attempt`.
+    Submitting { attempt: u32, nonce: Nonce },
+    /// The provider has accepted it.
+    Generating {
+        attempt: u32,
+        task: TaskId,
+        /// Since it was accepted, by the clock of Redis, when it was read.
+        age: Duration,
+    },
+    /// It has ended, and these are the bytes to publish.
+    Done {
+        event: Bytes,
+        /// It ended unpaid, as an invalid request: a corrected input may take its place.
+        replaceable: bool,
+    },
+}
+
+/// A job's record as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Record {
+    pub digest: Digest,
+    /// 1, and one more for each corrected input that took the place of an invalid one.
+    pub round: u32,
+    pub stage: Stage,
+}
+
+/// Fresh for each ask for the right to post.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Nonce(String);
+
+impl Nonce {
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a stored record can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Written by a newer worker: hand the job back, one of those will get it.
+    #[error("the record has version {0}; this worker reads up to {VERSION}")]
+    Newer(String),
+    /// Written by nobody that we know.
+    #[error("the record is damaged: {0}")]
+    Damaged(String),
+}
+
+impl Record {
+    /// Reads the fields of the Redis hash. `now_ms` is Redis's own time, Unix milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`]; an unknown stage or a missing field is damage, never a new job.
+    pub fn from_fields(fields: &HashMap<String, Bytes>, now_ms: u64) -> Result<Self, Unreadable> {
+        let text = |name: &str| {
+            let value = fields.get(name).ok_or_else(|| Unreadable::Damaged(format!("no field {name}")))?;
+            std::str::from_utf8(value).map_err(|_| Unreadable::Damaged(format!("field {name} is no text")))
+        };
+        let number = |name: &str| {
+            text(name)?.parse::<u64>().map_err(|_| Unreadable::Damaged(format!("field {name} is no number")))
+        };
+        let small = |name: &str| {
+            u32::try_from(number(name)?)
+                .map_err(|_| Unreadable::Damaged(format!("field {name} is too large")))
+        };
+        let version = text("version")?;
+        if version != VERSION.to_string() {
+            return Err(Unreadable::Newer(version.chars().take(20).collect()));
+        }
+        let stage = match text("stage")? {
+            "new" => Stage::New { attempt: small("attempt")? },
+            "submitting" => {
+                Stage::Submitting { attempt: small("attempt")?, nonce: Nonce(text("nonce")?.to_owned()) }
+            }
+            "generating" => Stage::Generating {
+                attempt: small("attempt")?,
+                task: TaskId::new(text("task")?)
+                    .ok_or_else(|| Unreadable::Damaged("field task is no id".into()))?,
+                age: Duration::from_millis(now_ms.saturating_sub(number("since_ms")?)),
+            },
+            "done" => Stage::Done {
+                event: fields
+                    .get("event")
+                    .cloned()
+                    .ok_or_else(|| Unreadable::Damaged("no field event".into()))?,
+                replaceable: fields.get("replaceable").is_some_and(|value| value.as_ref() == b"1"),
+            },
+            other => {
+                let word: String = other.chars().take(20).collect();
+                return Err(Unreadable::Damaged(format!("unknown stage {word:?}")));
+            }
+        };
+        Ok(Self { digest: Digest::new(text("digest")?.to_owned()), round: small("round")?, stage })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(pairs: &[(&str, &str)]) -> HashMap<String, Bytes> {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), Bytes::copy_from_slice(value.as_bytes())))
+            .collect()
+    }
+
+    #[test]
+    fn the_age_of_a_generation_is_by_the_clock_of_redis() {
+        let stored = [
+            ("version", "1"),
+            ("digest", "d"),
+            ("round", "1"),
+            ("stage", "generating"),
+            ("attempt", "2"),
+            ("task", "t-1"),
+            ("since_ms", "1000"),
+        ];
+        let record = Record::from_fields(&fields(&stored), 4500).unwrap();
+        let Stage::Generating { attempt: 2, age, .. } = record.stage else { panic!("{record:?}") };
+        assert_eq!(age, Duration::from_millis(3500));
+        // A clock that jumped back makes it young, not a panic.
+        assert!(Record::from_fields(&fields(&stored), 10).is_ok());
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_told_apart_from_damage() {
+        let newer = fields(&[("version", "2"), ("stage", "paused")]);
+        assert_eq!(Record::from_fields(&newer, 0), Err(Unreadable::Newer("2".into())));
+        for damaged in [
+            fields(&[("stage", "new")]),
+            fields(&[("version", "1"), ("digest", "d"), ("round", "1"), ("stage", "elsewhere")]),
+            fields(&[
+                ("version", "1"),
+                ("digest", "d"),
+                ("round", "1"),
+                ("stage", "generating"),
+                ("attempt", "1"),
+            ]),
+            fields(&[("version", "1"), ("digest", "d"), ("round", "x"), ("stage", "new"), ("attempt", "1")]),
+        ] {
+            assert!(matches!(Record::from_fields(&damaged, 0), Err(Unreadable::Damaged(_))), "{damaged:?}");
+        }
+    }
+}

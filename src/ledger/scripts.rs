@@ -1,0 +1,78 @@
+//! The Lua scripts, and how their answers are read.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use redis::{Script, Value};
+
+use super::LedgerError;
+use super::record::{Nonce, Record};
+use crate::job::step::Moved;
+
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) read: Script,
+    pub(super) begin: Script,
+    pub(super) reopen: Script,
+    pub(super) accept: Script,
+    pub(super) freeze: Script,
+    pub(super) told: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        let script = |body: &str| Script::new(&[include_str!("common.lua"), body].concat());
+        Self {
+            read: script(include_str!("read.lua")),
+            begin: script(include_str!("begin.lua")),
+            reopen: script(include_str!("reopen.lua")),
+            accept: script(include_str!("accept.lua")),
+            freeze: script(include_str!("freeze.lua")),
+            told: script(include_str!("told.lua")),
+        }
+    }
+}
+
+/// The first part of every answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    Ok,
+    Moved,
+    Record,
+    None,
+}
+
+/// What every script answers: see `common.lua`.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) word: Word,
+    pub(super) record: Option<Record>,
+}
+
+impl Reply {
+    pub(super) fn parse((word, now, fields): (String, String, Value)) -> Result<Self, LedgerError> {
+        let odd = |what: &str| LedgerError::Unavailable(format!("a script answered with an odd {what}"));
+        let word = match word.as_str() {
+            "ok" => Word::Ok,
+            "moved" => Word::Moved,
+            "record" => Word::Record,
+            "none" => Word::None,
+            _ => return Err(odd("word")),
+        };
+        let now_ms = now.parse().map_err(|_| odd("time"))?;
+        let fields: HashMap<String, Bytes> = redis::from_redis_value::<HashMap<String, Vec<u8>>>(fields)
+            .map_err(|_| odd("record"))?
+            .into_iter()
+            .map(|(name, value)| (name, Bytes::from(value)))
+            .collect();
+        let record = if fields.is_empty() { None } else { Some(Record::from_fields(&fields, now_ms)?) };
+        Ok(Self { word, record })
+    }
+
+    pub(super) fn moved(self, nonce: &Nonce) -> Moved {
+        match self.word {
+            Word::Ok => Moved::Yes(nonce.clone()),
+            Word::Moved | Word::Record | Word::None => Moved::No(self.record),
+        }
+    }
+}

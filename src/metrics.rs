@@ -1,0 +1,139 @@
+//! What the worker counts and measures, for `/metrics`.
+//!
+//! Call sites name what happened; names, labels and buckets are in `families.rs`. Every label value
+//! is a word of ours, never something that a user or the provider has sent. Series that alerts look
+//! at exist from the start with 0: an increase from nothing is no increase to Prometheus.
+
+mod families;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+pub use families::{ANSWERS, PAUSED, SERVICES, STAGES, VIEWS};
+
+use crate::job::Timings;
+
+use families::{Families, Labels};
+
+/// What `encode` gives, for the header `Content-Type`.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The metrics of one process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Families>);
+
+/// Counts a job under its stage until dropped.
+#[derive(Debug)]
+pub struct Held(Gauge);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Families::new()))
+    }
+
+    /// A job's terminal event is out. `outcome`: `succeeded`, `failed`, `cancelled`; `reason`: that
+    /// of a failure, else empty.
+    pub fn job_finished(&self, outcome: &'static str, reason: &'static str) {
+        count(&self.0.jobs_finished, [("outcome", outcome), ("reason", reason)]);
+    }
+
+    /// A job is at `stage` as long as the answer is kept. One of [`STAGES`].
+    #[must_use = "the job counts as held only until this is dropped"]
+    pub fn held(&self, stage: &'static str) -> Held {
+        let gauge = self.0.jobs_held.get_or_create_owned(&[("stage", stage)]);
+        gauge.inc();
+        Held(gauge)
+    }
+
+    /// Whether the worker takes no new jobs for this reason, one of [`PAUSED`].
+    pub fn paused(&self, reason: &'static str, paused: bool) {
+        self.0.paused.get_or_create(&[("reason", reason)]).set(i64::from(paused));
+    }
+
+    /// A POST has ended with one of [`ANSWERS`], `took` after it was sent.
+    pub fn submitted(&self, answer: &'static str, took: Duration) {
+        count(&self.0.submits, [("answer", answer)]);
+        self.0.submit.observe(took.as_secs_f64());
+    }
+
+    /// A look at a task saw one of [`VIEWS`].
+    pub fn polled(&self, view: &'static str) {
+        count(&self.0.polls, [("view", view)]);
+    }
+
+    /// A lost connection to one of [`SERVICES`] stands again.
+    pub fn reconnected(&self, service: &'static str) {
+        count(&self.0.reconnects, [("service", service)]);
+    }
+
+    /// `event_type` as in the event: `comet.job.succeeded`.
+    pub fn event_published(&self, event_type: &'static str) {
+        count(&self.0.events_published, [("type", event_type)]);
+    }
+
+    /// A terminal event was taken by no queue.
+    pub fn event_unrouted(&self) {
+        self.0.events_unrouted.inc();
+    }
+
+    /// `reason` as in the header `x-comet-reason`.
+    pub fn dead_letter(&self, reason: &'static str) {
+        count(&self.0.dead_letters, [("reason", reason)]);
+    }
+
+    /// A delivery was given back before its end.
+    pub fn handed_back(&self, why: &'static str) {
+        count(&self.0.handed_back, [("why", why)]);
+    }
+
+    /// All images of a job are stored.
+    pub fn stored(&self, took: Duration) {
+        self.0.store.observe(took.as_secs_f64());
+    }
+
+    /// At a job's end, how long it was queued and generated, as far as that is known. POSTs and
+    /// storing are measured when they happen, by [`Self::submitted`] and [`Self::stored`].
+    pub fn timings(&self, timings: &Timings) {
+        let measured = [(&self.0.queued, timings.queued), (&self.0.generation, timings.generate)];
+        for (histogram, took_ms) in measured {
+            if let Some(took_ms) = took_ms {
+                histogram.observe(Duration::from_millis(took_ms).as_secs_f64());
+            }
+        }
+    }
+
+    /// All metrics as OpenMetrics text; its content type is [`CONTENT_TYPE`].
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String can't fail; if it did, the half of it would be worse than nothing.
+        match encode(&mut text, &self.0.registry) {
+            Ok(()) => text,
+            Err(_) => "# EOF\n".to_owned(),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn count<const N: usize>(family: &Family<Labels<N>, Counter>, labels: Labels<N>) {
+    family.get_or_create(&labels).inc();
+}

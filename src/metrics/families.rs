@@ -1,0 +1,166 @@
+//! The names, helps, labels and buckets of all metrics.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+use crate::job::Reason;
+
+/// What a held job can be at.
+pub const STAGES: [&str; 6] = ["waiting", "submitting", "looking_on", "generating", "storing", "telling"];
+/// Why no new jobs are taken.
+pub const PAUSED: [&str; 4] = ["account", "provider", "redis", "storage"];
+/// What a POST came to: the cases of [`Answer`](crate::provider::Answer).
+pub const ANSWERS: [&str; 5] = ["accepted", "later", "account", "refused", "unknown"];
+/// What a look at a task saw: the cases of [`View`](crate::provider::View).
+pub const VIEWS: [&str; 5] = ["running", "succeeded", "failed", "not_found", "unavailable"];
+/// What is connected to for long.
+pub const SERVICES: [&str; 2] = ["rabbitmq", "redis"];
+
+const TERMINAL_EVENTS: [&str; 2] = ["comet.job.succeeded", "comet.job.failed"];
+const DEAD_REASONS: [&str; 5] = ["not_json", "no_job_id", "invalid_job_id", "conflict", "too_large"];
+const HANDED_BACK: [&str; 6] = ["paused", "unreadable", "stopping", "held_long", "disconnected", "panicked"];
+const FAILURES: [Reason; 9] = [
+    Reason::InvalidRequest,
+    Reason::Rejected,
+    Reason::ContentPolicy,
+    Reason::GenerationFailed,
+    Reason::TimedOut,
+    Reason::OutcomeUnknown,
+    Reason::ResultExpired,
+    Reason::ResultInvalid,
+    Reason::Quarantined,
+];
+
+const SUBMIT_S: [f64; 9] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const GENERATION_S: [f64; 12] = [2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0, 600.0, 900.0];
+const STORE_S: [f64; 9] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
+const QUEUED_S: [f64; 11] = [0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
+
+pub(super) type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+#[derive(Debug)]
+pub(super) struct Families {
+    pub(super) registry: Registry,
+    pub(super) jobs_finished: Family<Labels<2>, Counter>,
+    pub(super) jobs_held: Family<Labels<1>, Gauge>,
+    pub(super) paused: Family<Labels<1>, Gauge>,
+    pub(super) submits: Family<Labels<1>, Counter>,
+    pub(super) polls: Family<Labels<1>, Counter>,
+    pub(super) reconnects: Family<Labels<1>, Counter>,
+    pub(super) events_published: Family<Labels<1>, Counter>,
+    pub(super) events_unrouted: Counter,
+    pub(super) dead_letters: Family<Labels<1>, Counter>,
+    pub(super) handed_back: Family<Labels<1>, Counter>,
+    pub(super) submit: Histogram,
+    pub(super) generation: Histogram,
+    pub(super) store: Histogram,
+    pub(super) queued: Histogram,
+}
+
+impl Families {
+    pub(super) fn new() -> Self {
+        let mut to = Registry::with_prefix("comet");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        to.register("build", "The running version of comet-worker", build);
+        let families = Self {
+            jobs_finished: add(
+                &mut to,
+                "jobs_finished",
+                "Jobs that this worker has brought to their end, by outcome (succeeded, failed, cancelled) and the reason of a failure",
+            ),
+            jobs_held: add(&mut to, "jobs_held", "Jobs that this worker holds now, by what they are at"),
+            paused: add(
+                &mut to,
+                "paused",
+                "1 while this worker takes no new jobs for this reason: account (key or money), provider (unreachable or wrongly configured), redis, storage",
+            ),
+            submits: add(
+                &mut to,
+                "submits",
+                "POSTs of paid generations by their answer: accepted, later (try again), account (key or money), refused (the job's fault), unknown (perhaps accepted)",
+            ),
+            polls: add(&mut to, "polls", "Looks at running generations by what they saw"),
+            reconnects: add(&mut to, "reconnects", "Connections that were lost and built anew"),
+            events_published: add(&mut to, "events_published", "Events that RabbitMQ confirmed, by type"),
+            events_unrouted: add(
+                &mut to,
+                "events_unrouted",
+                "Terminal events that no queue took, kept in amqp.unrouted_queue: bind a queue to amqp.exchange",
+            ),
+            dead_letters: add(
+                &mut to,
+                "dead_letters",
+                "Messages moved to amqp.dead_queue, by the reason in their header x-comet-reason",
+            ),
+            handed_back: add(
+                &mut to,
+                "handed_back",
+                "Deliveries given back to RabbitMQ before their end, to be worked on later or elsewhere",
+            ),
+            submit: add_seconds(&mut to, "submit", "From sending a POST to its answer", &SUBMIT_S),
+            generation: add_seconds(
+                &mut to,
+                "generation",
+                "From an accepted POST to the look that saw the end of the generation",
+                &GENERATION_S,
+            ),
+            store: add_seconds(
+                &mut to,
+                "store",
+                "Downloading, checking and storing all images of a job",
+                &STORE_S,
+            ),
+            queued: add_seconds(
+                &mut to,
+                "queued",
+                "From the producer's timestamp to this worker's first look at a job",
+                &QUEUED_S,
+            ),
+            registry: to,
+        };
+        families.start_at_zero();
+        families
+    }
+
+    fn start_at_zero(&self) {
+        for (family, label, values) in [
+            (&self.submits, "answer", &ANSWERS[..]),
+            (&self.polls, "view", &VIEWS),
+            (&self.reconnects, "service", &SERVICES),
+            (&self.events_published, "type", &TERMINAL_EVENTS),
+            (&self.dead_letters, "reason", &DEAD_REASONS),
+            (&self.handed_back, "why", &HANDED_BACK),
+        ] {
+            for value in values {
+                drop(family.get_or_create(&[(label, *value)]));
+            }
+        }
+        for (family, label, values) in
+            [(&self.jobs_held, "stage", &STAGES[..]), (&self.paused, "reason", &PAUSED)]
+        {
+            for value in values {
+                drop(family.get_or_create(&[(label, *value)]));
+            }
+        }
+        drop(self.jobs_finished.get_or_create(&[("outcome", "succeeded"), ("reason", "")]));
+        for reason in FAILURES {
+            drop(self.jobs_finished.get_or_create(&[("outcome", "failed"), ("reason", reason.as_str())]));
+        }
+    }
+}
+
+fn add<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    to.register(name, help, metric.clone());
+    metric
+}
+
+fn add_seconds(to: &mut Registry, name: &str, help: &str, buckets_s: &[f64]) -> Histogram {
+    let metric = Histogram::new(buckets_s.iter().copied());
+    to.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    metric
+}

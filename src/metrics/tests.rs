@@ -1,0 +1,80 @@
+use super::*;
+
+#[test]
+fn what_happened_is_counted_under_its_name() {
+    let metrics = Metrics::new();
+    metrics.job_finished("succeeded", "");
+    metrics.job_finished("failed", "rejected");
+    metrics.submitted("accepted", Duration::from_millis(240));
+    metrics.polled("running");
+    metrics.reconnected("redis");
+    metrics.event_published("comet.job.succeeded");
+    metrics.event_unrouted();
+    metrics.dead_letter("conflict");
+    metrics.handed_back("shutdown");
+    metrics.paused("account", true);
+    metrics.stored(Duration::from_millis(310));
+    metrics.timings(&Timings { queued: Some(12), generate: Some(24_100), ..Timings::default() });
+    let text = metrics.clone().encode();
+    for line in [
+        "comet_jobs_finished_total{outcome=\"succeeded\",reason=\"\"} 1",
+        "comet_jobs_finished_total{outcome=\"failed\",reason=\"rejected\"} 1",
+        "comet_submits_total{answer=\"accepted\"} 1",
+        "comet_polls_total{view=\"running\"} 1",
+        "comet_reconnects_total{service=\"redis\"} 1",
+        "comet_events_published_total{type=\"comet.job.succeeded\"} 1",
+        "comet_events_unrouted_total 1",
+        "comet_dead_letters_total{reason=\"conflict\"} 1",
+        "comet_handed_back_total{why=\"shutdown\"} 1",
+        "comet_paused{reason=\"account\"} 1",
+        "comet_submit_seconds_sum 0.24",
+        "comet_store_seconds_count 1",
+        "comet_queued_seconds_bucket{le=\"0.05\"} 1",
+        "comet_generation_seconds_sum 24.1",
+        "comet_generation_seconds_bucket{le=\"20.0\"} 0",
+        "comet_generation_seconds_bucket{le=\"30.0\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    metrics.paused("account", false);
+    assert!(metrics.encode().contains("comet_paused{reason=\"account\"} 0\n"));
+}
+
+#[test]
+fn a_job_is_held_until_its_guard_is_dropped() {
+    let metrics = Metrics::new();
+    let held = |stage: &str, number: i64| {
+        metrics.encode().contains(&format!("comet_jobs_held{{stage=\"{stage}\"}} {number}\n"))
+    };
+    let first = metrics.held("generating");
+    let second = metrics.held("generating");
+    assert!(held("generating", 2) && held("waiting", 0));
+    drop(first);
+    assert!(held("generating", 1));
+    drop(second);
+    assert!(held("generating", 0));
+}
+
+#[test]
+fn what_alerts_look_at_starts_at_zero() {
+    let text = Metrics::new().encode();
+    for line in [
+        "comet_paused{reason=\"storage\"} 0",
+        "comet_submits_total{answer=\"unknown\"} 0",
+        "comet_polls_total{view=\"not_found\"} 0",
+        "comet_jobs_finished_total{outcome=\"failed\",reason=\"outcome_unknown\"} 0",
+        "comet_dead_letters_total{reason=\"too_large\"} 0",
+        "comet_events_unrouted_total 0",
+        "comet_reconnects_total{service=\"rabbitmq\"} 0",
+        "comet_jobs_held{stage=\"looking_on\"} 0",
+        concat!("comet_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        "# UNIT comet_submit_seconds seconds",
+        "# TYPE comet_jobs_finished counter",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+    let families = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
+    assert_eq!(text.lines().filter(|line| line.starts_with("# HELP ")).count(), families);
+    assert_eq!(families, 15);
+}

@@ -1,0 +1,136 @@
+//! CometAPI: one generation submitted, one task queried.
+//!
+//! What a reply means is decided in [`wire`], which is pure. An answer exists for each thing that
+//! the life of a job does differently.
+
+pub mod http;
+pub mod wire;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use url::Url;
+
+use crate::job::TaskId;
+
+/// The provider, as the life of a job sees it.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Posts one paid generation. Ends within `api.submit_timeout_s`, and sends the body at most
+    /// once.
+    async fn submit(&self, body: Bytes) -> Answer;
+
+    /// Asks how a task is doing. Free, and may be repeated.
+    async fn query(&self, task: &TaskId) -> View;
+
+    /// A harmless GET that tells whether the provider can be reached and takes our key.
+    ///
+    /// # Errors
+    ///
+    /// The fault that still stands.
+    async fn probe(&self) -> Result<(), AccountFault>;
+}
+
+/// What a POST came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// The task exists and is ours.
+    Accepted(TaskId),
+    /// Surely not accepted, and not the job's fault: it can be tried again later.
+    Later(Later),
+    /// Surely not accepted, for something that stops every job: intake stops.
+    Account(AccountFault),
+    /// Surely not accepted, for what the job is.
+    Refused(Refusal),
+    /// May or may not have been accepted: nobody may post it again on a guess.
+    Unknown { message: String, provider_code: Option<String> },
+}
+
+/// The provider has no room just now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Later {
+    pub message: String,
+    pub provider_code: Option<String>,
+    /// From the `Retry-After` header, in whole seconds and at most an hour; at least a minute
+    /// where no channel has the model.
+    pub after: Option<Duration>,
+}
+
+/// The provider will never take this job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// For what it shows or says, rather than for its form.
+    pub content_policy: bool,
+    pub message: String,
+    pub provider_code: Option<String>,
+}
+
+/// Something that no job is to blame for, and that stops them all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccountFault {
+    pub kind: AccountFaultKind,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AccountFaultKind {
+    /// The key is wrong, disabled or expired.
+    Key,
+    /// No money, no quota, or the account is closed.
+    Money,
+    /// The base URL or the path leads to something that is not the API.
+    Configuration,
+    /// No connection, or an answer that says that the service is down.
+    Unreachable,
+}
+
+/// What a query saw.
+#[derive(Debug, Clone, PartialEq)]
+pub enum View {
+    /// Submitted or running; also every word that we don't know.
+    Running,
+    Succeeded {
+        images: Vec<ResultImage>,
+        units: Option<String>,
+    },
+    Failed {
+        message: String,
+        content_policy: bool,
+        units: Option<String>,
+    },
+    /// The provider doesn't know the task, or not yet: common in a task's first seconds.
+    NotFound {
+        message: String,
+    },
+    /// No answer about the task. Look again; `fault` says whether intake should stop as well.
+    Unavailable {
+        message: String,
+        fault: Option<AccountFault>,
+        after: Option<Duration>,
+    },
+}
+
+/// What looking a task up by our own external id came to. A miss proves nothing: the gateway may
+/// know its own ids only (fact sheet, section 5).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Lookup {
+    /// The task exists, under this id.
+    Found(TaskId),
+    NotFound {
+        message: String,
+    },
+    /// No answer about the task. Look again; `fault` says whether intake should stop as well.
+    Unavailable {
+        message: String,
+        fault: Option<AccountFault>,
+        after: Option<Duration>,
+    },
+}
+
+/// One image at the provider. The URL is signed and expires; it is never logged.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ResultImage {
+    pub index: u32,
+    pub url: Url,
+}

@@ -1,0 +1,294 @@
+//! CometAPI over HTTP: sends, bounds and reads; what a reply means is [`wire`]'s to say.
+//!
+//! The paid POST has a client of its own, on HTTP/1.1 and without any retry. reqwest's default
+//! policy sends a request again after an HTTP/2 GOAWAY with NO_ERROR, and h2 hands that very error
+//! also to streams which the server had begun to process, once the connection ends: a POST could
+//! be paid twice (read in reqwest 0.13.5 `retry.rs` and h2 `proto/streams/streams.rs`, `recv_eof`).
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder, RequestBuilder};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::wire::{self, Reply};
+use super::{AccountFault, AccountFaultKind, Answer, Lookup, Provider, View};
+use crate::job::{ExternalTaskId, TaskId};
+use crate::redact::for_people;
+
+/// The most that is read of a reply, in bytes (fact sheet, section 4.3).
+pub const REPLY_BYTES_MAX: usize = 1024 * 1024;
+
+/// What the query path has in the place of the task id.
+pub const TASK_ID_MARK: &str = "{task_id}";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Below the 60 s after which common proxies drop an idle connection.
+const QUERY_IDLE: Duration = Duration::from_secs(30);
+
+/// A POST on a connection that the server is just closing ends as unknown: reuse only what is
+/// surely still open, that is for less than the shortest common idle limit (Node's 5 s).
+const SUBMIT_IDLE: Duration = Duration::from_secs(3);
+
+/// A task that can't exist.
+const PROBE_ID: &str = "comet-worker-probe";
+
+/// Where the API is, and what it is asked with.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    /// Scheme, host and port, perhaps with a path that the two below are put behind.
+    pub base_url: Url,
+    pub key: SecretString,
+    /// `/kling/v1/images/generations`
+    pub submit_path: String,
+    /// With [`TASK_ID_MARK`]: `/kling/v1/images/generations/{task_id}`
+    pub query_path: String,
+    /// From connecting to the last byte of the reply.
+    pub submit_timeout: Duration,
+    pub query_timeout: Duration,
+}
+
+/// Why [`Endpoints`] can't be used. The message names the setting and never the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidEndpoints(String);
+
+/// The client of CometAPI.
+#[derive(Debug)]
+pub struct CometApi {
+    submits: Client,
+    queries: Client,
+    submit_url: Url,
+    base_url: Url,
+    query_path: String,
+    submit_timeout: Duration,
+    query_timeout: Duration,
+}
+
+/// A reply read to its end.
+struct Read {
+    status: u16,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// Why there is no reply.
+enum Silence {
+    /// No connection came about, so nothing was sent.
+    NotSent(String),
+    /// Anything later: the request may have arrived.
+    NoReply(String),
+}
+
+impl CometApi {
+    /// # Errors
+    ///
+    /// [`InvalidEndpoints`] says which setting can't be used.
+    pub fn new(endpoints: Endpoints) -> Result<Self, InvalidEndpoints> {
+        let Endpoints { base_url, key, submit_path, query_path, submit_timeout, query_timeout } = endpoints;
+        let invalid = |message: &str| Err(InvalidEndpoints(message.to_owned()));
+        if !matches!(base_url.scheme(), "http" | "https") || !base_url.has_host() {
+            return invalid("api.base_url must be an http(s) URL with a host");
+        }
+        if !base_url.username().is_empty() || base_url.password().is_some() {
+            return invalid("api.base_url must not carry a user or a password");
+        }
+        if base_url.query().is_some() || base_url.fragment().is_some() {
+            return invalid("api.base_url must end with its path");
+        }
+        if !query_path.contains(TASK_ID_MARK) {
+            return invalid("api.query_path must contain {task_id}");
+        }
+        let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())) else {
+            return invalid("api.key must be one line of printable characters");
+        };
+        bearer.set_sensitive(true);
+        let headers: HeaderMap =
+            [(AUTHORIZATION, bearer), (ACCEPT, HeaderValue::from_static("application/json"))]
+                .into_iter()
+                .collect();
+        let built = |builder: ClientBuilder| builder.build().map_err(|error| InvalidEndpoints(told(&error)));
+        Ok(Self {
+            submits: built(
+                client(headers.clone())
+                    .http1_only()
+                    .retry(reqwest::retry::never())
+                    .pool_idle_timeout(SUBMIT_IDLE),
+            )?,
+            // Over TLS it may become HTTP/2 (ALPN); in plain text it stays HTTP/1.1.
+            queries: built(client(headers).pool_idle_timeout(QUERY_IDLE))?,
+            submit_url: with_path(&base_url, &submit_path, None),
+            base_url,
+            query_path,
+            submit_timeout,
+            query_timeout,
+        })
+    }
+
+    /// Asks for a task by our own id, at the query path (fact sheet, section 5). Free, and may be
+    /// repeated.
+    pub async fn lookup(&self, external: &ExternalTaskId) -> Lookup {
+        match self.get(external.as_str()).await {
+            Ok((asked, read)) => wire::lookup(&read.reply(&asked), external),
+            Err(silence) => {
+                let (message, fault) = silence.into_parts();
+                Lookup::Unavailable { message, fault, after: None }
+            }
+        }
+    }
+
+    async fn get(&self, id: &str) -> Result<(String, Read), Silence> {
+        let url = with_path(&self.base_url, &self.query_path, Some(id));
+        let asked = format!("GET {}", url.path());
+        let read = exchange(self.queries.get(url).timeout(self.query_timeout)).await?;
+        Ok((asked, read))
+    }
+}
+
+#[async_trait]
+impl Provider for CometApi {
+    async fn submit(&self, body: Bytes) -> Answer {
+        let request = self
+            .submits
+            .post(self.submit_url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .timeout(self.submit_timeout)
+            .body(body);
+        match exchange(request).await {
+            Ok(read) => wire::submit(&read.reply(&format!("POST {}", self.submit_url.path()))),
+            Err(Silence::NotSent(message)) => Answer::Account(unreachable(message)),
+            Err(Silence::NoReply(message)) => Answer::Unknown { message, provider_code: None },
+        }
+    }
+
+    async fn query(&self, task: &TaskId) -> View {
+        match self.get(task.as_str()).await {
+            Ok((asked, read)) => wire::query(&read.reply(&asked), task),
+            Err(silence) => {
+                let (message, fault) = silence.into_parts();
+                View::Unavailable { message, fault, after: None }
+            }
+        }
+    }
+
+    async fn probe(&self) -> Result<(), AccountFault> {
+        match self.get(PROBE_ID).await {
+            Ok((asked, read)) => wire::probe(&read.reply(&asked)),
+            Err(Silence::NotSent(message) | Silence::NoReply(message)) => Err(unreachable(message)),
+        }
+    }
+}
+
+impl Read {
+    fn reply<'a>(&'a self, asked: &'a str) -> Reply<'a> {
+        let text = |name| self.headers.get(name).and_then(|value| value.to_str().ok());
+        Reply {
+            status: self.status,
+            content_type: text(CONTENT_TYPE),
+            retry_after: text(RETRY_AFTER),
+            asked,
+            body: &self.body,
+        }
+    }
+}
+
+impl Silence {
+    /// For a GET: the message, and the fault if the provider can't be reached at all.
+    fn into_parts(self) -> (String, Option<AccountFault>) {
+        match self {
+            Self::NotSent(message) => (message.clone(), Some(unreachable(message))),
+            Self::NoReply(message) => (message, None),
+        }
+    }
+}
+
+fn client(headers: HeaderMap) -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("comet-worker/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers)
+        .redirect(Policy::none())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Duration::from_secs(15))
+}
+
+/// One request, and its reply read to the end or to the bound.
+async fn exchange(request: RequestBuilder) -> Result<Read, Silence> {
+    let mut response = request.send().await.map_err(|error| {
+        let message = told(&error);
+        // DNS, refused, TLS handshake, connect timeout: hyper says "connect" only before the first
+        // byte of the request (fact sheet, section 4.3).
+        if error.is_connect() { Silence::NotSent(message) } else { Silence::NoReply(message) }
+    })?;
+    let mut body = BytesMut::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len().saturating_add(chunk.len()) > REPLY_BYTES_MAX => {
+                return Err(Silence::NoReply(format!(
+                    "HTTP {} with a body of more than {REPLY_BYTES_MAX} bytes",
+                    response.status().as_u16()
+                )));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break,
+            Err(error) => return Err(Silence::NoReply(told(&error))),
+        }
+    }
+    Ok(Read {
+        status: response.status().as_u16(),
+        headers: std::mem::take(response.headers_mut()),
+        body: body.freeze(),
+    })
+}
+
+/// `base` with the segments of `path` behind its own; [`TASK_ID_MARK`] becomes `id`, percent-encoded
+/// as one segment. Ids of `.` and `..` would climb, so their dots are doubly encoded: no such task.
+fn with_path(base: &Url, path: &str, id: Option<&str>) -> Url {
+    let id = match id {
+        Some(dots @ ("." | "..")) => dots.replace('.', "%2E"),
+        Some(id) => id.to_owned(),
+        None => String::new(),
+    };
+    let mut url = base.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty();
+        segments.extend(
+            path.split('/')
+                .filter(|segment| !segment.is_empty())
+                .map(|segment| segment.replace(TASK_ID_MARK, &id)),
+        );
+    }
+    url
+}
+
+fn unreachable(message: String) -> AccountFault {
+    AccountFault { kind: AccountFaultKind::Unreachable, message }
+}
+
+/// The whole chain of causes, without the URL.
+fn told(error: &reqwest::Error) -> String {
+    let mut text = match (error.is_timeout(), error.is_connect()) {
+        (true, true) => "no connection in time".to_owned(),
+        (true, false) => "no reply in time".to_owned(),
+        (false, true) => "no connection".to_owned(),
+        (false, false) => "the exchange broke off".to_owned(),
+    };
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    for_people(&text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! A reply's body, read into the few fields that the families of replies share.
+//!
+//! Three envelopes occur (fact sheet, sections 3 and 4.1): Kling's own `{code: 0, message, data}`,
+//! the gateway's task wrapper `{code: "success", message, data}` with another one inside, and the
+//! gateway's `{error: {message, type, code}}`.
+
+use serde_json::{Map, Value};
+
+use super::{CODE_CHARS_MAX, Reply};
+use crate::job::TaskId;
+use crate::redact::bounded;
+
+pub(super) type Object = Map<String, Value>;
+
+pub(super) enum Body {
+    /// A web page: a proxy or a wrong path spoke, not the API (fact sheet, section 3.4 step 1).
+    Html,
+    /// Empty, cut off, nested too deep, or JSON that is no object.
+    Unreadable,
+    Json(Envelope),
+}
+
+pub(super) struct Envelope {
+    root: Object,
+}
+
+/// The `code` of a reply, normalised (fact sheet, section 3.4 step 3).
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Code {
+    /// `0`, `"0"`, `0.0`, `200`, `"success"`, `"succeed"`: the call worked, nothing more.
+    Ok,
+    /// Missing, null or empty: says nothing.
+    Absent,
+    Number {
+        value: i64,
+        verbatim: String,
+    },
+    /// Lower case in `value`.
+    Word {
+        value: String,
+        verbatim: String,
+    },
+}
+
+/// What a reply says is wrong, if anything.
+pub(super) struct Complaint {
+    pub(super) code: Code,
+    pub(super) message: Option<String>,
+    /// There is an `error`, whatever its code.
+    pub(super) is_error: bool,
+    /// The status is the upstream's, passed on: a 401 is then not about our key.
+    pub(super) relayed: bool,
+    /// `{"code":null,"message":"404"}`: a route that is documented and not live (fact sheet,
+    /// section 3.3).
+    pub(super) route_is_dead: bool,
+}
+
+pub(super) fn read(reply: &Reply<'_>) -> Body {
+    let body = reply.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(reply.body).trim_ascii();
+    let said_html = reply.content_type.is_some_and(|text| {
+        text.trim_start().get(..9).is_some_and(|start| start.eq_ignore_ascii_case("text/html"))
+    });
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(root)) => Body::Json(Envelope { root }),
+        Ok(_) | Err(_) if said_html || body.starts_with(b"<") => Body::Html,
+        Ok(_) | Err(_) => Body::Unreadable,
+    }
+}
+
+impl Envelope {
+    pub(super) fn root(&self) -> &Object {
+        &self.root
+    }
+
+    pub(super) fn data(&self) -> Option<&Value> {
+        self.root.get("data")
+    }
+
+    /// The reply's own code, outside of any `error`.
+    pub(super) fn code(&self) -> Code {
+        Code::of(self.root.get("code"))
+    }
+
+    /// Code and message, from inside of a relayed upstream body where there is one: the gateway
+    /// passes Kling's refusals on as a text in `message` (fact sheet, section 4.1).
+    pub(super) fn complaint(&self) -> Complaint {
+        let outer = complaint_of(&self.root);
+        let relays = match &outer.code {
+            Code::Word { value, .. } => value == "fail_to_fetch_task" || value == "task_failed",
+            Code::Ok | Code::Absent | Code::Number { .. } => false,
+        };
+        if !relays {
+            return outer;
+        }
+        let inner = outer.message.as_deref().and_then(|text| serde_json::from_str::<Object>(text).ok());
+        match inner.map(|object| complaint_of(&object)) {
+            None => Complaint { relayed: true, ..outer },
+            Some(inner) => Complaint {
+                code: if inner.code == Code::Absent { outer.code } else { inner.code },
+                message: inner.message.or(outer.message),
+                is_error: true,
+                relayed: true,
+                route_is_dead: false,
+            },
+        }
+    }
+
+    /// The task id, looked for in the order of fact sheet section 2.2.
+    pub(super) fn task_id(&self) -> Option<TaskId> {
+        let data = self.data();
+        let in_data = |key| data.and_then(Value::as_object).and_then(|data| data.get(key));
+        [
+            in_data("task_id"),
+            data.filter(|data| data.is_string()),
+            self.root.get("task_id"),
+            in_data("id"),
+            self.root.get("id"),
+        ]
+        .into_iter()
+        .flatten()
+        .find_map(id_of)
+    }
+
+    /// The id under a key that can mean nothing else: `data.task_id`, or `task_id`.
+    pub(super) fn plain_task_id(&self) -> Option<TaskId> {
+        let in_data = self.data().and_then(Value::as_object).and_then(|data| data.get("task_id"));
+        [in_data, self.root.get("task_id")].into_iter().flatten().find_map(id_of)
+    }
+}
+
+/// An id is a text or a whole number; 18 digits don't survive as a float, so one that was read as
+/// such is no id.
+pub(super) fn id_of(value: &Value) -> Option<TaskId> {
+    match value {
+        Value::String(text) => TaskId::new(text),
+        Value::Number(number) => {
+            number.as_u64().filter(|id| *id != 0).and_then(|id| TaskId::new(&id.to_string()))
+        }
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A text that says something: not empty after trimming.
+pub(super) fn text_of(value: Option<&Value>) -> Option<&str> {
+    value.and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
+}
+
+fn complaint_of(object: &Object) -> Complaint {
+    let error = object.get("error").filter(|error| match error {
+        Value::Null => false,
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Bool(error) => *error,
+        Value::Number(_) | Value::Array(_) => true,
+    });
+    let fields = error.and_then(Value::as_object);
+    let inside = |key| text_of(fields.and_then(|fields| fields.get(key)));
+    let inner_code = Code::of(fields.and_then(|fields| fields.get("code")));
+    let code = match inner_code {
+        // "The error is: success" says nothing.
+        Code::Ok | Code::Absent => Code::of(object.get("code")),
+        Code::Number { .. } | Code::Word { .. } => inner_code,
+    };
+    let own_message = text_of(object.get("message"));
+    let message = inside("message")
+        .or_else(|| inside("localized_message"))
+        .or_else(|| text_of(error))
+        .or(own_message)
+        .or_else(|| text_of(object.get("msg")));
+    let route_is_dead = code == Code::Absent && own_message == Some("404");
+    Complaint {
+        code,
+        message: message.map(str::to_owned),
+        is_error: error.is_some(),
+        relayed: false,
+        route_is_dead,
+    }
+}
+
+impl Code {
+    fn of(value: Option<&Value>) -> Self {
+        match value {
+            Some(Value::Number(number)) => {
+                let whole = number.as_i64().or_else(|| whole_of(number.as_f64()?));
+                Self::of_number(whole, number.to_string())
+            }
+            Some(Value::String(text)) => match text.trim().parse() {
+                Ok(number) => Self::of_number(Some(number), text.trim().to_owned()),
+                Err(_) => Self::of_word(text.trim()),
+            },
+            Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => Self::Absent,
+        }
+    }
+
+    fn of_number(whole: Option<i64>, verbatim: String) -> Self {
+        match whole {
+            Some(0 | 200) => Self::Ok,
+            Some(value) => Self::Number { value, verbatim },
+            None => Self::Word { value: verbatim.clone(), verbatim },
+        }
+    }
+
+    fn of_word(text: &str) -> Self {
+        let value = text.to_ascii_lowercase();
+        match value.as_str() {
+            "" => Self::Absent,
+            "success" | "succeed" | "succeeded" | "ok" => Self::Ok,
+            _ => Self::Word { value, verbatim: text.to_owned() },
+        }
+    }
+
+    /// As the provider wrote it, for people; `None` where it says nothing.
+    pub(super) fn verbatim(&self) -> Option<String> {
+        match self {
+            Self::Ok | Self::Absent => None,
+            Self::Number { verbatim, .. } | Self::Word { verbatim, .. } => {
+                Some(bounded(verbatim, CODE_CHARS_MAX))
+            }
+        }
+    }
+}
+
+/// `1303.0` is 1303. Codes are small: nothing is lost below a billion.
+fn whole_of(float: f64) -> Option<i64> {
+    (float.fract() == 0.0 && float.abs() < 1e9).then_some(float as i64)
+}

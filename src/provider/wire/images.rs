@@ -1,0 +1,68 @@
+//! The images of a finished task, in every shape that was seen (fact sheet, section 3.4 step 6).
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+use url::Url;
+
+use super::envelope::{Object, text_of};
+use crate::provider::ResultImage;
+
+/// No more are looked at; `n` is 9 at most (fact sheet, section 2.1).
+const IMAGES_MAX: usize = 64;
+
+/// From the first of `layers` (outermost first) that has any; sorted by index, without repeats.
+pub(super) fn images(layers: &[&Object]) -> Vec<ResultImage> {
+    let listed = layers.iter().map(|layer| {
+        let result = layer.get("task_result").and_then(Value::as_object);
+        let list = result.and_then(|result| result.get("images")).and_then(Value::as_array);
+        list.map(|list| of_list(list)).unwrap_or_default()
+    });
+    let single = layers.iter().flat_map(|layer| {
+        ["url", "result_url"].map(|key| of_text(0, text_of(layer.get(key))).into_iter().collect())
+    });
+    // Older new-api puts the URL of a success into `fail_reason` (fact sheet, section 3.2).
+    let misplaced =
+        layers.iter().map(|layer| of_text(0, text_of(layer.get("fail_reason"))).into_iter().collect());
+    listed.chain(single).chain(misplaced).find(|images| !images.is_empty()).unwrap_or_default()
+}
+
+fn of_list(list: &[Value]) -> Vec<ResultImage> {
+    let found: Vec<(u32, ResultImage)> = (0_u32..)
+        .zip(list.iter().take(IMAGES_MAX))
+        .filter_map(|(position, element)| {
+            let url = match element {
+                Value::String(text) => Some(text.trim()),
+                Value::Object(fields) => text_of(fields.get("url")),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
+            };
+            Some((position, of_text(index_of(element).unwrap_or(position), url)?))
+        })
+        .collect();
+    let mut seen = HashSet::new();
+    let mut distinct: Vec<_> =
+        found.into_iter().filter(|(_, image)| seen.insert((image.index, image.url.clone()))).collect();
+    let mut indices = HashSet::new();
+    if !distinct.iter().all(|(_, image)| indices.insert(image.index)) {
+        for (position, image) in &mut distinct {
+            image.index = *position;
+        }
+    }
+    let mut images: Vec<_> = distinct.into_iter().map(|(_, image)| image).collect();
+    images.sort_by_key(|image| image.index);
+    images
+}
+
+fn of_text(index: u32, text: Option<&str>) -> Option<ResultImage> {
+    let url = Url::parse(text?).ok()?;
+    matches!(url.scheme(), "https" | "http").then_some(ResultImage { index, url })
+}
+
+/// A number or a text; a position takes its place where there is none (`"id": ""` has been seen).
+fn index_of(element: &Value) -> Option<u32> {
+    match element.as_object()?.get("index")? {
+        Value::Number(number) => number.as_u64().and_then(|index| index.try_into().ok()),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}

@@ -1,0 +1,161 @@
+//! The one table of errors: HTTP status and code → what it means for money and for the account.
+//!
+//! Sources are the tables of fact sheet sections 4.1 (gateway), 4.2 (Kling's codes) and 4.3
+//! (transport). A code says more than a status and is looked at first: not every 429 passes
+//! (1102 is an empty account), not every 500 is an accident (`invalid_request`).
+//!
+//! When in doubt about a paid POST the answer is [`Meaning::Unknown`]: it costs a lookup and
+//! perhaps a person, while a wrong "surely not accepted" costs the money twice.
+
+use super::envelope::{Code, Complaint};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// No complaint: look at the data.
+    Fine,
+    /// Our key is wrong, disabled or expired.
+    Key,
+    /// The provider's own credential for Kling is refused: theirs to mend, ours to wait.
+    ProviderCredential,
+    /// No money or no quota.
+    Money,
+    /// Path or base URL lead elsewhere.
+    Configuration,
+    /// The key may not do this (model, group, IP address).
+    Forbidden,
+    /// The provider can't be reached behind its proxy; the request never arrived there.
+    Down,
+    /// Too many requests or too many tasks; never taken.
+    Busy,
+    /// No channel has this model now: an outage, or a model that is gone. Never taken.
+    NoChannel,
+    /// The gateway failed before it sent anything on.
+    NotTaken,
+    /// Wrong in its form; never taken.
+    Refused,
+    /// Against the content policy; never taken.
+    Policy,
+    /// A task with our external id exists: somebody's earlier POST.
+    Exists,
+    /// The named thing doesn't exist, or not yet.
+    NotFound,
+    /// It may have been taken.
+    Unknown,
+}
+
+/// The meaning of a JSON reply.
+pub(super) fn of(status: u16, complaint: &Complaint) -> Meaning {
+    let (status, code) = match &complaint.code {
+        // Some gateways put the HTTP status into the body and 200 on the wire.
+        Code::Number { value, .. } if is_success(status) && (400..600).contains(value) => {
+            (u16::try_from(*value).unwrap_or(status), &Code::Absent)
+        }
+        code => (status, code),
+    };
+    if complaint.route_is_dead {
+        return Meaning::Configuration;
+    }
+    let meaning = match code {
+        Code::Number { value, .. } => by_number(*value, status, complaint.relayed),
+        Code::Word { value, .. } => by_word(value, status, complaint.relayed),
+        Code::Ok | Code::Absent if complaint.is_error && is_success(status) => Meaning::Unknown,
+        Code::Ok | Code::Absent => by_status(status, complaint.relayed),
+    };
+    let says = |text: &str| {
+        complaint.message.as_deref().is_some_and(|message| message.to_lowercase().contains(text))
+    };
+    match meaning {
+        // 1201 is both "wrong parameter" and "this external id exists" (fact sheet, section 4.2).
+        Meaning::Refused if says("already exist") => Meaning::Exists,
+        Meaning::Refused | Meaning::Configuration if is_missing_task(&says) => Meaning::NotFound,
+        other => other,
+    }
+}
+
+/// Lookups of an unknown task come under several statuses (fact sheet, section 11, U16).
+fn is_missing_task(says: &impl Fn(&str) -> bool) -> bool {
+    ["task_not_exist", "task not exist", "task not found", "resource does not exist"].into_iter().any(says)
+}
+
+/// The meaning of a web page where JSON was due.
+pub(super) fn of_html(status: u16) -> Meaning {
+    match status {
+        // Also 400: a proxy's own, for example plain HTTP spoken to a TLS port. The API's is JSON.
+        200..=299 | 400 => Meaning::Configuration,
+        _ => by_status(status, false),
+    }
+}
+
+/// The meaning of a body that is neither JSON nor a web page: cut off, empty, plain text.
+pub(super) fn of_unreadable(status: u16) -> Meaning {
+    if is_success(status) { Meaning::Unknown } else { by_status(status, false) }
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+/// Kling's codes (fact sheet, section 4.2), under whichever status.
+fn by_number(code: i64, status: u16, relayed: bool) -> Meaning {
+    match code {
+        1000..=1004 => Meaning::ProviderCredential,
+        1100..=1102 => Meaning::Money,
+        1103 | 1304 => Meaning::Forbidden,
+        1200 | 1201 => Meaning::Refused,
+        1202 => Meaning::Configuration,
+        1203 => Meaning::NotFound,
+        1300 | 1301 => Meaning::Policy,
+        1302 | 1303 => Meaning::Busy,
+        5000..=5999 => Meaning::Unknown,
+        // A code other than 0 under HTTP 200 is a refusal (fact sheet, section 2.2).
+        _ if is_success(status) => Meaning::Refused,
+        _ => by_status(status, relayed),
+    }
+}
+
+/// The gateway's codes (fact sheet, section 4.1).
+fn by_word(code: &str, status: u16, relayed: bool) -> Meaning {
+    match (code, status) {
+        ("insufficient_user_quota" | "pre_consume_token_quota_failed", _) => Meaning::Money,
+        ("task_not_exist", _) => Meaning::NotFound,
+        ("access_denied", _) => Meaning::Forbidden,
+        ("api_not_implemented", _) => Meaning::Configuration,
+        ("do_request_failed" | "read_response_body_failed" | "unmarshal_response_failed", _) => {
+            Meaning::Unknown
+        }
+        ("get_task_failed" | "get_channel_failed", _) => Meaning::NotTaken,
+        ("model_not_found", 503) => Meaning::NoChannel,
+        // Also as 500: a client's error in disguise, seen live.
+        ("invalid_request", 200..=299 | 400 | 404 | 422 | 500) => Meaning::Refused,
+        ("build_request_failed" | "task_failed" | "model_not_found", 200..=299 | 400 | 404) => {
+            Meaning::Refused
+        }
+        // No reply of CometAPI's about money is documented (section 11, U15).
+        (word, 200..=299 | 400..=499) if word.contains("quota") || word.contains("balance") => Meaning::Money,
+        (_, 200..=299) => Meaning::Unknown,
+        _ => by_status(status, relayed),
+    }
+}
+
+/// The bare status. `relayed`: it is the upstream's, passed on by the gateway.
+fn by_status(status: u16, relayed: bool) -> Meaning {
+    match status {
+        200..=299 => Meaning::Fine,
+        // Never followed: a wrong path gives 301 (fact sheet, section 4.1).
+        300..=399 => Meaning::Configuration,
+        401 if relayed => Meaning::ProviderCredential,
+        401 => Meaning::Key,
+        402 => Meaning::Money,
+        403 => Meaning::Forbidden,
+        404 | 405 => Meaning::Configuration,
+        // Somebody gave up waiting, or holds something that conflicts.
+        408 | 409 | 425 | 499 => Meaning::Unknown,
+        429 => Meaning::Busy,
+        400..=499 => Meaning::Refused,
+        501 => Meaning::Configuration,
+        // Cloudflare could not connect to the origin, or not agree on TLS. (522 is also sent for
+        // a request unacknowledged by TCP for 90 s, which did not arrive either.)
+        521 | 522 | 523 | 525 | 526 => Meaning::Down,
+        _ => Meaning::Unknown,
+    }
+}

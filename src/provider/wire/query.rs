@@ -1,0 +1,239 @@
+//! What a GET saw: of a task, of a task looked up by our own id, of the account.
+
+use serde_json::Value;
+
+use super::envelope::{Code, Envelope, Object, id_of, text_of};
+use super::meaning::Meaning;
+use super::{Reply, Understood, account_fault, images, understand};
+use crate::job::{ExternalTaskId, TaskId};
+use crate::provider::{AccountFault, AccountFaultKind, Lookup, View};
+use crate::redact::{bounded, for_people};
+
+/// How deep wrappers nest: the gateway's `data`, the inner `data`, or a complete Kling envelope
+/// with one more (fact sheet, section 3.2).
+const LAYERS: usize = 3;
+
+/// Longest `final_unit_deduction` kept, in characters.
+const UNITS_CHARS_MAX: usize = 64;
+
+/// A status word's meaning (the table of fact sheet section 3.4); other words are `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Running,
+    Succeeded,
+    Failed,
+}
+
+/// The reply to a query of `task`.
+///
+/// Only the status word decides: `message` is "SUCCEED" for a failed task as well, and `code: 0`
+/// says that the call worked (fact sheet, section 0). `Succeeded` may come without images: the
+/// caller looks again a bounded number of times (section 3.4, step 8).
+#[must_use]
+pub fn query(reply: &Reply<'_>, task: &TaskId) -> View {
+    view(reply, understand(reply), task.as_str())
+}
+
+fn view(reply: &Reply<'_>, understood: Understood, id: &str) -> View {
+    if let Some(envelope) = told_of_a_task(reply, &understood)
+        && let Some(view) = task_view(envelope, id)
+    {
+        return view;
+    }
+    let message = understood.message;
+    // A web page now and then is a proxy's hiccup; it is the probe that tells a wrong path from it
+    // (section 3.4). A redirect is never a hiccup.
+    let is_hiccup = understood.envelope.is_none()
+        && understood.meaning == Meaning::Configuration
+        && !(300..400).contains(&reply.status);
+    let fault = account_fault(understood.meaning, &message, reply.asked).filter(|_| !is_hiccup);
+    match understood.meaning {
+        Meaning::NotFound => View::NotFound { message },
+        // The gateway's empty lookup: `{"code":"success","data":null}` (section 3.3).
+        Meaning::Fine if says_nothing(understood.envelope.as_ref()) => View::NotFound { message },
+        Meaning::Fine
+        | Meaning::Key
+        | Meaning::ProviderCredential
+        | Meaning::Money
+        | Meaning::Configuration
+        | Meaning::Forbidden
+        | Meaning::Down
+        | Meaning::Busy
+        | Meaning::NoChannel
+        | Meaning::NotTaken
+        | Meaning::Refused
+        | Meaning::Policy
+        | Meaning::Exists
+        | Meaning::Unknown => View::Unavailable { message, fault, after: reply.after() },
+    }
+}
+
+/// The reply to a query by our own `external_task_id`, which Kling allows and CometAPI may or may
+/// not pass on (fact sheet, section 5): a hit is proof, a miss is none.
+#[must_use]
+pub fn lookup(reply: &Reply<'_>, external: &ExternalTaskId) -> Lookup {
+    let understood = understand(reply);
+    if let Some(envelope) = told_of_a_task(reply, &understood)
+        && let Some(data) = task_object(envelope, external.as_str())
+        && let Some(task) = [data.get("task_id"), data.get("id")].into_iter().flatten().find_map(id_of)
+    {
+        let info = data.get("task_info").and_then(Value::as_object);
+        return match text_of(info.and_then(|info| info.get("external_task_id"))) {
+            Some(other) if other != external.as_str() => {
+                Lookup::NotFound { message: "the provider answered with another task".to_owned() }
+            }
+            Some(_) | None => Lookup::Found(task),
+        };
+    }
+    match view(reply, understood, external.as_str()) {
+        View::NotFound { message } => Lookup::NotFound { message },
+        View::Unavailable { message, fault, after } => Lookup::Unavailable { message, fault, after },
+        View::Running | View::Succeeded { .. } | View::Failed { .. } => Lookup::Unavailable {
+            message: "the provider tells of a task without naming it".to_owned(),
+            fault: None,
+            after: reply.after(),
+        },
+    }
+}
+
+/// The reply to a query of a task that can't exist: any JSON that isn't an account fault shows
+/// that the API is there and takes our key.
+///
+/// # Errors
+///
+/// The fault that still stands; a 5xx of the proxies before the API is `Unreachable`.
+pub fn probe(reply: &Reply<'_>) -> Result<(), AccountFault> {
+    let understood = understand(reply);
+    if let Some(fault) = account_fault(understood.meaning, &understood.message, reply.asked) {
+        return Err(fault);
+    }
+    match (reply.status, understood.envelope) {
+        (502..=504 | 520..=599, _) | (_, None) => {
+            Err(AccountFault { kind: AccountFaultKind::Unreachable, message: understood.message })
+        }
+        (_, Some(_)) => Ok(()),
+    }
+}
+
+/// The envelope, if this reply is about a task rather than about the call: 2xx and no code that
+/// complains. An `error` beside a status word is the task's own (OpenAI's video shape).
+fn told_of_a_task<'a>(reply: &Reply<'_>, understood: &'a Understood) -> Option<&'a Envelope> {
+    let envelope = understood.envelope.as_ref()?;
+    let complains = match envelope.code() {
+        Code::Ok | Code::Absent => false,
+        Code::Number { .. } | Code::Word { .. } => true,
+    };
+    ((200..300).contains(&reply.status) && !complains).then_some(envelope)
+}
+
+fn says_nothing(envelope: Option<&Envelope>) -> bool {
+    envelope.is_some_and(|envelope| match envelope.data() {
+        Some(Value::Null) => true,
+        Some(Value::Array(_)) => true,
+        Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) | None => false,
+    })
+}
+
+/// The object that a reply's `data` is; of a list the element with our id, else nothing. A reply
+/// without `data` is its own (OpenAI's video shape, and Kling's callback).
+fn task_object<'a>(envelope: &'a Envelope, id: &str) -> Option<&'a Object> {
+    let is_ours = |object: &Object| {
+        let info = object.get("task_info").and_then(Value::as_object);
+        let own = [object.get("task_id"), object.get("id")].into_iter().flatten().find_map(id_of);
+        own.is_some_and(|own| own.as_str() == id)
+            || text_of(info.and_then(|info| info.get("external_task_id"))) == Some(id)
+    };
+    match envelope.data() {
+        Some(Value::Object(data)) => Some(data),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_object).find(|object| is_ours(object)),
+        None => Some(envelope.root()),
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => None,
+    }
+}
+
+fn task_view(envelope: &Envelope, id: &str) -> Option<View> {
+    let outer = task_object(envelope, id)?;
+    let mut layers = vec![outer];
+    while let Some(inner) = layers.last().and_then(|last| last.get("data")).and_then(Value::as_object)
+        && layers.len() < LAYERS
+    {
+        layers.push(inner);
+    }
+    let units = layers.iter().find_map(|layer| units_of(layer));
+    match progress(envelope, &layers) {
+        Some(Progress::Running) => Some(View::Running),
+        Some(Progress::Succeeded) => Some(View::Succeeded { images: images::images(&layers), units }),
+        Some(Progress::Failed) => {
+            let message = failure_message(envelope, &layers);
+            let content_policy = message.to_lowercase().contains("risk control");
+            Some(View::Failed { message, content_policy, units })
+        }
+        // An object about our task, with no status that we know: keep looking. Without a `data`
+        // it isn't even sure that this is about a task.
+        None if envelope.data().is_some() => Some(View::Running),
+        None => None,
+    }
+}
+
+/// Fact sheet, section 3.4, step 5. The outer end wins over a stale inner state (tasks swept by
+/// the gateway), and an inner failure over an outer success.
+fn progress(envelope: &Envelope, layers: &[&Object]) -> Option<Progress> {
+    let word = |object: &Object, key| text_of(object.get(key)).and_then(progress_of);
+    let outer = layers.first().and_then(|layer| word(layer, "status"));
+    let mut inner = layers.iter().filter_map(|layer| word(layer, "task_status"));
+    match outer {
+        Some(Progress::Failed) => Some(Progress::Failed),
+        Some(Progress::Succeeded) if inner.any(|progress| progress == Progress::Failed) => {
+            Some(Progress::Failed)
+        }
+        Some(Progress::Succeeded) => Some(Progress::Succeeded),
+        Some(Progress::Running) | None => inner
+            .next()
+            .or(outer)
+            .or_else(|| layers.iter().find_map(|layer| word(layer, "status")))
+            .or_else(|| word(envelope.root(), "status"))
+            .or_else(|| word(envelope.root(), "task_status")),
+    }
+}
+
+fn progress_of(word: &str) -> Option<Progress> {
+    match word.to_ascii_lowercase().as_str() {
+        "submitted" | "not_start" | "queued" | "queueing" | "pending" | "waiting" | "created"
+        | "processing" | "in_progress" | "running" | "generating" => Some(Progress::Running),
+        "succeed" | "succeeded" | "success" | "completed" | "complete" | "done" | "finished" => {
+            Some(Progress::Succeeded)
+        }
+        "failed" | "fail" | "failure" | "error" | "cancelled" | "canceled" | "rejected" | "expired"
+        | "timeout" => Some(Progress::Failed),
+        _ => None,
+    }
+}
+
+/// Free text, and may be missing everywhere (fact sheet, section 3.1).
+fn failure_message(envelope: &Envelope, layers: &[&Object]) -> String {
+    let in_layers = |key| layers.iter().find_map(|layer| text_of(layer.get(key)));
+    let in_error = layers.iter().find_map(|layer| match layer.get("error")? {
+        Value::Object(error) => text_of(error.get("message")),
+        text => text_of(Some(text)),
+    });
+    let own = text_of(envelope.root().get("message"))
+        .filter(|text| !["succeed", "success", "ok"].contains(&text.to_ascii_lowercase().as_str()));
+    let message = in_layers("task_status_msg")
+        .or_else(|| in_layers("fail_reason"))
+        .or(in_error)
+        .or(own)
+        .unwrap_or("the provider gave no reason");
+    for_people(message)
+}
+
+/// `final_unit_deduction`, verbatim: a text or a number.
+fn units_of(layer: &Object) -> Option<String> {
+    match layer.get("final_unit_deduction")? {
+        Value::String(text) if !text.trim().is_empty() => Some(bounded(text, UNITS_CHARS_MAX)),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

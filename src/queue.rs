@@ -1,0 +1,70 @@
+//! RabbitMQ: jobs come in over one connection, events and dead letters go out over another.
+//!
+//! Two connections, since a broker under a memory or disk alarm stops reading from those that
+//! publish: acks on a shared one would hang. Nothing here reconnects by itself; a connection, its
+//! channels and consumers are built anew together by whoever holds them.
+
+pub mod consume;
+pub mod message;
+pub mod publish;
+pub mod topology;
+
+use std::time::Duration;
+
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+
+/// How to reach RabbitMQ.
+#[derive(Clone)]
+pub struct Address {
+    uri: AMQPUri,
+    connect_timeout: Duration,
+}
+
+/// Why there is no connection, without the password.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ConnectError {
+    #[error("no connection to RabbitMQ: {0}")]
+    Failed(String),
+    #[error("no connection to RabbitMQ within {0:?}")]
+    TimedOut(Duration),
+}
+
+impl Address {
+    /// `url` is `amqp://` or `amqps://`; its vhost `""` is read as `/`, as most clients do.
+    ///
+    /// # Errors
+    ///
+    /// A text for people, when the URL is none.
+    pub fn new(url: &str, heartbeat: Duration, connect_timeout: Duration) -> Result<Self, String> {
+        let mut uri: AMQPUri = url.parse()?;
+        if uri.vhost.is_empty() {
+            uri.vhost = "/".to_owned();
+        }
+        uri.query.heartbeat = Some(u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX));
+        Ok(Self { uri, connect_timeout })
+    }
+
+    /// Opens one connection; `purpose` shows in RabbitMQ's list of connections.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]; trying again later is right for each.
+    pub async fn connect(&self, purpose: &str) -> Result<Connection, ConnectError> {
+        let name = format!("comet-worker {purpose}");
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let connecting = Connection::connect_uri(self.uri.clone(), properties);
+        match tokio::time::timeout(self.connect_timeout, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(ConnectError::Failed(error.to_string())),
+            Err(_) => Err(ConnectError::TimedOut(self.connect_timeout)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let authority = &self.uri.authority;
+        write!(f, "{}:{}/{}", authority.host, authority.port, self.uri.vhost)
+    }
+}

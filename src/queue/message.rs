@@ -1,0 +1,96 @@
+//! What AMQP's properties say about a job, and what ours say about an event.
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+
+use crate::job::request::Properties;
+use crate::job::{Envelope, Job};
+
+/// The properties of a job's message, as far as the contract reads them.
+#[must_use]
+pub fn properties(properties: &BasicProperties) -> Properties {
+    let text = |value: &Option<ShortString>| value.as_ref().map(|text| text.as_str().to_owned());
+    let header = |name: &str| match properties.headers().as_ref()?.inner().get(name)? {
+        AMQPValue::LongString(value) => String::from_utf8(value.as_bytes().to_vec()).ok(),
+        AMQPValue::ShortString(value) => Some(value.as_str().to_owned()),
+        _ => None,
+    };
+    Properties {
+        message_id: text(properties.message_id()),
+        envelope: Envelope {
+            reply_to: text(properties.reply_to()).filter(|queue| !queue.is_empty()),
+            correlation_id: text(properties.correlation_id()),
+            traceparent: header("traceparent"),
+            tracestate: header("tracestate"),
+            timestamp_s: *properties.timestamp(),
+        },
+    }
+}
+
+/// The properties of an event about `job`: persistent, with what the job's envelope asks to carry on.
+#[must_use]
+pub fn event_properties(job: &Job, id: &str, event_type: &str) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    for (name, value) in
+        [("traceparent", &job.envelope.traceparent), ("tracestate", &job.envelope.tracestate)]
+    {
+        if let Some(value) = value {
+            headers.insert(name.into(), AMQPValue::LongString(value.as_str().into()));
+        }
+    }
+    let mut properties = BasicProperties::default()
+        .with_content_type("application/cloudevents+json".into())
+        .with_delivery_mode(2)
+        .with_message_id(short(id))
+        .with_type(short(event_type))
+        .with_app_id("comet-worker".into())
+        .with_headers(headers);
+    if let Some(correlation_id) = &job.envelope.correlation_id {
+        properties = properties.with_correlation_id(short(correlation_id));
+    }
+    properties
+}
+
+/// The properties of a dead letter: the message's own, and why.
+#[must_use]
+pub fn dead_properties(original: &BasicProperties, reason: &str, detail: &str) -> BasicProperties {
+    let mut headers = original.headers().clone().unwrap_or_default();
+    headers.insert("x-comet-reason".into(), AMQPValue::LongString(reason.into()));
+    headers.insert("x-comet-detail".into(), AMQPValue::LongString(detail.into()));
+    kept(original).with_headers(headers).with_delivery_mode(2)
+}
+
+/// All but the expiration, by which the dead letter would vanish, and the user id, which the broker
+/// holds against ours.
+fn kept(original: &BasicProperties) -> BasicProperties {
+    type Set = fn(BasicProperties, ShortString) -> BasicProperties;
+    let texts: [(&Option<ShortString>, Set); 8] = [
+        (original.content_type(), BasicProperties::with_content_type),
+        (original.content_encoding(), BasicProperties::with_content_encoding),
+        (original.correlation_id(), BasicProperties::with_correlation_id),
+        (original.reply_to(), BasicProperties::with_reply_to),
+        (original.message_id(), BasicProperties::with_message_id),
+        (original.kind(), BasicProperties::with_type),
+        (original.app_id(), BasicProperties::with_app_id),
+        (original.cluster_id(), BasicProperties::with_cluster_id),
+    ];
+    let mut properties = BasicProperties::default();
+    for (value, set) in texts {
+        if let Some(value) = value {
+            properties = set(properties, value.clone());
+        }
+    }
+    if let Some(priority) = original.priority() {
+        properties = properties.with_priority(*priority);
+    }
+    if let Some(timestamp) = original.timestamp() {
+        properties = properties.with_timestamp(*timestamp);
+    }
+    properties
+}
+
+/// AMQP's short strings end at 255 bytes; what comes here is bounded well below.
+fn short(text: &str) -> ShortString {
+    let end = (0..=text.len().min(255)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or_default().into()
+}

@@ -1,0 +1,232 @@
+//! Publishing, confirmed: a pool of channels with one outstanding publish each.
+//!
+//! One outstanding publish, since lapin 4.12.3 attaches a returned message to whichever confirm
+//! comes next on the channel. After a timeout the channel is closed and nothing that still arrives
+//! on it is believed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use super::{Address, ConnectError};
+use crate::metrics::Metrics;
+
+/// One message on its way out.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// `""` is the default exchange: the routing key is a queue's name.
+    pub exchange: String,
+    pub routing_key: String,
+    /// Unroutable messages come back as [`Routed::Nowhere`] rather than being dropped unseen.
+    pub mandatory: bool,
+    pub properties: BasicProperties,
+    pub body: Bytes,
+}
+
+/// What a confirmed publish came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Routed {
+    /// At least one queue has it, or it wasn't mandatory.
+    ToQueue,
+    /// Mandatory, and no queue takes it.
+    Nowhere,
+}
+
+/// The broker didn't confirm. Whether it has the message is unknown; publishing it again is right.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PublishError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("RabbitMQ did not take the message: {0}")]
+    Failed(String),
+    #[error("RabbitMQ did not confirm within {0:?} (a memory or disk alarm holds publishers up)")]
+    NotConfirmed(Duration),
+}
+
+/// What the life of a job needs of the broker to tell its end.
+#[async_trait]
+pub trait Publish: Send + Sync {
+    /// # Errors
+    ///
+    /// [`PublishError`]: publish the same message again.
+    async fn publish(&self, message: &Outgoing) -> Result<Routed, PublishError>;
+}
+
+/// The confirm channels.
+#[derive(Debug)]
+pub struct Publisher {
+    address: Address,
+    confirm_timeout: Duration,
+    places: Semaphore,
+    idle: Mutex<Vec<Channel>>,
+    connection: tokio::sync::Mutex<Link>,
+    connected: AtomicBool,
+    metrics: Metrics,
+}
+
+#[derive(Default)]
+struct Link {
+    connection: Option<Connection>,
+    connected_before: bool,
+    /// Until then a new try would fail as the last one did.
+    refused_until: Option<(Instant, ConnectError)>,
+}
+
+/// After a failed connect, others don't try for this long.
+const CONNECT_PAUSE: Duration = Duration::from_millis(500);
+
+impl Publisher {
+    /// Connects with the first publish, or with [`Publisher::connect`].
+    #[must_use]
+    pub fn new(address: Address, channels: usize, confirm_timeout: Duration, metrics: Metrics) -> Self {
+        Self {
+            address,
+            confirm_timeout,
+            places: Semaphore::new(channels.max(1)),
+            idle: Mutex::default(),
+            connection: tokio::sync::Mutex::default(),
+            connected: AtomicBool::new(false),
+            metrics,
+        }
+    }
+
+    /// # Errors
+    ///
+    /// [`ConnectError`].
+    pub async fn connect(&self) -> Result<(), PublishError> {
+        let channel = self.channel().await?;
+        self.idle().push(channel);
+        Ok(())
+    }
+
+    /// Whether the last use of the connection found it working.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Closes the connection; what is under way is not waited for.
+    pub async fn close(&self) {
+        self.idle().clear();
+        if let Some(connection) = self.connection.lock().await.connection.take() {
+            let closing = connection.close(200, "the worker stops".into());
+            let _ = timeout(Duration::from_secs(1), closing).await;
+        }
+    }
+
+    async fn publish_on(&self, channel: &Channel, message: &Outgoing) -> Result<Routed, PublishError> {
+        let options = BasicPublishOptions { mandatory: message.mandatory, ..BasicPublishOptions::default() };
+        let sent = channel.basic_publish(
+            message.exchange.as_str().into(),
+            message.routing_key.as_str().into(),
+            options,
+            &message.body,
+            message.properties.clone(),
+        );
+        let confirmed = async { sent.await?.await };
+        match timeout(self.confirm_timeout, confirmed).await {
+            Ok(Ok(Confirmation::Ack(None))) => Ok(Routed::ToQueue),
+            Ok(Ok(Confirmation::Ack(Some(_)))) => Ok(Routed::Nowhere),
+            Ok(Ok(Confirmation::Nack(_))) => {
+                Err(PublishError::Failed("a queue refused it (nack)".to_owned()))
+            }
+            Ok(Ok(Confirmation::NotRequested)) => Err(PublishError::Failed("no confirm".to_owned())),
+            Ok(Err(error)) => Err(PublishError::Failed(error.to_string())),
+            Err(_) => Err(PublishError::NotConfirmed(self.confirm_timeout)),
+        }
+    }
+
+    /// A channel in confirm mode: an idle one, or a new one.
+    async fn channel(&self) -> Result<Channel, PublishError> {
+        loop {
+            let Some(channel) = self.idle().pop() else { break };
+            if channel.status().connected() {
+                return Ok(channel);
+            }
+        }
+        let mut link = self.connection.lock().await;
+        let opening = async {
+            let channel = self.link(&mut link).await?.create_channel().await.map_err(failed)?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
+            Ok(channel)
+        };
+        let result = match timeout(self.confirm_timeout, opening).await {
+            Ok(result) => result,
+            Err(_) => Err(PublishError::NotConfirmed(self.confirm_timeout)),
+        };
+        if result.is_err() {
+            link.connection = None;
+        }
+        self.connected.store(result.is_ok(), Ordering::Relaxed);
+        result
+    }
+
+    async fn link<'a>(&self, link: &'a mut Link) -> Result<&'a Connection, PublishError> {
+        if let Some(alive) = link.connection.take().filter(|connection| connection.status().connected()) {
+            return Ok(link.connection.insert(alive));
+        }
+        if let Some((until, error)) = &link.refused_until
+            && Instant::now() < *until
+        {
+            return Err(error.clone().into());
+        }
+        let connection = match self.address.connect("publish").await {
+            Ok(connection) => connection,
+            Err(error) => {
+                link.refused_until = Some((Instant::now() + CONNECT_PAUSE, error.clone()));
+                return Err(error.into());
+            }
+        };
+        if link.connected_before {
+            self.metrics.reconnected("rabbitmq");
+        }
+        link.connected_before = true;
+        Ok(link.connection.insert(connection))
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Channel>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Publish for Publisher {
+    async fn publish(&self, message: &Outgoing) -> Result<Routed, PublishError> {
+        let place = self.places.acquire().await;
+        let channel = self.channel().await?;
+        let result = self.publish_on(&channel, message).await;
+        match &result {
+            Ok(_) => self.idle().push(channel),
+            // What still comes on this channel belongs to a publish that nobody waits for.
+            Err(_) => abandon(channel),
+        }
+        drop(place);
+        result
+    }
+}
+
+/// Closes without waiting: on a connection that is held up, closing hangs as well.
+fn abandon(channel: Channel) {
+    tokio::spawn(async move {
+        let closing = channel.close(200, "not confirmed in time".into());
+        let _ = timeout(Duration::from_secs(5), closing).await;
+    });
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
+fn failed(error: lapin::Error) -> PublishError {
+    PublishError::Failed(error.to_string())
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("connected", &self.connection.is_some()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,163 @@
+//! The queues and the exchange, declared: what exists with other arguments is used as it is.
+
+use std::time::Duration;
+
+use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Connection, ExchangeKind};
+use tokio::time::timeout;
+
+/// Events that no queue took are kept up to this number, the oldest dropped.
+pub const UNROUTED_MAX: i64 = 100_000;
+
+const DECLARE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The names, as configured.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// `amqp.queue`
+    pub jobs: String,
+    /// `amqp.exchange`
+    pub events: String,
+    /// `amqp.dead_queue`
+    pub dead: String,
+    /// `amqp.unrouted_queue`
+    pub unrouted: String,
+}
+
+/// Something is there already, and is not what we would have made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// `queue comet.jobs`
+    pub what: String,
+    /// The broker's words: which argument, what it is, what we wanted.
+    pub difference: String,
+    /// What is weaker for it.
+    pub consequence: &'static str,
+}
+
+/// Why the topology isn't there.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{what}: {message}")]
+pub struct TopologyError {
+    pub what: String,
+    pub message: String,
+}
+
+#[derive(Debug, Clone)]
+enum Thing {
+    Exchange,
+    Queue(FieldTable),
+}
+
+/// Makes what is missing, or with `declare = false` only looks whether it is there.
+///
+/// # Errors
+///
+/// [`TopologyError`] when something is missing and can't be made, or the connection broke.
+pub async fn ensure(
+    connection: &Connection,
+    names: &Names,
+    declare: bool,
+) -> Result<Vec<Difference>, TopologyError> {
+    let things = [
+        (&names.dead, Thing::Queue(dead_arguments()), "a dead letter may be lost with the broker's node"),
+        (
+            &names.unrouted,
+            Thing::Queue(unrouted_arguments()),
+            "unrouted events may be lost, or grow without bound",
+        ),
+        (
+            &names.jobs,
+            Thing::Queue(job_arguments(&names.dead)),
+            "jobs that expire or reach a delivery limit may be lost",
+        ),
+        (&names.events, Thing::Exchange, "consumers that bind with routing keys may get nothing"),
+    ];
+    let mut differences = Vec::new();
+    for (name, thing, consequence) in things {
+        let what = match thing {
+            Thing::Exchange => format!("exchange {name}"),
+            Thing::Queue(_) => format!("queue {name}"),
+        };
+        let fail = |message: String| TopologyError { what: what.clone(), message };
+        if !declare {
+            attempt(connection, name, &thing, true).await.map_err(|error| {
+                fail(format!("{error} (amqp.declare is false, so the operator makes it)"))
+            })?;
+            continue;
+        }
+        match attempt(connection, name, &thing, false).await {
+            Ok(()) => {}
+            Err(error) if error.contains("PRECONDITION") => {
+                attempt(connection, name, &thing, true).await.map_err(fail)?;
+                differences.push(Difference { what, difference: error, consequence });
+            }
+            Err(error) => return Err(fail(error)),
+        }
+    }
+    Ok(differences)
+}
+
+/// On a channel of its own: a refused declare closes its channel.
+async fn attempt(connection: &Connection, name: &str, thing: &Thing, passive: bool) -> Result<(), String> {
+    let name = ShortString::from(name);
+    let declaring = async {
+        let channel = connection.create_channel().await?;
+        match thing {
+            Thing::Exchange => {
+                let options =
+                    ExchangeDeclareOptions { passive, durable: true, ..ExchangeDeclareOptions::default() };
+                channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default()).await?;
+            }
+            Thing::Queue(arguments) => {
+                let options =
+                    QueueDeclareOptions { passive, durable: true, ..QueueDeclareOptions::default() };
+                channel.queue_declare(name, options, arguments.clone()).await?;
+            }
+        }
+        let _ = channel.close(200, "declared".into()).await;
+        Ok::<(), lapin::Error>(())
+    };
+    match timeout(DECLARE_TIMEOUT, declaring).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {DECLARE_TIMEOUT:?}")),
+    }
+}
+
+/// What the job queue is declared with. Dead lettering is the broker's at-least-once kind: what
+/// expires or reaches a delivery limit waits until the dead-letter queue has confirmed it.
+fn job_arguments(dead: &str) -> FieldTable {
+    table([
+        ("x-queue-type", text("quorum")),
+        ("x-dead-letter-exchange", text("")),
+        ("x-dead-letter-routing-key", text(dead)),
+        ("x-dead-letter-strategy", text("at-least-once")),
+        ("x-overflow", text("reject-publish")),
+    ])
+}
+
+fn dead_arguments() -> FieldTable {
+    table([("x-queue-type", text("quorum"))])
+}
+
+fn unrouted_arguments() -> FieldTable {
+    table([
+        ("x-queue-type", text("quorum")),
+        ("x-max-length", AMQPValue::LongLongInt(UNROUTED_MAX)),
+        ("x-overflow", text("drop-head")),
+    ])
+}
+
+fn table<const N: usize>(entries: [(&str, AMQPValue); N]) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in entries {
+        table.insert(name.into(), value);
+    }
+    table
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}

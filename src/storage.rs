@@ -1,0 +1,174 @@
+//! Where the images go: a folder, or a bucket of S3, Google Cloud or Azure.
+//!
+//! Keys are made of what the job is (`<prefix>/images/<job id>/<index>-<checksum>.<extension>`), so
+//! that storing again stores the same; nothing is ever seen half written under its key (the stores
+//! promise that; the folder gets it by a staging file and a rename). Every fault here is one of our
+//! own services: never a job's outcome, always tried again by the caller.
+
+mod open;
+mod place;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutOptions};
+use url::Url;
+use uuid::Uuid;
+
+use crate::images::Image;
+use crate::job::{JobId, StoredImage};
+use crate::redact::for_people;
+use place::Place;
+
+/// Longest single operation, object_store's own retries included.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Characters of the checksum in a key: enough to tell two images of one index apart.
+const CHECKSUM_CHARS: usize = 16;
+
+/// The configuration of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageOptions {
+    /// `file:PATH` (relative to the working directory; created if missing), `memory:`,
+    /// `s3://bucket[/prefix]`, `gs://bucket[/prefix]`, `az://container[/prefix]`. Credentials come
+    /// from the usual variables (`AWS_…`, `GOOGLE_…`, `AZURE_…`) or the machine's role.
+    pub url: String,
+    /// A folder within the store, put behind the one in `url`; may be empty.
+    pub prefix: String,
+    /// Folder only: a stored image survives a loss of power.
+    pub fsync: bool,
+    /// S3 and Azure only: another server than the cloud's own. Plain http where it says so.
+    pub endpoint: Option<Url>,
+    /// S3 only.
+    pub region: Option<String>,
+    /// S3 only: the bucket in the path rather than in the host name.
+    pub path_style: bool,
+    /// Under which the store's keys can be fetched by others; fills `url` of the events.
+    pub public_url: Option<Url>,
+}
+
+/// A fault of the store, in words for people. The caller tries again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(String);
+
+impl StoreError {
+    fn new(what: &str, error: &impl ToString) -> Self {
+        Self(for_people(&format!("{what}: {}", error.to_string())))
+    }
+}
+
+/// An open store.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    objects: Arc<dyn ObjectStore>,
+    place: Place,
+    prefix: Path,
+    /// The folder refuses attributes.
+    takes_attributes: bool,
+    public_url: Option<Url>,
+}
+
+impl Storage {
+    /// Opens the store; for a folder, creates it. Talks to no server: that is [`Self::probe`].
+    ///
+    /// # Errors
+    ///
+    /// Says which option can't be used, and why.
+    pub fn open(options: &StorageOptions) -> Result<Self, StoreError> {
+        open::open(options)
+    }
+
+    /// Stores an image under its key. May be repeated: the same image gets the same key and the
+    /// same answer. Once it has returned, the image is there to stay (a folder without `fsync`
+    /// excepted).
+    ///
+    /// # Errors
+    ///
+    /// Any fault of the store, within 45 seconds; the image may be there or not.
+    pub async fn put_image(&self, job: &JobId, index: u32, image: &Image) -> Result<StoredImage, StoreError> {
+        let checksum: String = image.sha256.chars().take(CHECKSUM_CHARS).collect();
+        let name = format!("{index}-{checksum}.{}", image.extension);
+        let key = self.key(["images", job.as_str(), &name]);
+        let mut options = PutOptions::default();
+        if self.takes_attributes {
+            options.attributes = Attributes::from_iter([(Attribute::ContentType, image.content_type)]);
+        }
+        let put = self.objects.put_opts(&key, image.bytes.clone().into(), options);
+        bounded(&format!("can't store {key}"), put).await?;
+        Ok(StoredImage {
+            index,
+            location: self.place.location(&key)?,
+            url: self.public_url.as_ref().map(|base| place::public_url(base, &key)),
+            content_type: image.content_type.to_owned(),
+            bytes: u64::try_from(image.bytes.len()).unwrap_or(u64::MAX),
+            width: image.width,
+            height: image.height,
+            sha256: image.sha256.clone(),
+        })
+    }
+
+    /// Writes, reads back and deletes a small object.
+    ///
+    /// # Errors
+    ///
+    /// The first of the three that doesn't work.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        let words = Uuid::new_v4().to_string();
+        let key = self.key([format!("probe-{words}").as_str()]);
+        bounded("can't write", self.objects.put(&key, words.clone().into())).await?;
+        let found = self.get("can't read back what was written", &key).await?;
+        bounded("can't delete", self.objects.delete(&key)).await?;
+        if found == words.as_bytes() {
+            Ok(())
+        } else {
+            Err(StoreError("the store gives back other bytes than were written".to_owned()))
+        }
+    }
+
+    /// The bytes of an object by its location, as [`StoredImage`] and the events have it.
+    ///
+    /// # Errors
+    ///
+    /// A location outside of this store and its prefix, or any fault of the store.
+    pub async fn read(&self, location: &str) -> Result<Bytes, StoreError> {
+        let outside = || StoreError(for_people(&format!("{location} is not in this store")));
+        let key = self.place.key(location).ok_or_else(outside)?;
+        if !key.prefix_matches(&self.prefix) {
+            return Err(outside());
+        }
+        self.get(&format!("can't read {key}"), &key).await
+    }
+
+    /// The key of these path segments under this store's prefix. Each segment is one, whatever it
+    /// holds: `.`, `..` and characters that stores don't take are percent-encoded.
+    #[must_use]
+    pub fn key<'a>(&'a self, segments: impl IntoIterator<Item = &'a str>) -> Path {
+        self.prefix.parts().chain(segments.into_iter().map(Into::into)).collect()
+    }
+
+    /// The store below, for objects other than images (the receipts), under keys by [`Self::key`].
+    #[must_use]
+    pub fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.objects
+    }
+
+    async fn get(&self, what: &str, key: &Path) -> Result<Bytes, StoreError> {
+        bounded(what, async { self.objects.get(key).await?.bytes().await }).await
+    }
+}
+
+async fn bounded<T>(
+    what: &str,
+    operation: impl Future<Output = object_store::Result<T>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(OPERATION_TIMEOUT, operation).await {
+        Ok(result) => result.map_err(|error| StoreError::new(what, &error)),
+        Err(elapsed) => Err(StoreError::new(what, &elapsed)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

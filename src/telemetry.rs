@@ -1,0 +1,139 @@
+//! The log: to stderr, so that stdout stays free for data. Text for people, JSON for machines.
+
+use std::env;
+use std::io::{self, IsTerminal};
+
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::config::{Log, LogFormat};
+
+/// Libraries that say much at `info`, and whose words mean little without their source.
+const QUIET: &str = "lapin=warn,async_rs=warn,redis=warn,hyper=warn,hyper_util=warn,h2=warn,\
+                     rustls=warn,reqwest=warn,tower=warn,axum=warn,object_store=warn";
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error(
+        "log.filter is {filter:?}, which is no filter ({source}); write a level such as info, or comet_worker=debug,info"
+    )]
+    Filter { filter: String, source: ParseError },
+    #[error("a log is already set up in this process; call telemetry::init once")]
+    AlreadySet,
+}
+
+/// Sets up the log of this process. Once.
+///
+/// # Errors
+///
+/// [`TelemetryError`]: for the user, when the filter can't be read.
+pub fn init(log: &Log) -> Result<(), TelemetryError> {
+    let terminal = io::stderr().is_terminal();
+    let colours = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let subscriber = subscriber(log, terminal, colours, io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadySet)
+}
+
+fn subscriber<W>(
+    log: &Log,
+    terminal: bool,
+    colours: bool,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, TelemetryError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(&log.filter)?).with_writer(writer);
+    let json = match log.format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    Ok(if json {
+        Box::new(builder.json().flatten_event(true).with_current_span(false).finish())
+    } else {
+        Box::new(builder.with_ansi(colours).finish())
+    })
+}
+
+/// The user's filter, `info` if there is none; libraries that it doesn't name say only warnings.
+fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {
+    let text = if text.trim().is_empty() { "info" } else { text };
+    let parse = |text: &str| EnvFilter::builder().parse(text);
+    let wrong = |source| TelemetryError::Filter { filter: text.to_owned(), source };
+    let given = parse(text).map_err(wrong)?;
+    if given.max_level_hint().is_some_and(|most| most <= LevelFilter::WARN) {
+        return Ok(given);
+    }
+    // Of two directives for one target the later counts.
+    parse(&format!("{QUIET},{text}")).map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(filter: &str, format: LogFormat, terminal: bool, say: impl FnOnce()) -> String {
+        let page = Page::default();
+        let sink = page.clone();
+        let log = Log { filter: filter.to_owned(), format };
+        let subscriber = subscriber(&log, terminal, false, move || sink.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, say);
+        let bytes = page.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn say_some() {
+        tracing::info!(job_id = "order-1", "submitted");
+        tracing::info!(target: "lapin::channel", "chatter");
+        tracing::warn!(target: "lapin::channel", "trouble");
+    }
+
+    #[test]
+    fn libraries_say_only_warnings_unless_named() {
+        let text = written("info", LogFormat::Text, true, say_some);
+        assert!(text.contains("submitted job_id=\"order-1\"") && text.contains("trouble"), "{text}");
+        assert!(!text.contains("chatter"), "{text}");
+        assert!(written("info,lapin=info", LogFormat::Text, true, say_some).contains("chatter"));
+        assert_eq!(written("error", LogFormat::Text, true, say_some), "");
+        assert_eq!(written("off", LogFormat::Text, true, say_some), "");
+        assert!(written("", LogFormat::Text, true, say_some).contains("submitted"));
+    }
+
+    #[test]
+    fn json_has_an_object_a_line_with_the_fields_at_its_top() {
+        let text = written("info", LogFormat::Auto, false, say_some);
+        let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!(first["message"], "submitted");
+        assert_eq!(first["job_id"], "order-1");
+        assert_eq!(first["level"], "INFO");
+        assert!(!written("info", LogFormat::Auto, true, say_some).starts_with('{'));
+        assert!(written("info", LogFormat::Json, true, say_some).starts_with('{'));
+    }
+
+    #[test]
+    fn a_filter_that_can_not_be_read_is_an_error_that_says_so() {
+        let error = filter("comet_worker=loud").unwrap_err().to_string();
+        assert!(error.starts_with("log.filter is \"comet_worker=loud\", which is no filter"), "{error}");
+    }
+}

@@ -1,0 +1,77 @@
+//! The daemon: one session with RabbitMQ after another, one life per job, until it is told to stop.
+//!
+//! A session ([`session`]) ends when its connection does; a job's life ([`life`]) ends at its next
+//! wait after that, and begins anew, with the record, wherever RabbitMQ delivers it next. Nothing
+//! that a life waits for holds anything that can't be handed back.
+
+pub mod breaker;
+pub mod life;
+pub mod lives;
+pub mod session;
+pub mod submits;
+pub mod tell;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::images::Images;
+use crate::job::pace::Pace;
+use crate::job::request;
+use crate::ledger::Ledger;
+use crate::ledger::hints::Hints;
+use crate::metrics::Metrics;
+use crate::provider::Provider;
+use crate::queue::publish::Publish;
+use crate::queue::topology::Names;
+use crate::storage::Storage;
+use breaker::Breaker;
+use lives::Lives;
+use submits::Submits;
+
+/// What all lives share.
+#[derive(Clone)]
+pub struct Shared {
+    pub ledger: Arc<dyn Ledger>,
+    pub provider: Arc<dyn Provider>,
+    pub images: Arc<dyn Images>,
+    pub storage: Storage,
+    pub publisher: Arc<dyn Publish>,
+    pub breaker: Breaker,
+    pub submits: Submits,
+    /// `api.max_polls_at_once` places.
+    pub polls: Arc<Semaphore>,
+    /// `download.max_at_once` places.
+    pub downloads: Arc<Semaphore>,
+    pub hints: Hints,
+    pub lives: Lives,
+    pub metrics: Metrics,
+    pub clock: Clock,
+    pub settings: Arc<Settings>,
+}
+
+/// The knobs of a job's life.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub names: Names,
+    pub request_rules: request::Rules,
+    /// `amqp.max_message_bytes`
+    pub message_bytes_max: usize,
+    /// `generation.gate_s`
+    pub gate: Duration,
+    /// `generation.quiet_s`
+    pub quiet: Duration,
+    /// `generation.timeout_s`
+    pub timeout: Duration,
+    pub pace: Pace,
+    /// `download.attempts`
+    pub download_attempts: u32,
+    /// `events.source`
+    pub source: String,
+    /// `events.submitted`
+    pub tell_submitted: bool,
+    /// Half of `amqp.consumer_timeout_s`: a delivery is held no longer.
+    pub hold: Duration,
+}

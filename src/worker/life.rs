@@ -1,0 +1,197 @@
+//! The life of a job, acted out: decide in [`crate::job::step`], act here, settle the delivery.
+//!
+//! An act that others may repeat is given up as soon as the worker stops or loses the connection
+//! that brought the job. A POST isn't, nor is the note of what it came to.
+
+mod acts;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::breaker::Pass;
+use super::submits::Place;
+use super::{Shared, tell};
+use crate::clock;
+use crate::job::pace::Seed;
+use crate::job::request::{self, DeadLetter, DeadReason, Request};
+use crate::job::step::{Act, HandBack, Life, Rules};
+use crate::job::{Envelope, Job};
+use crate::queue::consume::{Message, Settle};
+use crate::queue::message;
+
+/// What ends a life before its end.
+#[derive(Debug, Clone)]
+pub struct Interrupts {
+    /// The worker stops.
+    pub stop: CancellationToken,
+    /// The connection that brought the delivery is gone.
+    pub lost: CancellationToken,
+    /// The delivery has been held for as long as the broker can be expected to bear.
+    pub held_until: Instant,
+}
+
+impl Interrupts {
+    /// The first of them.
+    pub async fn any(&self) -> HandBack {
+        tokio::select! {
+            biased;
+            () = self.lost.cancelled() => HandBack::Disconnected,
+            () = self.stop.cancelled() => HandBack::Stopping,
+            () = tokio::time::sleep_until(self.held_until) => HandBack::HeldLong,
+        }
+    }
+
+    /// Lets `future` run until an interrupt.
+    ///
+    /// # Errors
+    ///
+    /// The interrupt; what the future was doing may or may not have happened.
+    pub async fn or<T>(&self, future: impl Future<Output = T>) -> Result<T, HandBack> {
+        tokio::select! {
+            biased;
+            why = self.any() => Err(why),
+            value = future => Ok(value),
+        }
+    }
+}
+
+/// A record that this worker can't read is left to others for a moment before the job goes back.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
+
+/// One delivery, from its arrival to its settling.
+pub async fn live(shared: &Shared, message: Message, settle: &dyn Settle, interrupts: &Interrupts) {
+    let Message { body, properties } = message;
+    let named = message::properties(&properties);
+    let parsed = if body.len() > shared.settings.message_bytes_max {
+        let detail =
+            format!("{} bytes; amqp.max_message_bytes is {}", body.len(), shared.settings.message_bytes_max);
+        Err(DeadLetter { reason: DeadReason::TooLarge, detail })
+    } else {
+        request::parse(&body, &named, &shared.settings.request_rules)
+    };
+    let original = Message { body, properties };
+    match parsed {
+        Ok(request) => {
+            let span = tracing::info_span!("job", job_id = %request.job.id);
+            run(shared, request, original, settle, interrupts).instrument(span).await;
+        }
+        Err(dead) => {
+            tracing::warn!(reason = dead.reason.as_str(), "dead letter: {}", dead.detail);
+            match tell::bury(shared, &original, &dead, interrupts).await {
+                Ok(()) => settle.ack().await,
+                Err(why) => hand_back(shared, settle, why).await,
+            }
+        }
+    }
+}
+
+async fn run(
+    shared: &Shared,
+    request: Request,
+    original: Message,
+    settle: &dyn Settle,
+    interrupts: &Interrupts,
+) {
+    let Request { job, body } = request;
+    let alone = match interrupts.or(shared.lives.enter(&job.id)).await {
+        Ok(alone) => alone,
+        Err(why) => return hand_back(shared, settle, why).await,
+    };
+    let settings = &shared.settings;
+    let rules = Rules {
+        gate: settings.gate,
+        quiet: settings.quiet,
+        timeout: job.timeout_s.map_or(settings.timeout, Duration::from_secs),
+        pace: settings.pace,
+        seed: Seed::of(&job.id),
+    };
+    let (body, faults) = match body {
+        Ok(body) => (Some(body), Vec::new()),
+        Err(faults) => (None, faults),
+    };
+    let life = Life::new(rules, job.digest.clone(), faults, queued_ms(&job.envelope));
+    let mut actor = Actor { shared, job, body, original: Some(original), life, interrupts, right: None };
+    match actor.act().await {
+        Ok(()) => {
+            // The record first lives on for ever, then is only remembered: in this order nothing is lost.
+            actor.remember().await;
+            settle.ack().await;
+        }
+        Err(why) => hand_back(shared, settle, why).await,
+    }
+    drop(alone);
+}
+
+async fn hand_back(shared: &Shared, settle: &dyn Settle, why: HandBack) {
+    shared.metrics.handed_back(why.as_str());
+    match why {
+        // The broker has done it itself.
+        HandBack::Disconnected => {}
+        HandBack::Paused | HandBack::Unreadable | HandBack::Stopping | HandBack::HeldLong => {
+            settle.hand_back().await
+        }
+    }
+}
+
+fn queued_ms(envelope: &Envelope) -> Option<u64> {
+    let published_ms = i64::try_from(envelope.timestamp_s?).ok()?.checked_mul(1000)?;
+    // Two clocks are compared: a negative difference is theirs, not ours.
+    Some(u64::try_from(clock::unix_ms() - published_ms).unwrap_or(0))
+}
+
+/// The right to one POST: a place in the line, and the breaker's pass.
+struct Right {
+    _place: Place,
+    _pass: Pass,
+}
+
+/// A life and what it needs to be acted out.
+struct Actor<'a> {
+    shared: &'a Shared,
+    job: Job,
+    /// What goes to the provider; dropped once it can't be needed any more.
+    body: Option<Bytes>,
+    /// The message as it came, for a dead letter; dropped with it.
+    original: Option<Message>,
+    life: Life,
+    interrupts: &'a Interrupts,
+    right: Option<Right>,
+}
+
+impl Actor<'_> {
+    /// Until the delivery may be acked.
+    async fn act(&mut self) -> Result<(), HandBack> {
+        loop {
+            if !self.life.may_post() {
+                self.body = None;
+                self.right = None;
+            }
+            match self.life.next(self.shared.clock.now()) {
+                Act::Read => self.read().await?,
+                Act::Begin { attempt, round } => self.begin(attempt, round).await?,
+                Act::Post => self.post().await,
+                Act::Accept { attempt, task } => self.accept(attempt, task).await?,
+                Act::Reopen { attempt, nonce } => self.reopen(attempt, nonce).await?,
+                Act::LookOn { until } => self.look_on(until).await?,
+                Act::Poll { task, at } => self.poll(task, at).await?,
+                Act::Store { task, images } => self.store(task, images).await?,
+                Act::Freeze { outcome, expect } => self.freeze(*outcome, expect).await?,
+                Act::Tell { event } => {
+                    tell::event(self.shared, &self.job, event, self.interrupts).await?;
+                    self.life.told();
+                }
+                Act::Conflict => self.conflict().await?,
+                Act::Ack => return Ok(()),
+                Act::HandBack { why: HandBack::Unreadable } => {
+                    self.interrupts.or(tokio::time::sleep(UNREADABLE_PAUSE)).await?;
+                    return Err(HandBack::Unreadable);
+                }
+                Act::HandBack { why } => return Err(why),
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! One life per job per process: a second delivery of the same job waits for the first life's end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OwnedMutexGuard;
+
+use crate::job::JobId;
+
+type Slot = Arc<tokio::sync::Mutex<()>>;
+
+/// The jobs that have a life in this process, or wait for one.
+#[derive(Debug, Default, Clone)]
+pub struct Lives {
+    slots: Arc<Mutex<HashMap<JobId, Slot>>>,
+}
+
+/// A place in the line for one job; takes the line away with the last place in it.
+#[derive(Debug)]
+struct Claim {
+    lives: Lives,
+    job: JobId,
+    slot: Slot,
+}
+
+/// While this lives, no other life of the job begins here.
+#[derive(Debug)]
+pub struct Alone {
+    // Dropped in this order: the lock first, then the place.
+    _guard: OwnedMutexGuard<()>,
+    _claim: Claim,
+}
+
+impl Lives {
+    /// Waits for the end of the life that the job has here already, if it has one.
+    pub async fn enter(&self, job: &JobId) -> Alone {
+        let slot = Arc::clone(self.lock().entry(job.clone()).or_default());
+        let claim = Claim { lives: self.clone(), job: job.clone(), slot };
+        let guard = Arc::clone(&claim.slot).lock_owned().await;
+        Alone { _guard: guard, _claim: claim }
+    }
+
+    /// How many jobs there are with a life, or waiting for one.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut slots = self.lives.lock();
+        // The map's and this one's: nobody else is in the line.
+        if Arc::strong_count(&self.slot) == 2 {
+            slots.remove(&self.job);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_life_waits_for_the_first_and_nothing_is_left_behind() {
+        let lives = Lives::default();
+        let job: JobId = "a".parse().unwrap();
+        let other: JobId = "b".parse().unwrap();
+        let first = lives.enter(&job).await;
+        let _other = lives.enter(&other).await;
+        let given_up = timeout(Duration::from_secs(1), lives.enter(&job)).await;
+        assert!(given_up.is_err(), "two lives of one job");
+        drop(given_up);
+        let waiting = tokio::spawn({
+            let (lives, job) = (lives.clone(), job.clone());
+            async move { lives.enter(&job).await }
+        });
+        tokio::task::yield_now().await;
+        drop(first);
+        drop(waiting.await.unwrap());
+        assert_eq!(lives.count(), 1, "only the other job is left");
+    }
+}

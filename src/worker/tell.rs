@@ -1,0 +1,166 @@
+//! Telling the end of a job: its event, the copy to `reply_to`, and dead letters.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Shared;
+use super::life::Interrupts;
+use crate::job::Job;
+use crate::job::event::Event;
+use crate::job::pace::{Seed, backoff};
+use crate::job::request::DeadLetter;
+use crate::job::step::HandBack;
+use crate::queue::consume::Message;
+use crate::queue::message::{dead_properties, event_properties};
+use crate::queue::publish::{Outgoing, PublishError, Routed};
+
+/// A publish that is under way when the worker stops gets this long, so that its confirm isn't lost
+/// and the event told twice.
+const LAST_CONFIRM: Duration = Duration::from_secs(2);
+
+/// Publishes the frozen bytes of a terminal event, untouched, until they are confirmed.
+///
+/// # Errors
+///
+/// The interrupt; the event may have been published, and is published again by whoever comes next.
+pub async fn event(shared: &Shared, job: &Job, body: Bytes, interrupts: &Interrupts) -> Result<(), HandBack> {
+    let _held = shared.metrics.held("telling");
+    let Some(event) = Event::from_stored(body) else {
+        // Nobody but us writes it, so this is a damaged record; the next reader fares no better.
+        tracing::error!("the stored event can't be read back; the job stays in the queue");
+        return Err(HandBack::Unreadable);
+    };
+    let message = outgoing(shared, job, &event, true);
+    match confirmed(shared, &message, interrupts).await? {
+        Routed::ToQueue => {}
+        Routed::Nowhere => {
+            static WARNED: AtomicBool = AtomicBool::new(false);
+            shared.metrics.event_unrouted();
+            let names = &shared.settings.names;
+            if !WARNED.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    exchange = names.events,
+                    routing_key = event.kind.routing_key(),
+                    kept_in = names.unrouted,
+                    "no queue takes this event; bind one to the exchange (said once, counted always)"
+                );
+            }
+            let kept = Outgoing {
+                exchange: String::new(),
+                routing_key: names.unrouted.clone(),
+                mandatory: false,
+                ..message
+            };
+            confirmed(shared, &kept, interrupts).await?;
+        }
+    }
+    shared.metrics.event_published(event.kind.event_type());
+    if let Some(reply_to) = &job.envelope.reply_to {
+        let copy = Outgoing {
+            exchange: String::new(),
+            routing_key: reply_to.clone(),
+            mandatory: false,
+            ..outgoing(shared, job, &event, false)
+        };
+        // A reply queue that is gone, or a broker that is, holds nothing up: the event itself is told.
+        if let Err(error) = interrupts.or(shared.publisher.publish(&copy)).await? {
+            tracing::debug!(reply_to, "the copy of the event was not confirmed: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// Publishes an event that nobody waits for.
+pub fn unawaited(shared: &Shared, job: &Job, event: Event) {
+    let message = outgoing(shared, job, &event, false);
+    let (publisher, metrics) = (shared.publisher.clone(), shared.metrics.clone());
+    tokio::spawn(async move {
+        match publisher.publish(&message).await {
+            Ok(_) => metrics.event_published(event.kind.event_type()),
+            Err(error) => tracing::debug!("an event that nobody waits for was not confirmed: {error}"),
+        }
+    });
+}
+
+/// Publishes a dead letter, with its reason, until it is confirmed.
+///
+/// # Errors
+///
+/// The interrupt; the message stays in its queue.
+pub async fn bury(
+    shared: &Shared,
+    original: &Message,
+    dead: &DeadLetter,
+    interrupts: &Interrupts,
+) -> Result<(), HandBack> {
+    let message = Outgoing {
+        exchange: String::new(),
+        routing_key: shared.settings.names.dead.clone(),
+        mandatory: true,
+        properties: dead_properties(&original.properties, dead.reason.as_str(), &dead.detail),
+        body: original.body.clone(),
+    };
+    let mut failures = 0;
+    while confirmed(shared, &message, interrupts).await? == Routed::Nowhere {
+        failures += 1;
+        tracing::warn!(
+            queue = message.routing_key,
+            "the dead-letter queue is gone; the message waits for it"
+        );
+        rest(failures, interrupts).await?;
+    }
+    shared.metrics.dead_letter(dead.reason.as_str());
+    Ok(())
+}
+
+fn outgoing(shared: &Shared, job: &Job, event: &Event, mandatory: bool) -> Outgoing {
+    Outgoing {
+        exchange: shared.settings.names.events.clone(),
+        routing_key: event.kind.routing_key().to_owned(),
+        mandatory,
+        properties: event_properties(job, &event.id, event.kind.event_type()),
+        body: event.body.clone(),
+    }
+}
+
+async fn confirmed(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) -> Result<Routed, HandBack> {
+    let mut failures = 0;
+    loop {
+        match once(shared, message, interrupts).await? {
+            Ok(routed) => return Ok(routed),
+            Err(error) => {
+                failures += 1;
+                if failures == 1 {
+                    tracing::debug!("publishing again: {error}");
+                }
+                rest(failures, interrupts).await?;
+            }
+        }
+    }
+}
+
+/// One publish; an interrupt gives it [`LAST_CONFIRM`] more.
+async fn once(
+    shared: &Shared,
+    message: &Outgoing,
+    interrupts: &Interrupts,
+) -> Result<Result<Routed, PublishError>, HandBack> {
+    let patience = async {
+        let why = interrupts.any().await;
+        tokio::time::sleep(LAST_CONFIRM).await;
+        why
+    };
+    tokio::select! {
+        biased;
+        result = shared.publisher.publish(message) => Ok(result),
+        why = patience => Err(why),
+    }
+}
+
+async fn rest(failures: u32, interrupts: &Interrupts) -> Result<(), HandBack> {
+    let wait =
+        backoff(failures, Duration::from_millis(100), Duration::from_secs(5), Seed::from_text("publish"));
+    interrupts.or(tokio::time::sleep(wait)).await
+}

@@ -1,0 +1,10 @@
+//! Tests without services: the pure core walked through, the shell on doubles and a paused clock.
+
+mod doubles;
+#[path = "../shared/ledger_suite.rs"]
+mod ledger_suite;
+mod walk;
+
+mod memory_ledger {
+    crate::ledger_suite!(std::sync::Arc::new(crate::doubles::ledger::MemoryLedger::default()), "suite");
+}

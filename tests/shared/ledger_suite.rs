@@ -1,0 +1,268 @@
+//! What every ledger must do: Redis and its double pass the same tests, and pass them again with
+//! every call made twice, as after a lost answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use comet_worker::job::step::{Expect, Frozen, Moved};
+use comet_worker::job::{Digest, JobId, TaskId};
+use comet_worker::ledger::record::{Nonce, Record, Stage};
+use comet_worker::ledger::{Entry, Ledger, LedgerError};
+
+/// Makes every call twice and answers with the second.
+pub struct Twice(pub Arc<dyn Ledger>);
+
+#[async_trait]
+impl Ledger for Twice {
+    async fn read(&self, job: &JobId) -> Result<Option<Record>, LedgerError> {
+        self.0.read(job).await?;
+        self.0.read(job).await
+    }
+    async fn begin(&self, entry: Entry<'_>, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError> {
+        self.0.begin(entry, attempt, nonce).await?;
+        self.0.begin(entry, attempt, nonce).await
+    }
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError> {
+        self.0.reopen(job, attempt, nonce).await?;
+        self.0.reopen(job, attempt, nonce).await
+    }
+    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
+        self.0.accept(entry, attempt, task).await?;
+        self.0.accept(entry, attempt, task).await
+    }
+    async fn freeze(
+        &self,
+        entry: Entry<'_>,
+        expect: &Expect,
+        event: Bytes,
+        replaceable: bool,
+    ) -> Result<Frozen, LedgerError> {
+        self.0.freeze(entry, expect, event.clone(), replaceable).await?;
+        self.0.freeze(entry, expect, event, replaceable).await
+    }
+    async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {
+        self.0.told(job, round).await?;
+        self.0.told(job, round).await
+    }
+    async fn probe(&self) -> Result<(), LedgerError> {
+        self.0.probe().await
+    }
+}
+
+/// One job in one ledger.
+pub struct Bench {
+    ledger: Arc<dyn Ledger>,
+    job: JobId,
+    digest: Digest,
+}
+
+impl Bench {
+    pub fn new(ledger: Arc<dyn Ledger>, job: &str) -> Self {
+        Self { ledger, job: job.parse().unwrap(), digest: Digest::new("digest".to_owned()) }
+    }
+
+    fn entry(&self) -> Entry<'_> {
+        Entry { job: &self.job, digest: &self.digest, round: 1 }
+    }
+
+    async fn read(&self) -> Option<Record> {
+        self.ledger.read(&self.job).await.unwrap()
+    }
+
+    async fn begin(&self, attempt: u32, ask: &str) -> Moved {
+        self.ledger.begin(self.entry(), attempt, &nonce(ask)).await.unwrap()
+    }
+
+    async fn accept(&self, id: &str) -> Record {
+        self.ledger.accept(self.entry(), 1, &task(id)).await.unwrap()
+    }
+
+    async fn freeze(&self, expect: Expect, event: &'static str) -> Frozen {
+        self.ledger.freeze(self.entry(), &expect, Bytes::from_static(event.as_bytes()), false).await.unwrap()
+    }
+
+    async fn replaceable(&self, event: &'static str) {
+        let event = Bytes::from_static(event.as_bytes());
+        self.ledger.freeze(self.entry(), &Expect::Unposted, event, true).await.unwrap();
+    }
+}
+
+fn nonce(text: &str) -> Nonce {
+    Nonce::new(text.to_owned())
+}
+
+fn task(text: &str) -> TaskId {
+    TaskId::new(text).unwrap()
+}
+
+fn event(text: &'static str) -> Frozen {
+    Frozen::Event(Bytes::from_static(text.as_bytes()))
+}
+
+fn stage(record: Option<Record>) -> Stage {
+    record.expect("a record").stage
+}
+
+pub async fn an_unknown_job_has_no_record(bench: Bench) {
+    assert_eq!(bench.read().await, None);
+}
+
+pub async fn the_right_to_post_is_given_once_for_an_attempt(bench: Bench) {
+    assert_eq!(bench.begin(1, "a").await, Moved::Yes(nonce("a")));
+    let Moved::No(Some(record)) = bench.begin(1, "b").await else { panic!("given twice") };
+    assert_eq!(record.stage, Stage::Submitting { attempt: 1, nonce: nonce("a") });
+    assert_eq!(record.digest, bench.digest);
+    assert!(matches!(bench.begin(2, "c").await, Moved::No(Some(_))));
+    assert_eq!(stage(bench.read().await), record.stage);
+}
+
+pub async fn a_later_attempt_of_an_unknown_job_is_refused(bench: Bench) {
+    assert_eq!(bench.begin(2, "a").await, Moved::No(None));
+    assert_eq!(bench.read().await, None);
+}
+
+pub async fn a_reopened_attempt_lets_the_next_one_begin_and_not_itself(bench: Bench) {
+    bench.begin(1, "a").await;
+    assert!(
+        matches!(bench.ledger.reopen(&bench.job, 1, &nonce("b")).await.unwrap(), Moved::No(Some(_))),
+        "with another's nonce"
+    );
+    assert_eq!(bench.ledger.reopen(&bench.job, 1, &nonce("a")).await.unwrap(), Moved::Yes(nonce("a")));
+    assert_eq!(stage(bench.read().await), Stage::New { attempt: 2 });
+    assert!(matches!(bench.begin(1, "a").await, Moved::No(Some(_))), "the closed attempt begins again");
+    assert_eq!(bench.begin(2, "c").await, Moved::Yes(nonce("c")));
+    assert!(
+        matches!(bench.ledger.reopen(&bench.job, 1, &nonce("a")).await.unwrap(), Moved::No(Some(_))),
+        "a stale reopen"
+    );
+}
+
+pub async fn an_accepted_task_is_kept_and_its_age_known(bench: Bench) {
+    bench.begin(1, "a").await;
+    let record = bench.accept("t-1").await;
+    assert!(matches!(record.stage, Stage::Generating { attempt: 1, .. }), "{record:?}");
+    let Stage::Generating { task: kept, age, .. } = stage(bench.read().await) else {
+        panic!("not generating")
+    };
+    assert_eq!(kept, task("t-1"));
+    assert!(age < Duration::from_secs(60), "{age:?}");
+    assert!(matches!(bench.begin(1, "b").await, Moved::No(Some(_))));
+    assert!(matches!(bench.begin(2, "b").await, Moved::No(Some(_))));
+    assert!(matches!(bench.ledger.reopen(&bench.job, 1, &nonce("a")).await.unwrap(), Moved::No(Some(_))));
+}
+
+pub async fn an_accepted_task_is_knowledge_also_where_the_record_is_lost(bench: Bench) {
+    let record = bench.accept("t-1").await;
+    assert!(matches!(record.stage, Stage::Generating { .. }));
+}
+
+pub async fn a_second_task_does_not_take_the_place_of_the_first(bench: Bench) {
+    bench.accept("t-1").await;
+    let Stage::Generating { task: kept, .. } = bench.accept("t-2").await.stage else {
+        panic!("not generating")
+    };
+    assert_eq!(kept, task("t-1"));
+}
+
+pub async fn the_first_outcome_wins_for_everybody(bench: Bench) {
+    bench.accept("t-1").await;
+    assert_eq!(bench.freeze(Expect::Unfinished, "first").await, event("first"));
+    assert_eq!(bench.freeze(Expect::Unfinished, "second").await, event("first"));
+    assert_eq!(bench.freeze(Expect::Unposted, "third").await, event("first"));
+    let Stage::Done { event, replaceable: false } = stage(bench.read().await) else { panic!("not done") };
+    assert_eq!(event, "first");
+}
+
+pub async fn a_task_never_overwrites_an_outcome(bench: Bench) {
+    bench.freeze(Expect::Unfinished, "the end").await;
+    assert!(matches!(bench.accept("late").await.stage, Stage::Done { .. }));
+    assert!(matches!(bench.begin(1, "a").await, Moved::No(Some(_))));
+}
+
+pub async fn an_outcome_of_an_open_submit_needs_that_submit_to_be_open(bench: Bench) {
+    bench.begin(1, "a").await;
+    let expect = |ask: &str| Expect::Submitting { nonce: nonce(ask) };
+    assert!(matches!(bench.freeze(expect("b"), "no").await, Frozen::Moved(Some(_))), "of another ask");
+    assert!(matches!(bench.freeze(Expect::Unposted, "no").await, Frozen::Moved(Some(_))), "as if unposted");
+    bench.ledger.reopen(&bench.job, 1, &nonce("a")).await.unwrap();
+    assert!(matches!(bench.freeze(expect("a"), "no").await, Frozen::Moved(Some(_))), "after it was closed");
+    bench.begin(2, "c").await;
+    assert_eq!(bench.freeze(expect("c"), "unknown").await, event("unknown"));
+}
+
+pub async fn an_outcome_is_frozen_also_where_the_record_is_lost(bench: Bench) {
+    assert_eq!(bench.freeze(Expect::Submitting { nonce: nonce("a") }, "unknown").await, event("unknown"));
+}
+
+pub async fn a_corrected_input_takes_the_place_of_an_invalid_one(mut bench: Bench) {
+    bench.replaceable("invalid").await;
+    let first = bench.digest.clone();
+    bench.digest = Digest::new("corrected".to_owned());
+    assert!(matches!(bench.begin(1, "a").await, Moved::No(Some(_))), "without counting the round");
+    let entry = Entry { round: 2, ..bench.entry() };
+    assert_eq!(bench.ledger.begin(entry, 1, &nonce("a")).await.unwrap(), Moved::Yes(nonce("a")));
+    let record = bench.read().await.unwrap();
+    assert_eq!((record.round, &record.digest), (2, &bench.digest));
+    bench.digest = first;
+    assert!(matches!(bench.freeze(Expect::Unposted, "the old one").await, Frozen::Moved(Some(_))));
+}
+
+pub async fn another_invalid_input_is_frozen_in_a_round_of_its_own(mut bench: Bench) {
+    bench.replaceable("invalid").await;
+    bench.digest = Digest::new("another".to_owned());
+    let entry = Entry { round: 2, ..bench.entry() };
+    let frozen =
+        bench.ledger.freeze(entry, &Expect::Unposted, Bytes::from_static(b"again"), true).await.unwrap();
+    assert_eq!(frozen, event("again"));
+}
+
+pub async fn nothing_takes_the_place_of_a_paid_outcome(mut bench: Bench) {
+    bench.freeze(Expect::Unfinished, "paid").await;
+    bench.digest = Digest::new("another".to_owned());
+    let entry = Entry { round: 2, ..bench.entry() };
+    assert!(matches!(bench.ledger.begin(entry, 1, &nonce("a")).await.unwrap(), Moved::No(Some(_))));
+    let frozen =
+        bench.ledger.freeze(entry, &Expect::Unposted, Bytes::from_static(b"no"), true).await.unwrap();
+    assert!(matches!(frozen, Frozen::Moved(Some(_))));
+}
+
+pub async fn a_told_job_is_still_answered_with_its_outcome(bench: Bench) {
+    bench.freeze(Expect::Unfinished, "the end").await;
+    bench.ledger.told(&bench.job, 1).await.unwrap();
+    assert!(matches!(stage(bench.read().await), Stage::Done { .. }));
+}
+
+/// One test per property and ledger; `$ledger` is an expression for an `Arc<dyn Ledger>`, `$job` one
+/// for a job id that no other test uses.
+#[macro_export]
+macro_rules! ledger_suite {
+    ($ledger:expr, $job:expr) => {
+        $crate::ledger_suite!(@each $ledger, $job;
+            an_unknown_job_has_no_record
+            the_right_to_post_is_given_once_for_an_attempt
+            a_later_attempt_of_an_unknown_job_is_refused
+            a_reopened_attempt_lets_the_next_one_begin_and_not_itself
+            an_accepted_task_is_kept_and_its_age_known
+            an_accepted_task_is_knowledge_also_where_the_record_is_lost
+            a_second_task_does_not_take_the_place_of_the_first
+            the_first_outcome_wins_for_everybody
+            a_task_never_overwrites_an_outcome
+            an_outcome_of_an_open_submit_needs_that_submit_to_be_open
+            an_outcome_is_frozen_also_where_the_record_is_lost
+            a_corrected_input_takes_the_place_of_an_invalid_one
+            another_invalid_input_is_frozen_in_a_round_of_its_own
+            nothing_takes_the_place_of_a_paid_outcome
+            a_told_job_is_still_answered_with_its_outcome
+        );
+    };
+    (@each $ledger:expr, $job:expr; $($property:ident)+) => {$(
+        #[tokio::test]
+        async fn $property() {
+            use $crate::ledger_suite::{Bench, Twice, $property};
+            $property(Bench::new($ledger, &$job)).await;
+            $property(Bench::new(std::sync::Arc::new(Twice($ledger)), &$job)).await;
+        }
+    )+};
+}

@@ -1,0 +1,229 @@
+//! The real paths: what arrives is handed to the model, what it answers goes out as the provider would say it.
+//!
+//! The model is locked for each decision and never over a wait. A task is made when its POST has been read, and the latency
+//! comes after that: a client that goes away meanwhile has been charged all the same.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State, rejection::BytesRejection},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    duration::millis,
+    model::{Answer, Model, Reply, Submission, read::Withheld},
+    picture::Pictures,
+    refusal::{Body, Refusal},
+    rules::{Rules, hex},
+    shape, steering,
+    wire::{Connections, Scissors},
+};
+
+/// Four 10 MiB images and two more, in base64, with room to spare.
+const BODY_BYTES_MAX: usize = 96 * 1024 * 1024;
+
+/// All that a request needs.
+#[derive(Debug)]
+pub(crate) struct Sim {
+    pub(crate) model: Mutex<Model>,
+    pub(crate) clock: Clock,
+    pub(crate) rules: Rules,
+    pub(crate) pictures: Pictures,
+    pub(crate) pace: Pace,
+    /// What result URLs begin with, without a slash at the end.
+    pub(crate) public_base: String,
+    pub(crate) connections: Arc<Connections>,
+}
+
+/// How long the answers take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) submit: Duration,
+    pub(crate) poll: Duration,
+    pub(crate) slow: Duration,
+}
+
+/// Milliseconds since 1970 that never go back.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    started: Instant,
+    started_ms: u64,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self { started: Instant::now(), started_ms: millis(since_1970.unwrap_or_default()) }
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.started_ms + millis(self.started.elapsed())
+    }
+}
+
+impl Sim {
+    pub(crate) fn model(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) fn router(sim: Arc<Sim>) -> Router {
+    Router::new()
+        .route("/kling/v1/images/generations", post(submit))
+        .route("/kling/v1/images/multi-image2image", post(submit))
+        .route("/kling/v1/images/generations/{id}", get(query))
+        .route("/kling/v1/images/multi-image2image/{id}", get(query))
+        .route("/cdn/{task}/{file}", get(download))
+        .merge(steering::router())
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_path)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(sim)
+}
+
+async fn submit(
+    State(sim): State<Arc<Sim>>,
+    ConnectInfo(scissors): ConnectInfo<Scissors>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let submission = read_submission(&sim.rules, &headers, body);
+    let mut answer = sim.model().submit(&submission, sim.clock.now_ms());
+    if let Answer::Later { life } = answer {
+        answer = submit_late(&sim, submission, life).await;
+    }
+    tokio::time::sleep(sim.pace.submit).await;
+    match answer {
+        Answer::Made(task, Reply::Sent) => json(shape::submitted(&task, &request_id())),
+        Answer::Made(task, Reply::Slow) => {
+            tokio::time::sleep(sim.pace.slow).await;
+            json(shape::submitted(&task, &request_id()))
+        }
+        Answer::Made(_, Reply::Never) => std::future::pending().await,
+        Answer::Made(_, Reply::Lost) => {
+            scissors.cut();
+            StatusCode::OK.into_response()
+        }
+        Answer::Made(_, Reply::Replaced(refusal)) | Answer::Refused(refusal) => refuse(&refusal),
+        // The model puts a POST off once and no further.
+        Answer::Later { .. } => refuse(&Refusal::ServerError),
+    }
+}
+
+fn read_submission(rules: &Rules, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Submission {
+    let (request, body_sha256) = match body {
+        Ok(body) => (rules.read(&body), hex(&Sha256::digest(&body))),
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            (Err(Refusal::TooLarge), String::new())
+        }
+        Err(_) => (Err(Refusal::BrokenOff), String::new()),
+    };
+    Submission { key: bearer(headers).to_owned(), body_sha256: body_sha256.into(), request }
+}
+
+/// In a task of its own, so that a client that goes away doesn't stop it.
+async fn submit_late(sim: &Arc<Sim>, submission: Submission, life: u64) -> Answer {
+    let sim = Arc::clone(sim);
+    let late = tokio::spawn(async move {
+        tokio::time::sleep(sim.pace.slow).await;
+        sim.model().submit_late(&submission, life, sim.clock.now_ms())
+    });
+    late.await.unwrap_or(Answer::Refused(Refusal::ServerError))
+}
+
+async fn query(State(sim): State<Arc<Sim>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    tokio::time::sleep(sim.pace.poll).await;
+    let polled = sim.model().poll(bearer(&headers), &id, sim.clock.now_ms());
+    match polled {
+        Ok(task) => json(shape::queried(&task, &request_id(), &sim.public_base)),
+        Err(refusal) => refuse(&refusal),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct LinkQuery {
+    #[serde(default)]
+    pkey: String,
+}
+
+async fn download(
+    State(sim): State<Arc<Sim>>,
+    Path((task, file)): Path<(String, String)>,
+    Query(link): Query<LinkQuery>,
+    headers: HeaderMap,
+) -> Response {
+    if headers.contains_key(header::AUTHORIZATION) {
+        sim.model().counts.leaked_keys += 1;
+        return (StatusCode::BAD_REQUEST, "a key was sent to the file server").into_response();
+    }
+    let index = file.split_once('.').and_then(|(index, _)| index.parse().ok());
+    let (Ok(task_id), Some(index)) = (task.parse(), index) else {
+        return withheld(Withheld::NotFound);
+    };
+    let key = u64::from_str_radix(&link.pkey, 16).unwrap_or_default();
+    let picture = sim.model().download(task_id, index, key, sim.clock.now_ms());
+    let picture = match picture {
+        Ok(picture) => picture,
+        Err(why) => return withheld(why),
+    };
+    match sim.pictures.draw(task_id, index, picture.aspect_ratio, picture.format) {
+        Ok(file) => ([(header::CONTENT_TYPE, picture.format.content_type())], file).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")).into_response(),
+    }
+}
+
+fn withheld(why: Withheld) -> Response {
+    let (status, code, words) = match why {
+        Withheld::NotFound => (StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist."),
+        Withheld::Expired => (StatusCode::FORBIDDEN, "AccessDenied", "Request has expired"),
+        Withheld::Error => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "We encountered an internal error.")
+        }
+    };
+    let xml = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{words}</Message></Error>"
+    );
+    (status, [(header::CONTENT_TYPE, "application/xml")], xml).into_response()
+}
+
+async fn no_such_path(method: Method, uri: Uri) -> Response {
+    refuse(&Refusal::NoSuchPath(format!("{method} {}", uri.path())))
+}
+
+fn bearer(headers: &HeaderMap) -> &str {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    value.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
+}
+
+fn request_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+fn refuse(refusal: &Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    match refusal.body(&request_id()) {
+        Body::Json(text) => {
+            (status, [(header::CONTENT_TYPE, "application/json; charset=utf-8")], text).into_response()
+        }
+        Body::Html(text) => (status, [(header::CONTENT_TYPE, "text/html")], text).into_response(),
+    }
+}
+
+fn json(value: Value) -> Response {
+    let text = value.to_string();
+    ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], text).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! What can be asked of the model for free: how a task stands, and its images.
+
+use super::Model;
+use crate::{
+    duration::millis,
+    faults::Fault,
+    picture::{AspectRatio, Format},
+    refusal::Refusal,
+    report::Counts,
+    task::{Status, TaskView},
+};
+
+/// Downloads of an image that `image-error` spoils.
+const IMAGE_ERRORS: u8 = 2;
+
+/// A result image that may be downloaded.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Picture {
+    pub(crate) aspect_ratio: AspectRatio,
+    pub(crate) format: Format,
+}
+
+/// Why a result image may not be downloaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Withheld {
+    NotFound,
+    Expired,
+    Error,
+}
+
+impl Model {
+    /// A GET arrives for a task id or, where lookup is on, an external id.
+    pub(crate) fn poll(&mut self, key: &str, id: &str, now_ms: u64) -> Result<TaskView, Refusal> {
+        self.counts.polls += 1;
+        let polled = self.try_poll(key, id, now_ms);
+        if let Err(refusal) = &polled {
+            Counts::add(&mut self.counts.polls_refused, refusal.reason());
+        }
+        polled
+    }
+
+    /// A GET arrives for a result image, with the key of its URL.
+    pub(crate) fn download(
+        &mut self,
+        task_id: u64,
+        index: u8,
+        key: u64,
+        now_ms: u64,
+    ) -> Result<Picture, Withheld> {
+        self.counts.downloads += 1;
+        let place = *self.places.get(&task_id).ok_or(Withheld::NotFound)?;
+        let task = self.tasks.get_mut(place).ok_or(Withheld::NotFound)?;
+        task.downloads += 1;
+        if index >= task.n {
+            return Err(Withheld::NotFound);
+        }
+        if !task.opens(&self.settings.issuer, index, key, now_ms) {
+            return Err(Withheld::Expired);
+        }
+        let drawn = &mut task.image_faults;
+        if self.faults.strikes_kept(Fault::ImageExpired, &mut drawn.expired) {
+            return Err(Withheld::Expired);
+        }
+        if let Some(errors) = drawn.errors.get_mut(usize::from(index))
+            && *errors < IMAGE_ERRORS
+            && self.faults.strikes_kept(Fault::ImageError, &mut drawn.error)
+        {
+            *errors += 1;
+            return Err(Withheld::Error);
+        }
+        if self.faults.strikes_kept(Fault::ImageExpiredOnce, &mut drawn.expired_once)
+            && task.spoil_first_links()
+        {
+            return Err(Withheld::Expired);
+        }
+        Ok(Picture {
+            aspect_ratio: task.aspect_ratio,
+            format: self.settings.issuer.formats.of(task_id, index),
+        })
+    }
+
+    fn try_poll(&mut self, key: &str, id: &str, now_ms: u64) -> Result<TaskView, Refusal> {
+        let account = self.open_account(key)?;
+        self.strike(Fault::PollError, Refusal::PollError)?;
+        let place = self.find(account, id, now_ms).ok_or(Refusal::TaskNotExist)?;
+        let task = self.tasks.get_mut(place).ok_or(Refusal::TaskNotExist)?;
+        task.polls += 1;
+        if let Some(fewer) = task.polls_missed.checked_sub(1) {
+            task.polls_missed = fewer;
+            return Err(Refusal::TaskNotExist);
+        }
+        let mut view = task.view(self.settings.units_per_image, now_ms);
+        if view.status == Status::Succeed {
+            view.links = task.issue_links(&self.settings.issuer, now_ms);
+        }
+        Ok(view)
+    }
+
+    fn find(&self, account: usize, id: &str, now_ms: u64) -> Option<usize> {
+        let by_task_id = id.parse().ok().and_then(|id: u64| self.places.get(&id)).copied();
+        let by_external_id = || {
+            let lag_ms = millis(self.settings.lookup_after?);
+            let place = self.accounts.get(account)?.place_of(id)?;
+            (now_ms >= self.tasks.get(place)?.submitted_ms + lag_ms).then_some(place)
+        };
+        let place = by_task_id.or_else(by_external_id)?;
+        (self.tasks.get(place)?.account == account).then_some(place)
+    }
+}

@@ -1,0 +1,123 @@
+//! How the provider says yes: the JSON of an accepted submit and of a query.
+//!
+//! This is the transparent Kling shape (A of the fact sheet). `message` is "SUCCEED" for a failed task too: only
+//! `task_status` tells. Times are in milliseconds.
+
+use serde_json::{Value, json};
+
+use crate::task::{Link, Status, TaskView};
+
+/// The answer to an accepted POST.
+pub(crate) fn submitted(task: &TaskView, request_id: &str) -> Value {
+    json!({
+        "code": 0,
+        "message": "SUCCEED",
+        "request_id": request_id,
+        "data": {
+            "task_id": task.task_id.to_string(),
+            "task_status": "submitted",
+            "created_at": task.created_ms,
+            "updated_at": task.created_ms,
+        },
+    })
+}
+
+/// The answer to a GET of a task.
+pub(crate) fn queried(task: &TaskView, request_id: &str, public_base: &str) -> Value {
+    let info = match &task.external_task_id {
+        Some(id) => json!({"external_task_id": &**id}),
+        None => json!({}),
+    };
+    let mut data = vec![
+        ("task_id", json!(task.task_id.to_string())),
+        ("task_info", info),
+        ("created_at", json!(task.created_ms)),
+        ("updated_at", json!(task.updated_ms)),
+        ("task_status", json!(task.status.name())),
+    ];
+    match task.status {
+        Status::Submitted | Status::Processing => data.push(("task_result", json!({}))),
+        Status::Succeed => data.extend([
+            ("task_status_msg", json!("")),
+            ("final_unit_deduction", json!(task.units.to_string())),
+            ("task_result", json!({"images": images(task, public_base)})),
+        ]),
+        Status::Failed(message) => {
+            data.extend([("task_status_msg", json!(message)), ("task_result", json!({}))])
+        }
+    }
+    let data: Value = data.into_iter().collect();
+    json!({"code": 0, "message": "SUCCEED", "request_id": request_id, "data": data})
+}
+
+fn images(task: &TaskView, public_base: &str) -> Vec<Value> {
+    let url = |link: &Link| {
+        format!(
+            "{public_base}/cdn/{}/{}.{}?x-kcdn-pid=112757&Expires={}&pkey={:016x}",
+            task.task_id,
+            link.index,
+            link.format.extension(),
+            link.expires_s,
+            link.key
+        )
+    };
+    let image = |link: &Link| json!({"index": link.index, "url": url(link)});
+    task.links.iter().map(image).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::picture::Format;
+
+    fn task(status: Status) -> TaskView {
+        TaskView {
+            task_id: 178_000_000_000_000_001,
+            external_task_id: Some("cw-1".into()),
+            status,
+            created_ms: 1_000,
+            updated_ms: 2_000,
+            units: 8,
+            links: vec![Link { index: 0, format: Format::Png, expires_s: 60, key: 255 }],
+        }
+    }
+
+    fn query(status: Status) -> Value {
+        queried(&task(status), "r", "http://sim")
+    }
+
+    #[test]
+    fn an_accepted_submit_is_what_the_page_shows() {
+        let expected = json!({"code": 0, "message": "SUCCEED", "request_id": "r", "data": {
+            "task_id": "178000000000000001", "task_status": "submitted", "created_at": 1000, "updated_at": 1000
+        }});
+        assert_eq!(submitted(&task(Status::Submitted), "r"), expected);
+    }
+
+    #[test]
+    fn a_running_task_has_an_empty_result_and_no_message() {
+        let expected = json!({"code": 0, "message": "SUCCEED", "request_id": "r", "data": {
+            "task_id": "178000000000000001", "task_info": {"external_task_id": "cw-1"}, "task_status": "processing",
+            "task_result": {}, "created_at": 1000, "updated_at": 2000
+        }});
+        assert_eq!(query(Status::Processing), expected);
+    }
+
+    #[test]
+    fn a_success_has_its_images_and_its_price() {
+        let data = &query(Status::Succeed)["data"];
+        assert_eq!(data["task_status"], "succeed");
+        assert_eq!(data["final_unit_deduction"], "8");
+        let url =
+            "http://sim/cdn/178000000000000001/0.png?x-kcdn-pid=112757&Expires=60&pkey=00000000000000ff";
+        assert_eq!(data["task_result"]["images"], json!([{"index": 0, "url": url}]));
+    }
+
+    #[test]
+    fn a_failure_says_succeed_all_the_same() {
+        let body = query(Status::Failed("Internal generation error"));
+        assert_eq!((&body["code"], &body["message"]), (&json!(0), &json!("SUCCEED")));
+        assert_eq!(body["data"]["task_status_msg"], "Internal generation error");
+        assert_eq!(body["data"]["task_result"], json!({}));
+    }
+}

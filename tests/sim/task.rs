@@ -1,0 +1,263 @@
+//! A task of the provider: how it goes is settled when it is made, and read off the clock from then on.
+//!
+//! So a task needs no timer, ten thousand cost nothing while they run, and one that has ended stays ended.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    dice::mix,
+    duration::millis,
+    faults::Kept,
+    picture::{AspectRatio, Format},
+    rules::GenerationRequest,
+};
+
+/// Failures come early: measured ones came within 2 s.
+const FAILS_WITHIN: Duration = Duration::from_secs(2);
+/// A task waits for a fifth of its time before it is worked on, and not longer than this.
+const WAITS_MAX: Duration = Duration::from_secs(1);
+const IMAGES_MAX: usize = 9;
+
+/// How a task ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Succeeds,
+    /// With the text of `task_status_msg`.
+    Fails(&'static str),
+    NeverEnds,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    Submitted,
+    Processing,
+    Succeed,
+    Failed(&'static str),
+}
+
+impl Status {
+    /// The provider's spelling.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Submitted => "submitted",
+            Self::Processing => "processing",
+            Self::Succeed => "succeed",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) task_id: u64,
+    /// Which account made it.
+    pub(crate) account: usize,
+    pub(crate) external_task_id: Option<Arc<str>>,
+    /// What it is charged to in the report.
+    pub(crate) job: Arc<str>,
+    pub(crate) body_sha256: Arc<str>,
+    pub(crate) n: u8,
+    pub(crate) aspect_ratio: AspectRatio,
+    pub(crate) submitted_ms: u64,
+    starts_ms: u64,
+    /// `None`: never.
+    pub(crate) ends_ms: Option<u64>,
+    fate: Fate,
+    /// Images that were paid for and not given back.
+    pub(crate) charged: u8,
+    pub(crate) polls: u64,
+    pub(crate) downloads: u64,
+    /// Polls that will still say task_not_exist.
+    pub(crate) polls_missed: u8,
+    pub(crate) image_faults: ImageFaults,
+    links: Links,
+}
+
+/// What was drawn about the downloads of one task.
+#[derive(Debug, Default)]
+pub(crate) struct ImageFaults {
+    pub(crate) error: Kept,
+    pub(crate) expired: Kept,
+    pub(crate) expired_once: Kept,
+    /// Errors that each image has answered with.
+    pub(crate) errors: [u8; IMAGES_MAX],
+}
+
+/// The signed URLs that a poll gives out: a later issue makes the earlier ones worthless.
+#[derive(Debug, Default)]
+struct Links {
+    issue: u64,
+    expire_ms: u64,
+    spoilt: bool,
+}
+
+/// One result image as a poll shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u8,
+    pub(crate) format: Format,
+    pub(crate) expires_s: u64,
+    pub(crate) key: u64,
+}
+
+/// What the provider tells of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TaskView {
+    pub(crate) task_id: u64,
+    pub(crate) external_task_id: Option<Arc<str>>,
+    pub(crate) status: Status,
+    pub(crate) created_ms: u64,
+    pub(crate) updated_ms: u64,
+    /// The provider's units, told with a success.
+    pub(crate) units: u64,
+    /// Only a query of a task that has succeeded has them.
+    pub(crate) links: Vec<Link>,
+}
+
+/// What a task is made of besides the request.
+#[derive(Debug, Clone)]
+pub(crate) struct Making {
+    pub(crate) task_id: u64,
+    pub(crate) account: usize,
+    pub(crate) body_sha256: Arc<str>,
+    pub(crate) fate: Fate,
+    pub(crate) duration: Duration,
+    pub(crate) polls_missed: u8,
+    pub(crate) now_ms: u64,
+}
+
+impl Task {
+    pub(crate) fn new(request: &GenerationRequest, making: Making) -> Self {
+        let now_ms = making.now_ms;
+        let duration = match making.fate {
+            Fate::Succeeds | Fate::NeverEnds => making.duration,
+            Fate::Fails(_) => making.duration.min(FAILS_WITHIN),
+        };
+        let ends_ms = match making.fate {
+            Fate::Succeeds | Fate::Fails(_) => Some(now_ms + millis(duration)),
+            Fate::NeverEnds => None,
+        };
+        Self {
+            task_id: making.task_id,
+            account: making.account,
+            external_task_id: request.external_task_id.clone(),
+            job: request.job(),
+            body_sha256: making.body_sha256,
+            n: request.n,
+            aspect_ratio: request.aspect_ratio,
+            submitted_ms: now_ms,
+            starts_ms: now_ms + millis((duration / 5).min(WAITS_MAX)),
+            ends_ms,
+            fate: making.fate,
+            charged: request.n,
+            polls: 0,
+            downloads: 0,
+            polls_missed: making.polls_missed,
+            image_faults: ImageFaults::default(),
+            links: Links::default(),
+        }
+    }
+
+    pub(crate) fn fails(&self) -> bool {
+        matches!(self.fate, Fate::Fails(_))
+    }
+
+    pub(crate) fn status(&self, now_ms: u64) -> Status {
+        match (self.ends_ms, self.fate) {
+            (Some(ends_ms), Fate::Succeeds) if now_ms >= ends_ms => Status::Succeed,
+            (Some(ends_ms), Fate::Fails(message)) if now_ms >= ends_ms => Status::Failed(message),
+            (_, Fate::Succeeds | Fate::Fails(_) | Fate::NeverEnds) if now_ms >= self.starts_ms => {
+                Status::Processing
+            }
+            (_, Fate::Succeeds | Fate::Fails(_) | Fate::NeverEnds) => Status::Submitted,
+        }
+    }
+
+    /// What a query shows, less the links.
+    pub(crate) fn view(&self, units_per_image: u64, now_ms: u64) -> TaskView {
+        TaskView {
+            task_id: self.task_id,
+            external_task_id: self.external_task_id.clone(),
+            status: self.status(now_ms),
+            created_ms: self.submitted_ms,
+            updated_ms: self.updated_ms(now_ms),
+            units: u64::from(self.charged) * units_per_image,
+            links: Vec::new(),
+        }
+    }
+
+    pub(crate) fn updated_ms(&self, now_ms: u64) -> u64 {
+        match self.status(now_ms) {
+            Status::Submitted => self.submitted_ms,
+            Status::Processing => self.starts_ms,
+            Status::Succeed | Status::Failed(_) => self.ends_ms.unwrap_or(now_ms),
+        }
+    }
+
+    /// Gives out URLs that hold now: the ones of before as long as they do, else fresh ones.
+    pub(crate) fn issue_links(&mut self, issuer: &Issuer, now_ms: u64) -> Vec<Link> {
+        if self.links.issue == 0 || self.links.spoilt || now_ms >= self.links.expire_ms {
+            self.links = Links {
+                issue: self.links.issue + 1,
+                expire_ms: now_ms + millis(issuer.link_lifetime),
+                spoilt: false,
+            };
+        }
+        let link = |index| Link {
+            index,
+            format: issuer.formats.of(self.task_id, index),
+            expires_s: self.links.expire_ms.div_ceil(1000),
+            key: issuer.key(self.task_id, index, self.links.issue),
+        };
+        (0..self.n).map(link).collect()
+    }
+
+    /// Does a key that came with a download open this image now?
+    pub(crate) fn opens(&self, issuer: &Issuer, index: u8, key: u64, now_ms: u64) -> bool {
+        key == issuer.key(self.task_id, index, self.links.issue)
+            && self.links.issue > 0
+            && now_ms < self.links.expire_ms
+    }
+
+    /// The URLs given out first, which `image-expired-once` spoils: the next poll issues others.
+    pub(crate) fn spoil_first_links(&mut self) -> bool {
+        let first = self.links.issue == 1;
+        self.links.spoilt |= first;
+        first
+    }
+}
+
+/// What signs the URLs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Issuer {
+    pub(crate) seed: u64,
+    pub(crate) link_lifetime: Duration,
+    pub(crate) formats: Formats,
+}
+
+impl Issuer {
+    fn key(&self, task_id: u64, index: u8, issue: u64) -> u64 {
+        mix(mix(self.seed, task_id), issue << 8 | u64::from(index))
+    }
+}
+
+/// Which kind of file the results are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Formats {
+    Png,
+    Jpeg,
+    /// by turns
+    Mixed,
+}
+
+impl Formats {
+    pub(crate) fn of(self, task_id: u64, index: u8) -> Format {
+        match self {
+            Self::Png => Format::Png,
+            Self::Jpeg => Format::Jpeg,
+            Self::Mixed if (task_id + u64::from(index)).is_multiple_of(2) => Format::Png,
+            Self::Mixed => Format::Jpeg,
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! From a result URL to the bytes of an image that is what it says it is.
 //!
 //! The URL comes from outside, the server behind it is a stranger: [`guard`] says where we go, the
-//! loop here bounds what we take, and [`sniff`] says what it is. Design section 7.
+//! loop here bounds what we take, and `sniff` says what it is. Design section 7.
 
 pub mod guard;
 mod sniff;

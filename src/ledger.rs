@@ -101,8 +101,14 @@ impl RedisLedger {
         format!("{{{prefix}}}:hints")
     }
 
+    /// The key of a job's record.
+    #[must_use]
+    pub fn key(&self, job: &JobId) -> String {
+        format!("{{{}}}:job:{job}", self.prefix)
+    }
+
     async fn run(&self, script: &redis::Script, job: &JobId, args: &[&[u8]]) -> Result<Reply, LedgerError> {
-        let mut invocation = script.key(format!("{{{}}}:job:{job}", self.prefix));
+        let mut invocation = script.key(self.key(job));
         invocation.arg(Self::hint_channel(&self.prefix)).arg(job.as_str());
         for arg in args {
             invocation.arg(*arg);

@@ -1,17 +1,29 @@
 //! The signals that ask for an end: SIGTERM and SIGINT.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::io;
 
-/// Returns with the next SIGTERM or SIGINT. Each call waits for a signal of its own.
-pub async fn requested() {
-    // Without handlers the default action of the signals stands: the process ends, as asked.
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// From its making on, the signals don't end the process by themselves.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// # Errors
+    ///
+    /// When the system has no room for the handlers.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Returns with the next one; none is lost between two calls.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

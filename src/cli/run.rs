@@ -21,7 +21,7 @@ use crate::ledger::hints::{self, Hints};
 use crate::metrics::Metrics;
 use crate::pulse::Pulses;
 use crate::queue::publish::Publisher;
-use crate::shutdown;
+use crate::shutdown::Signals;
 use crate::storage::Storage;
 use crate::worker::breaker::{Breaker, Cause, Mode, Probe};
 use crate::worker::lives::Lives;
@@ -40,6 +40,7 @@ const AFTER_LAST_POST: Duration = Duration::from_secs(4);
 ///
 /// What keeps the worker from starting, or a part of it that ended by itself.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    let mut signals = Signals::catch()?;
     config.require_key()?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
@@ -102,7 +103,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let mut died = None;
     tokio::select! {
-        () = shutdown::requested() => tracing::info!("stopping: nothing more is taken, what waits is handed back"),
+        () = signals.next() => tracing::info!("stopping: nothing more is taken, what waits is handed back"),
         ended = parts.join_next() => died = Some(name(ended)),
     }
     stop.cancel();
@@ -111,7 +112,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         () = drain => tracing::info!("stopped"),
         () = tokio::time::sleep(limit) => tracing::error!("stopped after {limit:?} with work under way"),
-        () = shutdown::requested() => anyhow::bail!("stopped at once, by a second signal"),
+        () = signals.next() => anyhow::bail!("stopped at once, by a second signal"),
     }
     match died {
         Some(part) => anyhow::bail!("{part} ended by itself; see the log before this"),

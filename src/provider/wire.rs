@@ -2,8 +2,8 @@
 //!
 //! CometAPI is a gateway of the new-api family before Kling, and replies in the words of either
 //! (fact sheet, section 3): so every shape that was documented or seen is accepted, on every
-//! route. The steps are: read the body ([`envelope`]), look its status and code up in the one
-//! table of errors ([`meaning`]), then say what that is for a POST ([`submit()`]) or for a GET
+//! route. The steps are: read the body (`envelope`), look its status and code up in the one
+//! table of errors (`meaning`), then say what that is for a POST ([`submit()`]) or for a GET
 //! ([`query()`], [`lookup()`], [`probe()`]). Only parsed fields decide, never substrings of the raw text:
 //! a task id may well contain "429" (fact sheet, section 4.2).
 //!
@@ -114,6 +114,7 @@ fn account_fault(meaning: Meaning, message: &str, asked: &str) -> Option<Account
         | Meaning::Refused
         | Meaning::Policy
         | Meaning::Exists
+        | Meaning::NoSuchResource
         | Meaning::NotFound
         | Meaning::Unknown => return None,
     };

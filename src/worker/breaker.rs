@@ -174,7 +174,7 @@ impl Breaker {
             Answer::Account(fault) => self.account_fault(fault),
             Answer::Accepted(_) => {
                 self.state.send_if_modified(|state| std::mem::take(&mut state.unknown_in_a_row) > 0);
-                self.clear(Cause::Money);
+                self.one_went_through();
             }
             Answer::Refused(_) | Answer::Later(_) => {
                 self.state.send_if_modified(|state| std::mem::take(&mut state.unknown_in_a_row) > 0);
@@ -229,6 +229,15 @@ impl Breaker {
         if is_new {
             tracing::warn!(cause = cause.as_str(), "taking no jobs: {message}; {}", cause.advice());
             self.show();
+        }
+    }
+
+    /// Only the job that was let through tells: a POST from before the fault may be accepted late.
+    fn one_went_through(&self) {
+        let tells =
+            self.state.borrow().faults.get(&Cause::Money).is_some_and(|fault| fault.letting_one_through);
+        if tells {
+            self.clear(Cause::Money);
         }
     }
 

@@ -1,1 +1,208 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::*;
+
+/// What a server does with one connection's request.
+#[derive(Clone)]
+enum Act {
+    Reply(String),
+    Hang,
+    /// Reads the request and closes.
+    Close,
+}
+
+/// A server that takes one request a connection, and keeps what it was sent.
+struct Server {
+    url: Url,
+    requests: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Server {
+    async fn start(act: Act) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (kept, count) = (requests.clone(), connections.clone());
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let (act, kept) = (act.clone(), kept.clone());
+                tokio::spawn(async move {
+                    let mut request = vec![0; 16 * 1024];
+                    let read = socket.read(&mut request).await.unwrap_or(0);
+                    kept.lock().unwrap().push(String::from_utf8_lossy(&request[..read]).into_owned());
+                    match act {
+                        Act::Reply(text) => {
+                            let _ = socket.write_all(text.as_bytes()).await;
+                        }
+                        Act::Hang => std::future::pending().await,
+                        Act::Close => {}
+                    }
+                });
+            }
+        });
+        Self { url, requests, connections }
+    }
+
+    async fn replying(status: &str, headers: &str, body: &str) -> Self {
+        let length = body.len();
+        let text = format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
+        );
+        Self::start(Act::Reply(text)).await
+    }
+
+    fn api(&self) -> CometApi {
+        api(self.url.clone())
+    }
+
+    fn request(&self) -> String {
+        self.requests.lock().unwrap().first().cloned().unwrap_or_default()
+    }
+}
+
+fn endpoints(base_url: Url) -> Endpoints {
+    Endpoints {
+        base_url,
+        key: SecretString::from("SECRET-KEY"),
+        submit_path: "/kling/v1/images/generations".to_owned(),
+        query_path: "/kling/v1/images/generations/{task_id}".to_owned(),
+        submit_timeout: Duration::from_millis(500),
+        query_timeout: Duration::from_millis(500),
+    }
+}
+
+fn api(base_url: Url) -> CometApi {
+    CometApi::new(endpoints(base_url)).unwrap()
+}
+
+fn task(id: &str) -> TaskId {
+    TaskId::new(id).unwrap()
+}
+
+#[tokio::test]
+async fn a_post_carries_key_type_and_body() {
+    let server = Server::replying("200 OK", "", r#"{"code":0,"data":{"task_id":"7"}}"#).await;
+    let answer = server.api().submit(Bytes::from_static(b"{\"n\":1}")).await;
+    assert_eq!(answer, Answer::Accepted(task("7")));
+    let request = server.request();
+    assert!(request.starts_with("POST /kling/v1/images/generations HTTP/1.1\r\n"), "{request}");
+    assert!(request.contains("authorization: Bearer SECRET-KEY\r\n"), "{request}");
+    assert!(request.contains("content-type: application/json\r\n"), "{request}");
+    assert!(request.ends_with("{\"n\":1}"), "{request}");
+    assert!(!format!("{:?}", server.api()).contains("SECRET"));
+}
+
+#[tokio::test]
+async fn a_get_has_the_id_as_one_encoded_segment() {
+    let server = Server::replying("200 OK", "", r#"{"code":0,"data":{"task_status":"submitted"}}"#).await;
+    assert_eq!(server.api().query(&task("a/b?c#d%é")).await, View::Running);
+    let request = server.request();
+    assert!(
+        request.starts_with("GET /kling/v1/images/generations/a%2Fb%3Fc%23d%25%C3%A9 HTTP/1.1\r\n"),
+        "{request}"
+    );
+    let base = Url::parse("https://h/base").unwrap();
+    for (id, url) in [
+        ("7", "https://h/base/q/7/x"),
+        ("..", "https://h/base/q/%252E%252E/x"),
+        (".", "https://h/base/q/%252E/x"),
+    ] {
+        assert_eq!(with_path(&base, "/q/{task_id}/x", Some(id)).as_str(), url);
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_an_account_fault_and_nothing_was_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    drop(listener);
+    for url in [url, Url::parse("http://no-such-host.invalid/").unwrap()] {
+        let api = api(url.clone());
+        let Answer::Account(fault) = api.submit(Bytes::new()).await else { panic!("{url}") };
+        assert_eq!(fault.kind, AccountFaultKind::Unreachable, "{fault:?}");
+        let View::Unavailable { fault: Some(fault), .. } = api.query(&task("7")).await else {
+            panic!("{url}")
+        };
+        assert_eq!(fault.kind, AccountFaultKind::Unreachable);
+        assert_eq!(api.probe().await.unwrap_err().kind, AccountFaultKind::Unreachable);
+    }
+}
+
+#[tokio::test]
+async fn a_tls_handshake_that_fails_is_an_account_fault() {
+    let server = Server::replying("400 Bad Request", "", "plain").await;
+    let url = Url::parse(server.url.as_str().replace("http:", "https:").as_str()).unwrap();
+    let Answer::Account(fault) = api(url).submit(Bytes::new()).await else { panic!("not a fault") };
+    assert_eq!(fault.kind, AccountFaultKind::Unreachable);
+    assert!(!server.request().contains("SECRET-KEY"));
+}
+
+#[tokio::test]
+async fn a_post_without_a_whole_reply_is_unknown_and_sent_once() {
+    let cut = "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"code\":0,\"data\":{\"task_id\":\"7\"}}";
+    let large = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(REPLY_BYTES_MAX + 1));
+    for act in [Act::Hang, Act::Close, Act::Reply(cut.to_owned()), Act::Reply(large)] {
+        let server = Server::start(act).await;
+        let api = server.api();
+        let started = Instant::now();
+        let answer = api.submit(Bytes::from_static(b"{}")).await;
+        assert!(matches!(answer, Answer::Unknown { .. }), "{answer:?}");
+        assert!(started.elapsed() < Duration::from_secs(3));
+        assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+        let view = api.query(&task("7")).await;
+        assert!(matches!(view, View::Unavailable { fault: None, .. }), "{view:?}");
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_faults_and_not_followed() {
+    let server = Server::replying("301 Moved Permanently", "location: /elsewhere\r\n", "").await;
+    let Answer::Account(fault) = server.api().submit(Bytes::new()).await else { panic!("followed") };
+    assert_eq!(fault.kind, AccountFaultKind::Configuration);
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn headers_of_the_reply_are_read() {
+    let server = Server::replying("429 Too Many Requests", "retry-after: 9\r\n", "{}").await;
+    let Answer::Later(later) = server.api().submit(Bytes::new()).await else { panic!("not later") };
+    assert_eq!(later.after, Some(Duration::from_secs(9)));
+    let html = Server::replying("200 OK", "content-type: text/html\r\n", "moved").await;
+    let Answer::Account(fault) = html.api().submit(Bytes::new()).await else { panic!("no fault") };
+    assert_eq!(fault.kind, AccountFaultKind::Configuration);
+}
+
+#[tokio::test]
+async fn the_probe_and_the_lookup_are_gets_of_the_query_path() {
+    let body = r#"{"code":"task_not_exist","message":"task_not_exist","data":null}"#;
+    let server = Server::replying("400 Bad Request", "", body).await;
+    let api = server.api();
+    assert_eq!(api.probe().await, Ok(()));
+    assert!(server.request().starts_with("GET /kling/v1/images/generations/comet-worker-probe "));
+    let lookup = api.lookup(&ExternalTaskId::new("cw-1").unwrap()).await;
+    assert!(matches!(lookup, Lookup::NotFound { .. }), "{lookup:?}");
+}
+
+#[test]
+fn endpoints_that_cannot_work_are_refused_by_name() {
+    let base = Url::parse("https://api.cometapi.com").unwrap();
+    let at = |url: &str| endpoints(Url::parse(url).unwrap());
+    for (endpoints, name) in [
+        (at("ftp://h/"), "api.base_url"),
+        (at("https://user:SECRET@h/"), "api.base_url"),
+        (at("https://h/?x=SECRET"), "api.base_url"),
+        (Endpoints { query_path: "/q".to_owned(), ..endpoints(base.clone()) }, "api.query_path"),
+        (Endpoints { key: "SECRET\n".to_owned().into(), ..endpoints(base.clone()) }, "api.key"),
+    ] {
+        let refusal = CometApi::new(endpoints).unwrap_err().to_string();
+        assert!(refusal.contains(name) && !refusal.contains("SECRET"), "{refusal}");
+    }
+}

@@ -37,7 +37,9 @@ pub(super) enum Meaning {
     Policy,
     /// A task with our external id exists: somebody's earlier POST.
     Exists,
-    /// The named thing doesn't exist, or not yet.
+    /// Kling's 1203: on a POST the model doesn't exist, on a GET the task.
+    NoSuchResource,
+    /// The task doesn't exist, or not yet.
     NotFound,
     /// It may have been taken.
     Unknown,
@@ -45,36 +47,47 @@ pub(super) enum Meaning {
 
 /// The meaning of a JSON reply.
 pub(super) fn of(status: u16, complaint: &Complaint) -> Meaning {
-    let (status, code) = match &complaint.code {
-        // Some gateways put the HTTP status into the body and 200 on the wire.
-        Code::Number { value, .. } if is_success(status) && (400..600).contains(value) => {
-            (u16::try_from(*value).unwrap_or(status), &Code::Absent)
-        }
-        code => (status, code),
-    };
     if complaint.route_is_dead {
         return Meaning::Configuration;
     }
-    let meaning = match code {
+    let meaning = match &complaint.code {
         Code::Number { value, .. } => by_number(*value, status, complaint.relayed),
         Code::Word { value, .. } => by_word(value, status, complaint.relayed),
         Code::Ok | Code::Absent if complaint.is_error && is_success(status) => Meaning::Unknown,
         Code::Ok | Code::Absent => by_status(status, complaint.relayed),
     };
-    let says = |text: &str| {
-        complaint.message.as_deref().is_some_and(|message| message.to_lowercase().contains(text))
-    };
-    match meaning {
-        // 1201 is both "wrong parameter" and "this external id exists" (fact sheet, section 4.2).
-        Meaning::Refused if says("already exist") => Meaning::Exists,
-        Meaning::Refused | Meaning::Configuration if is_missing_task(&says) => Meaning::NotFound,
-        other => other,
-    }
+    // 1201 is both "wrong parameter" and "this external id exists" (fact sheet, section 4.2).
+    let exists =
+        complaint.message.as_deref().is_some_and(|text| text.to_lowercase().contains("already exist"));
+    if meaning == Meaning::Refused && exists { Meaning::Exists } else { meaning }
 }
 
-/// Lookups of an unknown task come under several statuses (fact sheet, section 11, U16).
-fn is_missing_task(says: &impl Fn(&str) -> bool) -> bool {
-    ["task_not_exist", "task not exist", "task not found", "resource does not exist"].into_iter().any(says)
+/// Of a GET, a refusal or a 404 that says so is about the task and not about the path: unknown tasks
+/// come under several statuses (fact sheet, section 11, U16).
+pub(super) fn of_lookup(meaning: Meaning, message: &str) -> Meaning {
+    let message = message.to_lowercase();
+    let is_missing = ["task_not_exist", "task not exist", "task not found", "resource does not exist"]
+        .into_iter()
+        .any(|words| message.contains(words));
+    match meaning {
+        Meaning::Refused | Meaning::Configuration if is_missing => Meaning::NotFound,
+        Meaning::Fine
+        | Meaning::Key
+        | Meaning::ProviderCredential
+        | Meaning::Money
+        | Meaning::Configuration
+        | Meaning::Forbidden
+        | Meaning::Down
+        | Meaning::Busy
+        | Meaning::NoChannel
+        | Meaning::NotTaken
+        | Meaning::Refused
+        | Meaning::Policy
+        | Meaning::Exists
+        | Meaning::NoSuchResource
+        | Meaning::NotFound
+        | Meaning::Unknown => meaning,
+    }
 }
 
 /// The meaning of a web page where JSON was due.
@@ -98,12 +111,14 @@ fn is_success(status: u16) -> bool {
 /// Kling's codes (fact sheet, section 4.2), under whichever status.
 fn by_number(code: i64, status: u16, relayed: bool) -> Meaning {
     match code {
+        // Some gateways put the HTTP status into the body and 200 on the wire.
+        400..=599 if is_success(status) => by_status(u16::try_from(code).unwrap_or(status), relayed),
         1000..=1004 => Meaning::ProviderCredential,
         1100..=1102 => Meaning::Money,
         1103 | 1304 => Meaning::Forbidden,
         1200 | 1201 => Meaning::Refused,
         1202 => Meaning::Configuration,
-        1203 => Meaning::NotFound,
+        1203 => Meaning::NoSuchResource,
         1300 | 1301 => Meaning::Policy,
         1302 | 1303 => Meaning::Busy,
         5000..=5999 => Meaning::Unknown,
@@ -159,3 +174,6 @@ fn by_status(status: u16, relayed: bool) -> Meaning {
         _ => Meaning::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::envelope::{Code, Envelope, Object, id_of, text_of};
-use super::meaning::Meaning;
+use super::meaning::{self, Meaning};
 use super::{Reply, Understood, account_fault, images, understand};
 use crate::job::{ExternalTaskId, TaskId};
 use crate::provider::{AccountFault, AccountFaultKind, Lookup, View};
@@ -41,14 +41,15 @@ fn view(reply: &Reply<'_>, understood: Understood, id: &str) -> View {
         return view;
     }
     let message = understood.message;
+    let meaning = meaning::of_lookup(understood.meaning, &message);
     // A web page now and then is a proxy's hiccup; it is the probe that tells a wrong path from it
     // (section 3.4). A redirect is never a hiccup.
     let is_hiccup = understood.envelope.is_none()
-        && understood.meaning == Meaning::Configuration
+        && meaning == Meaning::Configuration
         && !(300..400).contains(&reply.status);
-    let fault = account_fault(understood.meaning, &message, reply.asked).filter(|_| !is_hiccup);
-    match understood.meaning {
-        Meaning::NotFound => View::NotFound { message },
+    let fault = account_fault(meaning, &message, reply.asked).filter(|_| !is_hiccup);
+    match meaning {
+        Meaning::NotFound | Meaning::NoSuchResource => View::NotFound { message },
         // The gateway's empty lookup: `{"code":"success","data":null}` (section 3.3).
         Meaning::Fine if says_nothing(understood.envelope.as_ref()) => View::NotFound { message },
         Meaning::Fine
@@ -104,7 +105,8 @@ pub fn lookup(reply: &Reply<'_>, external: &ExternalTaskId) -> Lookup {
 /// The fault that still stands; a 5xx of the proxies before the API is `Unreachable`.
 pub fn probe(reply: &Reply<'_>) -> Result<(), AccountFault> {
     let understood = understand(reply);
-    if let Some(fault) = account_fault(understood.meaning, &understood.message, reply.asked) {
+    let meaning = meaning::of_lookup(understood.meaning, &understood.message);
+    if let Some(fault) = account_fault(meaning, &understood.message, reply.asked) {
         return Err(fault);
     }
     match (reply.status, understood.envelope) {
@@ -214,7 +216,8 @@ fn failure_message(envelope: &Envelope, layers: &[&Object]) -> String {
     let in_layers = |key| layers.iter().find_map(|layer| text_of(layer.get(key)));
     let in_error = layers.iter().find_map(|layer| match layer.get("error")? {
         Value::Object(error) => text_of(error.get("message")),
-        text => text_of(Some(text)),
+        Value::String(text) => Some(text.trim()).filter(|text| !text.is_empty()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
     });
     let own = text_of(envelope.root().get("message"))
         .filter(|text| !["succeed", "success", "ok"].contains(&text.to_ascii_lowercase().as_str()));

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::meaning::Meaning;
-use super::{Reply, account_fault, understand};
+use super::{Envelope, Reply, account_fault, understand};
 use crate::provider::{Answer, Later, Refusal};
+use crate::redact::for_people;
 
 /// A model without a channel is an outage of the provider's, or gone for good: tried again, but
 /// slowly (fact sheet, section 4.1, 503).
-pub const NO_CHANNEL_AFTER: Duration = Duration::from_secs(60);
+const NO_CHANNEL_AFTER: Duration = Duration::from_secs(60);
 
 /// The reply to a POST that was sent.
 ///
@@ -19,23 +20,25 @@ pub fn submit(reply: &Reply<'_>) -> Answer {
     let understood = understand(reply);
     let (meaning, message, provider_code) =
         (understood.meaning, understood.message, understood.provider_code);
-    if let Some(fault) = account_fault(meaning, &message, reply.asked) {
-        return Answer::Account(fault);
-    }
     let envelope = understood.envelope.as_ref();
     if meaning == Meaning::Fine {
-        return match envelope.and_then(super::Envelope::task_id) {
+        return match envelope.and_then(Envelope::task_id) {
             Some(task) => Answer::Accepted(task),
             None => {
                 Answer::Unknown { message: format!("HTTP {} without a task id", reply.status), provider_code }
             }
         };
     }
-    if let Some(task) = envelope.and_then(super::Envelope::plain_task_id) {
+    if let Some(task) = envelope.and_then(Envelope::plain_task_id) {
         return Answer::Unknown {
-            message: format!("a refusal that names task {task}: {message}"),
+            message: for_people(&format!("a refusal that names task {task}: {message}")),
             provider_code,
         };
+    }
+    // A POST that is answered like a lookup went to the wrong path.
+    let meaning = if meaning == Meaning::NotFound { Meaning::Configuration } else { meaning };
+    if let Some(fault) = account_fault(meaning, &message, reply.asked) {
+        return Answer::Account(fault);
     }
     let later = |message, provider_code, floor: Option<Duration>| {
         Answer::Later(Later { message, provider_code, after: reply.after().max(floor) })
@@ -47,10 +50,9 @@ pub fn submit(reply: &Reply<'_>) -> Answer {
         Meaning::Busy | Meaning::NotTaken => later(message, provider_code, None),
         Meaning::NoChannel => later(message, provider_code, Some(NO_CHANNEL_AFTER)),
         Meaning::Policy => refused(true, message, provider_code),
-        // On a POST, what doesn't exist is the model (fact sheet, section 4.2, 1203).
-        Meaning::Refused | Meaning::NotFound => refused(false, message, provider_code),
+        Meaning::Refused | Meaning::NoSuchResource => refused(false, message, provider_code),
         Meaning::Exists => Answer::Unknown {
-            message: format!("a task with this external id exists: {message}"),
+            message: for_people(&format!("a task with this external id exists: {message}")),
             provider_code,
         },
         Meaning::Fine
@@ -60,6 +62,7 @@ pub fn submit(reply: &Reply<'_>) -> Answer {
         | Meaning::Configuration
         | Meaning::Forbidden
         | Meaning::Down
+        | Meaning::NotFound
         | Meaning::Unknown => Answer::Unknown { message, provider_code },
     }
 }

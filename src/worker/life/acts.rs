@@ -13,7 +13,7 @@ use crate::job::event::{Context, Event};
 use crate::job::pace::{Seed, backoff};
 use crate::job::request::{DeadLetter, DeadReason};
 use crate::job::step::{Expect, HandBack, Stored};
-use crate::job::{Charged, Outcome, Reason, StoredImage, TaskId};
+use crate::job::{Charged, Outcome, Reason, StoredImage, TaskId, Timings};
 use crate::ledger::record::{Nonce, Stage, Unreadable};
 use crate::ledger::{Entry, LedgerError};
 use crate::provider::{Answer, ResultImage, View};
@@ -268,7 +268,9 @@ impl Actor<'_> {
         match outcome {
             Outcome::Succeeded(success) => {
                 self.shared.metrics.job_finished("succeeded", "");
-                tracing::info!(task_id = %success.task_id, images = success.images.len(), ?timings, "succeeded");
+                let Timings { generate, store, .. } = timings;
+                let images = success.images.len();
+                tracing::info!(task_id = %success.task_id, images, generate_ms = generate, store_ms = store, "succeeded");
             }
             Outcome::Failed(failure) => {
                 self.shared.metrics.job_finished("failed", failure.reason.as_str());

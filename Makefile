@@ -1,0 +1,36 @@
+# What a newcomer needs is in `make help`. Everything here works from a clean clone on a machine with Rust and make.
+SHELL := /bin/bash
+
+# Tests run the programs themselves, the stand-in for CometAPI among them. Built together, so that dependencies are
+# compiled once, with one set of features, for demo and tests.
+BUILD := cargo build --locked --bins --examples
+
+.PHONY: help demo test test-quick lint build services linker
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+demo: linker ## watch jobs become images, with a worker killed on the way; needs no API key
+	@deploy/dev/demo
+
+test: build ## all tests, against real services; starts (and installs) what is missing
+	deploy/dev/with-services --s3 cargo test --locked --all-targets
+	cargo test --locked --doc
+
+test-quick: ## the tests that need no services
+	cargo test --locked --lib --test it
+
+lint: linker ## formatting, lints, documentation
+	cargo fmt --all --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+
+build: linker ## compile the worker and the stand-in for CometAPI
+	$(BUILD)
+
+services: ## a shell in which AMQP_URL and REDIS_URL lead to running services
+	@deploy/dev/with-services bash
+
+# Rust without a C compiler can't link.
+linker:
+	@command -v cc >/dev/null || deploy/dev/install gcc libc6-dev

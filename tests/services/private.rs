@@ -1,0 +1,230 @@
+//! A RabbitMQ and a Redis that belong to one test alone, for what can't be done to a shared one: stop it, kill it, cut its
+//! connections, fill its memory.
+//!
+//! Each node has a port and a folder of its own, and ends with the test.
+
+mod guarded;
+
+use std::{
+    fs,
+    hash::{BuildHasher, Hasher, RandomState},
+    net::TcpListener,
+    path::PathBuf,
+    process::Stdio,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::Command,
+    time::{sleep, timeout},
+};
+
+use guarded::{ANSWER_LIMIT, Guarded, TICK, come_up};
+
+/// A RabbitMQ node without plugins, with the user `guest` and the virtual host `/`.
+#[derive(Debug)]
+pub(crate) struct PrivateRabbit {
+    // Before the folder, since fields are dropped in order and a running node would write into it again.
+    node: Option<Guarded>,
+    folder: TempDir,
+    port: u16,
+    ports_of_erlang: [u16; 2],
+}
+
+impl PrivateRabbit {
+    /// Starts a node and returns when it takes connections.
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join("none")).expect("an empty folder");
+        fs::write(folder.path().join("env.conf"), "").expect("an empty configuration");
+        fs::write(folder.path().join("plugins"), "[].").expect("an empty list of plugins");
+        let [port, erlang, control] = free_ports();
+        // A nearly full disk is no reason for an alarm of a node that is thrown away.
+        let settings = format!("listeners.tcp.1 = 127.0.0.1:{port}\ndisk_free_limit.absolute = 1MB\n");
+        fs::write(folder.path().join("rabbitmq.conf"), settings).expect("a configuration");
+        let mut rabbit = Self { node: None, folder, port, ports_of_erlang: [erlang, control] };
+        rabbit.start_again().await;
+        rabbit
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    /// Runs `rabbitmqctl` against this node and gives what it prints; panics when it fails.
+    pub(crate) async fn ctl(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(program("rabbitmqctl"));
+        command.args(["-q", "--node", &self.name()]).args(arguments);
+        command.envs(self.environment()).stdin(Stdio::null()).kill_on_drop(true);
+        let output = timeout(ANSWER_LIMIT, command.output())
+            .await
+            .expect("rabbitmqctl ends")
+            .expect("rabbitmqctl can be started");
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "rabbitmqctl {arguments:?}: {words}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// An orderly shutdown; data and port are kept for `start_again`.
+    pub(crate) async fn stop(&mut self) {
+        self.node.take().expect("the node runs").stop().await;
+    }
+
+    /// SIGKILL; data and port are kept for `start_again`.
+    pub(crate) async fn kill(&mut self) {
+        self.node.take().expect("the node runs").kill();
+        silence(self.port).await;
+    }
+
+    /// The same node again after `stop` or `kill`; returns when it takes connections.
+    pub(crate) async fn start_again(&mut self) {
+        assert!(self.node.is_none(), "the node runs already");
+        let command = [program("rabbitmq-server").display().to_string()];
+        let port = self.port;
+        self.node = Some(
+            come_up(&command, &self.environment(), self.folder.path(), async || talks_amqp(port).await).await,
+        );
+        // Connections are taken a little before the node is through with starting.
+        self.ctl(&["await_startup"]).await;
+    }
+
+    fn name(&self) -> String {
+        format!("comet-test-{}@localhost", self.port)
+    }
+
+    /// Every place where a node or `rabbitmqctl` looks is named, so that nothing of the machine's own RabbitMQ gets in.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let inside = |name: &str| self.folder.path().join(name).display().to_string();
+        let [erlang, control] = self.ports_of_erlang;
+        vec![
+            // Erlang makes its cookie in here, fresh and readable by the owner alone.
+            ("HOME", inside("")),
+            ("RABBITMQ_CONF_ENV_FILE", inside("env.conf")),
+            ("RABBITMQ_CONFIG_FILE", inside("rabbitmq.conf")),
+            ("RABBITMQ_CONFIG_FILES", inside("none")),
+            ("RABBITMQ_ADVANCED_CONFIG_FILE", inside("advanced.config")),
+            ("RABBITMQ_ENABLED_PLUGINS_FILE", inside("plugins")),
+            ("RABBITMQ_NODENAME", self.name()),
+            ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".to_owned()),
+            ("RABBITMQ_NODE_PORT", self.port.to_string()),
+            ("RABBITMQ_DIST_PORT", erlang.to_string()),
+            // The default is a range of eleven ports for the whole machine, too few for tests side by side.
+            ("RABBITMQ_CTL_DIST_PORT_MIN", control.to_string()),
+            ("RABBITMQ_CTL_DIST_PORT_MAX", control.saturating_add(20).to_string()),
+            ("RABBITMQ_MNESIA_BASE", inside("data")),
+            ("RABBITMQ_LOG_BASE", inside("log")),
+            ("RABBITMQ_PID_FILE", inside("pid")),
+            (
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "+S 1:1 -kernel inet_dist_use_interface {127,0,0,1}".to_owned(),
+            ),
+        ]
+    }
+}
+
+/// A Redis with an append-only file that is synced with every write, so that `kill` loses nothing that was answered.
+#[derive(Debug)]
+pub(crate) struct PrivateRedis {
+    node: Option<Guarded>,
+    folder: TempDir,
+    port: u16,
+}
+
+impl PrivateRedis {
+    /// Starts a server and returns when it answers.
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [port] = free_ports();
+        let mut redis = Self { node: None, folder, port };
+        redis.start_again().await;
+        redis
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// An orderly shutdown; data and port are kept for `start_again`.
+    pub(crate) async fn stop(&mut self) {
+        self.node.take().expect("the server runs").stop().await;
+    }
+
+    /// SIGKILL; data and port are kept for `start_again`.
+    pub(crate) async fn kill(&mut self) {
+        self.node.take().expect("the server runs").kill();
+        silence(self.port).await;
+    }
+
+    /// The same server again after `stop` or `kill`; returns when it answers.
+    pub(crate) async fn start_again(&mut self) {
+        assert!(self.node.is_none(), "the server runs already");
+        let mut command = vec![program("redis-server").display().to_string()];
+        let port = self.port.to_string();
+        let folder = self.folder.path().display().to_string();
+        let places = ["--bind", "127.0.0.1", "--port", &port, "--dir", &folder];
+        let durability = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+        command.extend(places.into_iter().chain(durability).map(str::to_owned));
+        let port = self.port;
+        self.node = Some(come_up(&command, &[], self.folder.path(), async || answers_ping(port).await).await);
+    }
+}
+
+/// Does it speak AMQP? Connection.Start is what a broker says to the protocol header.
+async fn talks_amqp(port: u16) -> bool {
+    ask(port, b"AMQP\0\0\x09\x01", b"\x01\0\0").await
+}
+
+async fn answers_ping(port: u16) -> bool {
+    ask(port, b"PING\r\n", b"+PONG").await
+}
+
+async fn ask(port: u16, question: &[u8], wanted: &[u8]) -> bool {
+    let conversation = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        stream.write_all(question).await.ok()?;
+        let mut answer = vec![0; wanted.len()];
+        stream.read_exact(&mut answer).await.ok()?;
+        Some(answer)
+    };
+    let answer = timeout(Duration::from_secs(2), conversation).await;
+    answer.ok().flatten().is_some_and(|answer| answer == wanted)
+}
+
+/// A killed program takes a moment to be gone.
+async fn silence(port: u16) {
+    let silent = timeout(ANSWER_LIMIT, async {
+        while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            sleep(TICK).await;
+        }
+    });
+    silent.await.expect("nobody listens any more");
+}
+
+/// Ports where nobody listens, all at once so that they differ.
+fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    let listeners = [(); COUNT].map(|()| listen_below_the_outgoing_ports());
+    listeners.map(|listener| listener.local_addr().expect("the port of a listener").port())
+}
+
+/// Where Linux takes no ports for outgoing connections, so that a stopped node finds its port free again.
+fn listen_below_the_outgoing_ports() -> TcpListener {
+    (0..100)
+        .map(|_| 10_000 + RandomState::new().build_hasher().finish() % 22_000)
+        .filter_map(|port| u16::try_from(port).ok())
+        .find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+        .expect("a free port")
+}
+
+/// Debian's programs in `/usr/sbin` insist on being root and turn into the user rabbitmq; the real ones are behind them.
+fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = ["/usr/lib/rabbitmq/bin"].into_iter().map(PathBuf::from);
+    folders
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+        .expect("RabbitMQ and Redis are installed; `make test` sees to that")
+}

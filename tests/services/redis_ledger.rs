@@ -1,0 +1,200 @@
+//! The Lua scripts on a real Redis pass the suite of every ledger, and what only Redis has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use comet_worker::job::step::{Expect, Moved};
+use comet_worker::job::{Digest, JobId};
+use comet_worker::ledger::connection::Connection;
+use comet_worker::ledger::record::{Nonce, Unreadable};
+use comet_worker::ledger::{Entry, Ledger, LedgerError, RedisLedger};
+
+use crate::private::PrivateRedis;
+use crate::support::redis_url;
+
+const REMEMBER: Duration = Duration::from_secs(600);
+
+/// A ledger of its own for every test: a prefix that expires with nothing, so the keys are given an
+/// end by being few.
+fn ledger_at(url: &str, prefix: &str) -> RedisLedger {
+    let connection = Connection::new(url, Duration::from_secs(5), || {}).unwrap();
+    RedisLedger::new(connection, prefix, REMEMBER)
+}
+
+fn fresh_prefix() -> String {
+    format!("comet-test-ledger-{}", uuid::Uuid::new_v4().simple())
+}
+
+async fn query<T: redis::FromRedisValue>(url: &str, command: &redis::Cmd) -> T {
+    let client = redis::Client::open(url).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    command.query_async(&mut connection).await.unwrap()
+}
+
+mod suite {
+    crate::ledger_suite!(
+        std::sync::Arc::new(super::Cleaning(super::ledger_at(
+            &crate::support::redis_url(),
+            &super::fresh_prefix()
+        ))),
+        "suite"
+    );
+}
+
+/// The ledger, with every record made to expire soon: the suite leaves nothing in a shared Redis.
+struct Cleaning(RedisLedger);
+
+macro_rules! and_expire {
+    ($self:ident, $job:expr, $call:expr) => {{
+        let answer = $call.await;
+        $self.expire($job).await;
+        answer
+    }};
+}
+
+impl Cleaning {
+    async fn expire(&self, job: &JobId) {
+        let keys: Vec<String> = query(&redis_url(), redis::cmd("KEYS").arg(self.0.key(job))).await;
+        for key in keys {
+            let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60)).await;
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Ledger for Cleaning {
+    async fn read(&self, job: &JobId) -> Result<Option<comet_worker::ledger::record::Record>, LedgerError> {
+        self.0.read(job).await
+    }
+    async fn begin(&self, entry: Entry<'_>, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError> {
+        and_expire!(self, entry.job, self.0.begin(entry, attempt, nonce))
+    }
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError> {
+        and_expire!(self, job, self.0.reopen(job, attempt, nonce))
+    }
+    async fn accept(
+        &self,
+        entry: Entry<'_>,
+        attempt: u32,
+        task: &comet_worker::job::TaskId,
+    ) -> Result<comet_worker::ledger::record::Record, LedgerError> {
+        and_expire!(self, entry.job, self.0.accept(entry, attempt, task))
+    }
+    async fn freeze(
+        &self,
+        entry: Entry<'_>,
+        expect: &Expect,
+        event: Bytes,
+        replaceable: bool,
+    ) -> Result<comet_worker::job::step::Frozen, LedgerError> {
+        and_expire!(self, entry.job, self.0.freeze(entry, expect, event, replaceable))
+    }
+    async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {
+        self.0.told(job, round).await
+    }
+    async fn probe(&self) -> Result<(), LedgerError> {
+        self.0.probe().await
+    }
+}
+
+/// One job in a ledger on the shared Redis, and its key.
+struct One {
+    url: String,
+    ledger: RedisLedger,
+    job: JobId,
+    digest: Digest,
+}
+
+impl One {
+    fn new() -> Self {
+        let url = redis_url();
+        let ledger = ledger_at(&url, &fresh_prefix());
+        Self { url, ledger, job: "one".parse().unwrap(), digest: Digest::new("d".to_owned()) }
+    }
+
+    fn entry(&self) -> Entry<'_> {
+        Entry { job: &self.job, digest: &self.digest, round: 1 }
+    }
+
+    async fn expires_in(&self) -> i64 {
+        query(&self.url, redis::cmd("PTTL").arg(self.ledger.key(&self.job))).await
+    }
+
+    async fn remove(self) {
+        let _: i64 = query(&self.url, redis::cmd("DEL").arg(self.ledger.key(&self.job))).await;
+    }
+}
+
+#[tokio::test]
+async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
+    let one = One::new();
+    let nonce = Nonce::new("n".to_owned());
+    one.ledger.begin(one.entry(), 1, &nonce).await.unwrap();
+    assert_eq!(one.expires_in().await, -1, "an unfinished record expires");
+    one.ledger.told(&one.job, 1).await.unwrap();
+    assert_eq!(one.expires_in().await, -1, "told without an outcome");
+    one.ledger.freeze(one.entry(), &Expect::Unfinished, Bytes::from_static(b"e"), true).await.unwrap();
+    assert_eq!(one.expires_in().await, -1, "not told yet");
+    one.ledger.told(&one.job, 2).await.unwrap();
+    assert_eq!(one.expires_in().await, -1, "told for another round");
+    one.ledger.told(&one.job, 1).await.unwrap();
+    let left = one.expires_in().await;
+    assert!(left > 0 && left <= 600_000, "{left}");
+    let corrected = Digest::new("other".to_owned());
+    let entry = Entry { job: &one.job, digest: &corrected, round: 2 };
+    one.ledger.begin(entry, 1, &nonce).await.unwrap();
+    assert_eq!(one.expires_in().await, -1, "a corrected job's record would vanish while it runs");
+    one.remove().await;
+}
+
+#[tokio::test]
+async fn a_record_of_a_newer_version_is_reported_and_left_alone() {
+    let one = One::new();
+    let key = one.ledger.key(&one.job);
+    let stored = ["version", "2", "stage", "begun", "digest", "d"];
+    let _: i64 = query(&one.url, redis::cmd("HSET").arg(&key).arg(&stored)).await;
+    let before: Vec<(String, String)> = query(&one.url, redis::cmd("HGETALL").arg(&key)).await;
+    let newer = |result: Option<LedgerError>| {
+        assert!(matches!(result, Some(LedgerError::Unreadable(Unreadable::Newer(_)))), "{result:?}");
+    };
+    let nonce = Nonce::new("n".to_owned());
+    let task = comet_worker::job::TaskId::new("t").unwrap();
+    newer(one.ledger.read(&one.job).await.err());
+    newer(one.ledger.begin(one.entry(), 1, &nonce).await.err());
+    newer(one.ledger.reopen(&one.job, 1, &nonce).await.err());
+    newer(one.ledger.accept(one.entry(), 1, &task).await.err());
+    newer(one.ledger.freeze(one.entry(), &Expect::Unfinished, Bytes::from_static(b"e"), false).await.err());
+    let after: Vec<(String, String)> = query(&one.url, redis::cmd("HGETALL").arg(&key)).await;
+    assert_eq!(before, after);
+    one.remove().await;
+}
+
+#[tokio::test]
+async fn scripts_run_also_after_the_server_has_forgotten_them() {
+    let redis = PrivateRedis::start().await;
+    let ledger = ledger_at(&redis.url(), "forgotten");
+    let job: JobId = "one".parse().unwrap();
+    assert_eq!(ledger.read(&job).await.unwrap(), None);
+    let _: String = query(&redis.url(), redis::cmd("SCRIPT").arg("FLUSH")).await;
+    assert_eq!(ledger.read(&job).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_connection_is_made_anew_after_it_was_cut_and_after_the_server_froze() {
+    let redis = PrivateRedis::start().await;
+    let reconnects = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&reconnects);
+    let connection = Connection::new(&redis.url(), Duration::from_millis(300), move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    let ledger = RedisLedger::new(connection.unwrap(), "cut", REMEMBER);
+    ledger.probe().await.unwrap();
+    let _: i64 = query(&redis.url(), redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal"])).await;
+    crate::support::wait_for("the ledger after a cut", async || ledger.probe().await.ok()).await;
+    assert!(reconnects.load(std::sync::atomic::Ordering::Relaxed) >= 1);
+
+    let _: String = query(&redis.url(), redis::cmd("CLIENT").arg(&["PAUSE", "2000", "ALL"])).await;
+    crate::support::wait_for("a timeout", async || ledger.probe().await.err()).await;
+    crate::support::wait_for("the ledger after a freeze", async || ledger.probe().await.ok()).await;
+}

@@ -1,0 +1,94 @@
+//! The store in a bucket, against a server that speaks S3 (moto).
+
+use bytes::Bytes;
+use comet_worker::images::Image;
+use comet_worker::job::JobId;
+use comet_worker::storage::{Storage, StorageOptions};
+use object_store::{Attribute, ObjectStoreExt};
+use url::Url;
+use uuid::Uuid;
+
+fn endpoint() -> Url {
+    let text = std::env::var("COMET_TEST_S3_ENDPOINT")
+        .expect("COMET_TEST_S3_ENDPOINT is missing: run through make test");
+    Url::parse(&text).expect("COMET_TEST_S3_ENDPOINT is a URL")
+}
+
+fn image() -> Image {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().expect("a PNG");
+    writer.write_image_data(&[7; 6]).expect("a constant");
+    writer.finish().expect("a constant");
+    Image::of(Bytes::from(bytes)).expect("a constant")
+}
+
+fn options(url: String, endpoint: Option<Url>) -> StorageOptions {
+    StorageOptions {
+        url,
+        prefix: "prod".to_owned(),
+        fsync: true,
+        endpoint,
+        region: Some("us-east-1".to_owned()),
+        path_style: true,
+        public_url: Some(Url::parse("https://cdn.example/").expect("a constant")),
+    }
+}
+
+/// Credentials come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; moto takes any.
+#[tokio::test]
+async fn s3_store_behaves_like_the_folder() {
+    let endpoint = endpoint();
+    let bucket = format!("comet-{}", Uuid::new_v4());
+    // Unsigned: moto takes it so.
+    let created = reqwest::Client::new().put(endpoint.join(&bucket).unwrap()).send().await.unwrap();
+    assert!(created.status().is_success(), "{created:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let on_disk = Storage::open(&options(format!("file:{}", root.display()), None)).unwrap();
+    let in_bucket = Storage::open(&options(format!("s3://{bucket}/team"), Some(endpoint.clone()))).unwrap();
+    on_disk.probe().await.unwrap();
+    in_bucket.probe().await.unwrap();
+
+    let image = image();
+    let name = format!("0-{}.png", &image.sha256[..16]);
+    for id in ["order-8812", "a:b", ".", "..", "x."] {
+        let job: JobId = id.parse().unwrap();
+        let mut stored = Vec::new();
+        for store in [&on_disk, &in_bucket] {
+            let first = store.put_image(&job, 0, &image).await.unwrap();
+            assert_eq!(store.put_image(&job, 0, &image).await.unwrap(), first);
+            assert_eq!(store.read(&first.location).await.unwrap(), image.bytes);
+            stored.push(first);
+        }
+        let [file, object] = stored.try_into().unwrap();
+        let folder_of_job = id.replace("..", "%2E%2E");
+        let folder_of_job = if id == "." { "%2E".to_owned() } else { folder_of_job };
+        assert_eq!(object.location, format!("s3://{bucket}/team/prod/images/{folder_of_job}/{name}"));
+        assert!(file.location.starts_with("file:///"));
+        assert_eq!(
+            (file.index, &file.sha256, file.bytes, file.width, &file.content_type),
+            (object.index, &object.sha256, object.bytes, object.width, &object.content_type)
+        );
+
+        let key = in_bucket.key(["images", id, &name]);
+        let served = in_bucket.objects().get(&key).await.unwrap();
+        let content_type = served.attributes.get(&Attribute::ContentType).unwrap();
+        assert_eq!(content_type.as_ref(), "image/png");
+    }
+    for location in [
+        format!("s3://{bucket}/team/other/a"),
+        format!("s3://{bucket}/team/prod/../other/a"),
+        "s3://another/team/prod/a".to_owned(),
+    ] {
+        assert!(in_bucket.read(&location).await.is_err(), "{location}");
+    }
+    let missing = in_bucket.read(&format!("s3://{bucket}/team/prod/images/none")).await;
+    assert!(missing.is_err());
+
+    let nowhere = format!("s3://{bucket}-missing");
+    let broken = Storage::open(&options(nowhere, Some(endpoint))).unwrap();
+    assert!(broken.probe().await.is_err());
+}

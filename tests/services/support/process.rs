@@ -1,0 +1,110 @@
+//! A worker, as a process that can be killed.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::process::{Child, Command};
+
+use super::{Place, Sim, wait_for};
+
+pub struct Worker {
+    child: Child,
+    log: PathBuf,
+}
+
+/// The configuration of a worker in a place, as environment variables.
+pub fn environment(place: &Place, provider_url: &str) -> Vec<(String, String)> {
+    let images = format!("file:{}", place.images().display());
+    [
+        ("AMQP__URL", place.amqp_url.as_str()),
+        ("AMQP__QUEUE", &place.queue()),
+        ("AMQP__EXCHANGE", &place.exchange()),
+        ("AMQP__DEAD_QUEUE", &place.dead_queue()),
+        ("AMQP__UNROUTED_QUEUE", &place.unrouted_queue()),
+        ("REDIS__URL", &place.redis_url),
+        ("REDIS__PREFIX", &place.prefix),
+        ("API__BASE_URL", provider_url),
+        ("API__KEY", "sk-sim"),
+        ("STORAGE__URL", &images),
+        ("STORAGE__FSYNC", "false"),
+        ("DOWNLOAD__ALLOW_PRIVATE_HOSTS", "true"),
+        ("ADMIN__LISTEN", "127.0.0.1:0"),
+        ("LOG__FORMAT", "text"),
+        ("POLL__FIRST_MS", "200"),
+        ("POLL__MIN_MS", "200"),
+        ("POLL__MAX_MS", "500"),
+    ]
+    .into_iter()
+    .map(|(key, value)| (format!("COMET_WORKER__{key}"), value.to_owned()))
+    .collect()
+}
+
+impl Worker {
+    /// `settings` go over the environment: `("GENERATION__QUIET_S", "3")`.
+    pub fn start(place: &Place, sim: &Sim, settings: &[(&str, &str)]) -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let log = place.folder.path().join(format!("worker-{number}.log"));
+        let child = Command::new(env!("CARGO_BIN_EXE_comet-worker"))
+            .arg("run")
+            .envs(environment(place, &sim.url))
+            .envs(settings.iter().map(|(key, value)| (format!("COMET_WORKER__{key}"), (*value).to_owned())))
+            .stdin(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("comet-worker starts");
+        Self { child, log }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    pub async fn says(&self, words: &str) {
+        wait_for(&format!("{words:?} in the log:\n{}", self.log()), async || {
+            self.log().contains(words).then_some(())
+        })
+        .await;
+    }
+
+    /// A page of the admin server: status and text.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        let address = wait_for("the admin address", async || {
+            let log = self.log();
+            let (_, rest) = log.split_once("address=")?;
+            Some(rest.split_whitespace().next()?.to_owned())
+        })
+        .await;
+        let reply = reqwest::get(format!("http://{address}{path}")).await.unwrap();
+        (reply.status().as_u16(), reply.text().await.unwrap())
+    }
+
+    pub async fn signal(&self, signal: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let status = Command::new("kill").args([signal, &id]).status().await.unwrap();
+        assert!(status.success(), "kill {signal} {id}");
+    }
+
+    pub async fn exit(&mut self) -> ExitStatus {
+        let waiting = self.child.wait();
+        tokio::time::timeout(std::time::Duration::from_secs(90), waiting).await.expect("it ends").unwrap()
+    }
+
+    /// SIGTERM, and its exit status.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.signal("-TERM").await;
+        self.exit().await
+    }
+
+    /// SIGKILL: nothing is handed back by the worker itself.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}

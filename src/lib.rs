@@ -1,4 +1,67 @@
-//! comet-worker
+//! Jobs come in from RabbitMQ, are submitted to CometAPI (Kling, multi-image to image), polled to
+//! their end, their images stored, and their end told as events. This page is the architecture.
+//!
+//! ```text
+//!  producer ──job──▶ RabbitMQ ──▶ worker ──submit──▶ CometAPI
+//!                                 │   ▲  └──poll────▶
+//!                      task ids   ▼   │  ◀─result urls─
+//!                                Redis└──── download ─▶ storage
+//!  consumer ◀─event── RabbitMQ ◀──────┘
+//! ```
+//!
+//! **RabbitMQ owns a job until its event is confirmed. Redis knows how far it is. Everything but the
+//! one paid POST can be repeated.**
+//!
+//! # The way of a job
+//!
+//! A delivery arrives in [`worker::session`], which spawns a life for it ([`worker::life`]).
+//! [`job::request`] turns the message into a job or says what is wrong with it. From then on the
+//! life asks [`job::step`], which is pure, what to do next, does it, and reports what came of it:
+//!
+//! ```text
+//!  read the record ─▶ new ─────────▶ ask for the right to post ─▶ POST ─▶ note the task id ─┐
+//!    ([`ledger`])     submitting ──▶ another hand is at it: look on                         │
+//!                     generating ───────────────────────────────────────▶ poll ◀────────────┘
+//!                                                                          │ ([`provider`])
+//!                                                                          ▼
+//!                                             download and store ([`images`], [`storage`])
+//!                                                                          │
+//!                     done ────────────────▶ tell ([`job::event`], [`queue`]) ◀─ freeze the outcome
+//! ```
+//!
+//! There is no other way: a fresh job, a retried, a redelivered and a resumed one all begin with the
+//! record and take it from there.
+//!
+//! # Where things are
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`job`] | the nouns, the contract in and out, every decision; pure |
+//! | [`worker`] | the shell: sessions, lives, the breaker, the line before the POSTs |
+//! | [`queue`] | RabbitMQ: topology, the consumer, the pool of confirm channels |
+//! | [`ledger`] | Redis: a Lua script for each move of the record, and hints |
+//! | [`provider`] | CometAPI: what its replies mean (pure), and the HTTP client |
+//! | [`images`], [`storage`] | downloads behind a guard; where images go |
+//! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`pulse`] | the knobs, the log, the numbers, health |
+//! | [`cli`] | one file a command |
+//!
+//! # What holds everywhere, stated as absences
+//!
+//! - No delivery is acked before its event, or its dead letter, is confirmed.
+//! - No POST is sent by a life that the ledger has not just given the right to that attempt; no POST
+//!   follows one whose outcome is open.
+//! - No lease and no owner: two workers may do everything twice but the POST.
+//! - No decision rests on two machines' clocks agreeing: ages are by Redis's clock, waits by one's own.
+//! - No fault of the account, the provider or our own services is a job's outcome.
+//! - No wait holds anything that can't be handed back within moments.
+//!
+//! # What comes next, and where
+//!
+//! Receipts in the store (the gate before the POST, and what Redis is rebuilt from) go between
+//! [`job::step::Act::Begin`] and [`job::step::Act::Post`]; the look-up of open submits into
+//! [`job::step::Act::LookOn`]; account-wide slots into `ledger/begin.lua` and
+//! [`worker::submits`]; learned polling into [`job::pace`]; callbacks and cancels into
+//! [`ledger::hints`].
 
 pub mod admin;
 pub mod cli;

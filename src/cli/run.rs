@@ -48,7 +48,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let metrics = Metrics::default();
     let pulses = Pulses::default();
-    let shared = shared(&config, &metrics)?;
+    let publisher = Arc::new(publisher(&config, &metrics)?);
+    let shared = shared(&config, Arc::clone(&publisher), &metrics)?;
     let sessions = Sessions {
         shared: shared.clone(),
         address: parts::address(&config)?,
@@ -110,7 +111,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let limit = config.api.submit_timeout + AFTER_LAST_POST;
     let drain = async { while parts.join_next().await.is_some() {} };
     tokio::select! {
-        () = drain => tracing::info!("stopped"),
+        () = drain => {
+            publisher.close().await;
+            tracing::info!("stopped");
+        }
         () = tokio::time::sleep(limit) => tracing::error!("stopped after {limit:?} with work under way"),
         () = signals.next() => anyhow::bail!("stopped at once, by a second signal"),
     }
@@ -128,19 +132,23 @@ fn name(ended: Option<Result<&'static str, tokio::task::JoinError>>) -> String {
     }
 }
 
-fn shared(config: &Config, metrics: &Metrics) -> anyhow::Result<Shared> {
-    let publisher = Publisher::new(
+fn publisher(config: &Config, metrics: &Metrics) -> anyhow::Result<Publisher> {
+    Ok(Publisher::new(
         parts::address(config)?,
         config.amqp.publish_channels,
         config.amqp.confirm_timeout,
+        config.amqp.declare.then(|| parts::names(config)),
         metrics.clone(),
-    );
+    ))
+}
+
+fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyhow::Result<Shared> {
     Ok(Shared {
         ledger: Arc::new(parts::ledger(config, metrics)?),
         provider: Arc::new(parts::provider(config)?),
         images: Arc::new(parts::downloader(config)?),
         storage: Storage::open(&parts::storage_options(config)).context("storage")?,
-        publisher: Arc::new(publisher),
+        publisher,
         breaker: Breaker::new(metrics.clone()),
         submits: Submits::new(config.api.max_submits_at_once),
         polls: Arc::new(Semaphore::new(config.api.max_polls_at_once)),

@@ -10,10 +10,13 @@ use crate::job::{Envelope, Job};
 #[must_use]
 pub fn properties(properties: &BasicProperties) -> Properties {
     let text = |value: &Option<ShortString>| value.as_ref().map(|text| text.as_str().to_owned());
-    let header = |name: &str| match properties.headers().as_ref()?.inner().get(name)? {
-        AMQPValue::LongString(value) => String::from_utf8(value.as_bytes().to_vec()).ok(),
-        AMQPValue::ShortString(value) => Some(value.as_str().to_owned()),
-        _ => None,
+    let header = |name: &str| {
+        let value = properties.headers().as_ref()?.inner().get(name)?;
+        if let AMQPValue::LongString(value) = value {
+            String::from_utf8(value.as_bytes().to_vec()).ok()
+        } else {
+            None
+        }
     };
     Properties {
         message_id: text(properties.message_id()),

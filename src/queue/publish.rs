@@ -4,17 +4,17 @@
 //! comes next on the channel. After a timeout the channel is closed and nothing that still arrives
 //! on it is believed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::topology::{self, Names};
 use super::{Address, ConnectError};
 use crate::metrics::Metrics;
 
@@ -46,6 +46,9 @@ pub enum PublishError {
     Connect(#[from] ConnectError),
     #[error("RabbitMQ did not take the message: {0}")]
     Failed(String),
+    /// Somebody has deleted it: [`Publish::restore`] first.
+    #[error("there is no exchange {0}")]
+    NoExchange(String),
     #[error("RabbitMQ did not confirm within {0:?} (a memory or disk alarm holds publishers up)")]
     NotConfirmed(Duration),
 }
@@ -57,6 +60,9 @@ pub trait Publish: Send + Sync {
     ///
     /// [`PublishError`]: publish the same message again.
     async fn publish(&self, message: &Outgoing) -> Result<Routed, PublishError>;
+
+    /// Makes the exchange and the queues anew that somebody has deleted, where that is ours to do.
+    async fn restore(&self);
 }
 
 /// The confirm channels.
@@ -67,7 +73,8 @@ pub struct Publisher {
     places: Semaphore,
     idle: Mutex<Vec<Channel>>,
     connection: tokio::sync::Mutex<Link>,
-    connected: AtomicBool,
+    /// What [`Publish::restore`] makes; `None` where the operator does.
+    topology: Option<Names>,
     metrics: Metrics,
 }
 
@@ -83,33 +90,24 @@ struct Link {
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 impl Publisher {
-    /// Connects with the first publish, or with [`Publisher::connect`].
+    /// Connects with the first publish.
     #[must_use]
-    pub fn new(address: Address, channels: usize, confirm_timeout: Duration, metrics: Metrics) -> Self {
+    pub fn new(
+        address: Address,
+        channels: usize,
+        confirm_timeout: Duration,
+        topology: Option<Names>,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             address,
             confirm_timeout,
             places: Semaphore::new(channels.max(1)),
             idle: Mutex::default(),
             connection: tokio::sync::Mutex::default(),
-            connected: AtomicBool::new(false),
+            topology,
             metrics,
         }
-    }
-
-    /// # Errors
-    ///
-    /// [`ConnectError`].
-    pub async fn connect(&self) -> Result<(), PublishError> {
-        let channel = self.channel().await?;
-        self.idle().push(channel);
-        Ok(())
-    }
-
-    /// Whether the last use of the connection found it working.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
     }
 
     /// Closes the connection; what is under way is not waited for.
@@ -138,6 +136,7 @@ impl Publisher {
                 Err(PublishError::Failed("a queue refused it (nack)".to_owned()))
             }
             Ok(Ok(Confirmation::NotRequested)) => Err(PublishError::Failed("no confirm".to_owned())),
+            Ok(Err(error)) if is_not_found(&error) => Err(PublishError::NoExchange(message.exchange.clone())),
             Ok(Err(error)) => Err(PublishError::Failed(error.to_string())),
             Err(_) => Err(PublishError::NotConfirmed(self.confirm_timeout)),
         }
@@ -164,7 +163,6 @@ impl Publisher {
         if result.is_err() {
             link.connection = None;
         }
-        self.connected.store(result.is_ok(), Ordering::Relaxed);
         result
     }
 
@@ -210,6 +208,25 @@ impl Publish for Publisher {
         drop(place);
         result
     }
+
+    async fn restore(&self) {
+        let Some(names) = &self.topology else { return };
+        let mut link = self.connection.lock().await;
+        let making = async {
+            let connection = self.link(&mut link).await?;
+            topology::ensure(connection, names, true)
+                .await
+                .map_err(|error| PublishError::Failed(error.to_string()))
+        };
+        if let Err(error) = making.await {
+            tracing::debug!("the topology is not restored yet: {error}");
+        }
+    }
+}
+
+fn is_not_found(error: &lapin::Error) -> bool {
+    const NOT_FOUND: u16 = 404;
+    matches!(error.kind(), ErrorKind::ProtocolError(told) if told.get_id() == NOT_FOUND)
 }
 
 /// Closes without waiting: on a connection that is held up, closing hangs as well.

@@ -47,13 +47,8 @@ pub async fn event(shared: &Shared, job: &Job, body: Bytes, interrupts: &Interru
                     "no queue takes this event; bind one to the exchange (said once, counted always)"
                 );
             }
-            let kept = Outgoing {
-                exchange: String::new(),
-                routing_key: names.unrouted.clone(),
-                mandatory: false,
-                ..message
-            };
-            confirmed(shared, &kept, interrupts).await?;
+            let kept = Outgoing { exchange: String::new(), routing_key: names.unrouted.clone(), ..message };
+            to_queue(shared, &kept, interrupts).await?;
         }
     }
     shared.metrics.event_published(event.kind.event_type());
@@ -102,15 +97,7 @@ pub async fn bury(
         properties: dead_properties(&original.properties, dead.reason.as_str(), &dead.detail),
         body: original.body.clone(),
     };
-    let mut failures = 0;
-    while confirmed(shared, &message, interrupts).await? == Routed::Nowhere {
-        failures += 1;
-        tracing::warn!(
-            queue = message.routing_key,
-            "the dead-letter queue is gone; the message waits for it"
-        );
-        rest(failures, interrupts).await?;
-    }
+    to_queue(shared, &message, interrupts).await?;
     shared.metrics.dead_letter(dead.reason.as_str());
     Ok(())
 }
@@ -125,6 +112,18 @@ fn outgoing(shared: &Shared, job: &Job, event: &Event, mandatory: bool) -> Outgo
     }
 }
 
+/// To a queue of our own, which is made anew where somebody has deleted it.
+async fn to_queue(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) -> Result<(), HandBack> {
+    let mut failures = 0;
+    while confirmed(shared, message, interrupts).await? == Routed::Nowhere {
+        failures += 1;
+        tracing::warn!(queue = message.routing_key, "the queue is gone; the job waits for it");
+        shared.publisher.restore().await;
+        rest(failures, interrupts).await?;
+    }
+    Ok(())
+}
+
 async fn confirmed(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) -> Result<Routed, HandBack> {
     let mut failures = 0;
     loop {
@@ -134,6 +133,10 @@ async fn confirmed(shared: &Shared, message: &Outgoing, interrupts: &Interrupts)
                 failures += 1;
                 if failures == 1 {
                     tracing::debug!("publishing again: {error}");
+                }
+                if let PublishError::NoExchange(exchange) = &error {
+                    tracing::warn!(exchange, "the exchange is gone; the event waits for it");
+                    shared.publisher.restore().await;
                 }
                 rest(failures, interrupts).await?;
             }

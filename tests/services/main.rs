@@ -1,5 +1,13 @@
 //! Tests against a real RabbitMQ, a real Redis and real processes: run them through `make test`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says on stdout what it drew"
+)]
+
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;
 mod private;
@@ -8,6 +16,7 @@ mod support;
 mod account;
 mod bad_input;
 mod killing;
+mod outage;
 mod queue;
 mod redis_ledger;
 mod stopping;

@@ -1,7 +1,5 @@
 //! Each act of a life, and its report back.
 
-use std::future::Future;
-use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -287,28 +285,19 @@ impl Actor<'_> {
     }
 
     /// Repeats a move of the ledger until its outcome is known; every script may run twice.
-    fn until_known<'f, T, F>(
-        &'f self,
-        mut ask: impl FnMut() -> F + Send + 'f,
-    ) -> impl Future<Output = Result<T, Unreadable>> + Send + 'f
+    async fn until_known<T, F>(&self, mut ask: impl FnMut() -> F + Send) -> Result<T, Unreadable>
     where
-        T: Send + 'f,
-        F: Future<Output = Result<T, LedgerError>> + Send + 'f,
+        F: Future<Output = Result<T, LedgerError>> + Send,
     {
-        async move {
-            let mut failures = 0;
-            loop {
-                let asked = pin!(ask());
-                match asked.await {
-                    Ok(value) => return Ok(value),
-                    Err(LedgerError::Unreadable(unreadable)) => return Err(unreadable),
-                    Err(LedgerError::Unavailable(message)) => {
-                        self.shared.breaker.fault(Cause::Redis, &message)
-                    }
-                }
-                failures += 1;
-                self.rest(failures).await;
+        let mut failures = 0;
+        loop {
+            match ask().await {
+                Ok(value) => return Ok(value),
+                Err(LedgerError::Unreadable(unreadable)) => return Err(unreadable),
+                Err(LedgerError::Unavailable(message)) => self.shared.breaker.fault(Cause::Redis, &message),
             }
+            failures += 1;
+            self.rest(failures).await;
         }
     }
 

@@ -27,9 +27,11 @@ pub struct Letter {
 
 impl Letter {
     pub fn header(&self, name: &str) -> Option<String> {
-        match self.properties.headers().as_ref()?.inner().get(name)? {
-            AMQPValue::LongString(value) => Some(value.to_string()),
-            other => Some(format!("{other:?}")),
+        let value = self.properties.headers().as_ref()?.inner().get(name)?;
+        if let AMQPValue::LongString(text) = value {
+            Some(text.to_string())
+        } else {
+            Some(format!("{value:?}"))
         }
     }
 

@@ -4,6 +4,7 @@
 pub mod broker;
 pub mod jobs;
 pub mod process;
+pub mod proxy;
 pub mod sim;
 
 use std::panic::AssertUnwindSafe;
@@ -112,7 +113,7 @@ impl Place {
 }
 
 /// Waits for a value, looking again and again; what it waits for is in the panic's message.
-pub async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+pub async fn wait_for<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     // Long, since the machine may be busy: no test says how fast something must be.
     let patience = std::time::Duration::from_secs(120);
     let waiting = async {

@@ -1,0 +1,48 @@
+//! What a life remembers of a running task.
+
+use std::time::Duration;
+
+use crate::job::TaskId;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Generation {
+    pub(super) task: TaskId,
+    /// When it was accepted; before this life began, perhaps.
+    pub(super) accepted: Since,
+    pub(super) next_poll: Duration,
+    /// Queries in a row without an answer about the task.
+    pub(super) failures: u32,
+    pub(super) empty_results: u32,
+    pub(super) gone_results: u32,
+    /// When the provider first called it a success.
+    pub(super) succeeded: Option<Duration>,
+    pub(super) failed_downloads: u32,
+}
+
+/// A moment that may lie before the clock's zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Since {
+    pub(super) noted: Duration,
+    pub(super) age_then: Duration,
+}
+
+impl Since {
+    pub(super) fn age(self, now: Duration) -> Duration {
+        now.saturating_sub(self.noted) + self.age_then
+    }
+}
+
+impl Generation {
+    pub(super) fn new(task: TaskId, accepted: Since, next_poll: Duration) -> Self {
+        Self {
+            task,
+            accepted,
+            next_poll,
+            failures: 0,
+            empty_results: 0,
+            gone_results: 0,
+            succeeded: None,
+            failed_downloads: 0,
+        }
+    }
+}

@@ -51,12 +51,24 @@ pub trait Ledger: Send + Sync {
     async fn read(&self, job: &JobId) -> Result<Option<Record>, LedgerError>;
 
     /// Asks for the right to post attempt `attempt`. Once this has returned [`Moved::Yes`] nobody
-    /// else gets it for that attempt.
-    async fn begin(&self, entry: Entry<'_>, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError>;
+    /// else gets it for that attempt, but for one who names this ask as `instead_of`: an ask that
+    /// never reached the gate of the receipts.
+    async fn begin(
+        &self,
+        entry: Entry<'_>,
+        attempt: u32,
+        nonce: &Nonce,
+        instead_of: Option<&Nonce>,
+    ) -> Result<Moved, LedgerError>;
 
     /// Gives the attempt up as surely not accepted. Once this has returned [`Moved::Yes`] the next
-    /// attempt is free for whoever asks first.
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError>;
+    /// attempt is free for whoever asks first. Without a nonce, on the word of a receipt, it does so
+    /// whoever has asked last.
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError>;
+
+    /// Writes what the receipts say over a record that is missing, or that has attempt `open` as
+    /// open; the record that counts is returned.
+    async fn restore(&self, entry: Entry<'_>, open: Option<u32>, stage: &Stage) -> Result<Option<Record>, LedgerError>;
 
     /// Notes the accepted task, unless another task or an outcome was noted before; the record that
     /// counts is returned.
@@ -123,16 +135,37 @@ impl Ledger for RedisLedger {
         Ok(self.run(&self.scripts.read, job, &[]).await?.record)
     }
 
-    async fn begin(&self, entry: Entry<'_>, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError> {
+    async fn begin(
+        &self,
+        entry: Entry<'_>,
+        attempt: u32,
+        nonce: &Nonce,
+        instead_of: Option<&Nonce>,
+    ) -> Result<Moved, LedgerError> {
         let (round, attempt) = (entry.round.to_string(), attempt.to_string());
-        let args = [entry.digest.as_str(), &round, &attempt, nonce.as_str()].map(str::as_bytes);
-        Ok(self.run(&self.scripts.begin, entry.job, &args).await?.moved(nonce))
+        let instead_of = instead_of.map(Nonce::as_str).unwrap_or_default();
+        let args = [entry.digest.as_str(), &round, &attempt, nonce.as_str(), instead_of].map(str::as_bytes);
+        Ok(self.run(&self.scripts.begin, entry.job, &args).await?.moved())
     }
 
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError> {
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
         let attempt = attempt.to_string();
-        let args = [attempt.as_str(), nonce.as_str()].map(str::as_bytes);
-        Ok(self.run(&self.scripts.reopen, job, &args).await?.moved(nonce))
+        let args = [attempt.as_str(), nonce.map(Nonce::as_str).unwrap_or_default()].map(str::as_bytes);
+        Ok(self.run(&self.scripts.reopen, job, &args).await?.moved())
+    }
+
+    async fn restore(&self, entry: Entry<'_>, open: Option<u32>, stage: &Stage) -> Result<Option<Record>, LedgerError> {
+        let (word, attempt, nonce, task, event) = match stage {
+            Stage::New { attempt } => ("new", *attempt, "", "", &b""[..]),
+            Stage::Submitting { attempt, nonce } => ("submitting", *attempt, nonce.as_str(), "", &b""[..]),
+            Stage::Generating { attempt, task, .. } => ("generating", *attempt, "", task.as_str(), &b""[..]),
+            Stage::Done { event, .. } => ("done", 0, "", "", event.as_ref()),
+        };
+        let (round, attempt) = (entry.round.to_string(), attempt.to_string());
+        let open = open.map(|attempt| attempt.to_string()).unwrap_or_default();
+        let texts = [entry.digest.as_str(), &round, &open, word, &attempt, nonce, task].map(str::as_bytes);
+        let args: Vec<&[u8]> = texts.into_iter().chain([event]).collect();
+        Ok(self.run(&self.scripts.restore, entry.job, &args).await?.record)
     }
 
     async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {

@@ -74,6 +74,7 @@ pub mod metrics;
 pub mod provider;
 pub mod pulse;
 pub mod queue;
+pub mod receipts;
 mod redact;
 pub mod shutdown;
 pub mod storage;

@@ -23,7 +23,7 @@ use crate::redact::for_people;
 use place::Place;
 
 /// Longest single operation, object_store's own retries included.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(45);
+pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Characters of the checksum in a key: enough to tell two images of one index apart.
 const CHECKSUM_CHARS: usize = 16;
@@ -55,7 +55,7 @@ pub struct StorageOptions {
 pub struct StoreError(String);
 
 impl StoreError {
-    fn new(what: &str, error: &impl ToString) -> Self {
+    pub(crate) fn new(what: &str, error: &impl ToString) -> Self {
         Self(for_people(&format!("{what}: {}", error.to_string())))
     }
 }

@@ -3,15 +3,19 @@
 //! [`Life`] is a state machine without clock and I/O. [`Life::next`] says what to do; the shell in
 //! `worker/life.rs` does it and reports what came of it through one of the other methods. A fresh
 //! job, a retried, a redelivered and a resumed one all begin with [`Act::Read`] and take the same
-//! way; what differs is what the record says.
+//! way; what differs is what the record and the receipts say.
 //!
-//! What can't be found here: a way to [`Act::Post`] that doesn't lead through [`Act::Begin`] of the
-//! same attempt by the same life; a second [`Act::Post`] after an answer that leaves open whether
-//! the first was accepted; an [`Act::Ack`] that doesn't follow a published event or dead letter.
+//! What can't be found here: a way to [`Act::Post`] that doesn't lead through [`Act::Begin`] and,
+//! with receipts, through [`Act::Ask`] of the same attempt by the same life; a second [`Act::Post`]
+//! after an answer that leaves open whether the first was accepted, but on the word of a look-up
+//! that is trusted; an [`Act::Ack`] that doesn't follow a published event or dead letter.
 
+mod finish;
 mod generation;
 mod life;
+mod look;
 mod outcome;
+mod submit;
 
 use std::time::Duration;
 
@@ -21,7 +25,7 @@ pub use self::life::Life;
 
 use super::pace::{Pace, Seed};
 use super::{Outcome, StoredImage, TaskId};
-use crate::ledger::record::{Nonce, Record};
+use crate::ledger::record::{Nonce, Record, Stage};
 use crate::provider::ResultImage;
 
 /// The bounds that a life keeps to.
@@ -33,6 +37,11 @@ pub struct Rules {
     pub quiet: Duration,
     /// `generation.timeout_s`, or the job's own.
     pub timeout: Duration,
+    /// `generation.receipts`
+    pub receipts: bool,
+    /// `generation.on_unknown_submit = "trust_lookup"`: a look-up that finds nothing after the
+    /// quiet period means that nothing was accepted.
+    pub trust_lookup: bool,
     pub pace: Pace,
     pub seed: Seed,
 }
@@ -42,23 +51,44 @@ pub struct Rules {
 pub enum Act {
     /// Read the record. Report to [`Life::read`].
     Read,
+    /// Read the job's receipts. Report to [`Life::recalled`].
+    Recall,
+    /// Write what the receipts say into the record. Report to [`Life::restored`].
+    Restore { open: Option<u32>, rebuilt: Rebuilt },
     /// Wait for a place among the submits, then ask the ledger for the right to post `attempt`.
     /// Report to [`Life::begun`].
-    Begin { attempt: u32, round: u32 },
+    Begin { attempt: u32, round: u32, instead_of: Option<Nonce> },
+    /// Ask at the gate of the receipts. Report to [`Life::gated`].
+    Ask { attempt: u32, nonce: Nonce },
     /// Send the paid POST, now. Report to [`Life::answered`].
     Post,
     /// Write down the task id, until it lands. Report to [`Life::accepted`].
     Accept { attempt: u32, task: TaskId },
-    /// Write down that attempt `attempt` was surely not accepted. Report to [`Life::reopened`].
-    Reopen { attempt: u32, nonce: Nonce },
+    /// Write the task id down in a receipt. Report to [`Life::noted`].
+    NoteTask { attempt: u32, task: TaskId },
+    /// Write down in a receipt that attempt `attempt` was surely not accepted. Report to
+    /// [`Life::refused`].
+    Refuse { attempt: u32 },
+    /// Move the record past the attempt. Report to [`Life::reopened`].
+    Reopen { attempt: u32, nonce: Option<Nonce> },
+    /// See whether anybody has asked at the gate. Report to [`Life::saw_intent`].
+    SeeIntent { attempt: u32 },
+    /// Ask the provider for a task under our own id. Report to [`Life::looked_up`].
+    LookUp,
     /// Another hand may have posted: wait until then, or for a hint, and [`Act::Read`] again.
     LookOn { until: Duration },
+    /// Shut the gate of the next attempt: the job is given up. Report to [`Life::shut`].
+    Shut { attempt: u32 },
+    /// Leave a copy of the message for a person. Report to [`Life::parked`].
+    Park,
     /// Wait until `at`, or for a hint, then query the task. Report to [`Life::viewed`].
     Poll { task: TaskId, at: Duration },
     /// Download, check and store the images. Report to [`Life::stored`].
     Store { task: TaskId, images: Vec<ResultImage> },
-    /// Freeze the outcome. Report to [`Life::frozen`].
-    Freeze { outcome: Box<Outcome>, expect: Expect },
+    /// Seal the outcome in a receipt. Report to [`Life::sealed`].
+    Seal { outcome: Box<Outcome>, corrects: Option<Bytes> },
+    /// Freeze the outcome in the record. Report to [`Life::frozen`].
+    Freeze { words: Words, expect: Expect },
     /// Publish the event. Report to [`Life::told`].
     Tell { event: Bytes },
     /// Publish the dead letter: another job has this id. Report to [`Life::told`].
@@ -105,15 +135,33 @@ pub enum Expect {
     Unposted,
     /// Nobody has moved it since.
     Submitting { nonce: Nonce },
-    /// Any but done: the outcome of a task is knowledge.
+    /// Any but done: the outcome of a task is knowledge, and so is what a receipt has sealed.
     Unfinished,
+}
+
+/// An outcome on its way into the record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Words {
+    /// To be put into words: no receipt has them.
+    New(Box<Outcome>),
+    /// As a receipt has them.
+    Sealed(Bytes),
+}
+
+/// A record as the receipts tell it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Rebuilt {
+    /// `None` where no receipt names it.
+    pub digest: Option<super::Digest>,
+    pub round: u32,
+    /// A generation's age is unknown, and counts from its rebuilding.
+    pub stage: Stage,
 }
 
 /// The ledger's answer to [`Act::Begin`] and [`Act::Reopen`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Moved {
-    /// Done, with this nonce.
-    Yes(Nonce),
+    Yes,
     /// The record is not what it was taken for.
     No(Option<Record>),
 }

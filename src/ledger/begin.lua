@@ -1,7 +1,8 @@
 -- new (or missing) -> submitting: the right to post one attempt, for one asker.
 -- ARGV[3] digest   ARGV[4] round   ARGV[5] attempt   ARGV[6] nonce, fresh for each ask
+-- ARGV[7] "", or the nonce of an ask that never reached the gate: this one takes its place
 -- answer  "ok" also to a repeated ask with the same nonce; "none" or "moved" when the record is not what the asker took it for
-local digest, round, attempt, nonce = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local digest, round, attempt, nonce, instead_of = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if foreign() then return answer('moved') end
 if missing then
   if attempt ~= '1' then return answer('none') end
@@ -10,6 +11,9 @@ elseif record.stage == 'submitting' and record.nonce == nonce then
 elseif record.stage == 'done' then
   local corrected = record.replaceable == '1' and record.digest ~= digest and tonumber(round) == tonumber(record.round) + 1
   if not corrected or attempt ~= '1' then return answer('moved') end
+elseif record.stage == 'submitting' then
+  local taken_over = instead_of ~= '' and record.nonce == instead_of and record.attempt == attempt and record.digest == digest
+  if not taken_over then return answer('moved') end
 elseif record.stage ~= 'new' or record.attempt ~= attempt or record.digest ~= digest then
   return answer('moved')
 end

@@ -1,5 +1,5 @@
 -- -> done: the outcome, first writer wins. A record that Redis has lost hinders nobody who knows the outcome.
--- ARGV[3] digest   ARGV[4] round   ARGV[5] "unposted" | "submitting" | "unfinished"   ARGV[6] nonce, for "submitting"
+-- ARGV[3] digest   ARGV[4] round   ARGV[5] "unposted" | "submitting" | "unfinished" (also for sealed outcomes)   ARGV[6] nonce, for "submitting"
 -- ARGV[7] event    ARGV[8] "1": a corrected input may take its place
 -- answer  "ok" (the field event has the bytes that count, perhaps somebody else's); "moved"
 local digest, round, expect, nonce, event, replaceable = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]

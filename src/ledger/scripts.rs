@@ -6,7 +6,7 @@ use bytes::Bytes;
 use redis::{Script, Value};
 
 use super::LedgerError;
-use super::record::{Nonce, Record};
+use super::record::Record;
 use crate::job::step::Moved;
 
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub(super) struct Scripts {
     pub(super) begin: Script,
     pub(super) reopen: Script,
     pub(super) accept: Script,
+    pub(super) restore: Script,
     pub(super) freeze: Script,
     pub(super) told: Script,
 }
@@ -27,6 +28,7 @@ impl Scripts {
             begin: script(include_str!("begin.lua")),
             reopen: script(include_str!("reopen.lua")),
             accept: script(include_str!("accept.lua")),
+            restore: script(include_str!("restore.lua")),
             freeze: script(include_str!("freeze.lua")),
             told: script(include_str!("told.lua")),
         }
@@ -69,9 +71,9 @@ impl Reply {
         Ok(Self { word, record })
     }
 
-    pub(super) fn moved(self, nonce: &Nonce) -> Moved {
+    pub(super) fn moved(self) -> Moved {
         match self.word {
-            Word::Ok => Moved::Yes(nonce.clone()),
+            Word::Ok => Moved::Yes,
             Word::Moved | Word::Record | Word::None => Moved::No(self.record),
         }
     }

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use super::Act;
 use crate::job::TaskId;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Generation {
+    pub(super) attempt: u32,
     pub(super) task: TaskId,
     /// When it was accepted; before this life began, perhaps.
     pub(super) accepted: Since,
     pub(super) next_poll: Duration,
+    /// A receipt has the task id.
+    pub(super) noted: bool,
     /// Queries in a row without an answer about the task.
     pub(super) failures: u32,
     pub(super) empty_results: u32,
@@ -33,16 +37,26 @@ impl Since {
 }
 
 impl Generation {
-    pub(super) fn new(task: TaskId, accepted: Since, next_poll: Duration) -> Self {
+    pub(super) fn new(attempt: u32, task: TaskId, accepted: Since, next_poll: Duration) -> Self {
         Self {
+            attempt,
             task,
             accepted,
             next_poll,
+            noted: false,
             failures: 0,
             empty_results: 0,
             gone_results: 0,
             succeeded: None,
             failed_downloads: 0,
         }
+    }
+
+    /// A task that is to be waited for is in a receipt before the wait; an instant one is spared it.
+    pub(super) fn next(&self, now: Duration, receipts: bool) -> Act {
+        if receipts && !self.noted && now < self.next_poll {
+            return Act::NoteTask { attempt: self.attempt, task: self.task.clone() };
+        }
+        Act::Poll { task: self.task.clone(), at: self.next_poll }
     }
 }

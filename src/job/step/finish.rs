@@ -1,0 +1,126 @@
+//! From the running task to the ack.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::life::{At, Life};
+use super::{Expect, Frozen, Stored, Words, outcome};
+use crate::job::{Outcome, Success};
+use crate::provider::View;
+
+/// A success without images is asked for again this often before it is believed.
+const EMPTY_RESULTS_MAX: u32 = 3;
+const EMPTY_RESULT_WAIT: Duration = Duration::from_secs(10);
+/// Results at URLs that the provider itself calls gone are asked for afresh this often.
+const GONE_RESULTS_MAX: u32 = 2;
+
+impl Life {
+    /// The task was queried at `asked`.
+    pub fn viewed(&mut self, view: View, asked: Duration, now: Duration) {
+        let At::Generating(mut generation) = self.at.clone() else { return self.unexpected() };
+        self.polls += 1;
+        let last_look = generation.accepted.age(asked) >= self.rules.timeout;
+        let answered = !matches!(view, View::Unavailable { .. });
+        generation.failures = if answered { 0 } else { generation.failures + 1 };
+        match view {
+            View::Running | View::NotFound { .. } if last_look => {
+                return self.end(outcome::timed_out(generation.task), Expect::Unfinished);
+            }
+            View::Running | View::NotFound { .. } => {
+                let due = now + self.rules.pace.wait(self.polls, self.rules.seed);
+                let deadline = now + self.rules.timeout.saturating_sub(generation.accepted.age(now));
+                generation.next_poll = due.min(deadline);
+            }
+            View::Unavailable { after, .. } => {
+                let wait = self.rules.pace.wait_after_failure(generation.failures, self.rules.seed);
+                generation.next_poll = now + after.unwrap_or_default().max(wait);
+            }
+            View::Failed { message, content_policy, units } => {
+                self.timings.generate = Some(milliseconds(generation.accepted.age(now)));
+                let failed = outcome::failed(generation.task, message, content_policy, units);
+                return self.end(failed, Expect::Unfinished);
+            }
+            View::Succeeded { images, units } if images.is_empty() => {
+                generation.empty_results += 1;
+                generation.next_poll = now + EMPTY_RESULT_WAIT;
+                if generation.empty_results > EMPTY_RESULTS_MAX {
+                    return self.end(outcome::without_images(generation.task, units), Expect::Unfinished);
+                }
+            }
+            View::Succeeded { images, units } => {
+                self.timings.generate.get_or_insert(milliseconds(generation.accepted.age(now)));
+                generation.succeeded.get_or_insert(now);
+                self.at = At::Storing { generation, images, units };
+                return;
+            }
+        }
+        self.at = At::Generating(generation);
+    }
+
+    /// The images are stored, or are not to be had.
+    pub fn stored(&mut self, stored: Stored, took: Duration, now: Duration) {
+        let At::Storing { mut generation, units, .. } = self.at.clone() else { return self.unexpected() };
+        match stored {
+            Stored::All(images) => {
+                self.timings.store = Some(milliseconds(took));
+                let success = Success { task_id: generation.task, images, units };
+                return self.end(Outcome::Succeeded(success), Expect::Unfinished);
+            }
+            Stored::Invalid(message) => {
+                return self.end(outcome::invalid_result(generation.task, message, units), Expect::Unfinished);
+            }
+            Stored::Gone(message) => {
+                generation.gone_results += 1;
+                generation.next_poll = now;
+                if generation.gone_results > GONE_RESULTS_MAX {
+                    return self.end(outcome::expired(generation.task, message, units), Expect::Unfinished);
+                }
+            }
+            Stored::Failed(message) => {
+                generation.failed_downloads += 1;
+                let tried_for = now.saturating_sub(generation.succeeded.unwrap_or(now));
+                let wait = self.rules.pace.wait_after_failure(generation.failed_downloads, self.rules.seed);
+                generation.next_poll = now + wait;
+                // Paid for, so it is worth as much patience as the generation itself.
+                if tried_for >= self.rules.timeout {
+                    return self.end(outcome::expired(generation.task, message, units), Expect::Unfinished);
+                }
+            }
+        }
+        self.at = At::Generating(generation);
+    }
+
+    /// A receipt has the outcome, ours or somebody else's: these bytes.
+    pub fn sealed(&mut self, event: Bytes) {
+        let At::Sealing { .. } = self.at else { return self.unexpected() };
+        self.at = if self.corrects.is_some() {
+            // The record keeps the first outcome.
+            At::Telling { event, then: None }
+        } else {
+            At::Freezing { words: Words::Sealed(event), expect: Expect::Unfinished }
+        };
+    }
+
+    /// The outcome is in the ledger, ours or somebody else's.
+    pub fn frozen(&mut self, frozen: Frozen, now: Duration) {
+        let At::Freezing { .. } = self.at else { return self.unexpected() };
+        match frozen {
+            Frozen::Event(event) => self.at = At::Telling { event, then: None },
+            Frozen::Moved(record) => self.read(record, now),
+        }
+    }
+
+    /// The event, or the dead letter, is confirmed.
+    pub fn told(&mut self) {
+        let told = std::mem::replace(&mut self.at, At::Told);
+        if let At::Telling { event, then: Some(generation) } = told {
+            self.corrects = Some(event);
+            self.at = At::Generating(*generation);
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

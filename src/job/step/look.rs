@@ -1,0 +1,200 @@
+//! A submit that is open: another hand's, or one's own without an answer. And what the receipts are
+//! read for.
+
+use std::time::Duration;
+
+use super::life::{At, Life};
+use super::{Act, Expect, Rebuilt, outcome};
+use crate::ledger::record::{Nonce, Record};
+use crate::provider::Lookup;
+use crate::receipts::Shut;
+use crate::receipts::history::History;
+
+/// The record is looked at this often, unless a hint comes.
+const LOOK_MIN: Duration = Duration::from_millis(100);
+const LOOK_MAX: Duration = Duration::from_secs(5);
+
+/// An open submit, as this life knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct LookOn {
+    pub(super) attempt: u32,
+    nonce: Nonce,
+    /// When this life first knew that somebody had asked at the gate: the quiet period's beginning,
+    /// on this process's own clock. Without receipts, when it first knew of the ask in the record.
+    sight: Option<Duration>,
+    phase: Phase,
+    looks: u32,
+    /// Where the open POST was this life's own.
+    unanswered: Option<Unanswered>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Phase {
+    LookUp,
+    WaitUntil(Duration),
+    Read,
+}
+
+/// What the provider said instead of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Unanswered {
+    pub(super) message: String,
+    pub(super) provider_code: Option<String>,
+}
+
+/// Why the receipts are read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Recalling {
+    /// There is no record.
+    Everything,
+    /// The gate of this attempt was taken by another.
+    Attempt(LookOn),
+    /// The quiet period is over and the provider knows of no task.
+    InDoubt(LookOn),
+}
+
+impl LookOn {
+    pub(super) fn new(attempt: u32, nonce: Nonce, sight: Option<Duration>) -> Self {
+        Self { attempt, nonce, sight, phase: Phase::LookUp, looks: 0, unanswered: None }
+    }
+
+    pub(super) fn after_own_post(self, unanswered: Unanswered) -> Self {
+        Self { unanswered: Some(unanswered), ..self }
+    }
+
+    pub(super) fn next(&self, now: Duration) -> Act {
+        if self.sight.is_none() {
+            return Act::SeeIntent { attempt: self.attempt };
+        }
+        match self.phase {
+            Phase::LookUp => Act::LookUp,
+            Phase::WaitUntil(until) if now < until => Act::LookOn { until },
+            Phase::WaitUntil(_) | Phase::Read => Act::Read,
+        }
+    }
+}
+
+impl Life {
+    /// Another hand has this attempt open. The same ask, seen again, keeps its first sight.
+    pub(super) fn look_on(&mut self, attempt: u32, nonce: Nonce, now: Duration) {
+        let sight = (!self.rules.receipts).then_some(now);
+        let mut look = LookOn::new(attempt, nonce, sight);
+        if let At::LookingOn(before) = &self.at
+            && before.attempt == attempt
+            && (self.rules.receipts || before.nonce == look.nonce)
+        {
+            // Whose ask it is now may have changed; that the gate was asked has not.
+            look = LookOn { nonce: look.nonce, phase: Phase::LookUp, looks: before.looks + 1, ..before.clone() };
+        }
+        self.at = At::LookingOn(look);
+    }
+
+    /// Whether anybody has asked at the gate of the open attempt. Nobody: nothing was sent, and this
+    /// life goes through the gate itself, at once.
+    pub fn saw_intent(&mut self, intended: bool, now: Duration) {
+        let At::LookingOn(look) = &mut self.at else { return self.unexpected() };
+        if intended {
+            look.sight = Some(now);
+        } else {
+            let (attempt, nonce) = (look.attempt, look.nonce.clone());
+            self.at = At::Ready { attempt, instead_of: Some(nonce) };
+        }
+    }
+
+    /// The provider was asked, at `asked`, for a task under our own id.
+    pub fn looked_up(&mut self, found: Lookup, asked: Duration, now: Duration) {
+        let At::LookingOn(mut look) = self.at.clone() else { return self.unexpected() };
+        let sight = look.sight.unwrap_or(now);
+        let quiet_over = sight + self.rules.quiet;
+        let wait = self.rules.pace.wait(look.looks + 1, self.rules.seed).clamp(LOOK_MIN, LOOK_MAX);
+        match found {
+            Lookup::Found(task) => self.at = At::Accepting { attempt: look.attempt, task },
+            Lookup::NotFound { .. } if asked >= quiet_over => self.doubt(look),
+            Lookup::NotFound { .. } => {
+                look.phase = Phase::WaitUntil((now + wait).min(quiet_over.max(now)));
+                self.at = At::LookingOn(look);
+            }
+            // No answer is no miss: the job waits until the provider can say.
+            Lookup::Unavailable { after, .. } => {
+                look.phase = Phase::WaitUntil(now + after.unwrap_or_default().max(wait));
+                self.at = At::LookingOn(look);
+            }
+        }
+    }
+
+    /// A hint came, or the time to look again.
+    pub fn looked_on(&mut self) {
+        let At::LookingOn(look) = &mut self.at else { return self.unexpected() };
+        look.phase = Phase::Read;
+    }
+
+    fn doubt(&mut self, look: LookOn) {
+        if self.rules.receipts {
+            self.at = At::Recalling(Recalling::InDoubt(look));
+        } else if self.rules.trust_lookup {
+            self.at = At::Reopening { attempt: look.attempt, nonce: Some(look.nonce), hand_back: false };
+        } else {
+            self.give_up(look);
+        }
+    }
+
+    /// The job's receipts were read.
+    pub fn recalled(&mut self, history: &History, now: Duration) {
+        let At::Recalling(why) = self.at.clone() else { return self.unexpected() };
+        let (look, in_doubt) = match why {
+            Recalling::Everything => {
+                return match history.rebuilt() {
+                    Some(rebuilt) => self.restore(None, rebuilt),
+                    None => self.fresh(1, 1),
+                };
+            }
+            Recalling::Attempt(look) => (look, false),
+            Recalling::InDoubt(look) => (look, true),
+        };
+        match history.rebuilt() {
+            Some(rebuilt) if history.knows_more_than(look.attempt) => self.restore(Some(look.attempt), rebuilt),
+            Some(_) | None if !in_doubt => {
+                let look = LookOn { sight: look.sight.or(Some(now)), ..look };
+                self.at = At::LookingOn(look);
+            }
+            Some(_) | None if history.is_shut_behind(look.attempt) => self.give_up(look),
+            Some(_) | None if self.rules.trust_lookup => {
+                self.at = At::Refusing { attempt: look.attempt, hand_back: false };
+            }
+            Some(_) | None => self.at = At::Shutting(look),
+        }
+    }
+
+    fn restore(&mut self, open: Option<u32>, rebuilt: Rebuilt) {
+        self.at = At::Restoring { open, rebuilt };
+    }
+
+    /// The record is what the receipts say, or what somebody has made of it since.
+    pub fn restored(&mut self, record: Option<Record>, now: Duration) {
+        let At::Restoring { .. } = self.at else { return self.unexpected() };
+        self.read(record, now);
+    }
+
+    /// The gate of the next attempt is shut, or somebody has passed it.
+    pub fn shut(&mut self, shut: Shut) {
+        let At::Shutting(look) = self.at.clone() else { return self.unexpected() };
+        match shut {
+            Shut::Shut => self.give_up(look),
+            Shut::Taken => self.at = At::Recalling(Recalling::InDoubt(look)),
+        }
+    }
+
+    fn give_up(&mut self, look: LookOn) {
+        let outcome = Box::new(match look.unanswered {
+            Some(Unanswered { message, provider_code }) => outcome::unknown(message, provider_code),
+            None => outcome::left_open(),
+        });
+        self.at = At::Parking { outcome, expect: Expect::Submitting { nonce: look.nonce } };
+    }
+
+    /// The copy for a person is in the dead-letter queue.
+    pub fn parked(&mut self) {
+        let At::Parking { outcome, expect } = self.at.clone() else { return self.unexpected() };
+        self.end(*outcome, expect);
+    }
+}

@@ -1,0 +1,137 @@
+//! From the right to post to the noted task, or back to the next attempt.
+
+use std::time::Duration;
+
+use super::generation::{Generation, Since};
+use super::life::{At, Life};
+use super::look::{LookOn, Recalling, Unanswered};
+use super::{Expect, HandBack, Moved, Words, outcome};
+use crate::job::event::EventView;
+use crate::job::{Outcome, Reason};
+use crate::ledger::record::{Nonce, Record, Stage};
+use crate::provider::Answer;
+use crate::receipts::Gate;
+
+impl Life {
+    /// The ledger was asked, at `asked` and with `nonce`, for the right to post.
+    pub fn begun(&mut self, moved: Moved, nonce: Nonce, asked: Duration, now: Duration) {
+        let At::Ready { attempt, .. } = self.at else { return self.unexpected() };
+        match moved {
+            Moved::Yes if self.rules.receipts => self.at = At::Asking { attempt, nonce, asked },
+            Moved::Yes => self.at = At::Gated { attempt, nonce, asked },
+            Moved::No(record) => self.read(record, now),
+        }
+    }
+
+    /// The receipts were asked. The clock of the last look runs from the ledger's ask on, also when
+    /// this ask had to be repeated.
+    pub fn gated(&mut self, gate: Gate, now: Duration) {
+        let At::Asking { attempt, nonce, asked } = self.at.clone() else { return self.unexpected() };
+        self.at = match gate {
+            Gate::Mine => At::Gated { attempt, nonce, asked },
+            // What that hand has come to may be in the receipts already.
+            Gate::Taken => At::Recalling(Recalling::Attempt(LookOn::new(attempt, nonce, Some(now)))),
+        };
+    }
+
+    /// The POST came to this.
+    pub fn answered(&mut self, answer: Answer, took: Duration) {
+        let At::Gated { attempt, nonce, asked } = self.at.clone() else { return self.unexpected() };
+        match answer {
+            Answer::Accepted(task) => {
+                self.timings.submit = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+                self.at = At::Accepting { attempt, task };
+            }
+            Answer::Later(_) => self.close(attempt, nonce, false),
+            Answer::Account(_) => self.close(attempt, nonce, true),
+            Answer::Refused(refusal) => {
+                self.end(outcome::refused(refusal), Expect::Submitting { nonce });
+            }
+            Answer::Unknown { message, provider_code } => {
+                let unanswered = Unanswered { message, provider_code };
+                let look = LookOn::new(attempt, nonce, Some(asked)).after_own_post(unanswered);
+                self.at = At::LookingOn(look);
+            }
+        }
+    }
+
+    /// The attempt was surely not accepted.
+    fn close(&mut self, attempt: u32, nonce: Nonce, hand_back: bool) {
+        self.at = if self.rules.receipts {
+            At::Refusing { attempt, hand_back }
+        } else {
+            At::Reopening { attempt, nonce: Some(nonce), hand_back }
+        };
+    }
+
+    /// A receipt says that the attempt is closed.
+    pub fn refused(&mut self) {
+        let (attempt, hand_back) = if let At::Refusing { attempt, hand_back } = self.at {
+            (attempt, hand_back)
+        } else if let At::Gated { attempt, .. } = self.at {
+            (attempt, false)
+        } else {
+            return self.unexpected();
+        };
+        self.at = At::Reopening { attempt, nonce: None, hand_back };
+    }
+
+    /// The record is past the attempt, or somebody else moved it.
+    pub fn reopened(&mut self, moved: Moved, now: Duration) {
+        let (attempt, hand_back) = if let At::Reopening { attempt, hand_back, .. } = self.at {
+            (attempt, hand_back)
+        } else if let At::Gated { attempt, .. } = self.at {
+            (attempt, false)
+        } else {
+            return self.unexpected();
+        };
+        match moved {
+            Moved::Yes if hand_back => self.at = At::HandingBack(HandBack::Paused),
+            Moved::Yes => self.at = At::Ready { attempt: attempt + 1, instead_of: None },
+            Moved::No(record) => self.read(record, now),
+        }
+    }
+
+    /// The task id is in the ledger, and this is the record now; `noted` where a receipt has it too.
+    pub fn accepted(&mut self, record: Record, noted: bool, now: Duration) {
+        let At::Accepting { attempt, task } = self.at.clone() else { return self.unexpected() };
+        let first = now + self.rules.pace.wait(0, self.rules.seed);
+        match record.stage {
+            Stage::Generating { attempt, task: known, age } => {
+                let accepted = Since { noted: now, age_then: age };
+                let noted = noted && known == task;
+                let generation = Generation { noted, ..Generation::new(attempt, known, accepted, first) };
+                self.at = At::Generating(generation);
+            }
+            Stage::Done { event, .. } => {
+                // It was given up while the POST was under way. What this task comes to corrects it.
+                let accepted = Since { noted: now, age_then: Duration::ZERO };
+                let generation = Generation { noted, ..Generation::new(attempt, task, accepted, first) };
+                let unknown = self.rules.receipts && says_unknown(&event);
+                let then = unknown.then(|| Box::new(generation));
+                self.at = At::Telling { event, then };
+            }
+            Stage::New { .. } | Stage::Submitting { .. } => self.at = At::Unread,
+        }
+    }
+
+    /// A receipt has the task id.
+    pub fn noted(&mut self) {
+        let At::Generating(generation) = &mut self.at else { return self.unexpected() };
+        generation.noted = true;
+    }
+
+    /// The job ends so: sealed in a receipt first, where there are receipts.
+    pub(super) fn end(&mut self, outcome: Outcome, expect: Expect) {
+        let outcome = Box::new(outcome);
+        self.at = if self.rules.receipts {
+            At::Sealing { outcome }
+        } else {
+            At::Freezing { words: Words::New(outcome), expect }
+        };
+    }
+}
+
+fn says_unknown(event: &[u8]) -> bool {
+    EventView::parse(event).is_ok_and(|event| event.reason.as_deref() == Some(Reason::OutcomeUnknown.as_str()))
+}

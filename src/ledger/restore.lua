@@ -1,0 +1,25 @@
+-- missing, or submitting -> what the receipts say.
+-- ARGV[3] digest   ARGV[4] round   ARGV[5] "", or the attempt that the record has as open   ARGV[6] stage   ARGV[7] attempt
+-- ARGV[8] nonce, for "submitting"   ARGV[9] task id, for "generating"   ARGV[10] event, for "done"
+-- answer  "ok", or "moved" when the record is not the one that was to be replaced
+local digest, round, open, stage, attempt = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+if foreign() then return answer('moved') end
+if open == '' then
+  if not missing then return answer('moved') end
+elseif missing or record.stage ~= 'submitting' or record.attempt ~= open then
+  return answer('moved')
+end
+local set, drop = {'stage', stage, 'digest', digest, 'round', round, 'since_ms', now}, {'replaceable'}
+local function field(name, value, stages)
+  if stages[stage] then
+    set[#set + 1], set[#set + 2] = name, value
+  else
+    drop[#drop + 1] = name
+  end
+end
+field('attempt', attempt, {new = true, submitting = true, generating = true})
+field('nonce', ARGV[8], {submitting = true})
+field('task', ARGV[9], {generating = true})
+field('event', ARGV[10], {done = true})
+move(set, drop)
+return answer('ok')

@@ -1,0 +1,288 @@
+//! The receipts: what the store of the images remembers of each paid attempt. One of them, the
+//! intent, is the gate before the POST, and the rest is what Redis is rebuilt from when it has lost
+//! its memory.
+//!
+//! A receipt is created if it is absent and never changed. "Already there" means: read it and
+//! compare. A create whose answer was lost may have landed, so every method here may be repeated.
+//! An empty or unreadable receipt is somebody's all the same.
+//!
+//! They lie flat under `receipts/`, spread over 256 folders by the job id's hash:
+//! `receipts/3f/order-8812.intent-1`.
+
+pub mod history;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutMode, PutOptions};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
+
+use crate::job::{Digest, ExternalTaskId, JobId, TaskId};
+use crate::ledger::record::Nonce;
+use crate::storage::{OPERATION_TIMEOUT, Storage, StoreError};
+use history::{Attempt, History};
+
+/// The version of the receipts that this worker writes.
+const VERSION: u32 = 1;
+/// A store that says "already there" and then has nothing (S3 answers so to two creates at once) is
+/// asked again this often.
+const CONFLICTS_MAX: u32 = 5;
+
+/// `intent-n`: somebody is going to post attempt n, or has, or nobody will any more.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Intent {
+    version: u32,
+    pub job_id: String,
+    pub digest: String,
+    pub round: u32,
+    pub nonce: String,
+    /// For a person who looks for the task at the provider.
+    pub external_task_id: String,
+    /// The gate was shut by a worker that gave the job up: nobody posts this attempt.
+    #[serde(default)]
+    pub shut: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct TaskNote {
+    version: u32,
+    task_id: String,
+}
+
+/// What came of the ask at the gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// Nobody else passes for this attempt.
+    Mine,
+    /// Another ask was first.
+    Taken,
+}
+
+/// What came of shutting a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shut {
+    /// Nobody passes any more, by this call or an earlier one.
+    Shut,
+    /// Somebody has passed: follow that attempt.
+    Taken,
+}
+
+enum Created {
+    Now,
+    Before(Bytes),
+}
+
+/// The receipts of all jobs, in the store of the images.
+#[derive(Debug, Clone)]
+pub struct Receipts {
+    storage: Storage,
+}
+
+/// Whose receipt it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Of<'a> {
+    pub job: &'a JobId,
+    pub digest: &'a Digest,
+    pub round: u32,
+    pub external: &'a ExternalTaskId,
+}
+
+impl Receipts {
+    #[must_use]
+    pub fn new(storage: Storage) -> Self {
+        Self { storage }
+    }
+
+    /// Asks at the gate of attempt `attempt`. Once this has returned [`Gate::Mine`] no other nonce
+    /// gets that answer.
+    ///
+    /// # Errors
+    ///
+    /// The store's; whether the receipt is there is unknown. Repeat with the same nonce.
+    pub async fn intend(&self, of: Of<'_>, attempt: u32, nonce: &Nonce) -> Result<Gate, StoreError> {
+        let intent = Intent {
+            version: VERSION,
+            job_id: of.job.to_string(),
+            digest: of.digest.as_str().to_owned(),
+            round: of.round,
+            nonce: nonce.as_str().to_owned(),
+            external_task_id: of.external.as_str().to_owned(),
+            shut: false,
+        };
+        match self.create(&self.intent_key(of.job, attempt), json(&intent)).await? {
+            Created::Now => Ok(Gate::Mine),
+            Created::Before(bytes) => match serde_json::from_slice::<Intent>(&bytes) {
+                Ok(before) if before.nonce == nonce.as_str() && !before.shut => Ok(Gate::Mine),
+                Ok(_) | Err(_) => Ok(Gate::Taken),
+            },
+        }
+    }
+
+    /// Shuts the gate of attempt `attempt`, so that nobody posts it after the job was given up.
+    ///
+    /// # Errors
+    ///
+    /// The store's. Repeat.
+    pub async fn shut(&self, of: Of<'_>, attempt: u32) -> Result<Shut, StoreError> {
+        let intent = Intent {
+            version: VERSION,
+            job_id: of.job.to_string(),
+            digest: of.digest.as_str().to_owned(),
+            round: of.round,
+            nonce: String::new(),
+            external_task_id: of.external.as_str().to_owned(),
+            shut: true,
+        };
+        match self.create(&self.intent_key(of.job, attempt), json(&intent)).await? {
+            Created::Now => Ok(Shut::Shut),
+            Created::Before(bytes) => match serde_json::from_slice::<Intent>(&bytes) {
+                Ok(before) if before.shut => Ok(Shut::Shut),
+                Ok(_) | Err(_) => Ok(Shut::Taken),
+            },
+        }
+    }
+
+    /// Whether anybody has asked at the gate of attempt `attempt`.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn is_intended(&self, job: &JobId, attempt: u32) -> Result<bool, StoreError> {
+        Ok(self.read(&self.intent_key(job, attempt)).await?.is_some())
+    }
+
+    /// Notes that attempt `attempt` was surely not accepted, or never sent.
+    ///
+    /// # Errors
+    ///
+    /// The store's. Repeat.
+    pub async fn refuse(&self, job: &JobId, attempt: u32) -> Result<(), StoreError> {
+        let key = self.key(job, &format!("refused-{attempt}"));
+        self.create(&key, Bytes::from_static(b"{\"version\":1}")).await?;
+        Ok(())
+    }
+
+    /// Notes the accepted task. Another task of the same attempt, noted before, stays.
+    ///
+    /// # Errors
+    ///
+    /// The store's. Repeat.
+    pub async fn note_task(&self, job: &JobId, attempt: u32, task: &TaskId) -> Result<(), StoreError> {
+        let note = TaskNote { version: VERSION, task_id: task.as_str().to_owned() };
+        self.create(&self.key(job, &format!("task-{attempt}")), json(&note)).await?;
+        Ok(())
+    }
+
+    /// Seals the outcome as the bytes of its event. Once this has returned, every call gets the same
+    /// bytes: those of the first.
+    ///
+    /// # Errors
+    ///
+    /// The store's. Repeat with the same bytes.
+    pub async fn seal(&self, job: &JobId, event: Bytes) -> Result<Bytes, StoreError> {
+        match self.create(&self.key(job, "result"), event.clone()).await? {
+            Created::Now => Ok(event),
+            Created::Before(bytes) => Ok(bytes),
+        }
+    }
+
+    /// All that the store remembers of a job. For one that was never posted, a single read.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn history(&self, job: &JobId) -> Result<History, StoreError> {
+        let mut history = History::default();
+        let mut attempt = 1;
+        while let Some(bytes) = self.read(&self.intent_key(job, attempt)).await? {
+            let task = self.read(&self.key(job, &format!("task-{attempt}"))).await?;
+            let note = task.and_then(|bytes| serde_json::from_slice::<TaskNote>(&bytes).ok());
+            history.attempts.push(Attempt {
+                intent: serde_json::from_slice(&bytes).ok(),
+                task: note.and_then(|note| TaskId::new(&note.task_id)),
+                refused: self.read(&self.key(job, &format!("refused-{attempt}"))).await?.is_some(),
+            });
+            attempt += 1;
+        }
+        if !history.attempts.is_empty() {
+            history.result = self.read(&self.key(job, "result")).await?;
+        }
+        Ok(history)
+    }
+
+    /// The store's own name, created with the first call; the same for all workers on this store.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn store_id(&self) -> Result<String, StoreError> {
+        let fresh = Bytes::from(uuid::Uuid::new_v4().to_string());
+        let key = self.storage.key(["receipts", "store-id"]);
+        let bytes = match self.create(&key, fresh.clone()).await? {
+            Created::Now => fresh,
+            Created::Before(bytes) => bytes,
+        };
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Whether the store really refuses to create what is there: tried on an object of its own.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn creates_only_once(&self) -> Result<bool, StoreError> {
+        let key = self.storage.key(["receipts", &format!("probe-{}", uuid::Uuid::new_v4())]);
+        let first = self.create(&key, Bytes::from_static(b"1")).await?;
+        let second = self.create(&key, Bytes::from_static(b"2")).await?;
+        let kept = self.read(&key).await?;
+        let _ = self.storage.objects().delete(&key).await;
+        let refused = matches!((first, second), (Created::Now, Created::Before(_)));
+        Ok(refused && kept.as_deref() == Some(b"1"))
+    }
+
+    async fn create(&self, key: &Path, body: Bytes) -> Result<Created, StoreError> {
+        for _ in 0..CONFLICTS_MAX {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            let put = self.storage.objects().put_opts(key, body.clone().into(), options);
+            let what = format!("can't create {key}");
+            match timeout(OPERATION_TIMEOUT, put).await {
+                Ok(Ok(_)) => return Ok(Created::Now),
+                Ok(Err(object_store::Error::AlreadyExists { .. })) => {
+                    if let Some(bytes) = self.read(key).await? {
+                        return Ok(Created::Before(bytes));
+                    }
+                }
+                Ok(Err(error)) => return Err(StoreError::new(&what, &error)),
+                Err(elapsed) => return Err(StoreError::new(&what, &elapsed)),
+            }
+        }
+        let message = format!("{key} is said to be there and isn't");
+        Err(StoreError::new(&message, &"the store contradicts itself"))
+    }
+
+    async fn read(&self, key: &Path) -> Result<Option<Bytes>, StoreError> {
+        let found = async { self.storage.objects().get(key).await?.bytes().await };
+        match timeout(OPERATION_TIMEOUT, found).await {
+            Ok(Ok(bytes)) => Ok(Some(bytes)),
+            Ok(Err(object_store::Error::NotFound { .. })) => Ok(None),
+            Ok(Err(error)) => Err(StoreError::new(&format!("can't read {key}"), &error)),
+            Err(elapsed) => Err(StoreError::new(&format!("can't read {key}"), &elapsed)),
+        }
+    }
+
+    fn intent_key(&self, job: &JobId, attempt: u32) -> Path {
+        self.key(job, &format!("intent-{attempt}"))
+    }
+
+    fn key(&self, job: &JobId, kind: &str) -> Path {
+        let hash = Sha256::digest(job.as_str().as_bytes());
+        let folder = format!("{:02x}", hash.first().copied().unwrap_or_default());
+        self.storage.key(["receipts", &folder, &format!("{job}.{kind}")])
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> Bytes {
+    // Plain structs of texts and numbers: this can't fail.
+    Bytes::from(serde_json::to_vec(value).unwrap_or_default())
+}

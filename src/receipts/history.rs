@@ -1,0 +1,150 @@
+//! What the receipts of a job say about how far it is. Pure.
+
+use bytes::Bytes;
+
+use super::Intent;
+use crate::job::{Digest, TaskId};
+use crate::job::step::Rebuilt;
+use crate::ledger::record::{Nonce, Stage};
+
+/// The receipts of one job, as they were read one after the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct History {
+    /// By number, from attempt 1 on.
+    pub attempts: Vec<Attempt>,
+    /// The bytes of the terminal event.
+    pub result: Option<Bytes>,
+}
+
+/// One attempt: its intent is there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Attempt {
+    /// `None`: unreadable, so somebody's.
+    pub intent: Option<Intent>,
+    pub task: Option<TaskId>,
+    pub refused: bool,
+}
+
+impl Attempt {
+    fn is_shut(&self) -> bool {
+        self.intent.as_ref().is_some_and(|intent| intent.shut)
+    }
+}
+
+impl History {
+    /// The record that these receipts stand for; `None` for a job that was never posted.
+    ///
+    /// A result is the end. A noted task is running. The highest intent without a refusal is open,
+    /// and shut gates are nobody's attempt.
+    #[must_use]
+    pub fn rebuilt(&self) -> Option<Rebuilt> {
+        let last = self.attempts.iter().rposition(|attempt| !attempt.is_shut());
+        let named = self.attempts.iter().find_map(|attempt| attempt.intent.as_ref());
+        let stage = self.stage(last)?;
+        Some(Rebuilt {
+            digest: named.map(|intent| Digest::new(intent.digest.clone())),
+            round: named.map_or(1, |intent| intent.round),
+            stage,
+        })
+    }
+
+    fn stage(&self, last: Option<usize>) -> Option<Stage> {
+        if let Some(event) = &self.result {
+            return Some(Stage::Done { event: event.clone(), replaceable: false });
+        }
+        let running = self.attempts.iter().enumerate().find_map(|(index, attempt)| Some((index, attempt.task.clone()?)));
+        if let Some((index, task)) = running {
+            return Some(Stage::Generating { attempt: number(index), task, age: std::time::Duration::ZERO });
+        }
+        let index = last?;
+        let attempt = self.attempts.get(index)?;
+        if attempt.refused {
+            return Some(Stage::New { attempt: number(index) + 1 });
+        }
+        let nonce = attempt.intent.as_ref().map(|intent| intent.nonce.clone()).unwrap_or_default();
+        Some(Stage::Submitting { attempt: number(index), nonce: Nonce::new(nonce) })
+    }
+
+    /// Whether these receipts say more than that attempt `attempt` is open.
+    #[must_use]
+    pub fn knows_more_than(&self, attempt: u32) -> bool {
+        match self.rebuilt().map(|rebuilt| rebuilt.stage) {
+            Some(Stage::Submitting { attempt: open, .. }) => open != attempt,
+            Some(Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. }) => true,
+            None => false,
+        }
+    }
+
+    /// Whether somebody has given the job up and shut the gate behind attempt `attempt`.
+    #[must_use]
+    pub fn is_shut_behind(&self, attempt: u32) -> bool {
+        let next = usize::try_from(attempt).unwrap_or(usize::MAX);
+        self.attempts.get(next).is_some_and(Attempt::is_shut)
+    }
+}
+
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn intent(shut: bool) -> Option<Intent> {
+        let text = format!(
+            r#"{{"version":1,"job_id":"a","digest":"d","round":2,"nonce":"n","external_task_id":"cw-1","shut":{shut}}}"#
+        );
+        Some(serde_json::from_str(&text).unwrap())
+    }
+
+    fn open() -> Attempt {
+        Attempt { intent: intent(false), task: None, refused: false }
+    }
+
+    fn stage(attempts: &[Attempt]) -> Option<Stage> {
+        History { attempts: attempts.to_vec(), result: None }.rebuilt().map(|rebuilt| rebuilt.stage)
+    }
+
+    #[test]
+    fn no_intent_is_a_job_that_was_never_posted() {
+        assert_eq!(stage(&[]), None);
+    }
+
+    #[test]
+    fn the_highest_attempt_that_is_not_refused_is_open() {
+        let refused = Attempt { refused: true, ..open() };
+        let nonce = Nonce::new("n".to_owned());
+        assert_eq!(stage(&[open()]), Some(Stage::Submitting { attempt: 1, nonce: nonce.clone() }));
+        assert_eq!(stage(&[refused.clone()]), Some(Stage::New { attempt: 2 }));
+        assert_eq!(stage(&[refused, open()]), Some(Stage::Submitting { attempt: 2, nonce }));
+    }
+
+    #[test]
+    fn an_unreadable_intent_is_somebodys() {
+        let unreadable = Attempt { intent: None, ..open() };
+        assert_eq!(stage(&[unreadable]), Some(Stage::Submitting { attempt: 1, nonce: Nonce::new(String::new()) }));
+    }
+
+    #[test]
+    fn a_shut_gate_is_nobodys_attempt() {
+        let shut = Attempt { intent: intent(true), ..open() };
+        let history = History { attempts: vec![open(), shut], result: None };
+        assert!(matches!(history.rebuilt().unwrap().stage, Stage::Submitting { attempt: 1, .. }));
+        assert!(history.is_shut_behind(1) && !history.is_shut_behind(2));
+        assert!(!history.knows_more_than(1));
+    }
+
+    #[test]
+    fn a_task_is_running_whatever_came_after_it_and_a_result_is_the_end() {
+        let task = TaskId::new("t").unwrap();
+        let with_task = Attempt { task: Some(task.clone()), ..open() };
+        let Some(Stage::Generating { attempt: 1, task: found, .. }) = stage(&[with_task.clone(), open()]) else {
+            panic!("not running")
+        };
+        assert_eq!(found, task);
+        let ended = History { attempts: vec![with_task], result: Some(Bytes::from_static(b"e")) };
+        assert!(matches!(ended.rebuilt().unwrap().stage, Stage::Done { .. }));
+        assert_eq!(ended.rebuilt().unwrap().round, 2);
+    }
+}

@@ -115,7 +115,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             publisher.close().await;
             tracing::info!("stopped");
         }
-        () = tokio::time::sleep(limit) => tracing::error!("stopped after {limit:?} with work under way"),
+        () = tokio::time::sleep(limit) => anyhow::bail!("stopped after {limit:?} with work under way"),
         () = signals.next() => anyhow::bail!("stopped at once, by a second signal"),
     }
     match died {

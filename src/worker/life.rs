@@ -59,11 +59,22 @@ impl Interrupts {
     }
 }
 
+/// So many deliveries are near the limit at which a broker gives a message up (20 by default).
+const DELIVERIES_MAX: u64 = 15;
 /// A record that this worker can't read is left to others for a moment before the job goes back.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
 
 /// One delivery, from its arrival to its settling.
 pub async fn live(shared: &Shared, message: Message, settle: &dyn Settle, interrupts: &Interrupts) {
+    if message::deliveries(&message.properties) >= DELIVERIES_MAX {
+        return match tell::hand_on(shared, &message, interrupts).await {
+            Ok(()) => {
+                shared.metrics.handed_back("handed_on");
+                settle.ack().await;
+            }
+            Err(why) => hand_back(shared, settle, why).await,
+        };
+    }
     let Message { body, properties } = message;
     let named = message::properties(&properties);
     let parsed = if body.len() > shared.settings.message_bytes_max {
@@ -173,7 +184,8 @@ impl Actor<'_> {
             match self.life.next(self.shared.clock.now()) {
                 Act::Read => self.read().await?,
                 Act::Begin { attempt, round } => self.begin(attempt, round).await?,
-                Act::Post => self.post().await,
+                Act::Post if self.must_not_post() => self.life.withheld(),
+                Act::Post => self.post().await?,
                 Act::Accept { attempt, task } => self.accept(attempt, task).await?,
                 Act::Reopen { attempt, nonce } => self.reopen(attempt, nonce).await?,
                 Act::LookOn { until } => self.look_on(until).await?,

@@ -177,6 +177,10 @@ impl Life {
                 // Whoever takes over looks at once.
                 self.at = At::Generating(Generation::new(task, Since { noted: now, age_then: age }, now));
             }
+            // The same input, and what was wrong beside it is corrected.
+            Stage::Done { replaceable: true, .. } if self.faults.is_empty() => {
+                self.fresh(1, record.round + 1)
+            }
             Stage::Done { event, .. } => {
                 self.round = record.round;
                 self.at = At::Telling { event };
@@ -196,6 +200,12 @@ impl Life {
             Moved::Yes(nonce) => self.at = At::Gated { attempt, nonce, asked },
             Moved::No(record) => self.read(record, now),
         }
+    }
+
+    /// The right to post is given up unused; whoever comes next gets the next attempt.
+    pub fn withheld(&mut self) {
+        let At::Gated { attempt, nonce, .. } = self.at.clone() else { return self.unexpected() };
+        self.at = At::Reopening { attempt, nonce, hand_back: false };
     }
 
     /// The POST came to this.

@@ -15,18 +15,20 @@ use crate::job::{Charged, Outcome, Reason, StoredImage, TaskId, Timings};
 use crate::ledger::record::{Nonce, Stage, Unreadable};
 use crate::ledger::{Entry, LedgerError};
 use crate::provider::{Answer, ResultImage, View};
-use crate::worker::breaker::Cause;
+use crate::worker::breaker::{Cause, Mode};
 use crate::worker::tell;
 
 /// Between two tries at a service of our own.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
+/// After a stop, a move of the ledger gets this long.
+const LAST_MOVE: Duration = Duration::from_secs(2);
 
 impl Actor<'_> {
     pub(super) async fn read(&mut self) -> Result<(), HandBack> {
         let ledger = &self.shared.ledger;
         let reading = self.until_known(|| ledger.read(&self.job.id));
-        match self.interrupts.or(reading).await? {
+        match self.interrupts.or(reading).await?? {
             Ok(record) => self.life.read(record, self.shared.clock.now()),
             Err(unreadable) => self.unreadable(&unreadable),
         }
@@ -38,15 +40,21 @@ impl Actor<'_> {
         let held = self.shared.metrics.held("waiting");
         // The right to the attempt before, if there was one, goes to the end of the line.
         self.right = None;
-        let place = self.interrupts.or(self.shared.submits.place()).await?;
-        let Some(pass) = self.shared.breaker.pass() else { return Err(HandBack::Paused) };
+        let in_line = async {
+            tokio::select! {
+                biased;
+                () = self.shared.breaker.closed() => None,
+                place = self.shared.submits.place() => Some((place, self.shared.breaker.pass()?)),
+            }
+        };
+        let Some((place, pass)) = self.interrupts.or(in_line).await? else { return Err(HandBack::Paused) };
         drop(held);
         let held = self.shared.metrics.held("submitting");
         let nonce = Nonce::new(uuid::Uuid::new_v4().simple().to_string());
         let asked = self.shared.clock.now();
         let ledger = &self.shared.ledger;
         let entry = Entry { job: &self.job.id, digest: &self.job.digest, round };
-        let begun = self.until_known(|| ledger.begin(entry, attempt, &nonce)).await;
+        let begun = self.until_known(|| ledger.begin(entry, attempt, &nonce)).await?;
         drop(held);
         match begun {
             Ok(moved) => {
@@ -58,10 +66,17 @@ impl Actor<'_> {
         Ok(())
     }
 
+    /// The right to post came too late for this worker: it stops, or every job is refused by now.
+    pub(super) fn must_not_post(&self) -> bool {
+        let ending = self.interrupts.stop.is_cancelled() || self.interrupts.lost.is_cancelled();
+        ending || self.shared.breaker.mode() == Mode::Closed
+    }
+
     /// The one act that costs money: neither a stop nor a lost connection cuts it short.
-    pub(super) async fn post(&mut self) {
+    pub(super) async fn post(&mut self) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("submitting");
-        let body = self.body.clone().unwrap_or_default();
+        // Dropped when this life thought that it would not post any more: the next delivery has it.
+        let Some(body) = self.body.clone() else { return Err(HandBack::Unreadable) };
         let started = self.shared.clock.now();
         let answer = self.shared.provider.submit(body).await;
         let took = self.shared.clock.now().saturating_sub(started);
@@ -78,12 +93,13 @@ impl Actor<'_> {
             }
         }
         self.life.answered(answer, took);
+        Ok(())
     }
 
     pub(super) async fn accept(&mut self, attempt: u32, task: TaskId) -> Result<(), HandBack> {
         let ledger = &self.shared.ledger;
         let entry = Entry { job: &self.job.id, digest: &self.job.digest, round: self.life.round() };
-        let noted = self.until_known(|| ledger.accept(entry, attempt, &task)).await;
+        let noted = self.until_landed(|| ledger.accept(entry, attempt, &task)).await;
         self.right = None;
         match noted {
             Ok(record) => {
@@ -109,7 +125,7 @@ impl Actor<'_> {
 
     pub(super) async fn reopen(&mut self, attempt: u32, nonce: Nonce) -> Result<(), HandBack> {
         let ledger = &self.shared.ledger;
-        match self.until_known(|| ledger.reopen(&self.job.id, attempt, &nonce)).await {
+        match self.until_known(|| ledger.reopen(&self.job.id, attempt, &nonce)).await? {
             Ok(moved) => self.life.reopened(moved, self.shared.clock.now()),
             Err(unreadable) => self.unreadable(&unreadable),
         }
@@ -217,7 +233,12 @@ impl Actor<'_> {
         let replaceable = is_replaceable(&outcome);
         let ledger = &self.shared.ledger;
         let freezing = self.until_known(|| ledger.freeze(entry, &expect, event.clone(), replaceable));
-        match self.interrupts.or(freezing).await? {
+        // What our own POST came to is noted like an acceptance: to the next one it would be unknown.
+        let frozen = match &expect {
+            Expect::Submitting { .. } => freezing.await?,
+            Expect::Unposted | Expect::Unfinished => self.interrupts.or(freezing).await??,
+        };
+        match frozen {
             Ok(frozen) => {
                 if frozen == crate::job::step::Frozen::Event(event) {
                     self.note_outcome(&outcome);
@@ -233,10 +254,13 @@ impl Actor<'_> {
         let detail = "another job with this job_id and another input was there before".to_owned();
         let dead = DeadLetter { reason: DeadReason::Conflict, detail };
         tracing::warn!(reason = dead.reason.as_str(), "dead letter: {}", dead.detail);
-        // Conflicts show at a read, before a poll drops the message.
-        if let Some(original) = &self.original {
-            tell::bury(self.shared, original, &dead, self.interrupts).await?;
-        }
+        let Some(original) = &self.original else {
+            // It had a task already, and Redis lost its record to another job: the next delivery has
+            // the message to bury.
+            tracing::error!("this job's record was lost, and another job has its id: look at its task ids");
+            return Err(HandBack::Unreadable);
+        };
+        tell::bury(self.shared, original, &dead, self.interrupts).await?;
         self.life.told();
         Ok(())
     }
@@ -284,8 +308,28 @@ impl Actor<'_> {
         self.life.unreadable();
     }
 
-    /// Repeats a move of the ledger until its outcome is known; every script may run twice.
-    async fn until_known<T, F>(&self, mut ask: impl FnMut() -> F + Send) -> Result<T, Unreadable>
+    /// Repeats a move of the ledger until its outcome is known; every script may run twice. A worker
+    /// that stops while Redis is away doesn't wait for it.
+    async fn until_known<T, F>(
+        &self,
+        ask: impl FnMut() -> F + Send,
+    ) -> Result<Result<T, Unreadable>, HandBack>
+    where
+        F: Future<Output = Result<T, LedgerError>> + Send,
+    {
+        let patience = async {
+            self.interrupts.stop.cancelled().await;
+            tokio::time::sleep(LAST_MOVE).await;
+        };
+        tokio::select! {
+            biased;
+            result = self.until_landed(ask) => Ok(result),
+            () = patience => Err(HandBack::Stopping),
+        }
+    }
+
+    /// The same for what must not be lost: to the end of the process, if need be.
+    async fn until_landed<T, F>(&self, mut ask: impl FnMut() -> F + Send) -> Result<T, Unreadable>
     where
         F: Future<Output = Result<T, LedgerError>> + Send,
     {

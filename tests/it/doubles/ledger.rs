@@ -56,10 +56,7 @@ impl Table {
                 *known == attempt && record.digest == *entry.digest
             }
             Some((Stage::Done { replaceable, .. }, record)) => {
-                *replaceable
-                    && record.digest != *entry.digest
-                    && entry.round == record.round + 1
-                    && attempt == 1
+                *replaceable && entry.round == record.round + 1 && attempt == 1
             }
             Some((Stage::Submitting { .. } | Stage::Generating { .. }, _)) => false,
         };

@@ -1,72 +1,118 @@
 //! The command line: one file a command. Data goes to stdout, words to stderr; the exit code is 0
 //! when it is done, 1 when it failed, 2 when it was asked wrongly or configured wrongly.
 
+mod check;
+mod output;
 mod parts;
+mod render;
 mod run;
+mod schema;
+mod submit;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Log, LogFormat};
 use crate::telemetry;
+
+/// What the tools log unless asked for more: they have words of their own for what they meet.
+const QUIET: &str = "error,comet_worker=warn,lapin=off,async_rs=off";
 
 /// Jobs from RabbitMQ to CometAPI (Kling, multi-image to image), images into your storage, events
 /// back: never lost, never paid for twice.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, max_term_width = 100)]
+#[command(
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "Examples:
+  comet-worker schema config > comet-worker.toml
+  comet-worker check --config comet-worker.toml
+  COMET_WORKER__API__KEY=sk-… comet-worker run
+  comet-worker submit --wait order.json
+Exit code: 0 done, 1 failed, 2 wrong usage or configuration."
+)]
 struct Arguments {
-    /// A TOML file over the defaults; the environment (`COMET_WORKER__<SECTION>__<KEY>`) goes over it.
+    /// A TOML file over the defaults; the environment (`COMET_WORKER__<SECTION>__<KEY>`) goes over it
     #[arg(long, short, global = true, value_name = "FILE", env = "COMET_WORKER_CONFIG")]
     config: Option<PathBuf>,
+    /// Log as log.filter says, to stderr; `run` always does, the others else log only warnings
+    #[arg(long, short, global = true)]
+    verbose: bool,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the worker until SIGTERM or SIGINT; a second signal ends it at once.
+    /// Run the worker until SIGTERM or SIGINT; a second signal ends it at once
     Run,
+    /// Send jobs to the workers, and on demand wait for their images
+    Submit(submit::Arguments),
+    /// Show events as they come
+    Watch(watch::Arguments),
+    /// See whether a worker could work here: configuration, RabbitMQ, Redis, storage, CometAPI
+    Check(check::Arguments),
+    /// Print the JSON schema of jobs or events, or all settings with their defaults
+    Schema(schema::Arguments),
 }
+
+/// Asked wrongly: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
 
 /// Everything between the arguments and the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let config = match Config::load(arguments.config.as_deref(), config::environment()) {
-        Ok(config) => config,
-        Err(faults) => return usage(&format!("the configuration is wrong:\n{faults}")),
-    };
-    if let Err(error) = telemetry::init(&config.log) {
-        return usage(&error.to_string());
+    let Arguments { config, verbose, command } = Arguments::parse();
+    match command_line(config, verbose, &command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<config::Faults>() => {
+            ended(2, &format!("the configuration is wrong:\n{error}"))
+        }
+        Err(error) if error.is::<Usage>() => ended(2, &error.to_string()),
+        Err(error) => ended(1, &format!("{error:#}")),
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&error.into()),
-    };
+}
+
+fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyhow::Result<()> {
+    // Needs no configuration: it is what one is written by.
+    if let Command::Schema(arguments) = command {
+        return schema::run(arguments);
+    }
+    let config = Config::load(file.as_deref(), config::environment())?;
+    let log =
+        if matches!(command, Command::Run) { config.log.clone() } else { tool_log(&config.log, verbose) };
+    telemetry::init(&log).map_err(|error| Usage(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        match arguments.command {
-            Command::Run => run::run(config).await,
+        match command {
+            Command::Run => Box::pin(run::run(config)).await,
+            Command::Submit(arguments) => Box::pin(submit::run(&config, arguments)).await,
+            Command::Watch(arguments) => Box::pin(watch::run(&config, arguments)).await,
+            Command::Check(arguments) => Box::pin(check::run(&config, arguments)).await,
+            Command::Schema(arguments) => schema::run(arguments),
         }
     });
     // What is still under way after the end of a command is not waited for.
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<config::Faults>() => usage(&format!("the configuration is wrong:\n{error}")),
-        Err(error) => failed(&error),
-    }
+    result
 }
 
-#[expect(clippy::print_stderr, reason = "the words of the command")]
-fn usage(message: &str) -> ExitCode {
-    eprintln!("comet-worker: {message}");
-    ExitCode::from(2)
+/// People read along: text, unless JSON was asked for.
+fn tool_log(log: &Log, verbose: bool) -> Log {
+    let format = match log.format {
+        LogFormat::Auto | LogFormat::Text => LogFormat::Text,
+        LogFormat::Json => LogFormat::Json,
+    };
+    Log { filter: if verbose { log.filter.clone() } else { QUIET.to_owned() }, format }
 }
 
-#[expect(clippy::print_stderr, reason = "the words of the command")]
-fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("comet-worker: {error:#}");
-    ExitCode::from(1)
+fn ended(code: u8, message: &str) -> ExitCode {
+    output::words(&format!("comet-worker: {message}"));
+    ExitCode::from(code)
 }

@@ -68,7 +68,12 @@ pub trait Ledger: Send + Sync {
 
     /// Writes what the receipts say over a record that is missing, or that has attempt `open` as
     /// open; the record that counts is returned.
-    async fn restore(&self, entry: Entry<'_>, open: Option<u32>, stage: &Stage) -> Result<Option<Record>, LedgerError>;
+    async fn restore(
+        &self,
+        entry: Entry<'_>,
+        open: Option<u32>,
+        stage: &Stage,
+    ) -> Result<Option<Record>, LedgerError>;
 
     /// Notes the accepted task, unless another task or an outcome was noted before; the record that
     /// counts is returned.
@@ -154,7 +159,12 @@ impl Ledger for RedisLedger {
         Ok(self.run(&self.scripts.reopen, job, &args).await?.moved())
     }
 
-    async fn restore(&self, entry: Entry<'_>, open: Option<u32>, stage: &Stage) -> Result<Option<Record>, LedgerError> {
+    async fn restore(
+        &self,
+        entry: Entry<'_>,
+        open: Option<u32>,
+        stage: &Stage,
+    ) -> Result<Option<Record>, LedgerError> {
         let (word, attempt, nonce, task, event) = match stage {
             Stage::New { attempt } => ("new", *attempt, "", "", &b""[..]),
             Stage::Submitting { attempt, nonce } => ("submitting", *attempt, nonce.as_str(), "", &b""[..]),

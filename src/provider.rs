@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use url::Url;
 
-use crate::job::TaskId;
+use crate::job::{ExternalTaskId, TaskId};
 
 /// The provider, as the life of a job sees it.
 #[async_trait]
@@ -23,6 +23,9 @@ pub trait Provider: Send + Sync {
 
     /// Asks how a task is doing. Free, and may be repeated.
     async fn query(&self, task: &TaskId) -> View;
+
+    /// Asks for a task by our own id. Free, and may be repeated. A miss proves nothing by itself.
+    async fn lookup(&self, external: &ExternalTaskId) -> Lookup;
 
     /// A harmless GET that tells whether the provider can be reached and takes our key.
     ///

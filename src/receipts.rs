@@ -187,6 +187,18 @@ impl Receipts {
         }
     }
 
+    /// Seals what an unknown outcome turned out to be, likewise.
+    ///
+    /// # Errors
+    ///
+    /// The store's. Repeat with the same bytes.
+    pub async fn seal_correction(&self, job: &JobId, event: Bytes) -> Result<Bytes, StoreError> {
+        match self.create(&self.key(job, "resolved"), event.clone()).await? {
+            Created::Now => Ok(event),
+            Created::Before(bytes) => Ok(bytes),
+        }
+    }
+
     /// All that the store remembers of a job. For one that was never posted, a single read.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::config::{Log, LogFormat};
 
 /// Libraries that say much at `info`, and whose words mean little without their source.
-const QUIET: &str = "lapin=warn,async_rs=warn,redis=warn,hyper=warn,hyper_util=warn,h2=warn,\
+const QUIET: &str = "lapin=warn,lapin::returned_messages=off,async_rs=warn,redis=warn,hyper=warn,hyper_util=warn,h2=warn,\
                      rustls=warn,reqwest=warn,tower=warn,axum=warn,object_store=warn";
 
 /// Why there is no log.

@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::provider::Provider;
 use crate::queue::publish::Publish;
 use crate::queue::topology::Names;
+use crate::receipts::Receipts;
 use crate::storage::Storage;
 use breaker::Breaker;
 use lives::Lives;
@@ -38,6 +39,7 @@ pub struct Shared {
     pub provider: Arc<dyn Provider>,
     pub images: Arc<dyn Images>,
     pub storage: Storage,
+    pub receipts: Receipts,
     pub publisher: Arc<dyn Publish>,
     pub breaker: Breaker,
     pub submits: Submits,
@@ -65,6 +67,10 @@ pub struct Settings {
     pub quiet: Duration,
     /// `generation.timeout_s`
     pub timeout: Duration,
+    /// `generation.receipts`
+    pub receipts: bool,
+    /// `generation.on_unknown_submit = "trust_lookup"`
+    pub trust_lookup: bool,
     pub pace: Pace,
     /// `download.attempts`
     pub download_attempts: u32,

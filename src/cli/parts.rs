@@ -3,20 +3,30 @@
 use anyhow::Context as _;
 use secrecy::ExposeSecret;
 
-use crate::config::Config;
+use crate::config::{Config, redacted};
 use crate::images::{DownloadRules, Downloader};
 use crate::ledger::RedisLedger;
 use crate::ledger::connection::Connection;
 use crate::metrics::Metrics;
 use crate::provider::http::{CometApi, Endpoints};
-use crate::queue::Address;
 use crate::queue::topology::Names;
+use crate::queue::{Address, ConnectError};
 use crate::storage::StorageOptions;
 
 pub(super) fn address(config: &Config) -> anyhow::Result<Address> {
     let amqp = &config.amqp;
     Address::new(amqp.url.expose_secret(), amqp.heartbeat, amqp.connect_timeout)
         .map_err(|fault| anyhow::anyhow!("amqp.url: {fault}"))
+}
+
+/// The one plain line about a RabbitMQ that can't be had.
+pub(super) fn no_rabbitmq(config: &Config, error: &ConnectError) -> anyhow::Error {
+    let url = redacted(config.amqp.url.expose_secret());
+    let why = match error {
+        ConnectError::Failed(message) => message.clone(),
+        ConnectError::TimedOut(limit) => format!("no answer within {limit:?}"),
+    };
+    anyhow::anyhow!("no connection to RabbitMQ at {url}: {why}; check amqp.url (COMET_WORKER__AMQP__URL)")
 }
 
 pub(super) fn names(config: &Config) -> Names {

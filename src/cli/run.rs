@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::parts;
 use crate::admin::{Admin, Status};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, OnUnknownSubmit};
 use crate::job::pace::Pace;
 use crate::job::request;
 use crate::ledger::RedisLedger;
@@ -21,6 +21,7 @@ use crate::ledger::hints::{self, Hints};
 use crate::metrics::Metrics;
 use crate::pulse::Pulses;
 use crate::queue::publish::Publisher;
+use crate::receipts::Receipts;
 use crate::shutdown::Signals;
 use crate::storage::Storage;
 use crate::worker::breaker::{Breaker, Cause, Mode, Probe};
@@ -115,7 +116,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             publisher.close().await;
             tracing::info!("stopped");
         }
-        () = tokio::time::sleep(limit) => tracing::error!("stopped after {limit:?} with work under way"),
+        () = tokio::time::sleep(limit) => anyhow::bail!("stopped after {limit:?} with work under way"),
         () = signals.next() => anyhow::bail!("stopped at once, by a second signal"),
     }
     match died {
@@ -143,11 +144,13 @@ fn publisher(config: &Config, metrics: &Metrics) -> anyhow::Result<Publisher> {
 }
 
 fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyhow::Result<Shared> {
+    let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
     Ok(Shared {
         ledger: Arc::new(parts::ledger(config, metrics)?),
         provider: Arc::new(parts::provider(config)?),
         images: Arc::new(parts::downloader(config)?),
-        storage: Storage::open(&parts::storage_options(config)).context("storage")?,
+        receipts: Receipts::new(storage.clone()),
+        storage,
         publisher,
         breaker: Breaker::new(metrics.clone()),
         submits: Submits::new(config.api.max_submits_at_once),
@@ -164,6 +167,8 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
             gate: config.generation.gate,
             quiet: config.generation.quiet,
             timeout: config.generation.timeout,
+            receipts: config.generation.receipts,
+            trust_lookup: config.generation.on_unknown_submit == OnUnknownSubmit::TrustLookup,
             pace: Pace { first: config.poll.first, min: config.poll.min, max: config.poll.max },
             download_attempts: config.download.attempts,
             source: config.events.source.clone(),

@@ -37,6 +37,9 @@ pub enum OnUnknownSubmit {
     /// The job ends as `outcome_unknown`, with a dead-letter copy for a person.
     #[default]
     Park,
+    /// A look-up that finds nothing after the quiet period means that nothing was accepted: submit
+    /// again, under the same external id.
+    TrustLookup,
 }
 
 /// How often a running generation is looked at.
@@ -65,10 +68,8 @@ impl FromStr for OnUnknownSubmit {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "park" => Ok(Self::Park),
-            "trust_lookup" => Err("must be \"park\": this version can't look tasks up by external id yet, \
-                                   so it doesn't have \"trust_lookup\""
-                .to_owned()),
-            _ => Err("must be \"park\"".to_owned()),
+            "trust_lookup" => Ok(Self::TrustLookup),
+            _ => Err("must be \"park\" or \"trust_lookup\"".to_owned()),
         }
     }
 }

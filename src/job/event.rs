@@ -111,6 +111,9 @@ pub struct Context<'a> {
     pub timings: Timings,
     /// How often the task was queried.
     pub polls: u32,
+    /// The id of the event that this one corrects: it said that the outcome is unknown, and now it
+    /// isn't. The id of a correction is `<job_id>/resolved`.
+    pub supersedes: Option<&'a str>,
 }
 
 impl Event {
@@ -187,6 +190,7 @@ impl Event {
 
     fn new<D: Serialize>(kind: EventKind, job: &Job, context: &Context<'_>, data: &D) -> Self {
         let id = match context.round {
+            _ if context.supersedes.is_some() => format!("{}/resolved", job.id),
             0 | 1 => format!("{}/{}", job.id, kind.word()),
             round => format!("{}/{}/{round}", job.id, kind.word()),
         };
@@ -198,6 +202,7 @@ impl Event {
             subject: job.id.as_str(),
             time: &rfc_3339(context.time_ms),
             datacontenttype: "application/json",
+            supersedes: context.supersedes,
             data,
         };
         let body = serde_json::to_vec(&event).expect("an event's members are all JSON");
@@ -223,6 +228,9 @@ struct CloudEvent<'a, D> {
     subject: &'a str,
     time: &'a str,
     datacontenttype: &'a str,
+    /// CloudEvents' extension attribute of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    supersedes: Option<&'a str>,
     data: &'a D,
 }
 

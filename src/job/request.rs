@@ -96,6 +96,8 @@ pub enum DeadReason {
     TooLarge,
     /// The id of another job with another input; found by the caller, in the ledger.
     Conflict,
+    /// A copy of a job that ended as such, for a person to clear up; found by the caller.
+    OutcomeUnknown,
 }
 
 impl DeadReason {
@@ -107,6 +109,7 @@ impl DeadReason {
             Self::InvalidJobId => "invalid_job_id",
             Self::TooLarge => "too_large",
             Self::Conflict => "conflict",
+            Self::OutcomeUnknown => "outcome_unknown",
         }
     }
 }

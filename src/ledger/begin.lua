@@ -9,7 +9,7 @@ if missing then
 elseif record.stage == 'submitting' and record.nonce == nonce then
   return answer('ok')
 elseif record.stage == 'done' then
-  local corrected = record.replaceable == '1' and record.digest ~= digest and tonumber(round) == tonumber(record.round) + 1
+  local corrected = record.replaceable == '1' and tonumber(round) == tonumber(record.round) + 1
   if not corrected or attempt ~= '1' then return answer('moved') end
 elseif record.stage == 'submitting' then
   local taken_over = instead_of ~= '' and record.nonce == instead_of and record.attempt == attempt and record.digest == digest

@@ -21,8 +21,10 @@ pub const VIEWS: [&str; 5] = ["running", "succeeded", "failed", "not_found", "un
 pub const SERVICES: [&str; 2] = ["rabbitmq", "redis"];
 
 const TERMINAL_EVENTS: [&str; 2] = ["comet.job.succeeded", "comet.job.failed"];
-const DEAD_REASONS: [&str; 5] = ["not_json", "no_job_id", "invalid_job_id", "conflict", "too_large"];
-const HANDED_BACK: [&str; 6] = ["paused", "unreadable", "stopping", "held_long", "disconnected", "panicked"];
+const DEAD_REASONS: [&str; 6] =
+    ["not_json", "no_job_id", "invalid_job_id", "conflict", "outcome_unknown", "too_large"];
+const HANDED_BACK: [&str; 7] =
+    ["paused", "unreadable", "stopping", "held_long", "disconnected", "panicked", "handed_on"];
 const FAILURES: [Reason; 9] = [
     Reason::InvalidRequest,
     Reason::Rejected,

@@ -131,20 +131,12 @@ impl CometApi {
         })
     }
 
-    /// Asks for a task by our own id, at the query path (fact sheet, section 5). Free, and may be
-    /// repeated.
-    pub async fn lookup(&self, external: &ExternalTaskId) -> Lookup {
-        match self.get(external.as_str()).await {
-            Ok((asked, read)) => wire::lookup(&read.reply(&asked), external),
-            Err(silence) => {
-                let (message, fault) = silence.into_parts();
-                Lookup::Unavailable { message, fault, after: None }
-            }
-        }
+    async fn get(&self, id: &str) -> Result<(String, Read), Silence> {
+        self.get_at(&self.query_path, id).await
     }
 
-    async fn get(&self, id: &str) -> Result<(String, Read), Silence> {
-        let url = with_path(&self.base_url, &self.query_path, Some(id));
+    async fn get_at(&self, path: &str, id: &str) -> Result<(String, Read), Silence> {
+        let url = with_path(&self.base_url, path, Some(id));
         let asked = format!("GET {}", url.path());
         let read = exchange(self.queries.get(url).timeout(self.query_timeout)).await?;
         Ok((asked, read))
@@ -177,6 +169,29 @@ impl Provider for CometApi {
         }
     }
 
+    /// At the query path, and where that knows of nothing, at the one that Kling itself and every
+    /// sibling gateway has for these tasks (fact sheet, sections 1 and 5).
+    async fn lookup(&self, external: &ExternalTaskId) -> Lookup {
+        let mut missed = Lookup::NotFound { message: "no path to look at".to_owned() };
+        for path in [Some(self.query_path.as_str()), other_query_path(&self.query_path)].into_iter().flatten()
+        {
+            let found = match self.get_at(path, external.as_str()).await {
+                Ok((asked, read)) => wire::lookup(&read.reply(&asked), external),
+                Err(silence) => {
+                    let (message, fault) = silence.into_parts();
+                    Lookup::Unavailable { message, fault, after: None }
+                }
+            };
+            match found {
+                Lookup::Found(_) => return found,
+                // The second path may not exist at all; that says nothing about the task.
+                Lookup::Unavailable { .. } if path != self.query_path => {}
+                Lookup::NotFound { .. } | Lookup::Unavailable { .. } => missed = found,
+            }
+        }
+        missed
+    }
+
     async fn probe(&self) -> Result<(), AccountFault> {
         match self.get(PROBE_ID).await {
             Ok((asked, read)) => wire::probe(&read.reply(&asked)),
@@ -205,6 +220,19 @@ impl Silence {
             Self::NotSent(message) => (message.clone(), Some(unreachable(message))),
             Self::NoReply(message) => (message, None),
         }
+    }
+}
+
+/// CometAPI's page has one path for these tasks, Kling another.
+fn other_query_path(path: &str) -> Option<&'static str> {
+    const PAGE: &str = "/kling/v1/images/generations/{task_id}";
+    const KLING: &str = "/kling/v1/images/multi-image2image/{task_id}";
+    if path == PAGE {
+        Some(KLING)
+    } else if path == KLING {
+        Some(PAGE)
+    } else {
+        None
     }
 }
 

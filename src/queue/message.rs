@@ -54,6 +54,45 @@ pub fn event_properties(job: &Job, id: &str, event_type: &str) -> BasicPropertie
     properties
 }
 
+/// How often the broker has delivered this message before, where it counts (quorum queues).
+#[must_use]
+pub fn deliveries(properties: &BasicProperties) -> u64 {
+    header_number(properties, DELIVERY_COUNT)
+}
+
+/// The properties of a message that goes to the end of its own queue: the broker counts its
+/// deliveries afresh, and we how often that was done.
+#[must_use]
+pub fn handed_on_properties(original: &BasicProperties) -> BasicProperties {
+    let before = header_number(original, HANDED_ON);
+    let mut headers = FieldTable::default();
+    for (name, value) in original.headers().iter().flat_map(FieldTable::inner) {
+        // The broker adds its count to what it delivers; carried on, it would never begin anew.
+        if name.as_str() != DELIVERY_COUNT {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    let count = i64::try_from(before.saturating_add(1)).unwrap_or(i64::MAX);
+    headers.insert(HANDED_ON.into(), AMQPValue::LongLongInt(count));
+    let properties = kept(original).with_headers(headers).with_delivery_mode(2);
+    match original.expiration() {
+        Some(expiration) => properties.with_expiration(expiration.clone()),
+        None => properties,
+    }
+}
+
+const DELIVERY_COUNT: &str = "x-delivery-count";
+const HANDED_ON: &str = "x-comet-handed-on";
+
+fn header_number(properties: &BasicProperties, name: &str) -> u64 {
+    let number = || {
+        let value = properties.headers().as_ref()?.inner().get(name)?;
+        // Which width it comes in differs by client and broker.
+        value.as_long_long_int().or_else(|| value.as_long_int().map(i64::from))
+    };
+    number().and_then(|number| u64::try_from(number).ok()).unwrap_or_default()
+}
+
 /// The properties of a dead letter: the message's own, and why.
 #[must_use]
 pub fn dead_properties(original: &BasicProperties, reason: &str, detail: &str) -> BasicProperties {

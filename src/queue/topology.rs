@@ -60,7 +60,94 @@ pub async fn ensure(
     names: &Names,
     declare: bool,
 ) -> Result<Vec<Difference>, TopologyError> {
-    let things = [
+    let mut differences = Vec::new();
+    for (name, thing, consequence) in things(names) {
+        let what = thing.called(name);
+        let fail = |message: String| TopologyError { what: what.clone(), message };
+        if !declare {
+            attempt(connection, name, &thing, true).await.map_err(|error| {
+                fail(format!("{error} (amqp.declare is false, so the operator makes it)"))
+            })?;
+            continue;
+        }
+        match attempt(connection, name, &thing, false).await {
+            Ok(_) => {}
+            Err(error) if error.contains("PRECONDITION") => {
+                attempt(connection, name, &thing, true).await.map_err(fail)?;
+                differences.push(Difference { what, difference: error, consequence });
+            }
+            Err(error) => return Err(fail(error)),
+        }
+    }
+    Ok(differences)
+}
+
+/// What there is under one of our names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// `queue comet.jobs`
+    pub what: String,
+    pub name: String,
+    pub presence: Presence,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    Missing,
+    /// For an exchange both counts are 0.
+    There {
+        messages: u32,
+        consumers: u32,
+        difference: Option<Difference>,
+    },
+    /// It is there, and this user may not declare it, so whether it is what we would have made can't be told.
+    NotOurs {
+        messages: u32,
+        consumers: u32,
+        refusal: String,
+    },
+}
+
+/// Looks at everything and makes nothing. What is there is compared by declaring it once more, which
+/// changes nothing: AMQP has no other question for the arguments. (Should it be deleted in just that
+/// moment, the worker's own thing stands in its place.)
+///
+/// # Errors
+///
+/// [`TopologyError`] when RabbitMQ doesn't say, or the connection broke.
+pub async fn look(connection: &Connection, names: &Names) -> Result<Vec<Seen>, TopologyError> {
+    let mut seen = Vec::new();
+    for (name, thing, consequence) in things(names) {
+        let what = thing.called(name);
+        let presence = match attempt(connection, name, &thing, true).await {
+            Err(error) if error.contains("NOT_FOUND") => Presence::Missing,
+            Err(message) => return Err(TopologyError { what, message }),
+            Ok((messages, consumers)) => match attempt(connection, name, &thing, false).await {
+                Ok(_) => Presence::There { messages, consumers, difference: None },
+                Err(difference) if difference.contains("PRECONDITION") => {
+                    let difference = Some(Difference { what: what.clone(), difference, consequence });
+                    Presence::There { messages, consumers, difference }
+                }
+                Err(refusal) if refusal.contains("ACCESS_REFUSED") => {
+                    Presence::NotOurs { messages, consumers, refusal }
+                }
+                Err(message) => return Err(TopologyError { what, message }),
+            },
+        };
+        seen.push(Seen { what, name: name.clone(), presence });
+    }
+    Ok(seen)
+}
+
+/// How many messages wait in a queue; `None` where that can't be told.
+pub async fn messages(connection: &Connection, queue: &str) -> Option<u32> {
+    let thing = Thing::Queue(FieldTable::default());
+    attempt(connection, queue, &thing, true).await.ok().map(|(messages, _)| messages)
+}
+
+/// Everything that the worker needs, and what is weaker when it is there with other arguments.
+fn things(names: &Names) -> [(&String, Thing, &'static str); 4] {
+    [
         (&names.dead, Thing::Queue(dead_arguments()), "a dead letter may be lost with the broker's node"),
         (
             &names.unrouted,
@@ -73,54 +160,48 @@ pub async fn ensure(
             "jobs that expire or reach a delivery limit may be lost",
         ),
         (&names.events, Thing::Exchange, "consumers that bind with routing keys may get nothing"),
-    ];
-    let mut differences = Vec::new();
-    for (name, thing, consequence) in things {
-        let what = match thing {
-            Thing::Exchange => format!("exchange {name}"),
-            Thing::Queue(_) => format!("queue {name}"),
-        };
-        let fail = |message: String| TopologyError { what: what.clone(), message };
-        if !declare {
-            attempt(connection, name, &thing, true).await.map_err(|error| {
-                fail(format!("{error} (amqp.declare is false, so the operator makes it)"))
-            })?;
-            continue;
-        }
-        match attempt(connection, name, &thing, false).await {
-            Ok(()) => {}
-            Err(error) if error.contains("PRECONDITION") => {
-                attempt(connection, name, &thing, true).await.map_err(fail)?;
-                differences.push(Difference { what, difference: error, consequence });
-            }
-            Err(error) => return Err(fail(error)),
-        }
-    }
-    Ok(differences)
+    ]
 }
 
-/// On a channel of its own: a refused declare closes its channel.
-async fn attempt(connection: &Connection, name: &str, thing: &Thing, passive: bool) -> Result<(), String> {
+impl Thing {
+    fn called(&self, name: &str) -> String {
+        match self {
+            Self::Exchange => format!("exchange {name}"),
+            Self::Queue(_) => format!("queue {name}"),
+        }
+    }
+}
+
+/// On a channel of its own: a refused declare closes its channel. Answers with the numbers of messages
+/// and consumers, 0 for an exchange.
+async fn attempt(
+    connection: &Connection,
+    name: &str,
+    thing: &Thing,
+    passive: bool,
+) -> Result<(u32, u32), String> {
     let name = ShortString::from(name);
     let declaring = async {
         let channel = connection.create_channel().await?;
-        match thing {
+        let counts = match thing {
             Thing::Exchange => {
                 let options =
                     ExchangeDeclareOptions { passive, durable: true, ..ExchangeDeclareOptions::default() };
                 channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default()).await?;
+                (0, 0)
             }
             Thing::Queue(arguments) => {
                 let options =
                     QueueDeclareOptions { passive, durable: true, ..QueueDeclareOptions::default() };
-                channel.queue_declare(name, options, arguments.clone()).await?;
+                let queue = channel.queue_declare(name, options, arguments.clone()).await?;
+                (queue.message_count(), queue.consumer_count())
             }
-        }
+        };
         let _ = channel.close(200, "declared".into()).await;
-        Ok::<(), lapin::Error>(())
+        Ok::<_, lapin::Error>(counts)
     };
     match timeout(DECLARE_TIMEOUT, declaring).await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(counts)) => Ok(counts),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer within {DECLARE_TIMEOUT:?}")),
     }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::Intent;
-use crate::job::{Digest, TaskId};
 use crate::job::step::Rebuilt;
+use crate::job::{Digest, TaskId};
 use crate::ledger::record::{Nonce, Stage};
 
 /// The receipts of one job, as they were read one after the other.
@@ -52,7 +52,11 @@ impl History {
         if let Some(event) = &self.result {
             return Some(Stage::Done { event: event.clone(), replaceable: false });
         }
-        let running = self.attempts.iter().enumerate().find_map(|(index, attempt)| Some((index, attempt.task.clone()?)));
+        let running = self
+            .attempts
+            .iter()
+            .enumerate()
+            .find_map(|(index, attempt)| Some((index, attempt.task.clone()?)));
         if let Some((index, task)) = running {
             return Some(Stage::Generating { attempt: number(index), task, age: std::time::Duration::ZERO });
         }
@@ -123,7 +127,10 @@ mod tests {
     #[test]
     fn an_unreadable_intent_is_somebodys() {
         let unreadable = Attempt { intent: None, ..open() };
-        assert_eq!(stage(&[unreadable]), Some(Stage::Submitting { attempt: 1, nonce: Nonce::new(String::new()) }));
+        assert_eq!(
+            stage(&[unreadable]),
+            Some(Stage::Submitting { attempt: 1, nonce: Nonce::new(String::new()) })
+        );
     }
 
     #[test]
@@ -139,7 +146,8 @@ mod tests {
     fn a_task_is_running_whatever_came_after_it_and_a_result_is_the_end() {
         let task = TaskId::new("t").unwrap();
         let with_task = Attempt { task: Some(task.clone()), ..open() };
-        let Some(Stage::Generating { attempt: 1, task: found, .. }) = stage(&[with_task.clone(), open()]) else {
+        let Some(Stage::Generating { attempt: 1, task: found, .. }) = stage(&[with_task.clone(), open()])
+        else {
             panic!("not running")
         };
         assert_eq!(found, task);

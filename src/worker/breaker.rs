@@ -138,6 +138,11 @@ impl Breaker {
         let _ = receiver.wait_for(|state| mode(state) != before).await;
     }
 
+    /// Returns once no POST may start any more.
+    pub async fn closed(&self) {
+        let _ = self.state.subscribe().wait_for(|state| mode(state) == Mode::Closed).await;
+    }
+
     /// What stands, a line each, for readiness and people.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {

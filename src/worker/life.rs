@@ -3,7 +3,10 @@
 //! An act that others may repeat is given up as soon as the worker stops or loses the connection
 //! that brought the job. A POST isn't, nor is the note of what it came to.
 
-mod acts;
+mod finishing;
+mod looking;
+mod patience;
+mod submitting;
 
 use std::time::Duration;
 
@@ -59,11 +62,22 @@ impl Interrupts {
     }
 }
 
+/// So many deliveries are near the limit at which a broker gives a message up (20 by default).
+const DELIVERIES_MAX: u64 = 15;
 /// A record that this worker can't read is left to others for a moment before the job goes back.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
 
 /// One delivery, from its arrival to its settling.
 pub async fn live(shared: &Shared, message: Message, settle: &dyn Settle, interrupts: &Interrupts) {
+    if message::deliveries(&message.properties) >= DELIVERIES_MAX {
+        return match tell::hand_on(shared, &message, interrupts).await {
+            Ok(()) => {
+                shared.metrics.handed_back("handed_on");
+                settle.ack().await;
+            }
+            Err(why) => hand_back(shared, settle, why).await,
+        };
+    }
     let Message { body, properties } = message;
     let named = message::properties(&properties);
     let parsed = if body.len() > shared.settings.message_bytes_max {
@@ -106,6 +120,8 @@ async fn run(
         gate: settings.gate,
         quiet: settings.quiet,
         timeout: job.timeout_s.map_or(settings.timeout, Duration::from_secs),
+        receipts: settings.receipts,
+        trust_lookup: settings.trust_lookup,
         pace: settings.pace,
         seed: Seed::of(&job.id),
     };
@@ -172,14 +188,25 @@ impl Actor<'_> {
             }
             match self.life.next(self.shared.clock.now()) {
                 Act::Read => self.read().await?,
-                Act::Begin { attempt, round } => self.begin(attempt, round).await?,
-                Act::Post => self.post().await,
+                Act::Recall => self.recall().await?,
+                Act::Restore { open, rebuilt } => self.restore(open, rebuilt).await?,
+                Act::Begin { attempt, round, instead_of } => self.begin(attempt, round, instead_of).await?,
+                Act::Ask { attempt, nonce } => self.ask(attempt, nonce).await?,
+                Act::Post if self.must_not_post() => self.life.withheld(),
+                Act::Post => self.post().await?,
                 Act::Accept { attempt, task } => self.accept(attempt, task).await?,
+                Act::NoteTask { attempt, task } => self.note_task(attempt, task).await?,
+                Act::Refuse { attempt } => self.refuse(attempt).await?,
                 Act::Reopen { attempt, nonce } => self.reopen(attempt, nonce).await?,
+                Act::SeeIntent { attempt } => self.see_intent(attempt).await?,
+                Act::LookUp => self.look_up().await?,
                 Act::LookOn { until } => self.look_on(until).await?,
+                Act::Shut { attempt } => self.shut(attempt).await?,
+                Act::Park => self.park().await?,
                 Act::Poll { task, at } => self.poll(task, at).await?,
                 Act::Store { task, images } => self.store(task, images).await?,
-                Act::Freeze { outcome, expect } => self.freeze(*outcome, expect).await?,
+                Act::Seal { outcome, corrects } => self.seal(*outcome, corrects).await?,
+                Act::Freeze { words, expect } => self.freeze(words, expect).await?,
                 Act::Tell { event } => {
                     tell::event(self.shared, &self.job, event, self.interrupts).await?;
                     self.life.told();

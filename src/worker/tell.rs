@@ -13,7 +13,7 @@ use crate::job::pace::{Seed, backoff};
 use crate::job::request::DeadLetter;
 use crate::job::step::HandBack;
 use crate::queue::consume::Message;
-use crate::queue::message::{dead_properties, event_properties};
+use crate::queue::message::{dead_properties, event_properties, handed_on_properties};
 use crate::queue::publish::{Outgoing, PublishError, Routed};
 
 /// A publish that is under way when the worker stops gets this long, so that its confirm isn't lost
@@ -100,6 +100,24 @@ pub async fn bury(
     to_queue(shared, &message, interrupts).await?;
     shared.metrics.dead_letter(dead.reason.as_str());
     Ok(())
+}
+
+/// Publishes a message afresh to its own queue, until it is confirmed: what is near the broker's
+/// delivery limit (20 by default from RabbitMQ 4.0 on) would be taken for poison, though it was only
+/// waiting.
+///
+/// # Errors
+///
+/// The interrupt; the message stays where it is.
+pub async fn hand_on(shared: &Shared, original: &Message, interrupts: &Interrupts) -> Result<(), HandBack> {
+    let message = Outgoing {
+        exchange: String::new(),
+        routing_key: shared.settings.names.jobs.clone(),
+        mandatory: true,
+        properties: handed_on_properties(&original.properties),
+        body: original.body.clone(),
+    };
+    to_queue(shared, &message, interrupts).await
 }
 
 fn outgoing(shared: &Shared, job: &Job, event: &Event, mandatory: bool) -> Outgoing {

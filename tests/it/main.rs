@@ -4,13 +4,16 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test fails by panicking, and says on stdout what it drew"
+    clippy::print_stdout,
+    reason = "helpers of tests: a panic is how they fail, and the seed of a failed run is printed"
 )]
 
 mod doubles;
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;
+mod lifecycle;
 mod walk;
+mod workbench;
 
 mod memory_ledger {
     crate::ledger_suite!(std::sync::Arc::new(crate::doubles::ledger::MemoryLedger::default()), "suite");

@@ -61,6 +61,31 @@ async fn a_refused_key_stops_the_intake_until_it_is_accepted() {
 }
 
 #[tokio::test]
+async fn a_job_near_the_delivery_limit_is_published_afresh_and_not_taken_for_poison() {
+    Place::run("limit", async |place| {
+        let sim = Sim::start(&["--fault", "account-closed"]).await;
+        let mut worker = Worker::start(place, &sim, &[]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        assert!(worker.stop().await.success());
+        broker.publish(place, &jobs("l", 1)[0]).await;
+        for _ in 0..15 {
+            broker.give_back(&place.queue()).await;
+        }
+        let mut worker = Worker::start(place, &sim, &[]);
+        wait_for("the pause", async || worker.admin("/readyz").await.1.contains("api.key").then_some(()))
+            .await;
+        assert!(worker.stop().await.success());
+        let letter = broker.next(&place.queue()).await;
+        let headers = letter.properties.headers().clone().unwrap();
+        assert!(headers.inner().contains_key("x-comet-handed-on"), "{headers:?}");
+        assert_eq!(letter.json(), jobs("l", 1)[0]);
+        assert_eq!(broker.ready(&place.queue()).await, 0, "one copy");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_provider_that_is_down_costs_no_job() {
     Place::run("down", async |place| {
         let sim = Sim::start(&["--durations", "fixed:1s"]).await;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use comet_worker::job::step::{Expect, Moved};
 use comet_worker::job::{Digest, JobId};
 use comet_worker::ledger::connection::Connection;
-use comet_worker::ledger::record::{Nonce, Unreadable};
+use comet_worker::ledger::record::{Nonce, Record, Stage, Unreadable};
 use comet_worker::ledger::{Entry, Ledger, LedgerError, RedisLedger};
 
 use crate::private::PrivateRedis;
@@ -64,13 +64,27 @@ impl Cleaning {
 
 #[async_trait::async_trait]
 impl Ledger for Cleaning {
-    async fn read(&self, job: &JobId) -> Result<Option<comet_worker::ledger::record::Record>, LedgerError> {
+    async fn read(&self, job: &JobId) -> Result<Option<Record>, LedgerError> {
         self.0.read(job).await
     }
-    async fn begin(&self, entry: Entry<'_>, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError> {
-        and_expire!(self, entry.job, self.0.begin(entry, attempt, nonce))
+    async fn begin(
+        &self,
+        entry: Entry<'_>,
+        attempt: u32,
+        nonce: &Nonce,
+        instead_of: Option<&Nonce>,
+    ) -> Result<Moved, LedgerError> {
+        and_expire!(self, entry.job, self.0.begin(entry, attempt, nonce, instead_of))
     }
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError> {
+    async fn restore(
+        &self,
+        entry: Entry<'_>,
+        open: Option<u32>,
+        stage: &Stage,
+    ) -> Result<Option<Record>, LedgerError> {
+        and_expire!(self, entry.job, self.0.restore(entry, open, stage))
+    }
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
         and_expire!(self, job, self.0.reopen(job, attempt, nonce))
     }
     async fn accept(
@@ -78,7 +92,7 @@ impl Ledger for Cleaning {
         entry: Entry<'_>,
         attempt: u32,
         task: &comet_worker::job::TaskId,
-    ) -> Result<comet_worker::ledger::record::Record, LedgerError> {
+    ) -> Result<Record, LedgerError> {
         and_expire!(self, entry.job, self.0.accept(entry, attempt, task))
     }
     async fn freeze(
@@ -130,7 +144,7 @@ impl One {
 async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
     let one = One::new();
     let nonce = Nonce::new("n".to_owned());
-    one.ledger.begin(one.entry(), 1, &nonce).await.unwrap();
+    one.ledger.begin(one.entry(), 1, &nonce, None).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "an unfinished record expires");
     one.ledger.told(&one.job, 1).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "told without an outcome");
@@ -143,7 +157,7 @@ async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
     assert!(left > 0 && left <= 600_000, "{left}");
     let corrected = Digest::new("other".to_owned());
     let entry = Entry { job: &one.job, digest: &corrected, round: 2 };
-    one.ledger.begin(entry, 1, &nonce).await.unwrap();
+    one.ledger.begin(entry, 1, &nonce, None).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "a corrected job's record would vanish while it runs");
     one.remove().await;
 }
@@ -161,8 +175,8 @@ async fn a_record_of_a_newer_version_is_reported_and_left_alone() {
     let nonce = Nonce::new("n".to_owned());
     let task = comet_worker::job::TaskId::new("t").unwrap();
     newer(one.ledger.read(&one.job).await.err());
-    newer(one.ledger.begin(one.entry(), 1, &nonce).await.err());
-    newer(one.ledger.reopen(&one.job, 1, &nonce).await.err());
+    newer(one.ledger.begin(one.entry(), 1, &nonce, None).await.err());
+    newer(one.ledger.reopen(&one.job, 1, Some(&nonce)).await.err());
     newer(one.ledger.accept(one.entry(), 1, &task).await.err());
     newer(one.ledger.freeze(one.entry(), &Expect::Unfinished, Bytes::from_static(b"e"), false).await.err());
     let after: Vec<(String, String)> = query(&one.url, redis::cmd("HGETALL").arg(&key)).await;

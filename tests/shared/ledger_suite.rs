@@ -20,11 +20,26 @@ impl Ledger for Twice {
         self.0.read(job).await?;
         self.0.read(job).await
     }
-    async fn begin(&self, entry: Entry<'_>, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError> {
-        self.0.begin(entry, attempt, nonce).await?;
-        self.0.begin(entry, attempt, nonce).await
+    async fn begin(
+        &self,
+        entry: Entry<'_>,
+        attempt: u32,
+        nonce: &Nonce,
+        instead_of: Option<&Nonce>,
+    ) -> Result<Moved, LedgerError> {
+        self.0.begin(entry, attempt, nonce, instead_of).await?;
+        self.0.begin(entry, attempt, nonce, instead_of).await
     }
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError> {
+    async fn restore(
+        &self,
+        entry: Entry<'_>,
+        open: Option<u32>,
+        stage: &Stage,
+    ) -> Result<Option<Record>, LedgerError> {
+        self.0.restore(entry, open, stage).await?;
+        self.0.restore(entry, open, stage).await
+    }
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
         self.0.reopen(job, attempt, nonce).await?;
         self.0.reopen(job, attempt, nonce).await
     }
@@ -72,7 +87,20 @@ impl Bench {
     }
 
     async fn begin(&self, attempt: u32, ask: &str) -> Moved {
-        self.ledger.begin(self.entry(), attempt, &nonce(ask)).await.unwrap()
+        self.ledger.begin(self.entry(), attempt, &nonce(ask), None).await.unwrap()
+    }
+
+    async fn reopen(&self, ask: &str) -> Moved {
+        self.ledger.reopen(&self.job, 1, Some(&nonce(ask))).await.unwrap()
+    }
+
+    async fn restore(&self, open: Option<u32>, stage: Stage) -> Stage {
+        let record = self.ledger.restore(self.entry(), open, &stage).await.unwrap().expect("a record");
+        let mut stage = record.stage;
+        if let Stage::Generating { age, .. } = &mut stage {
+            *age = Duration::ZERO;
+        }
+        stage
     }
 
     async fn accept(&self, id: &str) -> Record {
@@ -110,7 +138,7 @@ pub async fn an_unknown_job_has_no_record(bench: Bench) {
 }
 
 pub async fn the_right_to_post_is_given_once_for_an_attempt(bench: Bench) {
-    assert_eq!(bench.begin(1, "a").await, Moved::Yes(nonce("a")));
+    assert_eq!(bench.begin(1, "a").await, Moved::Yes);
     let Moved::No(Some(record)) = bench.begin(1, "b").await else { panic!("given twice") };
     assert_eq!(record.stage, Stage::Submitting { attempt: 1, nonce: nonce("a") });
     assert_eq!(record.digest, bench.digest);
@@ -126,15 +154,15 @@ pub async fn a_later_attempt_of_an_unknown_job_is_refused(bench: Bench) {
 pub async fn a_reopened_attempt_lets_the_next_one_begin_and_not_itself(bench: Bench) {
     bench.begin(1, "a").await;
     assert!(
-        matches!(bench.ledger.reopen(&bench.job, 1, &nonce("b")).await.unwrap(), Moved::No(Some(_))),
+        matches!(bench.reopen("b").await, Moved::No(Some(_))),
         "with another's nonce"
     );
-    assert_eq!(bench.ledger.reopen(&bench.job, 1, &nonce("a")).await.unwrap(), Moved::Yes(nonce("a")));
+    assert_eq!(bench.reopen("a").await, Moved::Yes);
     assert_eq!(stage(bench.read().await), Stage::New { attempt: 2 });
     assert!(matches!(bench.begin(1, "a").await, Moved::No(Some(_))), "the closed attempt begins again");
-    assert_eq!(bench.begin(2, "c").await, Moved::Yes(nonce("c")));
+    assert_eq!(bench.begin(2, "c").await, Moved::Yes);
     assert!(
-        matches!(bench.ledger.reopen(&bench.job, 1, &nonce("a")).await.unwrap(), Moved::No(Some(_))),
+        matches!(bench.reopen("a").await, Moved::No(Some(_))),
         "a stale reopen"
     );
 }
@@ -150,7 +178,7 @@ pub async fn an_accepted_task_is_kept_and_its_age_known(bench: Bench) {
     assert!(age < Duration::from_secs(60), "{age:?}");
     assert!(matches!(bench.begin(1, "b").await, Moved::No(Some(_))));
     assert!(matches!(bench.begin(2, "b").await, Moved::No(Some(_))));
-    assert!(matches!(bench.ledger.reopen(&bench.job, 1, &nonce("a")).await.unwrap(), Moved::No(Some(_))));
+    assert!(matches!(bench.reopen("a").await, Moved::No(Some(_))));
 }
 
 pub async fn an_accepted_task_is_knowledge_also_where_the_record_is_lost(bench: Bench) {
@@ -186,7 +214,7 @@ pub async fn an_outcome_of_an_open_submit_needs_that_submit_to_be_open(bench: Be
     let expect = |ask: &str| Expect::Submitting { nonce: nonce(ask) };
     assert!(matches!(bench.freeze(expect("b"), "no").await, Frozen::Moved(Some(_))), "of another ask");
     assert!(matches!(bench.freeze(Expect::Unposted, "no").await, Frozen::Moved(Some(_))), "as if unposted");
-    bench.ledger.reopen(&bench.job, 1, &nonce("a")).await.unwrap();
+    bench.reopen("a").await;
     assert!(matches!(bench.freeze(expect("a"), "no").await, Frozen::Moved(Some(_))), "after it was closed");
     bench.begin(2, "c").await;
     assert_eq!(bench.freeze(expect("c"), "unknown").await, event("unknown"));
@@ -202,7 +230,7 @@ pub async fn a_corrected_input_takes_the_place_of_an_invalid_one(mut bench: Benc
     bench.digest = Digest::new("corrected".to_owned());
     assert!(matches!(bench.begin(1, "a").await, Moved::No(Some(_))), "without counting the round");
     let entry = Entry { round: 2, ..bench.entry() };
-    assert_eq!(bench.ledger.begin(entry, 1, &nonce("a")).await.unwrap(), Moved::Yes(nonce("a")));
+    assert_eq!(bench.ledger.begin(entry, 1, &nonce("a"), None).await.unwrap(), Moved::Yes);
     let record = bench.read().await.unwrap();
     assert_eq!((record.round, &record.digest), (2, &bench.digest));
     bench.digest = first;
@@ -222,7 +250,7 @@ pub async fn nothing_takes_the_place_of_a_paid_outcome(mut bench: Bench) {
     bench.freeze(Expect::Unfinished, "paid").await;
     bench.digest = Digest::new("another".to_owned());
     let entry = Entry { round: 2, ..bench.entry() };
-    assert!(matches!(bench.ledger.begin(entry, 1, &nonce("a")).await.unwrap(), Moved::No(Some(_))));
+    assert!(matches!(bench.ledger.begin(entry, 1, &nonce("a"), None).await.unwrap(), Moved::No(Some(_))));
     let frozen =
         bench.ledger.freeze(entry, &Expect::Unposted, Bytes::from_static(b"no"), true).await.unwrap();
     assert!(matches!(frozen, Frozen::Moved(Some(_))));
@@ -232,6 +260,45 @@ pub async fn a_told_job_is_still_answered_with_its_outcome(bench: Bench) {
     bench.freeze(Expect::Unfinished, "the end").await;
     bench.ledger.told(&bench.job, 1).await.unwrap();
     assert!(matches!(stage(bench.read().await), Stage::Done { .. }));
+}
+
+pub async fn an_ask_that_never_reached_the_gate_gives_way_to_one_that_names_it(bench: Bench) {
+    bench.begin(1, "a").await;
+    let instead = |of: &'static str, ask: &'static str| {
+        let (bench, of, ask) = (&bench, nonce(of), nonce(ask));
+        async move { bench.ledger.begin(bench.entry(), 1, &ask, Some(&of)).await.unwrap() }
+    };
+    assert!(matches!(instead("x", "b").await, Moved::No(Some(_))), "in the place of another");
+    assert_eq!(instead("a", "b").await, Moved::Yes);
+    assert!(matches!(instead("a", "c").await, Moved::No(Some(_))), "its place is taken");
+    assert_eq!(stage(bench.read().await), Stage::Submitting { attempt: 1, nonce: nonce("b") });
+}
+
+pub async fn on_the_word_of_a_receipt_an_attempt_is_closed_whoever_asked_last(bench: Bench) {
+    bench.begin(1, "a").await;
+    assert_eq!(bench.ledger.reopen(&bench.job, 1, None).await.unwrap(), Moved::Yes);
+    assert_eq!(stage(bench.read().await), Stage::New { attempt: 2 });
+    bench.begin(2, "b").await;
+    assert!(matches!(bench.ledger.reopen(&bench.job, 1, None).await.unwrap(), Moved::No(Some(_))), "a stale word");
+}
+
+pub async fn a_missing_record_is_restored_and_an_existing_one_is_not_touched(bench: Bench) {
+    let generating = Stage::Generating { attempt: 2, task: task("t-1"), age: Duration::ZERO };
+    assert_eq!(bench.restore(None, generating.clone()).await, generating);
+    assert_eq!(bench.restore(None, Stage::New { attempt: 1 }).await, generating);
+    assert_eq!(bench.restore(Some(2), Stage::New { attempt: 3 }).await, generating);
+}
+
+pub async fn an_open_attempt_is_restored_to_what_the_receipts_say(bench: Bench) {
+    bench.begin(1, "a").await;
+    let open = Stage::Submitting { attempt: 1, nonce: nonce("a") };
+    assert_eq!(bench.restore(None, Stage::New { attempt: 2 }).await, open, "a record is no missing one");
+    assert_eq!(bench.restore(Some(2), Stage::New { attempt: 3 }).await, open, "another attempt");
+    let later = Stage::Submitting { attempt: 2, nonce: nonce("b") };
+    assert_eq!(bench.restore(Some(1), later.clone()).await, later);
+    let done = Stage::Done { event: Bytes::from_static(b"the end"), replaceable: false };
+    assert_eq!(bench.restore(Some(2), done.clone()).await, done);
+    assert_eq!(bench.freeze(Expect::Unfinished, "another").await, event("the end"));
 }
 
 /// One test per property and ledger; `$ledger` is an expression for an `Arc<dyn Ledger>`, `$job` one
@@ -255,6 +322,10 @@ macro_rules! ledger_suite {
             another_invalid_input_is_frozen_in_a_round_of_its_own
             nothing_takes_the_place_of_a_paid_outcome
             a_told_job_is_still_answered_with_its_outcome
+            an_ask_that_never_reached_the_gate_gives_way_to_one_that_names_it
+            on_the_word_of_a_receipt_an_attempt_is_closed_whoever_asked_last
+            a_missing_record_is_restored_and_an_existing_one_is_not_touched
+            an_open_attempt_is_restored_to_what_the_receipts_say
         );
     };
     (@each $ledger:expr, $job:expr; $($property:ident)+) => {$(

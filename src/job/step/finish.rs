@@ -68,7 +68,8 @@ impl Life {
                 return self.end(Outcome::Succeeded(success), Expect::Unfinished);
             }
             Stored::Invalid(message) => {
-                return self.end(outcome::invalid_result(generation.task, message, units), Expect::Unfinished);
+                return self
+                    .end(outcome::invalid_result(generation.task, message, units), Expect::Unfinished);
             }
             Stored::Gone(message) => {
                 generation.gone_results += 1;

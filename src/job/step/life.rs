@@ -30,24 +30,63 @@ pub struct Life {
 pub(super) enum At {
     Unread,
     Recalling(Recalling),
-    Restoring { open: Option<u32>, rebuilt: Rebuilt },
-    Ready { attempt: u32, instead_of: Option<Nonce> },
+    Restoring {
+        open: Option<u32>,
+        rebuilt: Rebuilt,
+    },
+    Ready {
+        attempt: u32,
+        instead_of: Option<Nonce>,
+    },
     /// The record says that we may; the receipts have not been asked.
-    Asking { attempt: u32, nonce: Nonce, asked: Duration },
+    Asking {
+        attempt: u32,
+        nonce: Nonce,
+        asked: Duration,
+    },
     /// We may post, and nothing was sent.
-    Gated { attempt: u32, nonce: Nonce, asked: Duration },
-    Accepting { attempt: u32, task: TaskId },
-    Refusing { attempt: u32, hand_back: bool },
-    Reopening { attempt: u32, nonce: Option<Nonce>, hand_back: bool },
+    Gated {
+        attempt: u32,
+        nonce: Nonce,
+        asked: Duration,
+    },
+    Accepting {
+        attempt: u32,
+        task: TaskId,
+    },
+    Refusing {
+        attempt: u32,
+        hand_back: bool,
+    },
+    Reopening {
+        attempt: u32,
+        nonce: Option<Nonce>,
+        hand_back: bool,
+    },
     LookingOn(LookOn),
     Shutting(LookOn),
-    Parking { outcome: Box<Outcome>, expect: Expect },
+    Parking {
+        outcome: Box<Outcome>,
+        expect: Expect,
+    },
     Generating(Generation),
-    Storing { generation: Generation, images: Vec<ResultImage>, units: Option<String> },
-    Sealing { outcome: Box<Outcome> },
-    Freezing { words: Words, expect: Expect },
+    Storing {
+        generation: Generation,
+        images: Vec<ResultImage>,
+        units: Option<String>,
+    },
+    Sealing {
+        outcome: Box<Outcome>,
+    },
+    Freezing {
+        words: Words,
+        expect: Expect,
+    },
     /// The generation goes on behind an outcome that said "unknown".
-    Telling { event: Bytes, then: Option<Box<Generation>> },
+    Telling {
+        event: Bytes,
+        then: Option<Box<Generation>>,
+    },
     Conflicting,
     Told,
     HandingBack(HandBack),
@@ -132,7 +171,9 @@ impl Life {
             At::Storing { generation, images, .. } => {
                 Act::Store { task: generation.task.clone(), images: images.clone() }
             }
-            At::Sealing { outcome } => Act::Seal { outcome: outcome.clone(), corrects: self.corrects.clone() },
+            At::Sealing { outcome } => {
+                Act::Seal { outcome: outcome.clone(), corrects: self.corrects.clone() }
+            }
             At::Freezing { words, expect } => Act::Freeze { words: words.clone(), expect: expect.clone() },
             At::Telling { event, .. } => Act::Tell { event: event.clone() },
             At::Conflicting => Act::Conflict,
@@ -168,6 +209,10 @@ impl Life {
                 // Whoever takes over looks at once.
                 let accepted = Since { noted: now, age_then: age };
                 self.at = At::Generating(Generation::new(attempt, task, accepted, now));
+            }
+            // The same input, and what was wrong beside it is corrected.
+            Stage::Done { replaceable: true, .. } if self.faults.is_empty() => {
+                self.fresh(1, record.round + 1)
             }
             Stage::Done { event, .. } => self.at = At::Telling { event, then: None },
         }

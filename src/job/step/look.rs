@@ -84,7 +84,8 @@ impl Life {
             && (self.rules.receipts || before.nonce == look.nonce)
         {
             // Whose ask it is now may have changed; that the gate was asked has not.
-            look = LookOn { nonce: look.nonce, phase: Phase::LookUp, looks: before.looks + 1, ..before.clone() };
+            look =
+                LookOn { nonce: look.nonce, phase: Phase::LookUp, looks: before.looks + 1, ..before.clone() };
         }
         self.at = At::LookingOn(look);
     }
@@ -152,7 +153,9 @@ impl Life {
             Recalling::InDoubt(look) => (look, true),
         };
         match history.rebuilt() {
-            Some(rebuilt) if history.knows_more_than(look.attempt) => self.restore(Some(look.attempt), rebuilt),
+            Some(rebuilt) if history.knows_more_than(look.attempt) => {
+                self.restore(Some(look.attempt), rebuilt)
+            }
             Some(_) | None if !in_doubt => {
                 let look = LookOn { sight: look.sight.or(Some(now)), ..look };
                 self.at = At::LookingOn(look);

@@ -38,7 +38,11 @@ pub(super) fn timed_out(task: TaskId) -> Outcome {
 pub(super) fn failed(task: TaskId, message: String, content_policy: bool, units: Option<String>) -> Outcome {
     let reason = if content_policy { Reason::ContentPolicy } else { Reason::GenerationFailed };
     // Whether a failed task is charged is documented nowhere (fact sheet, section 5); units say it.
-    let charged = if units.is_some() { Charged::Yes } else { Charged::Unknown };
+    let charged = match units.as_deref().map(str::parse::<f64>) {
+        Some(Ok(0.0)) => Charged::No,
+        Some(Ok(_)) => Charged::Yes,
+        Some(Err(_)) | None => Charged::Unknown,
+    };
     of_task(task, reason, message, charged, units)
 }
 

@@ -34,6 +34,12 @@ impl Life {
         };
     }
 
+    /// The right to post is given up unused; whoever comes next gets the next attempt.
+    pub fn withheld(&mut self) {
+        let At::Gated { attempt, nonce, .. } = self.at.clone() else { return self.unexpected() };
+        self.close(attempt, nonce, false);
+    }
+
     /// The POST came to this.
     pub fn answered(&mut self, answer: Answer, took: Duration) {
         let At::Gated { attempt, nonce, asked } = self.at.clone() else { return self.unexpected() };
@@ -133,5 +139,6 @@ impl Life {
 }
 
 fn says_unknown(event: &[u8]) -> bool {
-    EventView::parse(event).is_ok_and(|event| event.reason.as_deref() == Some(Reason::OutcomeUnknown.as_str()))
+    EventView::parse(event)
+        .is_ok_and(|event| event.reason.as_deref() == Some(Reason::OutcomeUnknown.as_str()))
 }

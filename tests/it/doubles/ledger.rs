@@ -44,46 +44,73 @@ impl Table {
         Some(Record { digest: kept.digest.clone(), round: kept.round, stage })
     }
 
-    pub fn begin(&mut self, entry: Entry<'_>, attempt: u32, nonce: &Nonce, now: Duration) -> Moved {
+    pub fn begin(
+        &mut self,
+        entry: Entry<'_>,
+        attempt: u32,
+        nonce: &Nonce,
+        instead_of: Option<&Nonce>,
+        now: Duration,
+    ) -> Moved {
         let record = self.read(entry.job, now);
         let allowed = match record.as_ref().map(|record| (&record.stage, record)) {
             _ if self.begin_compares_nothing => true,
             None => attempt == 1,
             Some((Stage::Submitting { nonce: known, .. }, _)) if known == nonce => {
-                return Moved::Yes(nonce.clone());
+                return Moved::Yes;
             }
             Some((Stage::New { attempt: known }, record)) => {
                 *known == attempt && record.digest == *entry.digest
             }
             Some((Stage::Done { replaceable, .. }, record)) => {
-                *replaceable
-                    && record.digest != *entry.digest
-                    && entry.round == record.round + 1
-                    && attempt == 1
+                *replaceable && entry.round == record.round + 1 && attempt == 1
             }
-            Some((Stage::Submitting { .. } | Stage::Generating { .. }, _)) => false,
+            Some((Stage::Submitting { attempt: known, nonce }, record)) => {
+                instead_of == Some(nonce) && *known == attempt && record.digest == *entry.digest
+            }
+            Some((Stage::Generating { .. }, _)) => false,
         };
         if !allowed {
             return Moved::No(record);
         }
         self.put(entry, Stage::Submitting { attempt, nonce: nonce.clone() }, Some(nonce.clone()), now);
-        Moved::Yes(nonce.clone())
+        Moved::Yes
     }
 
-    pub fn reopen(&mut self, job: &JobId, attempt: u32, nonce: &Nonce, now: Duration) -> Moved {
+    pub fn reopen(&mut self, job: &JobId, attempt: u32, nonce: Option<&Nonce>, now: Duration) -> Moved {
         let record = self.read(job, now);
         let Some(kept) = self.records.get_mut(job.as_str()) else { return Moved::No(None) };
-        let ours = kept.nonce.as_ref() == Some(nonce);
+        let ours = nonce.is_none() || kept.nonce.as_ref() == nonce;
         match &kept.stage {
-            Stage::New { attempt: known } if *known == attempt + 1 && ours => Moved::Yes(nonce.clone()),
-            Stage::Submitting { .. } if ours => {
+            Stage::New { attempt: known } if *known == attempt + 1 && ours => Moved::Yes,
+            Stage::Submitting { attempt: known, .. } if *known == attempt && ours => {
                 kept.stage = Stage::New { attempt: attempt + 1 };
-                Moved::Yes(nonce.clone())
+                Moved::Yes
             }
             Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. } | Stage::Done { .. } => {
                 Moved::No(record)
             }
         }
+    }
+
+    pub fn restore(
+        &mut self,
+        entry: Entry<'_>,
+        open: Option<u32>,
+        stage: &Stage,
+        now: Duration,
+    ) -> Option<Record> {
+        let record = self.read(entry.job, now);
+        let replaced = match (&record, open) {
+            (None, None) => true,
+            (Some(Record { stage: Stage::Submitting { attempt, .. }, .. }), Some(open)) => *attempt == open,
+            (None, Some(_)) | (Some(_), _) => false,
+        };
+        if replaced {
+            let nonce = if let Stage::Submitting { nonce, .. } = stage { Some(nonce.clone()) } else { None };
+            self.put(entry, stage.clone(), nonce, now);
+        }
+        self.read(entry.job, now)
     }
 
     pub fn accept(&mut self, entry: Entry<'_>, attempt: u32, task: &TaskId, now: Duration) -> Record {
@@ -188,11 +215,26 @@ impl Ledger for MemoryLedger {
         self.act(|table, now| table.read(job, now)).await
     }
 
-    async fn begin(&self, entry: Entry<'_>, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError> {
-        self.act(|table, now| table.begin(entry, attempt, nonce, now)).await
+    async fn begin(
+        &self,
+        entry: Entry<'_>,
+        attempt: u32,
+        nonce: &Nonce,
+        instead_of: Option<&Nonce>,
+    ) -> Result<Moved, LedgerError> {
+        self.act(|table, now| table.begin(entry, attempt, nonce, instead_of, now)).await
     }
 
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: &Nonce) -> Result<Moved, LedgerError> {
+    async fn restore(
+        &self,
+        entry: Entry<'_>,
+        open: Option<u32>,
+        stage: &Stage,
+    ) -> Result<Option<Record>, LedgerError> {
+        self.act(|table, now| table.restore(entry, open, stage, now)).await
+    }
+
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
         self.act(|table, now| table.reopen(job, attempt, nonce, now)).await
     }
 

@@ -1,3 +1,8 @@
 //! Stand-ins for what a life talks to. The ledger's passes the suite that Redis passes.
 
+pub mod broker;
+pub mod effects;
+pub mod images;
 pub mod ledger;
+pub mod observed;
+pub mod provider;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lapin::options::{
-    BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions,
-    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions,
+    ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -102,6 +102,15 @@ impl Broker {
         let got = self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: false }).await.unwrap()?;
         got.delivery.acker.ack(BasicAckOptions::default()).await.unwrap();
         Some(Letter { body: got.delivery.data, properties: got.delivery.properties })
+    }
+
+    /// Takes a message and gives it back, as a worker does that can't run it now.
+    pub async fn give_back(&self, queue: &str) {
+        let got = wait_for("the message", async || {
+            self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: false }).await.unwrap()
+        });
+        let requeue = BasicNackOptions { requeue: true, ..Default::default() };
+        got.await.delivery.acker.nack(requeue).await.unwrap();
     }
 
     /// Waits for the next one.

@@ -1,0 +1,234 @@
+//! `comet-worker check`: whether a worker could work here, and what to do if not.
+//!
+//! Looks and changes nothing that stays: a probe key and a probe object come and go.
+
+mod rabbitmq;
+mod redis;
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use secrecy::ExposeSecret as _;
+use tokio::time::timeout;
+
+use super::output::Output;
+use super::parts;
+use super::render::{count, one_line};
+use crate::config::{Config, redacted};
+use crate::ledger::{Ledger as _, connection::Connection};
+use crate::metrics::Metrics;
+use crate::provider::{AccountFault, AccountFaultKind, Provider as _};
+use crate::storage::Storage;
+
+/// Bound of one check.
+const LIMIT: Duration = Duration::from_secs(15);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  comet-worker check
+  comet-worker check --json | jq -r 'select(.verdict != \"ok\")'
+A line for each finding: ok, warning (works, with a weakness), FAIL (a worker would not work).
+Nothing is made or changed, except for a local folder that storage.url names.
+Exit code: 0 nothing failed, 1 something did, 2 the configuration is wrong.")]
+pub(super) struct Arguments {
+    /// An object a line: check, verdict, message
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Finding {
+    verdict: Verdict,
+    message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Ok,
+    /// A worker works; something is weaker for it, or waits for a person.
+    Warning,
+    /// A worker would not work.
+    Fail,
+}
+
+impl Verdict {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Fail => "FAIL",
+        }
+    }
+}
+
+impl Finding {
+    fn ok(message: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Ok, message: message.into() }
+    }
+
+    fn warning(message: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Warning, message: message.into() }
+    }
+
+    fn fail(message: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Fail, message: message.into() }
+    }
+}
+
+type Look<'a> = Pin<Box<dyn Future<Output = Vec<Finding>> + 'a>>;
+
+pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
+    let looks: [(&str, &str, Look<'_>); 5] = [
+        ("configuration", "", Box::pin(std::future::ready(configuration(config)))),
+        ("rabbitmq", "amqp.url", Box::pin(rabbitmq::look(config))),
+        ("redis", "redis.url", Box::pin(look_at_redis(config))),
+        ("storage", "storage.url", Box::pin(storage(config))),
+        ("cometapi", "api.base_url", Box::pin(provider(config))),
+    ];
+    let looks = looks.map(|(check, key, look)| async move {
+        let seconds = LIMIT.as_secs();
+        let late = |_| {
+            let message = format!("no answer within {seconds} s; check {key}, the server and the way to it");
+            vec![Finding::fail(message)]
+        };
+        (check, timeout(LIMIT, look).await.unwrap_or_else(late))
+    });
+    let number = looks.len();
+    // All at once, told in this order.
+    let mut findings = stream::iter(looks).buffered(number);
+    let mut output = Output::plain();
+    let mut failed = 0;
+    while let Some((check, findings)) = findings.next().await {
+        for finding in findings {
+            failed += usize::from(finding.verdict == Verdict::Fail);
+            output.data(&line(check, &finding, arguments.json));
+        }
+    }
+    output.check()?;
+    anyhow::ensure!(failed == 0, "{} failed: a worker would not work here", count(failed, "check"));
+    Ok(())
+}
+
+fn line(check: &str, finding: &Finding, json: bool) -> String {
+    let (verdict, message) = (finding.verdict.word(), one_line(&finding.message));
+    if json {
+        let verdict = verdict.to_lowercase();
+        serde_json::json!({ "check": check, "verdict": verdict, "message": message }).to_string()
+    } else {
+        format!("{verdict:<8} {check:<14} {message}")
+    }
+}
+
+/// It could be read, or we were not here.
+fn configuration(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![Finding::ok("read, and nothing in it is wrong")];
+    findings.extend(config.warnings().into_iter().map(Finding::warning));
+    findings
+}
+
+async fn look_at_redis(config: &Config) -> Vec<Finding> {
+    let url = redacted(config.redis.url.expose_secret());
+    let unreachable = |error: &dyn std::fmt::Display| {
+        vec![Finding::fail(format!(
+            "no answer from Redis at {url}: {error}; check redis.url (COMET_WORKER__REDIS__URL) and the server"
+        ))]
+    };
+    let metrics = Metrics::default();
+    let ledger = match parts::ledger(config, &metrics) {
+        Ok(ledger) => ledger,
+        Err(error) => return vec![Finding::fail(format!("{error:#}"))],
+    };
+    let timeout = config.redis.response_timeout;
+    let connection = match Connection::new(config.redis.url.expose_secret(), timeout, || ()) {
+        Ok(connection) => connection,
+        Err(error) => return unreachable(&error),
+    };
+    if let Err(error) = connection.query::<String>(&::redis::cmd("PING")).await {
+        return unreachable(&error);
+    }
+    let mut findings = match connection.query::<String>(&::redis::cmd("INFO")).await {
+        Ok(info) => redis::findings(&url, &info),
+        Err(error) => vec![
+            Finding::ok(format!("reached at {url}")),
+            Finding::warning(format!(
+                "INFO was refused ({error}): see yourself that maxmemory-policy is noeviction and appendonly yes"
+            )),
+        ],
+    };
+    // What is wrong with the server says more than the write that fails for it.
+    let is_sound = findings.iter().all(|finding| finding.verdict != Verdict::Fail);
+    if let Err(error) = ledger.probe().await
+        && is_sound
+    {
+        findings.push(Finding::fail(format!("it takes no writes: {error}")));
+    }
+    findings
+}
+
+async fn storage(config: &Config) -> Vec<Finding> {
+    // No secret can be in it (the configuration refuses a login), and a path is shown as it was written.
+    let url = config.storage.url.clone();
+    let storage = match Storage::open(&parts::storage_options(config)) {
+        Ok(storage) => storage,
+        Err(error) => return vec![Finding::fail(error.to_string())],
+    };
+    vec![match storage.probe().await {
+        Ok(()) => Finding::ok(format!("{url}: written, read back and deleted")),
+        Err(error) => Finding::fail(format!(
+            "{url}: {error}; check storage.url (COMET_WORKER__STORAGE__URL), the credentials and what they allow"
+        )),
+    }]
+}
+
+async fn provider(config: &Config) -> Vec<Finding> {
+    if let Err(faults) = config.require_key() {
+        let faults = faults.as_slice().iter().map(|fault| Finding::fail(fault.message.clone()));
+        return faults.collect();
+    }
+    let provider = match parts::provider(config) {
+        Ok(provider) => provider,
+        Err(error) => return vec![Finding::fail(format!("{error:#}"))],
+    };
+    let url = redacted(config.api.base_url.as_str());
+    vec![match provider.probe().await {
+        Ok(()) => {
+            Finding::ok(format!("{url}: reached, and it takes the key (its money shows only with a job)"))
+        }
+        Err(fault) => provider_fault(&url, &fault),
+    }]
+}
+
+fn provider_fault(url: &str, fault: &AccountFault) -> Finding {
+    let advice = match fault.kind {
+        AccountFaultKind::Key => {
+            "the key is not taken: check api.key (COMET_WORKER__API__KEY) or api.key_file, and that the key is enabled"
+        }
+        AccountFaultKind::Money => "no money or no quota: top the account up, or raise the key's limit",
+        AccountFaultKind::Configuration => {
+            "this is not the API: check api.base_url (COMET_WORKER__API__BASE_URL) and api.query_path"
+        }
+        AccountFaultKind::Unreachable => {
+            "not to be reached: check api.base_url (COMET_WORKER__API__BASE_URL), the name resolution and the firewall; \
+             or it is down"
+        }
+    };
+    Finding::fail(format!("{url}: {advice} ({})", fault.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_a_line_or_an_object() {
+        let finding = Finding::fail("no\nanswer");
+        assert_eq!(line("redis", &finding, false), "FAIL     redis          no answer");
+        assert_eq!(
+            line("redis", &finding, true),
+            r#"{"check":"redis","message":"no answer","verdict":"fail"}"#
+        );
+        assert_eq!(line("cometapi", &Finding::ok("x"), false), "ok       cometapi       x");
+    }
+}

@@ -1,0 +1,144 @@
+//! Events as lines: for people, and as JSON for programs.
+
+use crate::job::event::{EventKind, EventView};
+
+/// How many of a job's faults are told on its line; all are in the event.
+const FAULTS_TOLD: usize = 3;
+
+/// `order-1  succeeded  1 image  file:///…`, or `order-2  failed  rejected: message (charged: no)`.
+pub(super) fn event(view: &EventView) -> String {
+    let job = view.job_id.as_str();
+    let text = match view.kind() {
+        Some(EventKind::Submitted) => match &view.task_id {
+            Some(task) => format!("{job}  submitted  task {task}"),
+            None => format!("{job}  submitted"),
+        },
+        Some(EventKind::Succeeded) => {
+            let images = count(view.images.len(), "image");
+            let locations: Vec<&str> = view.images.iter().map(|image| image.location.as_str()).collect();
+            format!("{job}  succeeded  {images}  {}", locations.join(" "))
+        }
+        Some(EventKind::Failed) => {
+            let reason = view.reason.as_deref().unwrap_or("no reason given");
+            let message = view.message.as_deref().unwrap_or("no message");
+            format!("{job}  failed  {reason}: {message}{} {}", faults(view), charged(view))
+        }
+        Some(EventKind::Cancelled) => format!("{job}  cancelled  {}", charged(view)),
+        // A newer worker's.
+        None => format!("{job}  {}", view.event_type),
+    };
+    let corrects = view.supersedes.as_ref().map(|id| format!("  (corrects {id})")).unwrap_or_default();
+    one_line(&format!("{}{corrects}", text.trim_end()))
+}
+
+/// [`event`] behind its time.
+pub(super) fn event_with_time(view: &EventView) -> String {
+    let time = if view.time.is_empty() { "(no time)" } else { view.time.as_str() };
+    format!("{}  {}", one_line(time), event(view))
+}
+
+/// The event itself on one line. Line breaks in JSON stand only between tokens.
+pub(super) fn json(event: &[u8]) -> String {
+    String::from_utf8_lossy(event).replace(['\n', '\r'], " ")
+}
+
+/// `1 image`, `2 images`, `no images`.
+pub(super) fn count(number: usize, what: &str) -> String {
+    match number {
+        0 => format!("no {what}s"),
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
+/// Whatever a text from outside holds, the terminal gets one line of it.
+pub(super) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn faults(view: &EventView) -> String {
+    let told = view.faults.iter().take(FAULTS_TOLD);
+    let told: String = told.map(|fault| format!("; {} {}", fault.path, fault.message)).collect();
+    match view.faults.len().saturating_sub(FAULTS_TOLD) {
+        0 => told,
+        more => format!("{told}; and {more} more"),
+    }
+}
+
+/// A task that may have been paid for is named with it.
+fn charged(view: &EventView) -> String {
+    let charged = view.charged.as_deref().unwrap_or("unknown");
+    match &view.task_id {
+        Some(task) if charged != "no" => format!("(charged: {charged}, task {task})"),
+        _ => format!("(charged: {charged})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(event_type: &str, data: &str) -> EventView {
+        let text = format!(
+            r#"{{"id": "x/1", "type": "{event_type}", "time": "2026-11-23T05:12:09.114Z", "data": {data}}}"#
+        );
+        EventView::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_success_is_a_line_with_every_location() {
+        let one = view(
+            "comet.job.succeeded",
+            r#"{"job_id": "a", "task_id": "7", "images": [{"location": "s3://b/0"}]}"#,
+        );
+        assert_eq!(event(&one), "a  succeeded  1 image  s3://b/0");
+        assert_eq!(event_with_time(&one), "2026-11-23T05:12:09.114Z  a  succeeded  1 image  s3://b/0");
+        let two = view(
+            "comet.job.succeeded",
+            r#"{"job_id": "a", "images": [{"location": "s3://b/0"}, {"location": "s3://b/1"}]}"#,
+        );
+        assert_eq!(event(&two), "a  succeeded  2 images  s3://b/0 s3://b/1");
+    }
+
+    #[test]
+    fn a_failure_says_why_and_what_it_cost() {
+        let unpaid = view(
+            "comet.job.failed",
+            r#"{"job_id": "b", "reason": "rejected", "message": "no\nthank you", "charged": "no", "task_id": null}"#,
+        );
+        assert_eq!(event(&unpaid), "b  failed  rejected: no thank you (charged: no)");
+        let paid = view(
+            "comet.job.failed",
+            r#"{"job_id": "b", "reason": "timed_out", "message": "m", "charged": "yes", "task_id": "7"}"#,
+        );
+        assert_eq!(event(&paid), "b  failed  timed_out: m (charged: yes, task 7)");
+        assert_eq!(
+            event(&view("comet.job.cancelled", r#"{"job_id": "c", "charged": "no"}"#)),
+            "c  cancelled  (charged: no)"
+        );
+        let bare = view("comet.job.failed", r#"{"job_id": "b"}"#);
+        assert_eq!(event(&bare), "b  failed  no reason given: no message (charged: unknown)");
+    }
+
+    #[test]
+    fn of_many_faults_a_few_are_told() {
+        let fault = r#"{"path": "/input/n", "message": "is wrong"}"#;
+        let data = format!(
+            r#"{{"job_id": "b", "reason": "invalid_request", "message": "m", "charged": "no", "faults": [{}]}}"#,
+            [fault; 5].join(",")
+        );
+        let line = event(&view("comet.job.failed", &data));
+        assert!(line.ends_with("; /input/n is wrong; and 2 more (charged: no)"), "{line}");
+    }
+
+    #[test]
+    fn unknown_kinds_and_corrections_are_shown_as_what_they_are() {
+        let new = view("comet.job.paused", r#"{"job_id": "d", "supersedes": "d/failed"}"#);
+        assert_eq!(event(&new), "d  comet.job.paused  (corrects d/failed)");
+    }
+
+    #[test]
+    fn json_is_one_line() {
+        assert_eq!(json(b"{\n \"a\": \"x\\ny\"\r\n}"), r#"{  "a": "x\ny"  }"#);
+    }
+}

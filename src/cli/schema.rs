@@ -1,0 +1,36 @@
+//! `comet-worker schema`: the contracts, as they are built in.
+
+use clap::ValueEnum;
+
+use super::output::Output;
+use crate::config::DEFAULT_TOML;
+use crate::job::{event, request};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  comet-worker schema job > job.schema.json
+  comet-worker schema config > comet-worker.toml    (then change it, and run with --config)")]
+pub(super) struct Arguments {
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum What {
+    /// JSON Schema (2020-12) of a job's message
+    Job,
+    /// JSON Schema (2020-12) of the events
+    Event,
+    /// Every setting with its default and its reason, as TOML
+    Config,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let text = match arguments.what {
+        What::Job => request::SCHEMA,
+        What::Event => event::SCHEMA,
+        What::Config => DEFAULT_TOML,
+    };
+    let mut output = Output::plain();
+    output.data(text.trim_end());
+    output.check()
+}

@@ -1,0 +1,327 @@
+//! `comet-worker submit`: jobs from a file into the queue, and on demand to their end.
+
+mod copies;
+mod follow;
+mod input;
+mod send;
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use lapin::Connection;
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use self::copies::Copies;
+use self::follow::Follow;
+use self::input::{Checked, Job};
+use self::send::Submit;
+use super::output::{Output, words};
+use super::render::{self, count};
+use super::{Usage, parts};
+use crate::config::Config;
+use crate::job::event::EventView;
+use crate::job::request::Rules;
+use crate::metrics::Metrics;
+use crate::queue::listen::{ListenError, Listener};
+use crate::queue::publish::Publisher;
+use crate::queue::topology;
+use crate::shutdown::Signals;
+use crate::storage::Storage;
+
+/// A longer input is to be submitted in parts: it is held in memory.
+const INPUT_BYTES_MAX: u64 = 1 << 30;
+/// Messages on their way to the broker at once, each on a channel of its own.
+const PUBLISHED_AT_ONCE: usize = 64;
+/// How often the dead-letter queue is looked at: what ends there has no event.
+const LOOK_AT_DEAD: Duration = Duration::from_secs(15);
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  comet-worker submit jobs.jsonl
+  comet-worker submit --wait --out pictures order.json
+  jq -c '.jobs[]' all.json | comet-worker submit --json -
+Every job is checked before the first one is sent; if one is wrong, none is. A job that was
+submitted before, the same job_id with the same input, is not generated again.
+Exit code: 0 done, 1 not (with --wait: a job failed), 2 wrong usage, configuration or job.")]
+pub(super) struct Arguments {
+    /// One JSON object, an array of them, or one behind another (JSON lines); `-` is stdin
+    file: PathBuf,
+    /// Wait for the end of every job; stdout then has a line for each that has ended
+    #[arg(long)]
+    wait: bool,
+    /// With --wait: give up waiting after so long (0: never); the jobs go on
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, requires = "wait")]
+    timeout: u32,
+    /// With --wait: copy the images into this folder, as JOB_ID-INDEX.EXTENSION
+    #[arg(long, value_name = "DIR", requires = "wait")]
+    out: Option<PathBuf>,
+    /// Data as JSON: {"job_id": …} a line, with --wait the event of each job
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
+    let text = read(&arguments.file)?;
+    let rules = Rules::page();
+    let checked = input::check(&text, &rules, config.amqp.max_message_bytes, || Uuid::new_v4().to_string());
+    let jobs = wholesome(checked)?;
+    let copies = match &arguments.out {
+        Some(folder) => {
+            let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
+            let copies = Copies::new(storage, folder);
+            Some(copies.map_err(|error| Usage(format!("--out: can't make {}: {error}", folder.display())))?)
+        }
+        None => None,
+    };
+
+    let address = parts::address(config)?;
+    let connecting = address.connect("submit").await;
+    let connection = connecting.map_err(|error| parts::no_rabbitmq(config, &error))?;
+    if config.amqp.declare {
+        topology::ensure(&connection, &parts::names(config), true).await?;
+    }
+    // Before the first job is sent, so that no end of one is missed.
+    let listener = if arguments.wait { Some(Listener::replies(&address).await?) } else { None };
+    let channels = PUBLISHED_AT_ONCE.min(jobs.len());
+    let publisher = Publisher::new(address, channels, config.amqp.confirm_timeout, None, Metrics::default());
+
+    let reply_to = listener.as_ref().map(|listener| listener.queue().to_owned());
+    let submit = Submit::new(config, publisher, reply_to);
+    let session = Session {
+        output: Output::with_progress(jobs.len()),
+        follow: Follow::new(jobs.iter().map(|job| job.id.as_str().to_owned())),
+        json: arguments.json,
+        dead_before: topology::messages(&connection, &config.amqp.dead_queue).await,
+        config,
+        connection,
+        listener,
+        copies,
+        sent: 0,
+    };
+    let limit = match arguments.timeout {
+        0 => FOR_EVER,
+        seconds => Duration::from_secs(seconds.into()),
+    };
+    let result = Box::pin(session.run(&submit, &jobs, limit)).await;
+    submit.close().await;
+    result
+}
+
+/// # Errors
+///
+/// [`Usage`].
+fn read(file: &Path) -> Result<String, Usage> {
+    let mut bytes = Vec::new();
+    let mut fill = |reader: &mut dyn std::io::Read| reader.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes);
+    let is_stdin = file.as_os_str() == "-";
+    let read = if is_stdin {
+        if std::io::stdin().is_terminal() {
+            words("reading jobs from the terminal; end them with Ctrl-D");
+        }
+        fill(&mut std::io::stdin().lock())
+    } else {
+        std::fs::File::open(file).and_then(|mut file| fill(&mut file))
+    };
+    let shown = if is_stdin { "stdin".to_owned() } else { file.display().to_string() };
+    let length = read.map_err(|error| Usage(format!("can't read {shown}: {error}")))?;
+    if u64::try_from(length).unwrap_or(u64::MAX) > INPUT_BYTES_MAX {
+        return Err(Usage(format!("{shown} is longer than {INPUT_BYTES_MAX} bytes: submit it in parts")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let error = error.utf8_error();
+        Usage(format!("{shown} is not UTF-8 from byte {} on", error.valid_up_to()))
+    })
+}
+
+/// # Errors
+///
+/// [`Usage`], all faults being told.
+fn wholesome(checked: Checked<'_>) -> Result<Vec<Job<'_>>, Usage> {
+    let Checked { jobs, faults, notes } = checked;
+    for line in faults.iter().chain(&notes) {
+        words(&render::one_line(line));
+    }
+    match (faults.len(), jobs.is_empty()) {
+        (0, false) => Ok(jobs),
+        (0, true) => Err(Usage("there is no job in the input".to_owned())),
+        (number, _) => Err(Usage(format!("nothing was submitted: {}", count(number, "fault")))),
+    }
+}
+
+/// One submit under way: jobs go out, events come in.
+struct Session<'a> {
+    config: &'a Config,
+    output: Output,
+    follow: Follow,
+    json: bool,
+    /// For looking at the dead-letter queue.
+    connection: Connection,
+    dead_before: Option<u32>,
+    /// With `--wait`.
+    listener: Option<Listener>,
+    /// With `--out`.
+    copies: Option<Copies>,
+    sent: usize,
+}
+
+impl Session<'_> {
+    async fn run(mut self, submit: &Submit<'_>, jobs: &[Job<'_>], limit: Duration) -> anyhow::Result<()> {
+        let going_on = |_: &&Job<'_>| std::future::ready(!submit.has_failed());
+        let sending = stream::iter(jobs).take_while(going_on).map(|job| submit.send(job));
+        let mut sending = pin!(sending.buffered(PUBLISHED_AT_ONCE));
+        let mut signals = Signals::catch()?;
+        let mut interrupted = pin!(signals.next());
+        let mut deadline = pin!(sleep_until(Instant::now() + limit));
+        let mut look = tokio::time::interval(LOOK_AT_DEAD);
+        let mut all_sent = false;
+        let mut failure = None;
+        while !(all_sent && self.is_over()) {
+            tokio::select! {
+                sent = sending.next(), if !all_sent => match sent {
+                    Some(Ok(job)) => self.sent(job),
+                    Some(Err(error)) => failure = failure.or(Some(error)),
+                    None => {
+                        all_sent = true;
+                        if let Some(error) = failure.take() {
+                            anyhow::bail!("{error:#}; {}", self.half_done(jobs));
+                        }
+                        self.all_sent();
+                    }
+                },
+                event = next(&mut self.listener) => match event {
+                    Ok(event) => self.heard(&event),
+                    Err(error) => {
+                        self.output.words(&self.follow.still_running());
+                        self.output.words(
+                            "see how they end with: comet-worker watch; or submit them again with --wait: a job \
+                             with a job_id of its own isn't done twice, and its end is told again",
+                        );
+                        anyhow::bail!("the wait broke off, the jobs go on: {error}");
+                    }
+                },
+                failed = copied(&mut self.copies) => if let Some(message) = failed {
+                    self.output.words(&format!("warning: {message}"));
+                },
+                _ = look.tick(), if all_sent => self.look_at_dead().await,
+                () = &mut deadline => {
+                    self.output.words(&self.follow.still_running());
+                    anyhow::bail!("not over within {} s; the jobs go on", limit.as_secs());
+                }
+                () = &mut interrupted => {
+                    if !all_sent {
+                        anyhow::bail!("stopped; {}", self.half_done(jobs));
+                    }
+                    self.output.words(&self.follow.still_running());
+                    anyhow::bail!("stopped waiting; the jobs go on");
+                }
+            }
+        }
+        self.end()
+    }
+
+    fn is_over(&self) -> bool {
+        let all_ended = self.listener.is_none() || self.follow.is_over();
+        all_ended && self.copies.as_ref().is_none_or(Copies::is_over)
+    }
+
+    fn sent(&mut self, job: &Job<'_>) {
+        self.sent += 1;
+        if self.listener.is_some() {
+            return;
+        }
+        self.output.progress(self.sent, "submitted");
+        let id = job.id.as_str();
+        if self.json {
+            self.output.data(&serde_json::json!({ "job_id": id }).to_string());
+        } else {
+            self.output.data(id);
+        }
+    }
+
+    fn all_sent(&self) {
+        if self.listener.is_some() {
+            let jobs = count(self.sent, "job");
+            self.output.words(&format!("submitted {jobs} to {}, waiting", self.config.amqp.queue));
+            self.output.progress(self.follow.over(), "ended");
+        }
+    }
+
+    fn heard(&mut self, event: &[u8]) {
+        let view = match EventView::parse(event) {
+            Ok(view) => view,
+            Err(error) => return tracing::warn!("an unreadable reply: {error}"),
+        };
+        if !self.follow.ends(&view) {
+            return;
+        }
+        let line = if self.json { render::json(event) } else { render::event(&view) };
+        self.output.data(&line);
+        self.output.progress(self.follow.over(), "ended");
+        if let Some(copies) = &mut self.copies {
+            copies.begin(&view);
+        }
+    }
+
+    /// A job whose id was used before with another input ends there, and nobody would ever tell.
+    async fn look_at_dead(&mut self) {
+        let queue = &self.config.amqp.dead_queue;
+        let Some(before) = self.dead_before else { return };
+        let Some(now) = topology::messages(&self.connection, queue).await else { return };
+        if now > before {
+            self.output.words(&format!(
+                "{queue} has got {} meanwhile; a job whose job_id was used before with another input ends there, \
+                 and no event tells it",
+                count(usize::try_from(now - before).unwrap_or(usize::MAX), "message")
+            ));
+        }
+        self.dead_before = Some(now);
+    }
+
+    /// What to know before trying again.
+    fn half_done(&self, jobs: &[Job<'_>]) -> String {
+        let advice = if jobs.iter().any(|job| job.named_here) {
+            "a job without a job_id that is sent again is another job"
+        } else {
+            "submit them all again: those that are there already are not done twice"
+        };
+        format!("{} of {} jobs were surely submitted; {advice}", self.sent, jobs.len())
+    }
+
+    fn end(self) -> anyhow::Result<()> {
+        let Self { output, follow, listener, copies, .. } = self;
+        if listener.is_some() {
+            output.words(&follow.summary());
+        }
+        if let Some(copies) = &copies {
+            output.words(&format!("{} in {}", count(copies.copied(), "image"), copies.folder().display()));
+        }
+        output.check()?;
+        anyhow::ensure!(follow.failed() == 0, "{} did not succeed", count(follow.failed(), "job"));
+        let not_copied = copies.map_or(0, |copies| copies.failed());
+        anyhow::ensure!(not_copied == 0, "{} not copied", count(not_copied, "image"));
+        Ok(())
+    }
+}
+
+/// Never, without `--wait`.
+async fn next(listener: &mut Option<Listener>) -> Result<Bytes, ListenError> {
+    match listener {
+        Some(listener) => listener.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Never, without `--out`.
+async fn copied(copies: &mut Option<Copies>) -> Option<String> {
+    match copies {
+        Some(copies) => copies.next().await,
+        None => std::future::pending().await,
+    }
+}

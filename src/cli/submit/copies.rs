@@ -1,0 +1,125 @@
+//! `--out`: the images of finished jobs, copied from the store into a folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::job::event::{EventView, ImageView};
+use crate::storage::Storage;
+
+/// Images held in memory at once.
+const AT_ONCE: usize = 8;
+
+/// The copies under way.
+pub(super) struct Copies {
+    storage: Storage,
+    folder: PathBuf,
+    places: Arc<Semaphore>,
+    under_way: JoinSet<Result<(), String>>,
+    copied: usize,
+    failed: usize,
+}
+
+impl Copies {
+    /// # Errors
+    ///
+    /// When the folder can't be made.
+    pub(super) fn new(storage: Storage, folder: &Path) -> std::io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        Ok(Self {
+            storage,
+            folder: folder.to_owned(),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+            under_way: JoinSet::new(),
+            copied: 0,
+            failed: 0,
+        })
+    }
+
+    /// Begins to copy the images of an event.
+    pub(super) fn begin(&mut self, view: &EventView) {
+        for image in &view.images {
+            let path = self.folder.join(file_name(&view.job_id, image));
+            let (storage, places) = (self.storage.clone(), Arc::clone(&self.places));
+            let location = image.location.clone();
+            self.under_way.spawn(async move {
+                let _place = places.acquire().await;
+                copy(&storage, &location, &path).await
+            });
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// Waits for the next copy to end; never, when none is under way. `Some`: why it failed.
+    pub(super) async fn next(&mut self) -> Option<String> {
+        let Some(ended) = self.under_way.join_next().await else { return std::future::pending().await };
+        match ended.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok(()) => {
+                self.copied += 1;
+                None
+            }
+            Err(message) => {
+                self.failed += 1;
+                Some(message)
+            }
+        }
+    }
+
+    pub(super) fn copied(&self) -> usize {
+        self.copied
+    }
+
+    pub(super) fn failed(&self) -> usize {
+        self.failed
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+/// Never half there under its name.
+async fn copy(storage: &Storage, location: &str, path: &Path) -> Result<(), String> {
+    let shown = path.file_name().unwrap_or_default().display();
+    let bytes = storage.read(location).await.map_err(|error| {
+        format!("{shown} was not copied: {error}; is storage.url (COMET_WORKER__STORAGE__URL) that of the workers?")
+    })?;
+    let mut staging = path.as_os_str().to_owned();
+    staging.push(".part");
+    let written = async {
+        tokio::fs::write(&staging, &bytes).await?;
+        tokio::fs::rename(&staging, path).await
+    };
+    written.await.map_err(|error| format!("{} can't be written: {error}", path.display()))
+}
+
+/// `<job_id>-<index>.<ext>`, whatever the event says: it came from outside.
+fn file_name(job: &str, image: &ImageView) -> String {
+    let extension = image.location.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let plain = (1..=5).contains(&extension.len()) && extension.bytes().all(|b| b.is_ascii_alphanumeric());
+    let job = job.replace(['/', '\\', '\0'], "_");
+    format!("{job}-{}.{}", image.index, if plain { extension } else { "bin" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_stay_in_their_folder() {
+        for (job, index, location, name) in [
+            ("order-1", 0, "file:///images/order-1/0-1f.png", "order-1-0.png"),
+            ("order-1", 3, "s3://b/x/3-1f.jpeg", "order-1-3.jpeg"),
+            ("..", 0, "s3://b.c/x", "..-0.bin"),
+            ("../../etc/x", 0, "memory:///a.b/..", ".._.._etc_x-0.bin"),
+        ] {
+            let image = ImageView { index, location: location.to_owned(), url: None };
+            assert_eq!(file_name(job, &image), name);
+        }
+    }
+}

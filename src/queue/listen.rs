@@ -1,0 +1,188 @@
+//! Listening to events, for the tools around the worker: on a queue that is this process's own and
+//! goes with it. What is missed while nobody listens is missed: no job's fate hangs on it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, Consumer, ErrorKind};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::{Address, ConnectError};
+
+/// What the broker sends ahead of the acks; with the line behind it, the bound of what is held here.
+const PREFETCH: u16 = 64;
+/// A reader that can't keep up (a terminal that was stopped) loses the oldest beyond this many,
+/// rather than filling the broker.
+const WATCHED_MAX: i64 = 10_000;
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a silent connection is asked whether it still is one.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Events as they come, until the connection ends.
+pub struct Listener {
+    events: mpsc::Receiver<Result<Bytes, ListenError>>,
+    queue: String,
+}
+
+/// Why nothing more is heard.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ListenError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// There is nothing to listen to: waiting alone won't help.
+    #[error("RabbitMQ has no exchange {0}")]
+    NoExchange(String),
+    /// The connection ended, or RabbitMQ refused. Connecting again is right; what came meanwhile is
+    /// missed.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Listener {
+    /// Listens on a queue to be named as `reply_to`: see [`Self::queue`].
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`].
+    pub async fn replies(address: &Address) -> Result<Self, ListenError> {
+        let (connection, channel) = open(address, "replies").await?;
+        // As many as there are jobs: the caller's own measure.
+        let queue = own_queue(&channel, FieldTable::default()).await?;
+        Self::start(connection, channel, queue).await
+    }
+
+    /// Listens to every event about a job on the exchange `exchange`.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`].
+    pub async fn events(address: &Address, exchange: &str) -> Result<Self, ListenError> {
+        let (connection, channel) = open(address, "watch").await?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(WATCHED_MAX));
+        let queue = own_queue(&channel, arguments).await?;
+        let binding = channel.queue_bind(
+            queue.as_str().into(),
+            exchange.into(),
+            "job.*".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        bounded("binding the queue", binding).await.map_err(|error| match error {
+            Refused::NotFound => ListenError::NoExchange(exchange.to_owned()),
+            Refused::Other(message) => ListenError::Broken(message),
+        })?;
+        Self::start(connection, channel, queue).await
+    }
+
+    /// The broker's name for this listener's queue.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    /// The next event's bytes. May be dropped and asked again without missing any.
+    ///
+    /// # Errors
+    ///
+    /// Once, when the connection has ended; then and ever after nothing comes.
+    pub async fn next(&mut self) -> Result<Bytes, ListenError> {
+        let ended = || Err(ListenError::Broken("the connection to RabbitMQ has ended".to_owned()));
+        self.events.recv().await.unwrap_or_else(ended)
+    }
+
+    async fn start(connection: Connection, channel: Channel, queue: String) -> Result<Self, ListenError> {
+        bounded("setting the prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
+        let consuming = channel.basic_consume(
+            queue.as_str().into(),
+            "".into(),
+            BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() },
+            FieldTable::default(),
+        );
+        let consumer = bounded("consuming", consuming).await?;
+        let (into, events) = mpsc::channel(1);
+        tokio::spawn(forward(connection, consumer, into));
+        Ok(Self { events, queue })
+    }
+}
+
+/// From the broker to whoever listens; ends with the connection or with the listener, and takes the
+/// connection along.
+async fn forward(
+    connection: Connection,
+    mut consumer: Consumer,
+    into: mpsc::Sender<Result<Bytes, ListenError>>,
+) {
+    let end = loop {
+        let next = tokio::select! {
+            () = into.closed() => break None,
+            next = timeout(TICK, consumer.next()) => next,
+        };
+        match next {
+            Err(_) if connection.status().connected() => {}
+            Err(_) => break Some("the connection to RabbitMQ was lost".to_owned()),
+            Ok(Some(Ok(Delivery { data, acker, .. }))) => {
+                if into.send(Ok(Bytes::from(data))).await.is_err() {
+                    break None;
+                }
+                // A lost ack is a lost connection, which the next turn sees.
+                let _ = acker.ack(BasicAckOptions::default()).await;
+            }
+            Ok(Some(Err(error))) => break Some(format!("the connection to RabbitMQ was lost: {error}")),
+            Ok(None) => break Some("RabbitMQ ended the delivery of events".to_owned()),
+        }
+    };
+    if let Some(message) = end {
+        let _ = into.send(Err(ListenError::Broken(message))).await;
+    }
+    let _ = timeout(TICK, connection.close(200, "done".into())).await;
+}
+
+async fn open(address: &Address, purpose: &str) -> Result<(Connection, Channel), ListenError> {
+    let connection = address.connect(purpose).await?;
+    let channel = bounded("opening a channel", connection.create_channel()).await?;
+    Ok((connection, channel))
+}
+
+/// Exclusive: nobody else can read or fill it by mistake, and it goes with the connection.
+async fn own_queue(channel: &Channel, arguments: FieldTable) -> Result<String, ListenError> {
+    let options =
+        QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+    let queue = bounded("declaring a queue of our own", channel.queue_declare("".into(), options, arguments));
+    Ok(queue.await?.name().as_str().to_owned())
+}
+
+enum Refused {
+    NotFound,
+    Other(String),
+}
+
+impl From<Refused> for ListenError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NotFound => Self::Broken("RabbitMQ has no such thing".to_owned()),
+            Refused::Other(message) => Self::Broken(message),
+        }
+    }
+}
+
+async fn bounded<T>(what: &str, future: impl Future<Output = lapin::Result<T>>) -> Result<T, Refused> {
+    match timeout(REPLY_TIMEOUT, future).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) if is_not_found(&error) => Err(Refused::NotFound),
+        Ok(Err(error)) => Err(Refused::Other(format!("{what}: {error}"))),
+        Err(_) => Err(Refused::Other(format!("{what}: no answer within {REPLY_TIMEOUT:?}"))),
+    }
+}
+
+fn is_not_found(error: &lapin::Error) -> bool {
+    const NOT_FOUND: u16 = 404;
+    matches!(error.kind(), ErrorKind::ProtocolError(refusal) if refusal.get_id() == NOT_FOUND)
+}

@@ -1,0 +1,200 @@
+//! The acts from the first poll to the ack.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+
+use super::Actor;
+use crate::clock;
+use crate::images::{FetchError, Image};
+use crate::job::event::{Context, Event};
+use crate::job::step::{Expect, Frozen, HandBack, Stored, Words};
+use crate::job::{Charged, Outcome, Reason, StoredImage, TaskId, Timings};
+use crate::ledger::Entry;
+use crate::ledger::record::Unreadable;
+use crate::provider::{ResultImage, View};
+use crate::worker::breaker::Cause;
+
+impl Actor<'_> {
+    pub(super) async fn poll(&mut self, task: TaskId, at: Duration) -> Result<(), HandBack> {
+        let _held = self.shared.metrics.held("generating");
+        self.original = None;
+        self.interrupts.or(self.shared.clock.sleep_until(at)).await?;
+        let querying = async {
+            let _place = self.shared.polls.acquire().await;
+            let asked = self.shared.clock.now();
+            (self.shared.provider.query(&task).await, asked)
+        };
+        let (view, asked) = self.interrupts.or(querying).await?;
+        self.shared.metrics.polled(view_label(&view));
+        if let View::Unavailable { fault: Some(fault), .. } = &view {
+            self.shared.breaker.account_fault(fault);
+        }
+        self.life.viewed(view, asked, self.shared.clock.now());
+        Ok(())
+    }
+
+    pub(super) async fn store(&mut self, task: TaskId, images: Vec<ResultImage>) -> Result<(), HandBack> {
+        let _held = self.shared.metrics.held("storing");
+        let started = self.shared.clock.now();
+        let each = images.iter().map(|image| self.store_one(image));
+        let stored = match self.interrupts.or(try_join_all(each)).await? {
+            Ok(images) => Stored::All(images),
+            Err(problem) => {
+                tracing::info!(task_id = %task, "the result is not stored yet: {problem:?}");
+                problem
+            }
+        };
+        let now = self.shared.clock.now();
+        let took = now.saturating_sub(started);
+        if matches!(stored, Stored::All(_)) {
+            self.shared.metrics.stored(took);
+        }
+        self.life.stored(stored, took, now);
+        Ok(())
+    }
+
+    /// One image: downloaded, checked, and in the store under its final name.
+    async fn store_one(&self, image: &ResultImage) -> Result<StoredImage, Stored> {
+        let downloaded = self.download(image).await?;
+        let mut failures = 0;
+        loop {
+            match self.shared.storage.put_image(&self.job.id, image.index, &downloaded).await {
+                Ok(stored) => return Ok(stored),
+                Err(error) => self.shared.breaker.fault(Cause::Storage, &error.to_string()),
+            }
+            failures += 1;
+            self.rest(failures).await;
+        }
+    }
+
+    async fn download(&self, image: &ResultImage) -> Result<Image, Stored> {
+        let mut attempt = 1;
+        loop {
+            let place = self.shared.downloads.acquire().await;
+            let fetched = self.shared.images.fetch(&image.url).await;
+            drop(place);
+            match fetched {
+                Ok(image) => return Ok(image),
+                Err(FetchError::Gone(message)) => return Err(Stored::Gone(message)),
+                Err(FetchError::Invalid(message)) => return Err(Stored::Invalid(message)),
+                Err(FetchError::Again(message)) if attempt >= self.shared.settings.download_attempts => {
+                    return Err(Stored::Failed(message));
+                }
+                Err(FetchError::Again(_)) => self.rest(attempt).await,
+            }
+            attempt += 1;
+        }
+    }
+
+    /// The first to seal wins; the event is put into words before, from what this life saw.
+    pub(super) async fn seal(&mut self, outcome: Outcome, corrects: Option<Bytes>) -> Result<(), HandBack> {
+        let _held = self.shared.metrics.held("telling");
+        let supersedes = corrects.and_then(Event::from_stored).map(|event| event.id);
+        let event = self.words(&outcome, supersedes.as_deref());
+        let receipts = &self.shared.receipts;
+        let id = &self.job.id;
+        let sealed = match supersedes {
+            Some(_) => self.until_stored(|| receipts.seal_correction(id, event.clone())).await?,
+            None => self.until_stored(|| receipts.seal(id, event.clone())).await?,
+        };
+        if sealed == event {
+            self.note_outcome(&outcome);
+        }
+        self.life.sealed(sealed);
+        Ok(())
+    }
+
+    /// The first to freeze wins; what a receipt has sealed was won before.
+    pub(super) async fn freeze(&mut self, words: Words, expect: Expect) -> Result<(), HandBack> {
+        let _held = self.shared.metrics.held("telling");
+        let (event, outcome) = match words {
+            Words::Sealed(event) => (event, None),
+            Words::New(outcome) => (self.words(&outcome, None), Some(outcome)),
+        };
+        let entry = Entry { job: &self.job.id, digest: &self.job.digest, round: self.life.round() };
+        let replaceable = outcome.as_deref().is_some_and(is_replaceable);
+        let ledger = &self.shared.ledger;
+        let freezing = self.until_known(|| ledger.freeze(entry, &expect, event.clone(), replaceable));
+        // What our own POST came to is noted like an acceptance: to the next one it would be unknown.
+        let frozen = match &expect {
+            Expect::Submitting { .. } => freezing.await?,
+            Expect::Unposted | Expect::Unfinished => self.interrupts.or(freezing).await??,
+        };
+        match frozen {
+            Ok(frozen) => {
+                if let Some(outcome) = outcome
+                    && frozen == Frozen::Event(event)
+                {
+                    self.note_outcome(&outcome);
+                }
+                self.life.frozen(frozen, self.shared.clock.now());
+            }
+            Err(unreadable) => self.unreadable(&unreadable),
+        }
+        Ok(())
+    }
+
+    fn words(&self, outcome: &Outcome, supersedes: Option<&str>) -> Bytes {
+        let context = Context {
+            source: &self.shared.settings.source,
+            time_ms: clock::unix_ms(),
+            round: self.life.round(),
+            timings: self.life.timings(),
+            polls: self.life.polls(),
+            supersedes,
+        };
+        Event::terminal(&self.job, outcome, &context).body
+    }
+
+    /// A told job's record begins to expire. Should this be lost, the record only stays longer.
+    pub(super) async fn remember(&self) {
+        if let Err(error) = self.shared.ledger.told(&self.job.id, self.life.round()).await {
+            tracing::debug!("the record will not expire: {error}");
+        }
+    }
+
+    fn note_outcome(&self, outcome: &Outcome) {
+        let timings = self.life.timings();
+        match outcome {
+            Outcome::Succeeded(success) => {
+                self.shared.metrics.job_finished("succeeded", "");
+                let Timings { generate, store, .. } = timings;
+                let images = success.images.len();
+                tracing::info!(task_id = %success.task_id, images, generate_ms = generate, store_ms = store, "succeeded");
+            }
+            Outcome::Failed(failure) => {
+                self.shared.metrics.job_finished("failed", failure.reason.as_str());
+                let task_id = failure.task_id.as_ref().map(TaskId::as_str);
+                tracing::info!(task_id, reason = failure.reason.as_str(), "failed: {}", failure.message);
+            }
+        }
+        self.shared.metrics.timings(&timings);
+    }
+
+    pub(super) fn unreadable(&mut self, unreadable: &Unreadable) {
+        tracing::warn!("the job goes back to the queue: {unreadable}");
+        self.life.unreadable();
+    }
+}
+
+/// A corrected input may take the place of a job that was wrong and cost nothing.
+fn is_replaceable(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Succeeded(_) => false,
+        Outcome::Failed(failure) => {
+            failure.reason == Reason::InvalidRequest && failure.charged == Charged::No
+        }
+    }
+}
+
+fn view_label(view: &View) -> &'static str {
+    match view {
+        View::Running => "running",
+        View::Succeeded { .. } => "succeeded",
+        View::Failed { .. } => "failed",
+        View::NotFound { .. } => "not_found",
+        View::Unavailable { .. } => "unavailable",
+    }
+}

@@ -1,0 +1,123 @@
+//! The acts of finding out: the record, the receipts, and the provider about an open submit.
+
+use std::time::Duration;
+
+use super::Actor;
+use crate::job::request::{DeadLetter, DeadReason};
+use crate::job::step::{HandBack, Rebuilt};
+use crate::ledger::Entry;
+use crate::provider::Lookup;
+use crate::worker::tell;
+
+impl Actor<'_> {
+    pub(super) async fn read(&mut self) -> Result<(), HandBack> {
+        let ledger = &self.shared.ledger;
+        let reading = self.until_known(|| ledger.read(&self.job.id));
+        match self.interrupts.or(reading).await?? {
+            Ok(record) => self.life.read(record, self.shared.clock.now()),
+            Err(unreadable) => self.unreadable(&unreadable),
+        }
+        Ok(())
+    }
+
+    pub(super) async fn recall(&mut self) -> Result<(), HandBack> {
+        let receipts = &self.shared.receipts;
+        let recalling = self.until_stored(|| receipts.history(&self.job.id));
+        let history = self.interrupts.or(recalling).await??;
+        self.life.recalled(&history, self.shared.clock.now());
+        Ok(())
+    }
+
+    pub(super) async fn restore(&mut self, open: Option<u32>, rebuilt: Rebuilt) -> Result<(), HandBack> {
+        let ledger = &self.shared.ledger;
+        let digest = rebuilt.digest.as_ref().unwrap_or(&self.job.digest);
+        let entry = Entry { job: &self.job.id, digest, round: rebuilt.round };
+        let restoring = self.until_known(|| ledger.restore(entry, open, &rebuilt.stage));
+        match self.interrupts.or(restoring).await?? {
+            Ok(record) => {
+                tracing::info!("the record was rebuilt from the receipts");
+                self.life.restored(record, self.shared.clock.now());
+            }
+            Err(unreadable) => self.unreadable(&unreadable),
+        }
+        Ok(())
+    }
+
+    pub(super) async fn see_intent(&mut self, attempt: u32) -> Result<(), HandBack> {
+        let receipts = &self.shared.receipts;
+        let looking = self.until_stored(|| receipts.is_intended(&self.job.id, attempt));
+        let intended = self.interrupts.or(looking).await??;
+        self.life.saw_intent(intended, self.shared.clock.now());
+        Ok(())
+    }
+
+    pub(super) async fn look_up(&mut self) -> Result<(), HandBack> {
+        let _held = self.shared.metrics.held("looking_on");
+        self.right = None;
+        let looking = async {
+            let _place = self.shared.polls.acquire().await;
+            let asked = self.shared.clock.now();
+            (self.shared.provider.lookup(&self.job.external_task_id).await, asked)
+        };
+        let (found, asked) = self.interrupts.or(looking).await?;
+        match &found {
+            Lookup::Found(task) => tracing::info!(task_id = %task, "found by its external id"),
+            Lookup::NotFound { .. } => {}
+            Lookup::Unavailable { fault, .. } => {
+                if let Some(fault) = fault {
+                    self.shared.breaker.account_fault(fault);
+                }
+            }
+        }
+        self.life.looked_up(found, asked, self.shared.clock.now());
+        Ok(())
+    }
+
+    pub(super) async fn look_on(&mut self, until: Duration) -> Result<(), HandBack> {
+        let _held = self.shared.metrics.held("looking_on");
+        let waiting = self.shared.hints.wait_for(&self.job.id);
+        let either = async {
+            tokio::select! {
+                () = waiting.hint() => {}
+                () = self.shared.clock.sleep_until(until) => {}
+            }
+        };
+        self.interrupts.or(either).await?;
+        self.life.looked_on();
+        Ok(())
+    }
+
+    pub(super) async fn shut(&mut self, attempt: u32) -> Result<(), HandBack> {
+        let receipts = &self.shared.receipts;
+        let of = self.of();
+        let shut = self.until_stored(|| receipts.shut(of, attempt)).await?;
+        self.life.shut(shut);
+        Ok(())
+    }
+
+    /// The copy for a person. Should the worker die behind it, there may be two of them.
+    pub(super) async fn park(&mut self) -> Result<(), HandBack> {
+        let detail =
+            "nobody can say whether the provider accepted it; look for its external_task_id there".to_owned();
+        let dead = DeadLetter { reason: DeadReason::OutcomeUnknown, detail };
+        let Some(original) = &self.original else { return Err(HandBack::Unreadable) };
+        tell::bury(self.shared, original, &dead, self.interrupts).await?;
+        self.life.parked();
+        Ok(())
+    }
+
+    pub(super) async fn conflict(&mut self) -> Result<(), HandBack> {
+        let detail = "another job with this job_id and another input was there before".to_owned();
+        let dead = DeadLetter { reason: DeadReason::Conflict, detail };
+        tracing::warn!(reason = dead.reason.as_str(), "dead letter: {}", dead.detail);
+        let Some(original) = &self.original else {
+            // It had a task already, and Redis lost its record to another job: the next delivery has
+            // the message to bury.
+            tracing::error!("this job's record was lost, and another job has its id: look at its task ids");
+            return Err(HandBack::Unreadable);
+        };
+        tell::bury(self.shared, original, &dead, self.interrupts).await?;
+        self.life.told();
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! Trying again: our own services are waited for, and no fault of theirs is a job's outcome.
+
+use std::time::Duration;
+
+use super::Actor;
+use crate::job::pace::{Seed, backoff};
+use crate::job::step::HandBack;
+use crate::ledger::LedgerError;
+use crate::ledger::record::Unreadable;
+use crate::storage::StoreError;
+use crate::worker::breaker::Cause;
+
+/// Between two tries at a service of our own.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+/// After a stop, a service that is away gets this long.
+const LAST_MOVE: Duration = Duration::from_secs(2);
+
+impl Actor<'_> {
+    /// Repeats a move of the ledger until its outcome is known; every script may run twice. A worker
+    /// that stops while Redis is away doesn't wait for it.
+    pub(super) async fn until_known<T, F>(
+        &self,
+        mut ask: impl FnMut() -> F + Send,
+    ) -> Result<Result<T, Unreadable>, HandBack>
+    where
+        F: Future<Output = Result<T, LedgerError>> + Send,
+    {
+        let asking = async {
+            let mut failures = 0;
+            loop {
+                match ask().await {
+                    Ok(value) => return Ok(value),
+                    Err(LedgerError::Unreadable(unreadable)) => return Err(unreadable),
+                    Err(LedgerError::Unavailable(message)) => {
+                        self.shared.breaker.fault(Cause::Redis, &message);
+                    }
+                }
+                failures += 1;
+                self.rest(failures).await;
+            }
+        };
+        self.or_stop_late(asking).await
+    }
+
+    /// Repeats a move in the store until its outcome is known; every one may be made twice.
+    pub(super) async fn until_stored<T, F>(&self, mut ask: impl FnMut() -> F + Send) -> Result<T, HandBack>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send,
+    {
+        let asking = async {
+            let mut failures = 0;
+            loop {
+                match ask().await {
+                    Ok(value) => return value,
+                    Err(error) => self.shared.breaker.fault(Cause::Storage, &error.to_string()),
+                }
+                failures += 1;
+                self.rest(failures).await;
+            }
+        };
+        self.or_stop_late(asking).await
+    }
+
+    /// Lets `future` run until a little after the stop.
+    async fn or_stop_late<T>(&self, future: impl Future<Output = T>) -> Result<T, HandBack> {
+        let patience = async {
+            self.interrupts.stop.cancelled().await;
+            tokio::time::sleep(LAST_MOVE).await;
+        };
+        tokio::select! {
+            biased;
+            value = future => Ok(value),
+            () = patience => Err(HandBack::Stopping),
+        }
+    }
+
+    pub(super) async fn rest(&self, failures: u32) {
+        tokio::time::sleep(backoff(failures, FIRST_RETRY, LAST_RETRY, Seed::of(&self.job.id))).await;
+    }
+}

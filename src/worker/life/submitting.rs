@@ -1,0 +1,191 @@
+//! The acts from the line before the POST to the noted task.
+
+use super::{Actor, Right};
+use crate::job::TaskId;
+use crate::job::event::{Context, Event};
+use crate::job::step::HandBack;
+use crate::ledger::record::{Nonce, Stage};
+use crate::ledger::{Entry, LedgerError};
+use crate::provider::Answer;
+use crate::receipts::Of;
+use crate::worker::breaker::{Cause, Mode};
+use crate::{clock, worker::tell};
+
+impl Actor<'_> {
+    /// In the line, everything can be given up; once the ledger is asked, its answer is waited for.
+    pub(super) async fn begin(
+        &mut self,
+        attempt: u32,
+        round: u32,
+        instead_of: Option<Nonce>,
+    ) -> Result<(), HandBack> {
+        let held = self.shared.metrics.held("waiting");
+        // The right to the attempt before, if there was one, goes to the end of the line.
+        self.right = None;
+        let in_line = async {
+            tokio::select! {
+                biased;
+                () = self.shared.breaker.closed() => None,
+                place = self.shared.submits.place() => Some((place, self.shared.breaker.pass()?)),
+            }
+        };
+        let Some((place, pass)) = self.interrupts.or(in_line).await? else { return Err(HandBack::Paused) };
+        drop(held);
+        let held = self.shared.metrics.held("submitting");
+        let nonce = Nonce::new(uuid::Uuid::new_v4().simple().to_string());
+        let asked = self.shared.clock.now();
+        let ledger = &self.shared.ledger;
+        let entry = Entry { job: &self.job.id, digest: &self.job.digest, round };
+        let begun = self.until_known(|| ledger.begin(entry, attempt, &nonce, instead_of.as_ref())).await?;
+        drop(held);
+        match begun {
+            Ok(moved) => {
+                self.right = Some(Right { _place: place, _pass: pass });
+                self.life.begun(moved, nonce, asked, self.shared.clock.now());
+            }
+            Err(unreadable) => self.unreadable(&unreadable),
+        }
+        Ok(())
+    }
+
+    /// The gate. Repeated with the same nonce until the store has answered, since a create whose
+    /// answer was lost may have landed.
+    pub(super) async fn ask(&mut self, attempt: u32, nonce: Nonce) -> Result<(), HandBack> {
+        let _held = self.shared.metrics.held("submitting");
+        let receipts = &self.shared.receipts;
+        let of = self.of();
+        let gate = self.until_stored(|| receipts.intend(of, attempt, &nonce)).await?;
+        self.life.gated(gate, self.shared.clock.now());
+        Ok(())
+    }
+
+    /// The right to post came too late for this worker: it stops, or every job is refused by now.
+    pub(super) fn must_not_post(&self) -> bool {
+        let ending = self.interrupts.stop.is_cancelled() || self.interrupts.lost.is_cancelled();
+        ending || self.shared.breaker.mode() == Mode::Closed
+    }
+
+    /// The one act that costs money: neither a stop nor a lost connection cuts it short.
+    pub(super) async fn post(&mut self) -> Result<(), HandBack> {
+        let _held = self.shared.metrics.held("submitting");
+        // Dropped when this life thought that it would not post any more: the next delivery has it.
+        let Some(body) = self.body.clone() else { return Err(HandBack::Unreadable) };
+        let started = self.shared.clock.now();
+        let answer = self.shared.provider.submit(body).await;
+        let took = self.shared.clock.now().saturating_sub(started);
+        self.shared.metrics.submitted(label(&answer), took);
+        self.shared.submits.note(&answer);
+        self.shared.breaker.note(&answer);
+        match &answer {
+            Answer::Accepted(task) => tracing::info!(task_id = %task, "submitted"),
+            Answer::Later(later) => tracing::debug!("not now: {}", later.message),
+            Answer::Account(fault) => tracing::debug!("not accepted: {}", fault.message),
+            Answer::Refused(refusal) => tracing::info!("refused: {}", refusal.message),
+            Answer::Unknown { message, .. } => {
+                tracing::warn!("whether it was accepted is unknown: {message}")
+            }
+        }
+        self.life.answered(answer, took);
+        Ok(())
+    }
+
+    /// A paid task id: tried at Redis until it lands, and at the receipts as long as Redis is away.
+    /// A worker that stops may go once either has it.
+    pub(super) async fn accept(&mut self, attempt: u32, task: TaskId) -> Result<(), HandBack> {
+        let entry = Entry { job: &self.job.id, digest: &self.job.digest, round: self.life.round() };
+        let mut noted = false;
+        let mut failures = 0;
+        let accepted = loop {
+            match self.shared.ledger.accept(entry, attempt, &task).await {
+                Ok(record) => break Ok(record),
+                Err(LedgerError::Unreadable(unreadable)) => break Err(unreadable),
+                Err(LedgerError::Unavailable(message)) => self.shared.breaker.fault(Cause::Redis, &message),
+            }
+            let receipts = self.shared.settings.receipts && !noted;
+            noted |= receipts && self.shared.receipts.note_task(&self.job.id, attempt, &task).await.is_ok();
+            if noted && self.interrupts.stop.is_cancelled() {
+                return Err(HandBack::Stopping);
+            }
+            failures += 1;
+            self.rest(failures).await;
+        };
+        self.right = None;
+        match accepted {
+            Ok(record) => {
+                match &record.stage {
+                    Stage::Generating { task: known, .. } if *known == task => self.tell_submitted(&task),
+                    Stage::Generating { task: known, .. } => {
+                        tracing::error!(task_id = %task, known_task_id = %known, "this job has two tasks: paid for twice");
+                    }
+                    Stage::Done { .. } => {
+                        tracing::warn!(task_id = %task, "accepted after the job was ended; its event is corrected");
+                    }
+                    Stage::New { .. } | Stage::Submitting { .. } => {}
+                }
+                self.life.accepted(record, noted, self.shared.clock.now());
+            }
+            Err(unreadable) => {
+                tracing::error!(task_id = %task, "a paid task that Redis can't note: {unreadable}");
+                self.life.unreadable();
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn note_task(&mut self, attempt: u32, task: TaskId) -> Result<(), HandBack> {
+        let _held = self.shared.metrics.held("generating");
+        let receipts = &self.shared.receipts;
+        self.until_stored(|| receipts.note_task(&self.job.id, attempt, &task)).await?;
+        self.life.noted();
+        Ok(())
+    }
+
+    pub(super) async fn refuse(&mut self, attempt: u32) -> Result<(), HandBack> {
+        let receipts = &self.shared.receipts;
+        self.until_stored(|| receipts.refuse(&self.job.id, attempt)).await?;
+        self.life.refused();
+        Ok(())
+    }
+
+    pub(super) async fn reopen(&mut self, attempt: u32, nonce: Option<Nonce>) -> Result<(), HandBack> {
+        let ledger = &self.shared.ledger;
+        match self.until_known(|| ledger.reopen(&self.job.id, attempt, nonce.as_ref())).await? {
+            Ok(moved) => self.life.reopened(moved, self.shared.clock.now()),
+            Err(unreadable) => self.unreadable(&unreadable),
+        }
+        Ok(())
+    }
+
+    pub(super) fn of(&self) -> Of<'_> {
+        Of {
+            job: &self.job.id,
+            digest: &self.job.digest,
+            round: self.life.round(),
+            external: &self.job.external_task_id,
+        }
+    }
+
+    fn tell_submitted(&self, task: &TaskId) {
+        if self.shared.settings.tell_submitted {
+            let context = Context {
+                source: &self.shared.settings.source,
+                time_ms: clock::unix_ms(),
+                round: self.life.round(),
+                timings: self.life.timings(),
+                polls: 0,
+                supersedes: None,
+            };
+            tell::unawaited(self.shared, &self.job, Event::submitted(&self.job, task, &context));
+        }
+    }
+}
+
+fn label(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Accepted(_) => "accepted",
+        Answer::Later(_) => "later",
+        Answer::Account(_) => "account",
+        Answer::Refused(_) => "refused",
+        Answer::Unknown { .. } => "unknown",
+    }
+}

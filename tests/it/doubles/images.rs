@@ -1,0 +1,50 @@
+//! The provider's file server: small real images, or what was scripted.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use comet_worker::images::{FetchError, Image, Images};
+use url::Url;
+
+#[derive(Debug, Default)]
+pub struct FakeImages {
+    faults: Mutex<VecDeque<FetchError>>,
+    fetched: Mutex<Vec<Url>>,
+}
+
+impl FakeImages {
+    /// The next fetches fail so; those after them get their image.
+    pub fn fail(&self, faults: impl IntoIterator<Item = FetchError>) {
+        self.faults.lock().unwrap().extend(faults);
+    }
+
+    /// All URLs that were asked for, in their order.
+    pub fn fetched(&self) -> Vec<Url> {
+        self.fetched.lock().unwrap().clone()
+    }
+}
+
+/// The same URL path gives the same picture, another path another one.
+fn picture(url: &Url) -> Image {
+    let shade = url.path().bytes().fold(0_u8, u8::wrapping_add);
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
+    encoder.set_color(png::ColorType::Grayscale);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&[shade, 0]).unwrap();
+    writer.finish().unwrap();
+    Image::of(bytes.into()).unwrap()
+}
+
+#[async_trait]
+impl Images for FakeImages {
+    async fn fetch(&self, url: &Url) -> Result<Image, FetchError> {
+        tokio::task::yield_now().await;
+        self.fetched.lock().unwrap().push(url.clone());
+        match self.faults.lock().unwrap().pop_front() {
+            Some(fault) => Err(fault),
+            None => Ok(picture(url)),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The ledger as one process sees it: each call is an effect of it, and calls of one kind can be
+//! made to fail.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use comet_worker::job::step::{Expect, Frozen, Moved};
+use comet_worker::job::{JobId, TaskId};
+use comet_worker::ledger::record::{Nonce, Record, Stage};
+use comet_worker::ledger::{Entry, Ledger, LedgerError};
+
+use super::effects::Effects;
+use super::ledger::{MemoryLedger, Trouble};
+
+#[derive(Debug)]
+pub struct ObservedLedger {
+    ledger: MemoryLedger,
+    effects: Effects,
+    troubles: Mutex<Vec<(&'static str, Trouble)>>,
+}
+
+impl ObservedLedger {
+    pub fn new(ledger: MemoryLedger, effects: Effects) -> Self {
+        Self { ledger, effects, troubles: Mutex::default() }
+    }
+
+    /// The next calls of that name fail so, one after the other.
+    pub fn trouble(&self, name: &'static str, troubles: &[Trouble]) {
+        self.troubles.lock().unwrap().extend(troubles.iter().map(|trouble| (name, *trouble)));
+    }
+
+    async fn call<T>(&self, name: &'static str, call: impl Future<Output = T>) -> T {
+        let acting = async {
+            let trouble = {
+                let mut troubles = self.troubles.lock().unwrap();
+                let at = troubles.iter().position(|(troubled, _)| *troubled == name);
+                at.map(|at| troubles.remove(at).1)
+            };
+            self.ledger.trouble(trouble.as_slice());
+            call.await
+        };
+        self.effects.act(name, acting).await
+    }
+}
+
+#[async_trait]
+impl Ledger for ObservedLedger {
+    async fn read(&self, job: &JobId) -> Result<Option<Record>, LedgerError> {
+        self.call("read", self.ledger.read(job)).await
+    }
+
+    async fn begin(
+        &self,
+        entry: Entry<'_>,
+        attempt: u32,
+        nonce: &Nonce,
+        instead_of: Option<&Nonce>,
+    ) -> Result<Moved, LedgerError> {
+        self.call("begin", self.ledger.begin(entry, attempt, nonce, instead_of)).await
+    }
+
+    async fn restore(
+        &self,
+        entry: Entry<'_>,
+        open: Option<u32>,
+        stage: &Stage,
+    ) -> Result<Option<Record>, LedgerError> {
+        self.call("restore", self.ledger.restore(entry, open, stage)).await
+    }
+
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
+        self.call("reopen", self.ledger.reopen(job, attempt, nonce)).await
+    }
+
+    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
+        self.call("accept", self.ledger.accept(entry, attempt, task)).await
+    }
+
+    async fn freeze(
+        &self,
+        entry: Entry<'_>,
+        expect: &Expect,
+        event: Bytes,
+        replaceable: bool,
+    ) -> Result<Frozen, LedgerError> {
+        self.call("freeze", self.ledger.freeze(entry, expect, event, replaceable)).await
+    }
+
+    async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {
+        self.call("told", self.ledger.told(job, round)).await
+    }
+
+    async fn probe(&self) -> Result<(), LedgerError> {
+        self.ledger.probe().await
+    }
+}

@@ -1,0 +1,275 @@
+//! The provider: a model with state. It finds nothing by our external id and refuses no repetition,
+//! so whatever is posted twice is paid for twice, and is seen in [`FakeProvider::charges`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use comet_worker::job::TaskId;
+use comet_worker::provider::{
+    AccountFault, AccountFaultKind, Answer, Later, Provider, Refusal, ResultImage, View,
+};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::effects::Effects;
+
+/// What comes of one POST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    Accept,
+    Later(Option<Duration>),
+    Account(AccountFaultKind),
+    Refuse {
+        content_policy: bool,
+    },
+    /// The answer is lost; the task was made all the same, or wasn't.
+    Lost {
+        made: bool,
+    },
+}
+
+/// How a task ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Succeeds,
+    Fails,
+    /// A success without images.
+    Empty,
+    /// It never ends.
+    Never,
+}
+
+/// A task, as the provider has it.
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub external_task_id: String,
+    pub polls: Vec<Instant>,
+    images: u32,
+    pub made: Instant,
+    end: End,
+}
+
+/// A POST, as it came in.
+#[derive(Debug, Clone)]
+pub struct Post {
+    pub external_task_id: String,
+    pub at: Instant,
+}
+
+type Program = Box<dyn FnMut(&str) -> (Reply, End) + Send>;
+
+pub struct FakeProvider {
+    state: Mutex<State>,
+    effects: Effects,
+    posts_held: watch::Sender<bool>,
+}
+
+struct State {
+    program: Program,
+    replies: VecDeque<Reply>,
+    views: VecDeque<View>,
+    standing_fault: Option<AccountFaultKind>,
+    probes: Vec<Instant>,
+    posts: Vec<Post>,
+    tasks: BTreeMap<String, Task>,
+    generation: Duration,
+    queries: u32,
+    cut_off: bool,
+}
+
+/// From the arrival of a POST to its answer.
+const POST_TIME: Duration = Duration::from_millis(240);
+
+impl FakeProvider {
+    pub fn new(effects: Effects) -> Self {
+        let state = State {
+            program: Box::new(|_| (Reply::Accept, End::Succeeds)),
+            replies: VecDeque::new(),
+            views: VecDeque::new(),
+            standing_fault: None,
+            probes: Vec::new(),
+            posts: Vec::new(),
+            tasks: BTreeMap::new(),
+            generation: Duration::from_secs(20),
+            queries: 0,
+            cut_off: false,
+        };
+        Self { state: Mutex::new(state), effects, posts_held: watch::Sender::new(false) }
+    }
+
+    /// The next POSTs come to this; those after them to what the program says.
+    pub fn reply(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.lock().replies.extend(replies);
+    }
+
+    /// Decides, by external id, what comes of each POST and of its task.
+    pub fn program(&self, program: impl FnMut(&str) -> (Reply, End) + Send + 'static) {
+        self.lock().program = Box::new(program);
+    }
+
+    /// All tasks end so.
+    pub fn tasks_end(&self, end: End) {
+        self.program(move |_| (Reply::Accept, end));
+    }
+
+    /// How long a task runs.
+    pub fn tasks_take(&self, generation: Duration) {
+        self.lock().generation = generation;
+    }
+
+    /// The next queries see this; those after them the truth.
+    pub fn show(&self, views: impl IntoIterator<Item = View>) {
+        self.lock().views.extend(views);
+    }
+
+    /// Whether queries get no answer.
+    pub fn cut_off(&self, cut_off: bool) {
+        self.lock().cut_off = cut_off;
+    }
+
+    /// What [`Provider::probe`] finds from now on.
+    pub fn stand(&self, fault: Option<AccountFaultKind>) {
+        self.lock().standing_fault = fault;
+    }
+
+    /// From now on POSTs arrive and are not answered, until [`Self::release_posts`].
+    pub fn hold_posts(&self) {
+        self.posts_held.send_replace(true);
+    }
+
+    pub fn release_posts(&self) {
+        self.posts_held.send_replace(false);
+    }
+
+    /// How often all tasks together have been looked at.
+    pub fn polls(&self) -> usize {
+        self.lock().tasks.values().map(|task| task.polls.len()).sum()
+    }
+
+    pub fn posts(&self) -> Vec<Post> {
+        self.lock().posts.clone()
+    }
+
+    /// In no order of time.
+    pub fn tasks(&self) -> Vec<Task> {
+        self.lock().tasks.values().cloned().collect()
+    }
+
+    pub fn probes(&self) -> Vec<Instant> {
+        self.lock().probes.clone()
+    }
+
+    /// How many generations were made, and so paid, by external id.
+    pub fn charges(&self) -> BTreeMap<String, u32> {
+        let mut charges = BTreeMap::new();
+        for task in self.lock().tasks.values() {
+            *charges.entry(task.external_task_id.clone()).or_default() += 1;
+        }
+        charges
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    async fn answer(&self, body: Bytes) -> Answer {
+        let answer = self.lock().receive(&body);
+        tokio::time::sleep(POST_TIME).await;
+        // The sender is in self, so this can't end early.
+        let _ = self.posts_held.subscribe().wait_for(|held| !held).await;
+        answer
+    }
+}
+
+impl State {
+    fn receive(&mut self, body: &[u8]) -> Answer {
+        let body: serde_json::Value = serde_json::from_slice(body).expect("a POST has a JSON body");
+        let external_task_id = body["external_task_id"].as_str().expect("a POST has our id").to_owned();
+        self.posts.push(Post { external_task_id: external_task_id.clone(), at: Instant::now() });
+        let (programmed, end) = (self.program)(&external_task_id);
+        let reply = self.replies.pop_front().unwrap_or(programmed);
+        let images = u32::try_from(body["n"].as_u64().unwrap_or(1)).unwrap();
+        let (message, provider_code) = ("as scripted".to_owned(), None);
+        match reply {
+            Reply::Accept => Answer::Accepted(self.make(&external_task_id, images, end)),
+            Reply::Later(after) => Answer::Later(Later { message, provider_code, after }),
+            Reply::Account(kind) => Answer::Account(AccountFault { kind, message }),
+            Reply::Refuse { content_policy } => {
+                Answer::Refused(Refusal { content_policy, message, provider_code })
+            }
+            Reply::Lost { made } => {
+                if made {
+                    self.make(&external_task_id, images, end);
+                }
+                Answer::Unknown { message, provider_code }
+            }
+        }
+    }
+
+    fn make(&mut self, external_task_id: &str, images: u32, end: End) -> TaskId {
+        let id = format!("task-{}", self.tasks.len() + 1);
+        let external_task_id = external_task_id.to_owned();
+        let task = Task { external_task_id, polls: Vec::new(), images, made: Instant::now(), end };
+        self.tasks.insert(id.clone(), task);
+        TaskId::new(&id).unwrap()
+    }
+
+    fn look(&mut self, id: &TaskId) -> View {
+        self.queries += 1;
+        let fresh = self.queries;
+        let Some(task) = self.tasks.get_mut(id.as_str()) else {
+            return View::NotFound { message: "never made".to_owned() };
+        };
+        task.polls.push(Instant::now());
+        if self.cut_off {
+            return View::Unavailable { message: "no answer".to_owned(), fault: None, after: None };
+        }
+        if let Some(view) = self.views.pop_front() {
+            return view;
+        }
+        if task.made.elapsed() < self.generation {
+            return View::Running;
+        }
+        let units = Some("8".to_owned());
+        match task.end {
+            End::Never => View::Running,
+            End::Fails => View::Failed { message: "no picture".to_owned(), content_policy: false, units },
+            End::Empty => View::Succeeded { images: Vec::new(), units },
+            End::Succeeds => {
+                // Each look gives freshly signed URLs.
+                let url = |index| format!("https://cdn.example/{id}/{index}.png?signed={fresh}");
+                let image = |index| ResultImage { index, url: url(index).parse().unwrap() };
+                View::Succeeded { images: (0..task.images).map(image).collect(), units }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for FakeProvider {
+    async fn submit(&self, body: Bytes) -> Answer {
+        self.effects.act("post", self.answer(body)).await
+    }
+
+    async fn query(&self, task: &TaskId) -> View {
+        tokio::time::sleep(Duration::from_millis(80)).await;
+        self.lock().look(task)
+    }
+
+    async fn lookup(&self, external: &ExternalTaskId) -> Lookup {
+        tokio::time::sleep(Duration::from_millis(80)).await;
+        self.lock().find(external)
+    }
+
+    async fn probe(&self) -> Result<(), AccountFault> {
+        let mut state = self.lock();
+        state.probes.push(Instant::now());
+        match state.standing_fault {
+            None => Ok(()),
+            Some(kind) => Err(AccountFault { kind, message: "it still stands".to_owned() }),
+        }
+    }
+}

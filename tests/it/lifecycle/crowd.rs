@@ -1,0 +1,131 @@
+//! Many jobs at once, with every answer there is: each comes to one end and is paid for once at most.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use comet_worker::images::FetchError;
+use comet_worker::provider::AccountFaultKind;
+
+use crate::doubles::broker::{PublishFault, Settled};
+use crate::doubles::ledger::Trouble;
+use crate::doubles::provider::{End, Reply};
+use crate::workbench::{Workbench, external, job};
+
+const JOBS: usize = 200;
+
+/// The same seed gives the same throws.
+#[derive(Clone)]
+struct Dice(Arc<Mutex<u64>>);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(seed)))
+    }
+
+    /// In `0..sides`.
+    fn throw(&self, sides: u64) -> u64 {
+        let mut state = self.0.lock().unwrap();
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % sides
+    }
+
+    fn reply(&self) -> (Reply, End) {
+        let reply = match self.throw(100) {
+            0..=69 => Reply::Accept,
+            70..=79 => Reply::Later(None),
+            80..=82 => Reply::Account(AccountFaultKind::Money),
+            83..=85 => Reply::Account(AccountFaultKind::Unreachable),
+            86..=91 => Reply::Refuse { content_policy: self.throw(2) == 0 },
+            _ => Reply::Lost { made: self.throw(2) == 0 },
+        };
+        let end = match self.throw(20) {
+            0 => End::Empty,
+            1 => End::Never,
+            2 | 3 => End::Fails,
+            _ => End::Succeeds,
+        };
+        (reply, end)
+    }
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("COMET_SEED").ok().and_then(|text| text.parse().ok());
+    given.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0)
+}
+
+fn spread_faults(bench: &Workbench, dice: &Dice) {
+    for name in ["read", "begin", "accept", "reopen", "freeze"] {
+        for _ in 0..5 {
+            bench.ledger.trouble(name, &[if dice.throw(2) == 0 { Trouble::Before } else { Trouble::After }]);
+        }
+    }
+    let faults = [PublishFault::NotTaken, PublishFault::TakenUnconfirmed];
+    bench.broker.fail((0..20).map(|number| faults[number % 2]));
+    bench.images.fail((0..20).map(|number| match number % 3 {
+        0 => FetchError::Gone("HTTP 403".to_owned()),
+        _ => FetchError::Again("HTTP 503".to_owned()),
+    }));
+}
+
+/// Delivers a job again and again, as RabbitMQ does, sometimes to a process that dies, until it is
+/// acked.
+async fn run_to_the_end(bench: Arc<Workbench>, id: String, dice: Dice) {
+    for _ in 0..10_000 {
+        let delivery = bench.deliver(job(&id));
+        let settled = if dice.throw(5) == 0 {
+            tokio::time::sleep(Duration::from_millis(dice.throw(30_000))).await;
+            delivery.kill().await
+        } else {
+            delivery.ended().await
+        };
+        if settled == Some(Settled::Acked) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100 + dice.throw(1000))).await;
+    }
+    panic!("{id} comes to no end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_hundred_jobs_with_mixed_answers_have_one_end_each_and_no_double_charge() {
+    let seed = seed();
+    println!("COMET_SEED={seed}");
+    let dice = Dice::new(seed);
+    let bench = Arc::new(Workbench::new());
+    bench.watch_breaker();
+    spread_faults(&bench, &dice);
+    let replies = dice.clone();
+    bench.provider.program(move |_| replies.reply());
+
+    let ids: Vec<String> = (0..JOBS).map(|number| format!("job-{number}")).collect();
+    let running: Vec<_> = ids
+        .iter()
+        .map(|id| tokio::spawn(run_to_the_end(Arc::clone(&bench), id.clone(), dice.clone())))
+        .collect();
+    for job in running {
+        job.await.unwrap();
+    }
+
+    let charges = bench.provider.charges();
+    let mut succeeded = 0;
+    for id in &ids {
+        let end = bench.broker.end(id);
+        let charged = charges.get(&external(id)).copied().unwrap_or(0);
+        assert!(charged <= 1, "{id} was paid for {charged} times");
+        if end.reason.is_none() {
+            succeeded += 1;
+            assert_eq!((charged, end.images.len()), (1, 1), "{id}");
+        }
+        if end.charged.as_deref() == Some("no") {
+            assert_eq!(charged, 0, "{id} was charged, and its event says no");
+        }
+    }
+    assert!(succeeded > JOBS / 3, "{succeeded} successes show nothing");
+    assert_eq!(bench.shared.lives.count(), 0);
+    assert!(bench.broker.queue("comet.jobs.dead").is_empty());
+    for stage in comet_worker::metrics::STAGES {
+        assert!(bench.measures(&format!("comet_jobs_held{{stage=\"{stage}\"}} 0")), "{stage}");
+    }
+}

@@ -1,0 +1,102 @@
+//! Redis fails: before a move or after it, whichever move it is.
+
+use std::time::Duration;
+
+use comet_worker::job::event::EventKind;
+use comet_worker::worker::breaker::Mode;
+
+use crate::doubles::broker::Settled;
+use crate::doubles::ledger::Trouble::{self, After, Before};
+use crate::doubles::provider::Reply;
+use crate::workbench::{Workbench, job, until};
+
+const TROUBLES: [&[Trouble]; 5] =
+    [&[Before], &[After], &[Before, After], &[After, Before], &[After, After, After]];
+
+/// Delivers again, as RabbitMQ does, until the job is acked.
+async fn run_to_the_end(bench: &Workbench) {
+    for _ in 0..20 {
+        if bench.run(job("a")).await == Some(Settled::Acked) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    panic!("the job is handed back again and again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redis_that_fails_around_any_move_costs_one_charge_and_tells_one_end() {
+    for name in ["read", "begin", "accept", "freeze", "told"] {
+        for troubles in TROUBLES {
+            let bench = Workbench::new();
+            bench.watch_breaker();
+            bench.ledger.trouble(name, troubles);
+            run_to_the_end(&bench).await;
+            assert_eq!(bench.charges("a"), 1, "{name} {troubles:?}");
+            assert_eq!(bench.broker.ends("a").len(), 1, "{name} {troubles:?}");
+            assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded), "{name} {troubles:?}");
+            assert_eq!(bench.provider.posts().len(), 1, "{name} {troubles:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redis_that_fails_while_an_attempt_is_given_up_costs_one_charge() {
+    for troubles in TROUBLES {
+        let bench = Workbench::new();
+        bench.watch_breaker();
+        bench.provider.reply([Reply::Later(None)]);
+        bench.ledger.trouble("reopen", troubles);
+        run_to_the_end(&bench).await;
+        assert_eq!(bench.charges("a"), 1, "{troubles:?}");
+        assert_eq!(bench.provider.posts().len(), 2, "{troubles:?}");
+        assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded), "{troubles:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redis_that_fails_stops_the_worker_until_it_takes_writes_again() {
+    for name in ["read", "begin", "accept", "freeze"] {
+        let bench = Workbench::new();
+        bench.ledger.trouble(name, &[Before]);
+        bench.run(job("a")).await;
+        assert_eq!(bench.shared.breaker.mode(), Mode::Closed, "{name}");
+        assert!(bench.shared.breaker.faults()[0].starts_with("redis: "), "{name}");
+        bench.watch_breaker();
+        until("Redis is seen to be back", || bench.shared.breaker.mode() == Mode::Open).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_accepted_task_is_noted_however_long_redis_is_away() {
+    let bench = Workbench::new();
+    bench.ledger.trouble("accept", &[Before; 100]);
+    let delivery = bench.deliver(job("a"));
+    until("many tries", || bench.effects.count("accept") == 101).await;
+    assert_eq!(bench.provider.polls(), 0, "it isn't looked at before it is noted");
+    assert_eq!(delivery.ended().await, Some(Settled::Acked));
+    assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
+    assert_eq!(bench.provider.posts().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_to_post_that_is_granted_only_after_an_outage_is_not_used() {
+    let bench = Workbench::new();
+    bench.ledger.trouble("begin", &[After; 8]);
+    let delivery = bench.deliver(job("a"));
+    until("the right is given up", || bench.effects.count("reopen") == 1).await;
+    assert_eq!(bench.provider.posts().len(), 0);
+    // Redis counts as away until a probe has seen it.
+    assert_eq!(delivery.ended().await, Some(Settled::HandedBack));
+    assert_eq!(bench.another().run(job("a")).await, Some(Settled::Acked));
+    assert_eq!(bench.charges("a"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_can_not_be_forgotten_holds_nothing_up() {
+    let bench = Workbench::new();
+    bench.ledger.trouble("told", &[Before]);
+    assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));
+    assert_eq!(bench.effects.count("told"), 1);
+    assert_eq!(bench.shared.breaker.mode(), Mode::Open);
+}

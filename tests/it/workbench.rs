@@ -1,0 +1,305 @@
+//! A worker built from doubles, to which a test delivers messages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use comet_worker::clock::Clock;
+use comet_worker::job::pace::Pace;
+use comet_worker::job::{JobId, request};
+use comet_worker::ledger::Ledger;
+use comet_worker::ledger::hints::Hints;
+use comet_worker::ledger::record::{Record, Stage};
+use comet_worker::metrics::Metrics;
+use comet_worker::pulse::Pulses;
+use comet_worker::queue::consume::Message;
+use comet_worker::queue::topology::Names;
+use comet_worker::receipts::Receipts;
+use comet_worker::storage::{Storage, StorageOptions};
+use comet_worker::worker::breaker::{Breaker, Cause, Probe};
+use comet_worker::worker::life::{Interrupts, live};
+use comet_worker::worker::lives::Lives;
+use comet_worker::worker::submits::Submits;
+use comet_worker::worker::{Settings, Shared};
+use lapin::BasicProperties;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::doubles::broker::{FakeBroker, FakeSettle, Settled};
+use crate::doubles::effects::Effects;
+use crate::doubles::images::FakeImages;
+use crate::doubles::ledger::MemoryLedger;
+use crate::doubles::observed::ObservedLedger;
+use crate::doubles::provider::FakeProvider;
+
+/// What a test may want otherwise.
+pub struct Options {
+    pub settings: Settings,
+    pub submits_at_once: usize,
+    /// `storage.url`
+    pub storage_url: String,
+}
+
+/// One process, and the world around it.
+pub struct Workbench {
+    pub memory: MemoryLedger,
+    pub ledger: Arc<ObservedLedger>,
+    pub provider: Arc<FakeProvider>,
+    pub broker: Arc<FakeBroker>,
+    pub images: Arc<FakeImages>,
+    pub effects: Effects,
+    pub shared: Shared,
+    /// The process stops.
+    pub stop: CancellationToken,
+    /// The connection that brings the deliveries is lost.
+    pub lost: CancellationToken,
+    submits_at_once: usize,
+}
+
+/// A life under way.
+pub struct Delivery {
+    life: JoinHandle<()>,
+    settled: watch::Receiver<Option<Settled>>,
+}
+
+/// The input of a job that can be run.
+pub fn input() -> Value {
+    let image = |name| json!({"subject_image": format!("https://example.com/{name}.png")});
+    json!({"prompt": "at the table", "subject_image_list": [image("a"), image("b")]})
+}
+
+pub fn job(id: &str) -> Message {
+    message(&json!({"job_id": id, "input": input()}))
+}
+
+pub fn message(body: &Value) -> Message {
+    Message { body: body.to_string().into(), properties: BasicProperties::default() }
+}
+
+pub fn external(job: &str) -> String {
+    job.parse::<JobId>().unwrap().external_task_id().as_str().to_owned()
+}
+
+/// Waits for something to become true, some hours at most.
+pub async fn until(what: &str, is_true: impl Fn() -> bool) {
+    for _ in 0..1_000_000 {
+        if is_true() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// As configured by default.
+fn settings() -> Settings {
+    let pace =
+        Pace { first: Duration::from_secs(3), min: Duration::from_secs(1), max: Duration::from_secs(20) };
+    Settings {
+        names: Names {
+            jobs: "comet.jobs".to_owned(),
+            events: "comet.events".to_owned(),
+            dead: "comet.jobs.dead".to_owned(),
+            unrouted: "comet.events.unrouted".to_owned(),
+        },
+        request_rules: request::Rules::page(),
+        message_bytes_max: 8 * 1024 * 1024,
+        gate: Duration::from_secs(5),
+        quiet: Duration::from_secs(120),
+        timeout: Duration::from_secs(600),
+        receipts: true,
+        trust_lookup: false,
+        pace,
+        download_attempts: 5,
+        source: "/comet-worker".to_owned(),
+        tell_submitted: false,
+        hold: Duration::from_secs(900),
+    }
+}
+
+impl Workbench {
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(adjust: impl FnOnce(&mut Options)) -> Self {
+        let mut options =
+            Options { settings: settings(), submits_at_once: 32, storage_url: "memory:".to_owned() };
+        adjust(&mut options);
+        let effects = Effects::default();
+        let memory = MemoryLedger::default();
+        let ledger = Arc::new(ObservedLedger::new(memory.clone(), effects.clone()));
+        let provider = Arc::new(FakeProvider::new(effects.clone()));
+        let broker = Arc::new(FakeBroker::new(effects.clone()));
+        let images = Arc::new(FakeImages::default());
+        let storage = Storage::open(&StorageOptions {
+            url: options.storage_url,
+            prefix: String::new(),
+            fsync: false,
+            endpoint: None,
+            region: None,
+            path_style: false,
+            public_url: None,
+        });
+        let metrics = Metrics::new();
+        let storage = storage.unwrap();
+        let shared = Shared {
+            receipts: Receipts::new(storage.clone()),
+            ledger: Arc::<ObservedLedger>::clone(&ledger),
+            provider: Arc::<FakeProvider>::clone(&provider),
+            images: Arc::<FakeImages>::clone(&images),
+            storage,
+            publisher: Arc::<FakeBroker>::clone(&broker),
+            breaker: Breaker::new(metrics.clone()),
+            submits: Submits::new(options.submits_at_once),
+            polls: Arc::new(Semaphore::new(64)),
+            downloads: Arc::new(Semaphore::new(16)),
+            hints: Hints::default(),
+            lives: Lives::default(),
+            metrics,
+            clock: Clock::default(),
+            settings: Arc::new(options.settings),
+        };
+        Self {
+            memory,
+            ledger,
+            provider,
+            broker,
+            images,
+            effects,
+            shared,
+            stop: CancellationToken::new(),
+            lost: CancellationToken::new(),
+            submits_at_once: options.submits_at_once,
+        }
+    }
+
+    /// Another process in the same world: what was in memory is gone.
+    pub fn another(&self) -> Self {
+        self.effects.revive();
+        let metrics = Metrics::new();
+        let shared = Shared {
+            breaker: Breaker::new(metrics.clone()),
+            submits: Submits::new(self.submits_at_once),
+            polls: Arc::new(Semaphore::new(64)),
+            downloads: Arc::new(Semaphore::new(16)),
+            hints: Hints::default(),
+            lives: Lives::default(),
+            metrics,
+            ..self.shared.clone()
+        };
+        Self {
+            memory: self.memory.clone(),
+            ledger: Arc::clone(&self.ledger),
+            provider: Arc::clone(&self.provider),
+            broker: Arc::clone(&self.broker),
+            images: Arc::clone(&self.images),
+            effects: self.effects.clone(),
+            shared,
+            stop: CancellationToken::new(),
+            lost: CancellationToken::new(),
+            submits_at_once: self.submits_at_once,
+        }
+    }
+
+    /// Begins the life of a delivery.
+    pub fn deliver(&self, message: Message) -> Delivery {
+        let (sender, settled) = watch::channel(None);
+        let settle = FakeSettle { effects: self.effects.clone(), settled: sender };
+        let interrupts = Interrupts {
+            stop: self.stop.clone(),
+            lost: self.lost.clone(),
+            held_until: Instant::now() + self.shared.settings.hold,
+        };
+        let shared = self.shared.clone();
+        let life = tokio::spawn(async move { live(&shared, message, &settle, &interrupts).await });
+        Delivery { life, settled }
+    }
+
+    /// Delivers and waits for the end.
+    pub async fn run(&self, message: Message) -> Option<Settled> {
+        self.deliver(message).ended().await
+    }
+
+    /// Looks after the breaker, as the daemon does.
+    pub fn watch_breaker(&self) {
+        let (shared, stop) = (self.shared.clone(), self.stop.clone());
+        tokio::spawn(async move {
+            let pulse = Pulses::new().register("breaker", Duration::from_secs(60));
+            shared.breaker.watch(&Probes(&shared), &pulse, &stop).await;
+        });
+    }
+
+    /// The record of a job, past the effects.
+    pub async fn record(&self, job: &str) -> Option<Record> {
+        self.memory.read(&job.parse().unwrap()).await.unwrap()
+    }
+
+    pub async fn stage(&self, job: &str) -> Option<Stage> {
+        self.record(job).await.map(|record| record.stage)
+    }
+
+    /// How many generations were paid for that job.
+    pub fn charges(&self, job: &str) -> u32 {
+        self.provider.charges().get(&external(job)).copied().unwrap_or(0)
+    }
+
+    /// Whether the metrics have this line.
+    pub fn measures(&self, line: &str) -> bool {
+        self.shared.metrics.encode().lines().any(|measured| measured == line)
+    }
+
+    pub async fn until_posted(&self, number: usize) {
+        until("so many POSTs", || self.provider.posts().len() >= number).await;
+    }
+
+    pub async fn until_polled(&self, number: usize) {
+        until("so many polls", || self.provider.polls() >= number).await;
+    }
+}
+
+struct Probes<'a>(&'a Shared);
+
+#[async_trait::async_trait]
+impl Probe for Probes<'_> {
+    async fn probe(&self, cause: Cause) -> Result<(), String> {
+        match cause {
+            Cause::Money => panic!("only a real job tells whether there is money"),
+            Cause::Key | Cause::Configuration | Cause::Provider => {
+                self.0.provider.probe().await.map_err(|fault| fault.message)
+            }
+            Cause::Redis => self.0.ledger.probe().await.map_err(|error| error.to_string()),
+            Cause::Storage => self.0.storage.probe().await.map_err(|error| error.to_string()),
+        }
+    }
+}
+
+impl Delivery {
+    /// The end of the life, and how it settled the delivery; `None`: it didn't.
+    pub async fn ended(mut self) -> Option<Settled> {
+        self.end().await
+    }
+
+    /// As [`Self::ended`], for who may have to kill it.
+    pub async fn end(&mut self) -> Option<Settled> {
+        let bound = Duration::from_secs(3 * 24 * 3600);
+        let life = tokio::time::timeout(bound, &mut self.life).await.expect("a life ends within three days");
+        if let Err(error) = life {
+            std::panic::resume_unwind(error.into_panic());
+        }
+        *self.settled.borrow()
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.settled.borrow().is_none() && !self.life.is_finished()
+    }
+
+    /// The process dies; how the delivery had been settled before.
+    pub async fn kill(self) -> Option<Settled> {
+        self.life.abort();
+        let _ = self.life.await;
+        *self.settled.borrow()
+    }
+}

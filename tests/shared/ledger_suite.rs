@@ -153,18 +153,12 @@ pub async fn a_later_attempt_of_an_unknown_job_is_refused(bench: Bench) {
 
 pub async fn a_reopened_attempt_lets_the_next_one_begin_and_not_itself(bench: Bench) {
     bench.begin(1, "a").await;
-    assert!(
-        matches!(bench.reopen("b").await, Moved::No(Some(_))),
-        "with another's nonce"
-    );
+    assert!(matches!(bench.reopen("b").await, Moved::No(Some(_))), "with another's nonce");
     assert_eq!(bench.reopen("a").await, Moved::Yes);
     assert_eq!(stage(bench.read().await), Stage::New { attempt: 2 });
     assert!(matches!(bench.begin(1, "a").await, Moved::No(Some(_))), "the closed attempt begins again");
     assert_eq!(bench.begin(2, "c").await, Moved::Yes);
-    assert!(
-        matches!(bench.reopen("a").await, Moved::No(Some(_))),
-        "a stale reopen"
-    );
+    assert!(matches!(bench.reopen("a").await, Moved::No(Some(_))), "a stale reopen");
 }
 
 pub async fn an_accepted_task_is_kept_and_its_age_known(bench: Bench) {
@@ -279,7 +273,10 @@ pub async fn on_the_word_of_a_receipt_an_attempt_is_closed_whoever_asked_last(be
     assert_eq!(bench.ledger.reopen(&bench.job, 1, None).await.unwrap(), Moved::Yes);
     assert_eq!(stage(bench.read().await), Stage::New { attempt: 2 });
     bench.begin(2, "b").await;
-    assert!(matches!(bench.ledger.reopen(&bench.job, 1, None).await.unwrap(), Moved::No(Some(_))), "a stale word");
+    assert!(
+        matches!(bench.ledger.reopen(&bench.job, 1, None).await.unwrap(), Moved::No(Some(_))),
+        "a stale word"
+    );
 }
 
 pub async fn a_missing_record_is_restored_and_an_existing_one_is_not_touched(bench: Bench) {

@@ -22,7 +22,7 @@ fn job(metadata: Option<&str>) -> Job {
 }
 
 fn context(time_ms: i64, round: u32, timings: Timings, polls: u32) -> Context<'static> {
-    Context { source: "/comet-worker", time_ms, round, timings, polls }
+    Context { source: "/comet-worker", time_ms, round, timings, polls, supersedes: None }
 }
 
 fn task() -> TaskId {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::TaskId;
+use comet_worker::job::{ExternalTaskId, TaskId};
 use comet_worker::provider::{
-    AccountFault, AccountFaultKind, Answer, Later, Provider, Refusal, ResultImage, View,
+    AccountFault, AccountFaultKind, Answer, Later, Lookup, Provider, Refusal, ResultImage, View,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -78,6 +78,8 @@ struct State {
     generation: Duration,
     queries: u32,
     cut_off: bool,
+    /// Tasks are found by their external id.
+    finds: bool,
 }
 
 /// From the arrival of a POST to its answer.
@@ -96,6 +98,7 @@ impl FakeProvider {
             generation: Duration::from_secs(20),
             queries: 0,
             cut_off: false,
+            finds: false,
         };
         Self { state: Mutex::new(state), effects, posts_held: watch::Sender::new(false) }
     }
@@ -128,6 +131,11 @@ impl FakeProvider {
     /// Whether queries get no answer.
     pub fn cut_off(&self, cut_off: bool) {
         self.lock().cut_off = cut_off;
+    }
+
+    /// Whether tasks are found by their external id from now on.
+    pub fn find_by_external_id(&self, finds: bool) {
+        self.lock().finds = finds;
     }
 
     /// What [`Provider::probe`] finds from now on.
@@ -185,6 +193,17 @@ impl FakeProvider {
 }
 
 impl State {
+    fn find(&self, external: &ExternalTaskId) -> Lookup {
+        if self.cut_off {
+            return Lookup::Unavailable { message: "cut off".to_owned(), fault: None, after: None };
+        }
+        let found = self.tasks.iter().find(|(_, task)| task.external_task_id == external.as_str());
+        match found {
+            Some((id, _)) if self.finds => Lookup::Found(TaskId::new(id).unwrap()),
+            Some(_) | None => Lookup::NotFound { message: "task_not_exist".to_owned() },
+        }
+    }
+
     fn receive(&mut self, body: &[u8]) -> Answer {
         let body: serde_json::Value = serde_json::from_slice(body).expect("a POST has a JSON body");
         let external_task_id = body["external_task_id"].as_str().expect("a POST has our id").to_owned();

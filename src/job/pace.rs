@@ -35,6 +35,12 @@ impl Pace {
         wait.mul_f64(1.0 - 0.2 * seed.fraction(polls)).max(self.min)
     }
 
+    /// The wait after one of `last`: half as long again, within the bounds.
+    #[must_use]
+    pub fn grow(&self, last: Duration) -> Duration {
+        last.mul_f64(1.5).clamp(self.min, self.max)
+    }
+
     /// How long to wait when the provider gave no answer about the task, `failures` times in a row.
     #[must_use]
     pub fn wait_after_failure(&self, failures: u32, seed: Seed) -> Duration {

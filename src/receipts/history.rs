@@ -34,8 +34,8 @@ impl Attempt {
 impl History {
     /// The record that these receipts stand for; `None` for a job that was never posted.
     ///
-    /// A result is the end. A noted task is running. The highest intent without a refusal is open,
-    /// and shut gates are nobody's attempt.
+    /// A result is the end. A noted task is running. The highest intent without a refusal is open; a
+    /// shut gate is nobody's attempt, and the one before it stays open until its outcome is sealed.
     #[must_use]
     pub fn rebuilt(&self) -> Option<Rebuilt> {
         let last = self.attempts.iter().rposition(|attempt| !attempt.is_shut());
@@ -62,7 +62,8 @@ impl History {
         }
         let index = last?;
         let attempt = self.attempts.get(index)?;
-        if attempt.refused {
+        // Behind a shut gate no attempt follows, whatever is known of the last one by now.
+        if attempt.refused && !self.is_shut_behind(number(index)) {
             return Some(Stage::New { attempt: number(index) + 1 });
         }
         let nonce = attempt.intent.as_ref().map(|intent| intent.nonce.clone()).unwrap_or_default();
@@ -140,6 +141,15 @@ mod tests {
         assert!(matches!(history.rebuilt().unwrap().stage, Stage::Submitting { attempt: 1, .. }));
         assert!(history.is_shut_behind(1) && !history.is_shut_behind(2));
         assert!(!history.knows_more_than(1));
+    }
+
+    #[test]
+    fn an_attempt_that_was_refused_after_the_next_gate_was_shut_is_followed_by_none() {
+        let refused = Attempt { refused: true, ..open() };
+        let shut = Attempt { intent: intent(true), ..open() };
+        let history = History { attempts: vec![refused, shut], result: None };
+        assert!(matches!(history.rebuilt().unwrap().stage, Stage::Submitting { attempt: 1, .. }));
+        assert!(history.knows_more_than(2) && !history.knows_more_than(1));
     }
 
     #[test]

@@ -23,7 +23,8 @@ pub(super) struct LookOn {
     /// on this process's own clock. Without receipts, when it first knew of the ask in the record.
     sight: Option<Duration>,
     phase: Phase,
-    looks: u32,
+    /// How long the last wait was; the next is half as long again.
+    waited: Duration,
     /// Where the open POST was this life's own.
     unanswered: Option<Unanswered>,
 }
@@ -55,7 +56,7 @@ pub(super) enum Recalling {
 
 impl LookOn {
     pub(super) fn new(attempt: u32, nonce: Nonce, sight: Option<Duration>) -> Self {
-        Self { attempt, nonce, sight, phase: Phase::LookUp, looks: 0, unanswered: None }
+        Self { attempt, nonce, sight, phase: Phase::LookUp, waited: Duration::ZERO, unanswered: None }
     }
 
     pub(super) fn after_own_post(self, unanswered: Unanswered) -> Self {
@@ -84,8 +85,7 @@ impl Life {
             && (self.rules.receipts || before.nonce == look.nonce)
         {
             // Whose ask it is now may have changed; that the gate was asked has not.
-            look =
-                LookOn { nonce: look.nonce, phase: Phase::LookUp, looks: before.looks + 1, ..before.clone() };
+            look = LookOn { nonce: look.nonce, phase: Phase::LookUp, ..before.clone() };
         }
         self.at = At::LookingOn(look);
     }
@@ -107,7 +107,8 @@ impl Life {
         let At::LookingOn(mut look) = self.at.clone() else { return self.unexpected() };
         let sight = look.sight.unwrap_or(now);
         let quiet_over = sight + self.rules.quiet;
-        let wait = self.rules.pace.wait(look.looks + 1, self.rules.seed).clamp(LOOK_MIN, LOOK_MAX);
+        let wait = self.rules.pace.grow(look.waited).clamp(LOOK_MIN, LOOK_MAX);
+        look.waited = wait;
         match found {
             Lookup::Found(task) => self.at = At::Accepting { attempt: look.attempt, task },
             Lookup::NotFound { .. } if asked >= quiet_over => self.doubt(look),

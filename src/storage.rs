@@ -81,6 +81,14 @@ impl Storage {
         open::open(options)
     }
 
+    /// Around a store that is made elsewhere, and lives no longer than this process: its locations are
+    /// those of `memory:`.
+    #[must_use]
+    pub fn around(objects: Arc<dyn ObjectStore>) -> Self {
+        let prefix = Path::default();
+        Self { objects, place: Place::Memory, prefix, takes_attributes: true, public_url: None }
+    }
+
     /// Stores an image under its key. May be repeated: the same image gets the same key and the
     /// same answer. Once it has returned, the image is there to stay (a folder without `fsync`
     /// excepted).

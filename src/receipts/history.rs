@@ -80,6 +80,14 @@ impl History {
         }
     }
 
+    /// Whether somebody has given the job up and shut the gate of attempt `attempt`, and the job has
+    /// not come further all the same.
+    #[must_use]
+    pub fn is_given_up_at(&self, attempt: u32) -> bool {
+        let is_running = self.result.is_some() || self.attempts.iter().any(|attempt| attempt.task.is_some());
+        !is_running && attempt > 0 && self.is_shut_behind(attempt - 1)
+    }
+
     /// Whether somebody has given the job up and shut the gate behind attempt `attempt`.
     #[must_use]
     pub fn is_shut_behind(&self, attempt: u32) -> bool {
@@ -141,6 +149,7 @@ mod tests {
         assert!(matches!(history.rebuilt().unwrap().stage, Stage::Submitting { attempt: 1, .. }));
         assert!(history.is_shut_behind(1) && !history.is_shut_behind(2));
         assert!(!history.knows_more_than(1));
+        assert!(history.is_given_up_at(2) && !history.is_given_up_at(1));
     }
 
     #[test]

@@ -33,13 +33,14 @@ use crate::doubles::images::FakeImages;
 use crate::doubles::ledger::MemoryLedger;
 use crate::doubles::observed::ObservedLedger;
 use crate::doubles::provider::FakeProvider;
+use crate::doubles::store::ObservedStore;
 
 /// What a test may want otherwise.
 pub struct Options {
     pub settings: Settings,
     pub submits_at_once: usize,
-    /// `storage.url`
-    pub storage_url: String,
+    /// A store of its own, by `storage.url`, in place of the observed one.
+    pub storage_url: Option<String>,
 }
 
 /// One process, and the world around it.
@@ -49,6 +50,7 @@ pub struct Workbench {
     pub provider: Arc<FakeProvider>,
     pub broker: Arc<FakeBroker>,
     pub images: Arc<FakeImages>,
+    pub store: Arc<ObservedStore>,
     pub effects: Effects,
     pub shared: Shared,
     /// The process stops.
@@ -119,14 +121,26 @@ fn settings() -> Settings {
     }
 }
 
+fn open(url: String) -> Storage {
+    Storage::open(&StorageOptions {
+        url,
+        prefix: String::new(),
+        fsync: false,
+        endpoint: None,
+        region: None,
+        path_style: false,
+        public_url: None,
+    })
+    .unwrap()
+}
+
 impl Workbench {
     pub fn new() -> Self {
         Self::with(|_| {})
     }
 
     pub fn with(adjust: impl FnOnce(&mut Options)) -> Self {
-        let mut options =
-            Options { settings: settings(), submits_at_once: 32, storage_url: "memory:".to_owned() };
+        let mut options = Options { settings: settings(), submits_at_once: 32, storage_url: None };
         adjust(&mut options);
         let effects = Effects::default();
         let memory = MemoryLedger::default();
@@ -134,17 +148,12 @@ impl Workbench {
         let provider = Arc::new(FakeProvider::new(effects.clone()));
         let broker = Arc::new(FakeBroker::new(effects.clone()));
         let images = Arc::new(FakeImages::default());
-        let storage = Storage::open(&StorageOptions {
-            url: options.storage_url,
-            prefix: String::new(),
-            fsync: false,
-            endpoint: None,
-            region: None,
-            path_style: false,
-            public_url: None,
-        });
+        let store = Arc::new(ObservedStore::new(effects.clone()));
+        let storage = match options.storage_url {
+            Some(url) => open(url),
+            None => Storage::around(Arc::<ObservedStore>::clone(&store)),
+        };
         let metrics = Metrics::new();
-        let storage = storage.unwrap();
         let shared = Shared {
             receipts: Receipts::new(storage.clone()),
             ledger: Arc::<ObservedLedger>::clone(&ledger),
@@ -168,6 +177,7 @@ impl Workbench {
             provider,
             broker,
             images,
+            store,
             effects,
             shared,
             stop: CancellationToken::new(),
@@ -196,12 +206,31 @@ impl Workbench {
             provider: Arc::clone(&self.provider),
             broker: Arc::clone(&self.broker),
             images: Arc::clone(&self.images),
+            store: Arc::clone(&self.store),
             effects: self.effects.clone(),
             shared,
             stop: CancellationToken::new(),
             lost: CancellationToken::new(),
             submits_at_once: self.submits_at_once,
         }
+    }
+
+    /// As configured with `generation.receipts = false`.
+    pub fn without_receipts() -> Self {
+        Self::with(|options| options.settings.receipts = false)
+    }
+
+    /// As configured with `generation.on_unknown_submit = "trust_lookup"`, with a provider that finds
+    /// tasks by their external id.
+    pub fn trusting() -> Self {
+        let bench = Self::with(|options| options.settings.trust_lookup = true);
+        bench.provider.find_by_external_id(true);
+        bench
+    }
+
+    /// Redis loses its memory.
+    pub fn flush(&self) {
+        self.memory.table.lock().unwrap().records.clear();
     }
 
     /// Begins the life of a delivery.

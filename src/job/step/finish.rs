@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::life::{At, Life};
+use super::life::{At, Life, Then};
+use super::submit::says_unknown;
 use super::{Expect, Frozen, Stored, Words, outcome};
-use crate::job::{Outcome, Success};
+use crate::job::{Outcome, Reason, Success};
 use crate::provider::View;
 
 /// A success without images is asked for again this often before it is believed.
@@ -94,31 +95,43 @@ impl Life {
 
     /// A receipt has the outcome, ours or somebody else's: these bytes.
     pub fn sealed(&mut self, event: Bytes) {
-        let At::Sealing { .. } = self.at else { return self.unexpected() };
+        let At::Sealing { outcome } = self.at.clone() else { return self.unexpected() };
         self.at = if self.corrects.is_some() {
             // The record keeps the first outcome.
-            At::Telling { event, then: None }
+            At::Telling { event, then: Then::Ack }
         } else {
-            At::Freezing { words: Words::Sealed(event), expect: Expect::Unfinished }
+            // Somebody gave the job up while this hand came to know what became of it.
+            let given_up = says_unknown(&event) && !is_unknown(&outcome);
+            let then = if given_up { Then::Correct(outcome) } else { Then::Ack };
+            At::Freezing { words: Words::Sealed(event), expect: Expect::Unfinished, then }
         };
     }
 
     /// The outcome is in the ledger, ours or somebody else's.
     pub fn frozen(&mut self, frozen: Frozen, now: Duration) {
-        let At::Freezing { .. } = self.at else { return self.unexpected() };
+        let At::Freezing { then, .. } = self.at.clone() else { return self.unexpected() };
         match frozen {
-            Frozen::Event(event) => self.at = At::Telling { event, then: None },
+            Frozen::Event(event) => self.at = At::Telling { event, then },
             Frozen::Moved(record) => self.read(record, now),
         }
     }
 
     /// The event, or the dead letter, is confirmed.
     pub fn told(&mut self) {
-        let told = std::mem::replace(&mut self.at, At::Told);
-        if let At::Telling { event, then: Some(generation) } = told {
-            self.corrects = Some(event);
-            self.at = At::Generating(*generation);
-        }
+        let At::Telling { event, then } = std::mem::replace(&mut self.at, At::Told) else { return };
+        self.at = match then {
+            Then::Ack => return,
+            Then::Generate(generation) => At::Generating(*generation),
+            Then::Correct(outcome) => At::Sealing { outcome },
+        };
+        self.corrects = Some(event);
+    }
+}
+
+fn is_unknown(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Succeeded(_) => false,
+        Outcome::Failed(failure) => failure.reason == Reason::OutcomeUnknown,
     }
 }
 

@@ -81,15 +81,25 @@ pub(super) enum At {
     Freezing {
         words: Words,
         expect: Expect,
+        then: Then,
     },
-    /// The generation goes on behind an outcome that said "unknown".
     Telling {
         event: Bytes,
-        then: Option<Box<Generation>>,
+        then: Then,
     },
     Conflicting,
     Told,
     HandingBack(HandBack),
+}
+
+/// What follows the event.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Then {
+    Ack,
+    /// It said "unknown", and the task is known now: what that comes to corrects it.
+    Generate(Box<Generation>),
+    /// It said "unknown", since another hand was first to seal, and this is the truth.
+    Correct(Box<Outcome>),
 }
 
 impl Life {
@@ -174,7 +184,9 @@ impl Life {
             At::Sealing { outcome } => {
                 Act::Seal { outcome: outcome.clone(), corrects: self.corrects.clone() }
             }
-            At::Freezing { words, expect } => Act::Freeze { words: words.clone(), expect: expect.clone() },
+            At::Freezing { words, expect, .. } => {
+                Act::Freeze { words: words.clone(), expect: expect.clone() }
+            }
             At::Telling { event, .. } => Act::Tell { event: event.clone() },
             At::Conflicting => Act::Conflict,
             At::Told => Act::Ack,
@@ -214,7 +226,7 @@ impl Life {
             Stage::Done { replaceable: true, .. } if self.faults.is_empty() => {
                 self.fresh(1, record.round + 1)
             }
-            Stage::Done { event, .. } => self.at = At::Telling { event, then: None },
+            Stage::Done { event, .. } => self.at = At::Telling { event, then: Then::Ack },
         }
     }
 
@@ -230,7 +242,7 @@ impl Life {
         } else {
             // Nothing was paid and nothing is: this one needs no receipt.
             let words = Words::New(Box::new(outcome::invalid(self.faults.clone())));
-            At::Freezing { words, expect: Expect::Unposted }
+            At::Freezing { words, expect: Expect::Unposted, then: Then::Ack }
         };
     }
 

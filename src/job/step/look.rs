@@ -93,13 +93,13 @@ impl Life {
     /// Whether anybody has asked at the gate of the open attempt. Nobody: nothing was sent, and this
     /// life goes through the gate itself, at once.
     pub fn saw_intent(&mut self, intended: bool, now: Duration) {
-        let At::LookingOn(look) = &mut self.at else { return self.unexpected() };
-        if intended {
-            look.sight = Some(now);
+        let At::LookingOn(look) = self.at.clone() else { return self.unexpected() };
+        self.at = if intended {
+            // What the attempt came to may be in the receipts already, and only there.
+            At::Recalling(Recalling::Attempt(LookOn { sight: Some(now), ..look }))
         } else {
-            let (attempt, nonce) = (look.attempt, look.nonce.clone());
-            self.at = At::Ready { attempt, instead_of: Some(nonce) };
-        }
+            At::Ready { attempt: look.attempt, instead_of: Some(look.nonce) }
+        };
     }
 
     /// The provider was asked, at `asked`, for a task under our own id.
@@ -140,6 +140,13 @@ impl Life {
         }
     }
 
+    /// Whether nothing is known of the job but that there is no record: who can't read the receipts
+    /// either gives the delivery back, and loses nothing by it.
+    #[must_use]
+    pub fn has_not_begun(&self) -> bool {
+        matches!(self.at, At::Recalling(Recalling::Everything))
+    }
+
     /// The job's receipts were read.
     pub fn recalled(&mut self, history: &History, now: Duration) {
         let At::Recalling(why) = self.at.clone() else { return self.unexpected() };
@@ -153,6 +160,10 @@ impl Life {
             Recalling::Attempt(look) => (look, false),
             Recalling::InDoubt(look) => (look, true),
         };
+        // Whoever shut this gate may be dead, and nobody passes it: the job is given up here too.
+        if !in_doubt && history.is_given_up_at(look.attempt) {
+            return self.give_up(look);
+        }
         match history.rebuilt() {
             Some(rebuilt) if history.knows_more_than(look.attempt) => {
                 self.restore(Some(look.attempt), rebuilt)

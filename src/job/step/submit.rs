@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::generation::{Generation, Since};
-use super::life::{At, Life};
+use super::life::{At, Life, Then};
 use super::look::{LookOn, Recalling, Unanswered};
 use super::{Expect, HandBack, Moved, Words, outcome};
 use crate::job::event::EventView;
@@ -114,7 +114,7 @@ impl Life {
                 let accepted = Since { noted: now, age_then: Duration::ZERO };
                 let generation = Generation { noted, ..Generation::new(attempt, task, accepted, first) };
                 let unknown = self.rules.receipts && says_unknown(&event);
-                let then = unknown.then(|| Box::new(generation));
+                let then = if unknown { Then::Generate(Box::new(generation)) } else { Then::Ack };
                 self.at = At::Telling { event, then };
             }
             Stage::New { .. } | Stage::Submitting { .. } => self.at = At::Unread,
@@ -133,12 +133,12 @@ impl Life {
         self.at = if self.rules.receipts {
             At::Sealing { outcome }
         } else {
-            At::Freezing { words: Words::New(outcome), expect }
+            At::Freezing { words: Words::New(outcome), expect, then: Then::Ack }
         };
     }
 }
 
-fn says_unknown(event: &[u8]) -> bool {
+pub(super) fn says_unknown(event: &[u8]) -> bool {
     EventView::parse(event)
         .is_ok_and(|event| event.reason.as_deref() == Some(Reason::OutcomeUnknown.as_str()))
 }

@@ -7,6 +7,7 @@ use crate::job::request::{DeadLetter, DeadReason};
 use crate::job::step::{HandBack, Rebuilt};
 use crate::ledger::Entry;
 use crate::provider::Lookup;
+use crate::worker::breaker::Cause;
 use crate::worker::tell;
 
 impl Actor<'_> {
@@ -22,8 +23,16 @@ impl Actor<'_> {
 
     pub(super) async fn recall(&mut self) -> Result<(), HandBack> {
         let receipts = &self.shared.receipts;
-        let recalling = self.until_stored(|| receipts.history(&self.job.id));
-        let history = self.interrupts.or(recalling).await??;
+        let history = if self.life.has_not_begun() {
+            let history = self.interrupts.or(receipts.history(&self.job.id)).await?;
+            history.map_err(|error| {
+                self.shared.breaker.fault(Cause::Storage, &error.to_string());
+                HandBack::Paused
+            })?
+        } else {
+            let recalling = self.until_stored(|| receipts.history(&self.job.id));
+            self.interrupts.or(recalling).await??
+        };
         self.life.recalled(&history, self.shared.clock.now());
         Ok(())
     }

@@ -94,15 +94,26 @@ impl FakeBroker {
         self.taken().into_iter().filter(of_queue).collect()
     }
 
-    /// The terminal events of a job, those kept as unrouted included; copies to `reply_to` not.
+    /// The terminal events of a job, those kept as unrouted included; copies to `reply_to` and
+    /// corrections not.
     pub fn ends(&self, job: &str) -> Vec<Bytes> {
+        self.terminal(job, false)
+    }
+
+    /// The corrections of a job's end, likewise.
+    pub fn corrections(&self, job: &str) -> Vec<Bytes> {
+        self.terminal(job, true)
+    }
+
+    fn terminal(&self, job: &str, corrections: bool) -> Vec<Bytes> {
         let mut ends = Vec::new();
         for message in self.taken() {
             let is_event =
                 message.exchange == "comet.events" || message.routing_key == "comet.events.unrouted";
             if is_event {
                 let view = EventView::parse(&message.body).unwrap();
-                if view.job_id == job && view.kind().is_some_and(EventKind::is_terminal) {
+                let is_end = view.job_id == job && view.kind().is_some_and(EventKind::is_terminal);
+                if is_end && view.supersedes.is_some() == corrections {
                     ends.push(message.body);
                 }
             }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// On which side of an effect the kill hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,37 @@ struct State {
     kill: Option<(usize, Side)>,
     /// These take so long, once each.
     slow: Vec<(&'static str, Duration)>,
+    /// These stop, once each.
+    holds: Vec<Stop>,
+}
+
+#[derive(Debug)]
+struct Stop {
+    which: Which,
+    side: Side,
+    reached: oneshot::Sender<()>,
+    go_on: oneshot::Receiver<()>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Which {
+    Next(&'static str),
+    Number(usize),
+}
+
+/// An effect that stops on one side of itself until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    reached: oneshot::Receiver<()>,
+    _go_on: oneshot::Sender<()>,
+}
+
+impl Held {
+    /// Returns once somebody stands there, within some days.
+    pub async fn reached(&mut self) {
+        let bound = Duration::from_secs(3 * 24 * 3600);
+        tokio::time::timeout(bound, &mut self.reached).await.expect("it comes so far").unwrap();
+    }
 }
 
 impl Default for Effects {
@@ -63,6 +94,22 @@ impl Effects {
         self.state.lock().unwrap().slow.push((name, by));
     }
 
+    /// The next effect of that name stops there, as a process that is frozen would.
+    pub fn hold(&self, name: &'static str, side: Side) -> Held {
+        self.stop_at(Which::Next(name), side)
+    }
+
+    /// The effect number `number`, from 0, stops before it happens.
+    pub fn hold_number(&self, number: usize) -> Held {
+        self.stop_at(Which::Number(number), Side::Before)
+    }
+
+    fn stop_at(&self, which: Which, side: Side) -> Held {
+        let ((reached, on_reach), (_go_on, go_on)) = (oneshot::channel(), oneshot::channel());
+        self.state.lock().unwrap().holds.push(Stop { which, side, reached, go_on });
+        Held { reached: on_reach, _go_on }
+    }
+
     /// What has happened, in its order.
     pub fn done(&self) -> Vec<&'static str> {
         self.state.lock().unwrap().done.clone()
@@ -75,20 +122,47 @@ impl Effects {
 
     /// Acts, as one effect.
     pub async fn act<T>(&self, name: &'static str, act: impl Future<Output = T>) -> T {
-        let (number, slow) = {
+        self.act_unlisted(name, async {
+            let value = act.await;
+            self.state.lock().unwrap().done.push(name);
+            value
+        })
+        .await
+    }
+
+    /// Likewise, for what changes nothing: not to be found in [`Self::done`].
+    pub async fn act_unlisted<T>(&self, name: &'static str, act: impl Future<Output = T>) -> T {
+        let (number, slow, stop) = {
             let mut state = self.state.lock().unwrap();
             state.begun += 1;
             let slow = state.slow.iter().position(|(slow, _)| *slow == name);
-            (state.begun - 1, slow.map(|at| state.slow.remove(at).1))
+            let slow = slow.map(|at| state.slow.remove(at).1);
+            let number = state.begun - 1;
+            let these = [Which::Next(name), Which::Number(number)];
+            let stop = state.holds.iter().position(|stop| these.contains(&stop.which));
+            (number, slow, stop.map(|at| state.holds.remove(at)))
         };
         self.die_at(number, Side::Before).await;
+        let (before, after) = match stop {
+            Some(stop) if stop.side == Side::Before => (Some(stop), None),
+            other => (None, other),
+        };
+        Self::stand_still(before).await;
         let value = act.await;
-        self.state.lock().unwrap().done.push(name);
         if let Some(by) = slow {
             tokio::time::sleep(by).await;
         }
+        Self::stand_still(after).await;
         self.die_at(number, Side::After).await;
         value
+    }
+
+    async fn stand_still(stop: Option<Stop>) {
+        if let Some(Stop { reached, go_on, .. }) = stop {
+            let _ = reached.send(());
+            // Nothing is ever sent: it ends when its other end is dropped.
+            let _ = go_on.await;
+        }
     }
 
     async fn die_at(&self, number: usize, side: Side) {

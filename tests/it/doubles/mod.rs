@@ -6,3 +6,4 @@ pub mod images;
 pub mod ledger;
 pub mod observed;
 pub mod provider;
+pub mod store;

@@ -30,6 +30,11 @@ impl ObservedLedger {
         self.troubles.lock().unwrap().extend(troubles.iter().map(|trouble| (name, *trouble)));
     }
 
+    /// What was to fail doesn't any more.
+    pub fn untroubled(&self) {
+        self.troubles.lock().unwrap().clear();
+    }
+
     async fn call<T>(&self, name: &'static str, call: impl Future<Output = T>) -> T {
         let acting = async {
             let trouble = {

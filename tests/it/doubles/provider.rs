@@ -1,5 +1,5 @@
-//! The provider: a model with state. It finds nothing by our external id and refuses no repetition,
-//! so whatever is posted twice is paid for twice, and is seen in [`FakeProvider::charges`].
+//! The provider: a model with state. It finds nothing by our external id unless told to, and
+//! refuses no repetition, so whatever is posted twice is paid for twice, and is seen in [`FakeProvider::charges`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
@@ -78,8 +78,9 @@ struct State {
     generation: Duration,
     queries: u32,
     cut_off: bool,
-    /// Tasks are found by their external id.
-    finds: bool,
+    /// Tasks are found by their external id, so long after they were made.
+    finds_after: Option<Duration>,
+    lookups: Vec<Instant>,
 }
 
 /// From the arrival of a POST to its answer.
@@ -98,7 +99,8 @@ impl FakeProvider {
             generation: Duration::from_secs(20),
             queries: 0,
             cut_off: false,
-            finds: false,
+            finds_after: None,
+            lookups: Vec::new(),
         };
         Self { state: Mutex::new(state), effects, posts_held: watch::Sender::new(false) }
     }
@@ -135,7 +137,17 @@ impl FakeProvider {
 
     /// Whether tasks are found by their external id from now on.
     pub fn find_by_external_id(&self, finds: bool) {
-        self.lock().finds = finds;
+        self.lock().finds_after = finds.then_some(Duration::ZERO);
+    }
+
+    /// Tasks are found by their external id so long after they were made.
+    pub fn find_late(&self, after: Duration) {
+        self.lock().finds_after = Some(after);
+    }
+
+    /// When a task was asked for by its external id.
+    pub fn lookups(&self) -> Vec<Instant> {
+        self.lock().lookups.clone()
     }
 
     /// What [`Provider::probe`] finds from now on.
@@ -193,14 +205,18 @@ impl FakeProvider {
 }
 
 impl State {
-    fn find(&self, external: &ExternalTaskId) -> Lookup {
+    fn find(&mut self, external: &ExternalTaskId) -> Lookup {
+        self.lookups.push(Instant::now());
         if self.cut_off {
             return Lookup::Unavailable { message: "cut off".to_owned(), fault: None, after: None };
         }
-        let found = self.tasks.iter().find(|(_, task)| task.external_task_id == external.as_str());
+        let finds_after = self.finds_after.unwrap_or(Duration::MAX);
+        let found = self.tasks.iter().find(|(_, task)| {
+            task.external_task_id == external.as_str() && task.made.elapsed() >= finds_after
+        });
         match found {
-            Some((id, _)) if self.finds => Lookup::Found(TaskId::new(id).unwrap()),
-            Some(_) | None => Lookup::NotFound { message: "task_not_exist".to_owned() },
+            Some((id, _)) => Lookup::Found(TaskId::new(id).unwrap()),
+            None => Lookup::NotFound { message: "task_not_exist".to_owned() },
         }
     }
 

@@ -208,11 +208,30 @@ async fn a_dead_letter_waits_for_its_queue_and_is_acked_only_then() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_whose_id_was_taken_by_another_after_redis_lost_its_record_is_not_acked_untold() {
+async fn another_job_under_the_id_of_one_that_redis_has_lost_is_a_dead_letter() {
     let bench = Workbench::new();
     let first = bench.deliver(job("a"));
     bench.until_polled(1).await;
-    bench.memory.table.lock().unwrap().records.clear();
+    bench.flush();
+    assert_eq!(bench.another().run(another_input("a")).await, Some(Settled::Acked));
+    let [dead] = bench.broker.queue("comet.jobs.dead").try_into().unwrap();
+    assert_eq!(header(&dead, "x-comet-reason"), "conflict");
+    assert_eq!(dead.body, another_input("a").body);
+
+    assert_eq!(first.ended().await, Some(Settled::Acked));
+    bench.flush();
+    assert_eq!(bench.another().run(another_input("a")).await, Some(Settled::Acked));
+    assert_eq!(bench.broker.queue("comet.jobs.dead").len(), 2, "also once the first has ended");
+    assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
+    assert_eq!(bench.provider.posts().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_receipts_a_job_whose_id_was_taken_after_redis_lost_its_record_is_not_acked_untold() {
+    let bench = Workbench::without_receipts();
+    let first = bench.deliver(job("a"));
+    bench.until_polled(1).await;
+    bench.flush();
     let second = bench.another().deliver(another_input("a"));
     let settled = first.ended().await;
     assert_eq!(second.ended().await, Some(Settled::Acked));

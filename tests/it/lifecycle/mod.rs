@@ -3,11 +3,17 @@
 mod account;
 mod crash;
 mod crowd;
+mod flushed;
 mod messages;
 mod polling;
+mod receipts;
 mod stopping;
 mod storing;
 mod submitting;
 mod telling;
+mod traces;
 mod trouble;
+mod unknown;
 mod whole;
+mod without_receipts;
+mod without_store;

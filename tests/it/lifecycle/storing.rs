@@ -112,7 +112,7 @@ async fn a_file_server_that_fails_as_long_as_a_generation_may_take_ends_the_job_
 async fn a_store_that_takes_nothing_stops_the_worker_and_costs_no_job() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("images-root");
-    let bench = Workbench::with(|options| options.storage_url = format!("file:{}", root.display()));
+    let bench = Workbench::with(|options| options.storage_url = Some(format!("file:{}", root.display())));
     bench.watch_breaker();
     let delivery = bench.deliver(job("a"));
     bench.until_polled(1).await;

@@ -13,14 +13,11 @@ use crate::workbench::{Workbench, job, until};
 
 const QUIET: Duration = Duration::from_secs(120);
 
-/// The effects of a life up to its right to post.
-const BEGIN: usize = 1;
-
-/// A process that had the right to post and died.
-async fn died_with_the_right(bench: &Workbench) {
-    bench.effects.kill_at(BEGIN, Side::After);
+/// A process that had passed the gate and died.
+async fn died_behind_the_gate(bench: &Workbench) {
+    let mut held = bench.effects.hold("intent-1", Side::After);
     let delivery = bench.deliver(job("a"));
-    bench.effects.killed().await;
+    held.reached().await;
     delivery.kill().await;
     assert!(matches!(bench.stage("a").await, Some(Stage::Submitting { .. })));
 }
@@ -37,7 +34,8 @@ async fn a_post_that_comes_too_early_for_the_provider_is_made_again_after_the_pa
     assert!(pause >= Duration::from_secs(30) && pause < Duration::from_secs(32), "{pause:?}");
     assert_eq!(posts[0].external_task_id, posts[1].external_task_id);
     assert_eq!(bench.charges("a"), 1);
-    let way = ["read", "begin", "post", "reopen", "begin", "post", "accept", "freeze"];
+    let way =
+        ["read", "begin", "intent-1", "post", "refused-1", "reopen", "begin", "intent-2", "post", "accept"];
     assert!(bench.effects.done().starts_with(&way), "{:?}", bench.effects.done());
     assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
 }
@@ -74,7 +72,7 @@ async fn a_post_without_a_telling_answer_ends_unknown_and_is_never_made_again() 
 #[tokio::test(start_paused = true)]
 async fn a_post_of_a_dead_hand_is_given_up_only_after_the_quiet_period() {
     let bench = Workbench::new();
-    died_with_the_right(&bench).await;
+    died_behind_the_gate(&bench).await;
     let taken_over = Instant::now();
     assert_eq!(bench.another().run(job("a")).await, Some(Settled::Acked));
 
@@ -88,7 +86,7 @@ async fn a_post_of_a_dead_hand_is_given_up_only_after_the_quiet_period() {
 #[tokio::test(start_paused = true)]
 async fn each_process_waits_the_whole_quiet_period_itself() {
     let bench = Workbench::new();
-    died_with_the_right(&bench).await;
+    died_behind_the_gate(&bench).await;
     let second = bench.another();
     let delivery = second.deliver(job("a"));
     tokio::time::sleep(QUIET - Duration::from_secs(10)).await;
@@ -163,27 +161,11 @@ async fn an_attempt_that_another_hand_gave_up_is_made_by_whoever_sees_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_acceptance_that_comes_after_the_job_was_given_up_changes_nothing_of_its_end() {
-    let bench = Workbench::new();
-    bench.provider.hold_posts();
-    let posting = bench.deliver(job("a"));
-    bench.until_posted(1).await;
-    let other = bench.another();
-    assert_eq!(other.run(job("a")).await, Some(Settled::Acked));
-    bench.provider.release_posts();
-    assert_eq!(posting.ended().await, Some(Settled::Acked));
-
-    assert_eq!(bench.broker.ends("a").len(), 2);
-    assert_eq!(bench.broker.end("a").reason.as_deref(), Some("outcome_unknown"));
-    assert_eq!(bench.charges("a"), 1);
-}
-
-#[tokio::test(start_paused = true)]
 async fn whoever_comes_too_late_through_the_gate_sends_nothing_and_asks_again() {
     let bench = Workbench::new();
     bench.effects.slow_down("begin", Duration::from_secs(6));
     assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));
-    let way = ["read", "begin", "reopen", "begin", "post", "accept", "freeze"];
+    let way = ["read", "begin", "intent-1", "refused-1", "reopen", "begin", "intent-2", "post", "accept"];
     assert!(bench.effects.done().starts_with(&way), "{:?}", bench.effects.done());
     assert_eq!(bench.charges("a"), 1);
 }

@@ -52,13 +52,8 @@ impl History {
         if let Some(event) = &self.result {
             return Some(Stage::Done { event: event.clone(), replaceable: false });
         }
-        let running = self
-            .attempts
-            .iter()
-            .enumerate()
-            .find_map(|(index, attempt)| Some((index, attempt.task.clone()?)));
-        if let Some((index, task)) = running {
-            return Some(Stage::Generating { attempt: number(index), task, age: std::time::Duration::ZERO });
+        if let Some((attempt, task)) = self.task() {
+            return Some(Stage::Generating { attempt, task, age: std::time::Duration::ZERO });
         }
         let index = last?;
         let attempt = self.attempts.get(index)?;
@@ -68,6 +63,13 @@ impl History {
         }
         let nonce = attempt.intent.as_ref().map(|intent| intent.nonce.clone()).unwrap_or_default();
         Some(Stage::Submitting { attempt: number(index), nonce: Nonce::new(nonce) })
+    }
+
+    /// The task of this job, and its attempt.
+    #[must_use]
+    pub fn task(&self) -> Option<(u32, TaskId)> {
+        let mut attempts = self.attempts.iter().enumerate();
+        attempts.find_map(|(index, attempt)| Some((number(index), attempt.task.clone()?)))
     }
 
     /// Whether these receipts say more than that attempt `attempt` is open.

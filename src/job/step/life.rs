@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::generation::{Generation, Since};
 use super::look::{LookOn, Recalling};
+use super::submit::says_unknown;
 use super::{Act, Expect, HandBack, Rebuilt, Rules, Words, outcome};
 use crate::job::{Digest, Fault, Outcome, TaskId, Timings};
 use crate::ledger::record::{Nonce, Record, Stage};
@@ -225,6 +226,9 @@ impl Life {
             // The same input, and what was wrong beside it is corrected.
             Stage::Done { replaceable: true, .. } if self.faults.is_empty() => {
                 self.fresh(1, record.round + 1)
+            }
+            Stage::Done { event, .. } if self.rules.receipts && says_unknown(&event) => {
+                self.at = At::Recalling(Recalling::Ended(event));
             }
             Stage::Done { event, .. } => self.at = At::Telling { event, then: Then::Ack },
         }

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use super::life::{At, Life};
+use bytes::Bytes;
+
+use super::generation::{Generation, Since};
+use super::life::{At, Life, Then};
 use super::{Act, Expect, Rebuilt, outcome};
 use crate::ledger::record::{Nonce, Record};
 use crate::provider::Lookup;
@@ -52,6 +55,8 @@ pub(super) enum Recalling {
     Attempt(LookOn),
     /// The quiet period is over and the provider knows of no task.
     InDoubt(LookOn),
+    /// The job ended as unknown, by this event: a task may have come to light since.
+    Ended(Bytes),
 }
 
 impl LookOn {
@@ -156,6 +161,18 @@ impl Life {
                     Some(rebuilt) => self.restore(None, rebuilt),
                     None => self.fresh(1, 1),
                 };
+            }
+            Recalling::Ended(event) => {
+                let then = match history.task() {
+                    Some((attempt, task)) => {
+                        let accepted = Since { noted: now, age_then: Duration::ZERO };
+                        let generation = Generation::new(attempt, task, accepted, now);
+                        Then::Generate(Box::new(Generation { noted: true, ..generation }))
+                    }
+                    None => Then::Ack,
+                };
+                self.at = At::Telling { event, then };
+                return;
             }
             Recalling::Attempt(look) => (look, false),
             Recalling::InDoubt(look) => (look, true),

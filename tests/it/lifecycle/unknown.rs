@@ -219,6 +219,32 @@ async fn an_acceptance_after_the_job_was_given_up_and_forgotten_by_redis_is_told
     check_corrected(&bench);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_correction_that_a_stop_or_a_crash_cut_short_is_told_by_the_next_worker() {
+    for killed in [true, false] {
+        let bench = Workbench::new();
+        bench.provider.tasks_take(4 * QUIET);
+        bench.provider.hold_posts();
+        let posting = bench.deliver(job("a"));
+        bench.until_posted(1).await;
+        assert_eq!(bench.another().run(job("a")).await, Some(Settled::Acked));
+        bench.provider.release_posts();
+        until("the id in a receipt", || bench.effects.count("task-1") == 1).await;
+        if killed {
+            posting.kill().await;
+        } else {
+            bench.stop.cancel();
+            assert_eq!(posting.ended().await, Some(Settled::HandedBack));
+        }
+        assert!(bench.broker.corrections("a").is_empty());
+        assert_eq!(bench.another().run(job("a")).await, Some(Settled::Acked));
+        bench.broker.end("a");
+        let [correction] = bench.broker.corrections("a").try_into().unwrap();
+        assert_eq!(bench.store.receipt("a", "resolved").await.unwrap(), correction);
+        assert_eq!((bench.charges("a"), bench.provider.posts().len()), (1, 1));
+    }
+}
+
 fn check_corrected(bench: &Workbench) {
     assert_eq!(bench.broker.end("a").reason.as_deref(), Some("outcome_unknown"));
     assert_eq!(bench.broker.ends("a").len(), 2);

@@ -125,18 +125,3 @@ fn without_shutting_the_next_gate_a_paid_result_is_never_delivered() {
     let broken = breaks(Safeguard::ShutGate, Provider::Finds, false, 1, faults);
     assert_eq!(broken.promise, "a paid result is never delivered", "{broken:#?}");
 }
-
-#[test]
-fn scratch() {
-    for (copies, faults) in [
-        (1, NONE),
-        (1, Faults { crashes: 1, ..NONE }),
-        (1, Faults { losses: 1, ..NONE }),
-        (1, Faults { refusals: 1, ..NONE }),
-        (1, Faults { flushes: 1, ..NONE }),
-        (2, NONE),
-        (1, Faults { crashes: 1, losses: 1, ..NONE }),
-    ] {
-        holds(Provider::Neither, false, copies, faults);
-    }
-}

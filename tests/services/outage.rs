@@ -49,7 +49,7 @@ async fn a_restart_of_rabbitmq_costs_no_job_and_no_second_submit() {
         }
         wait_for("10 tasks", async || (sim.report().await.number("accepted") == 10).then_some(())).await;
         drop(broker);
-        rabbit.kill().await;
+        rabbit.stop().await;
         worker.says("no session with RabbitMQ").await;
         assert_eq!(worker.admin("/readyz").await.0, 503);
         rabbit.start_again().await;
@@ -59,5 +59,4 @@ async fn a_restart_of_rabbitmq_costs_no_job_and_no_second_submit() {
         assert_eq!(sim.report().await.number("submits"), 10, "{}", worker.log());
     })
     .await;
-    rabbit.stop().await;
 }

@@ -73,12 +73,6 @@ impl PrivateRabbit {
         self.node.take().expect("the node runs").stop().await;
     }
 
-    /// SIGKILL; data and port are kept for `start_again`.
-    pub(crate) async fn kill(&mut self) {
-        self.node.take().expect("the node runs").kill();
-        silence(self.port).await;
-    }
-
     /// The same node again after `stop` or `kill`; returns when it takes connections.
     pub(crate) async fn start_again(&mut self) {
         assert!(self.node.is_none(), "the node runs already");

@@ -5,7 +5,10 @@ SHELL := /bin/bash
 # compiled once, with one set of features, for demo and tests.
 BUILD := cargo build --locked --bins --examples
 
-.PHONY: help demo test test-quick lint build services linker
+# Of the chaos run, in seconds.
+LENGTH_S ?= 180
+
+.PHONY: help demo test test-quick chaos lint build services linker
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -19,6 +22,11 @@ test: build ## all tests, against real services; starts (and installs) what is m
 
 test-quick: ## the tests that need no services
 	cargo test --locked --lib --test it
+
+chaos: build ## three workers killed, frozen and cut off for LENGTH_S=180 seconds, then every promise counted; COMET_CHAOS_SEED=… repeats a draw
+	@[[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || command -v rabbitmq-server >/dev/null || deploy/dev/install rabbitmq-server
+	@command -v redis-server >/dev/null || deploy/dev/install redis-server
+	COMET_CHAOS_S=$(LENGTH_S) cargo test --locked --test services chaos::chaos_breaks_no_promise -- --exact --nocapture
 
 lint: linker ## formatting, lints, documentation
 	cargo fmt --all --check

@@ -92,6 +92,10 @@ pub trait Ledger: Send + Sync {
     /// The event is confirmed: from now on the record is only remembered.
     async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError>;
 
+    /// Notes the id of the store that goes with this Redis, unless one is noted; the noted one is
+    /// returned.
+    async fn meet_store(&self, id: &str) -> Result<String, LedgerError>;
+
     /// Whether Redis takes writes.
     async fn probe(&self) -> Result<(), LedgerError>;
 }
@@ -221,6 +225,15 @@ impl Ledger for RedisLedger {
         let args = [round.to_string(), remember_ms];
         self.run(&self.scripts.told, job, &args.each_ref().map(|arg| arg.as_bytes())).await?;
         Ok(())
+    }
+
+    async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
+        let key = format!("{{{}}}:store-id", self.prefix);
+        let set = redis::cmd("SET").arg(&key).arg(id).arg("NX").to_owned();
+        self.connection.query::<redis::Value>(&set).await.map_err(unavailable)?;
+        let get = redis::cmd("GET").arg(&key).to_owned();
+        let noted: Option<String> = self.connection.query(&get).await.map_err(unavailable)?;
+        noted.ok_or_else(|| LedgerError::Unavailable("the store's id was lost at once".to_owned()))
     }
 
     async fn probe(&self) -> Result<(), LedgerError> {

@@ -9,8 +9,8 @@
 //!  consumer ◀─event── RabbitMQ ◀──────┘
 //! ```
 //!
-//! **RabbitMQ owns a job until its event is confirmed. Redis knows how far it is. Everything but the
-//! one paid POST can be repeated.**
+//! **RabbitMQ owns a job until its event is confirmed. Redis knows how far it is. The store keeps the
+//! receipts, and one of them is the gate before the money. Everything else can be repeated.**
 //!
 //! # The way of a job
 //!
@@ -19,8 +19,8 @@
 //! life asks [`job::step`], which is pure, what to do next, does it, and reports what came of it:
 //!
 //! ```text
-//!  read the record ─▶ new ─────────▶ ask for the right to post ─▶ POST ─▶ note the task id ─┐
-//!    ([`ledger`])     submitting ──▶ another hand is at it: look on                         │
+//!  read the record ─▶ new ─────────▶ ask ledger and receipts ─▶ POST ─▶ note the task id ───┐
+//!    ([`ledger`])     submitting ──▶ another hand is at it: look up, look on                │
 //!                     generating ───────────────────────────────────────▶ poll ◀────────────┘
 //!                                                                          │ ([`provider`])
 //!                                                                          ▼
@@ -40,6 +40,7 @@
 //! | [`worker`] | the shell: sessions, lives, the breaker, the line before the POSTs |
 //! | [`queue`] | RabbitMQ: topology, the consumer, the pool of confirm channels |
 //! | [`ledger`] | Redis: a Lua script for each move of the record, and hints |
+//! | [`receipts`] | the store's memory: the gate, and what Redis is rebuilt from |
 //! | [`provider`] | CometAPI: what its replies mean (pure), and the HTTP client |
 //! | [`images`], [`storage`] | downloads behind a guard; where images go |
 //! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`pulse`] | the knobs, the log, the numbers, health |
@@ -48,8 +49,8 @@
 //! # What holds everywhere, stated as absences
 //!
 //! - No delivery is acked before its event, or its dead letter, is confirmed.
-//! - No POST is sent by a life that the ledger has not just given the right to that attempt; no POST
-//!   follows one whose outcome is open.
+//! - No POST is sent by a life that has not just passed the gate of that attempt; no POST follows one
+//!   whose outcome is open, but on the word of a look-up that the user trusts.
 //! - No lease and no owner: two workers may do everything twice but the POST.
 //! - No decision rests on two machines' clocks agreeing: ages are by Redis's clock, waits by one's own.
 //! - No fault of the account, the provider or our own services is a job's outcome.
@@ -57,11 +58,8 @@
 //!
 //! # What comes next, and where
 //!
-//! Receipts in the store (the gate before the POST, and what Redis is rebuilt from) go between
-//! [`job::step::Act::Begin`] and [`job::step::Act::Post`]; the look-up of open submits into
-//! [`job::step::Act::LookOn`]; account-wide slots into `ledger/begin.lua` and
-//! [`worker::submits`]; learned polling into [`job::pace`]; callbacks and cancels into
-//! [`ledger::hints`].
+//! Account-wide slots go into `ledger/begin.lua` and [`worker::submits`]; learned polling into
+//! [`job::pace`]; callbacks and cancels into [`ledger::hints`].
 
 pub mod admin;
 pub mod cli;

@@ -7,6 +7,7 @@
 pub mod breaker;
 pub mod life;
 pub mod lives;
+pub mod preflight;
 pub mod session;
 pub mod submits;
 pub mod tell;
@@ -58,6 +59,8 @@ pub struct Shared {
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub names: Names,
+    /// `redis.prefix`
+    pub redis_prefix: String,
     pub request_rules: request::Rules,
     /// `amqp.max_message_bytes`
     pub message_bytes_max: usize,

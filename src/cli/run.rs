@@ -26,6 +26,7 @@ use crate::shutdown::Signals;
 use crate::storage::Storage;
 use crate::worker::breaker::{Breaker, Cause, Mode, Probe};
 use crate::worker::lives::Lives;
+use crate::worker::preflight::preflight;
 use crate::worker::session::Sessions;
 use crate::worker::submits::Submits;
 use crate::worker::{Settings, Shared};
@@ -97,6 +98,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             "breaker"
         }
     });
+    tokio::select! {
+        ready = preflight(&shared, &stop) => ready.map_err(anyhow::Error::msg)?,
+        () = signals.next() => return Ok(()),
+    }
     parts.spawn(async move {
         sessions.run().await;
         "sessions"
@@ -162,12 +167,14 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         clock: Clock::default(),
         settings: Arc::new(Settings {
             names: parts::names(config),
+            redis_prefix: config.redis.prefix.clone(),
             request_rules: request::Rules::page(),
             message_bytes_max: config.amqp.max_message_bytes,
             gate: config.generation.gate,
             quiet: config.generation.quiet,
             timeout: config.generation.timeout,
-            receipts: config.generation.receipts,
+            // Receipts that end with the process would be a gate for nobody.
+            receipts: config.generation.receipts && config.storage.url != "memory:",
             trust_lookup: config.generation.on_unknown_submit == OnUnknownSubmit::TrustLookup,
             pace: Pace { first: config.poll.first, min: config.poll.min, max: config.poll.max },
             download_attempts: config.download.attempts,

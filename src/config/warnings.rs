@@ -40,13 +40,6 @@ impl Config {
                 needed.as_secs(),
             ));
         }
-        warnings.push(if generation.receipts {
-            "this version has no receipts yet: generation.receipts = true has no effect, and a flush of Redis voids \
-             the promise that no job is paid for twice"
-                .to_owned()
-        } else {
-            "generation.receipts = false: a flush of Redis voids the promise that no job is paid for twice".to_owned()
-        });
     }
 
     fn about_plain_text(&self, warnings: &mut Vec<String>) {
@@ -66,7 +59,7 @@ impl Config {
     fn about_storage(&self, warnings: &mut Vec<String>) {
         let storage = &self.storage;
         if storage.url == "memory:" {
-            warnings.push("storage.url = \"memory:\": images are gone with the process".to_owned());
+            warnings.push("storage.url = \"memory:\": images and receipts are gone with the process, so there are no receipts, and a loss of Redis may cost twice".to_owned());
         }
         if storage.url.starts_with("file:") && !storage.fsync {
             warnings.push(

@@ -131,7 +131,7 @@ mod tests {
         let refused = Attempt { refused: true, ..open() };
         let nonce = Nonce::new("n".to_owned());
         assert_eq!(stage(&[open()]), Some(Stage::Submitting { attempt: 1, nonce: nonce.clone() }));
-        assert_eq!(stage(&[refused.clone()]), Some(Stage::New { attempt: 2 }));
+        assert_eq!(stage(std::slice::from_ref(&refused)), Some(Stage::New { attempt: 2 }));
         assert_eq!(stage(&[refused, open()]), Some(Stage::Submitting { attempt: 2, nonce }));
     }
 

@@ -106,6 +106,7 @@ fn settings() -> Settings {
             dead: "comet.jobs.dead".to_owned(),
             unrouted: "comet.events.unrouted".to_owned(),
         },
+        redis_prefix: "comet".to_owned(),
         request_rules: request::Rules::page(),
         message_bytes_max: 8 * 1024 * 1024,
         gate: Duration::from_secs(5),

@@ -15,6 +15,7 @@ mod support;
 
 mod account;
 mod bad_input;
+mod chaos;
 mod killing;
 mod outage;
 mod queue;

@@ -16,7 +16,7 @@ async fn while_redis_is_gone_generations_are_polled_nothing_starts_and_all_is_to
             broker.publish(place, &job).await;
         }
         wait_for("10 notes in Redis", async || {
-            (worker.log().matches("submitted").count() == 10).then_some(())
+            (worker.log().matches("submitted task_id").count() == 10).then_some(())
         })
         .await;
         redis.kill().await;
@@ -49,7 +49,7 @@ async fn a_restart_of_rabbitmq_costs_no_job_and_no_second_submit() {
         }
         wait_for("10 tasks", async || (sim.report().await.number("accepted") == 10).then_some(())).await;
         drop(broker);
-        rabbit.stop().await;
+        rabbit.kill().await;
         worker.says("no session with RabbitMQ").await;
         assert_eq!(worker.admin("/readyz").await.0, 503);
         rabbit.start_again().await;
@@ -59,4 +59,5 @@ async fn a_restart_of_rabbitmq_costs_no_job_and_no_second_submit() {
         assert_eq!(sim.report().await.number("submits"), 10, "{}", worker.log());
     })
     .await;
+    rabbit.stop().await;
 }

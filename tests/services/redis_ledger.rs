@@ -107,6 +107,12 @@ impl Ledger for Cleaning {
     async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {
         self.0.told(job, round).await
     }
+    async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
+        let met = self.0.meet_store(id).await;
+        let key = self.0.key(&"x".parse().unwrap()).replace(":job:x", ":store-id");
+        let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60)).await;
+        met
+    }
     async fn probe(&self) -> Result<(), LedgerError> {
         self.0.probe().await
     }

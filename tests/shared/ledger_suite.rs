@@ -61,6 +61,10 @@ impl Ledger for Twice {
         self.0.told(job, round).await?;
         self.0.told(job, round).await
     }
+    async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
+        self.0.meet_store(id).await?;
+        self.0.meet_store(id).await
+    }
     async fn probe(&self) -> Result<(), LedgerError> {
         self.0.probe().await
     }
@@ -298,6 +302,11 @@ pub async fn an_open_attempt_is_restored_to_what_the_receipts_say(bench: Bench) 
     assert_eq!(bench.freeze(Expect::Unfinished, "another").await, event("the end"));
 }
 
+pub async fn the_first_store_that_a_ledger_meets_is_its_own(bench: Bench) {
+    assert_eq!(bench.ledger.meet_store("first").await.unwrap(), "first");
+    assert_eq!(bench.ledger.meet_store("second").await.unwrap(), "first");
+}
+
 /// One test per property and ledger; `$ledger` is an expression for an `Arc<dyn Ledger>`, `$job` one
 /// for a job id that no other test uses.
 #[macro_export]
@@ -323,6 +332,7 @@ macro_rules! ledger_suite {
             on_the_word_of_a_receipt_an_attempt_is_closed_whoever_asked_last
             a_missing_record_is_restored_and_an_existing_one_is_not_touched
             an_open_attempt_is_restored_to_what_the_receipts_say
+            the_first_store_that_a_ledger_meets_is_its_own
         );
     };
     (@each $ledger:expr, $job:expr; $($property:ident)+) => {$(

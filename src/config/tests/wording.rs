@@ -73,8 +73,8 @@ fn what_must_be_true_of_several_settings_is_checked_with_both_places() {
 
 #[test]
 fn what_this_version_does_not_have_is_refused_by_name() {
-    let fault = refused("[generation]\non_unknown_submit = \"trust_lookup\"", &[]);
-    assert!(fault.contains("this version can't look tasks up by external id yet"), "{fault}");
+    let fault = refused("[generation]\non_unknown_submit = \"guess\"", &[]);
+    assert!(fault.contains("must be \"park\" or \"trust_lookup\""), "{fault}");
     let fault = refused("[generation]\nmax_running = 8", &[]);
     assert!(fault.contains("must be 0: this version has no account-wide cap yet"), "{fault}");
     let fault = refused("[api]\nprofile = \"current\"", &[]);

@@ -28,6 +28,8 @@ pub struct Kept {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Table {
     pub records: BTreeMap<String, Kept>,
+    /// The store that goes with this ledger.
+    store: Option<String>,
     /// Whether the safeguard of `begin` is taken out.
     pub begin_compares_nothing: bool,
     /// Whether the safeguard of `freeze` is taken out.
@@ -254,6 +256,10 @@ impl Ledger for MemoryLedger {
 
     async fn told(&self, _job: &JobId, _round: u32) -> Result<(), LedgerError> {
         self.act(|_, _| ()).await
+    }
+
+    async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
+        self.act(|table, _| table.store.get_or_insert(id.to_owned()).clone()).await
     }
 
     async fn probe(&self) -> Result<(), LedgerError> {

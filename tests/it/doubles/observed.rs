@@ -96,6 +96,10 @@ impl Ledger for ObservedLedger {
         self.call("told", self.ledger.told(job, round)).await
     }
 
+    async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
+        self.call("meet_store", self.ledger.meet_store(id)).await
+    }
+
     async fn probe(&self) -> Result<(), LedgerError> {
         self.ledger.probe().await
     }

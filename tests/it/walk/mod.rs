@@ -121,7 +121,7 @@ fn without_the_result_receipt_there_are_two_wordings_of_an_outcome() {
 
 #[test]
 fn without_shutting_the_next_gate_a_paid_result_is_never_delivered() {
-    let faults = Faults { losses: 1, refusals: 1, ..NONE };
+    let faults = Faults { losses: 1, crashes: 1, ..NONE };
     let broken = breaks(Safeguard::ShutGate, Provider::Finds, false, 1, faults);
     assert_eq!(broken.promise, "a paid result is never delivered", "{broken:#?}");
 }

@@ -97,6 +97,21 @@ impl Broker {
         assert_eq!(confirm, lapin::Confirmation::Ack(None), "not queued");
     }
 
+    /// Publishes as a producer would that has to live with a broken RabbitMQ: without a confirm nothing is known.
+    pub async fn try_publish(&self, queue: &str, body: &[u8]) -> Result<(), String> {
+        let mandatory = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        let publishing = async {
+            self.channel.basic_publish("".into(), queue.into(), mandatory, body, properties).await?.await
+        };
+        match tokio::time::timeout(Duration::from_secs(5), publishing).await {
+            Ok(Ok(lapin::Confirmation::Ack(None))) => Ok(()),
+            Ok(Ok(other)) => Err(format!("{other:?}")),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no confirm".to_owned()),
+        }
+    }
+
     /// Takes one message out of a queue, if there is one.
     pub async fn take(&self, queue: &str) -> Option<Letter> {
         let got = self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: false }).await.unwrap()?;

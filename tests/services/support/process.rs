@@ -63,6 +63,10 @@ impl Worker {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
+    pub fn log_name(&self) -> String {
+        self.log.file_name().unwrap().to_string_lossy().into_owned()
+    }
+
     pub async fn says(&self, words: &str) {
         wait_for(&format!("{words:?} in the log:\n{}", self.log()), async || {
             self.log().contains(words).then_some(())

@@ -1,16 +1,23 @@
-//! A way to a service that can be cut, or made to swallow what the service answers.
+//! A way to a service that can be cut, slowed down, or made to swallow what goes over it.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Open,
+    /// Everything arrives this much later.
+    Slow(Duration),
     /// What the client sends arrives; no answer comes back.
     Deaf,
+    /// Nothing arrives, on either side.
+    Black,
     /// Connections are closed, new ones too.
     Cut,
 }
@@ -31,10 +38,7 @@ impl Proxy {
                     continue;
                 }
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
-                let (client_read, client_write) = client.into_split();
-                let (server_read, server_write) = server.into_split();
-                tokio::spawn(relay(client_read, server_write, way.subscribe(), false));
-                tokio::spawn(relay(server_read, client_write, way.subscribe(), true));
+                tokio::spawn(connection(client, server, way.subscribe()));
             }
         });
         proxy
@@ -47,12 +51,21 @@ impl Proxy {
         url.to_string()
     }
 
+    /// A connection that lost bytes meanwhile is closed: what came after the gap would be read as something else.
     pub fn open(&self) {
         self.way.send_replace(Way::Open);
     }
 
+    pub fn slow_down(&self, by: Duration) {
+        self.way.send_replace(Way::Slow(by));
+    }
+
     pub fn swallow_answers(&self) {
         self.way.send_replace(Way::Deaf);
+    }
+
+    pub fn swallow_all(&self) {
+        self.way.send_replace(Way::Black);
     }
 
     pub fn cut(&self) {
@@ -60,23 +73,42 @@ impl Proxy {
     }
 }
 
-/// One direction, until either end closes or the way is cut.
+/// Both directions, until either ends or the way is cut.
+async fn connection(mut client: TcpStream, mut server: TcpStream, mut way: watch::Receiver<Way>) {
+    let (client_read, client_write) = client.split();
+    let (server_read, server_write) = server.split();
+    let ways = (way.clone(), way.clone());
+    tokio::select! {
+        _ = relay(client_read, server_write, ways.0, false) => {}
+        _ = relay(server_read, client_write, ways.1, true) => {}
+        _ = way.wait_for(|way| *way == Way::Cut) => {}
+    }
+}
+
+/// One direction, until its end.
 async fn relay(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut way: watch::Receiver<Way>,
     is_answers: bool,
-) {
+) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let read = tokio::select! {
-            read = from.read(&mut buffer) => read,
-            _ = way.wait_for(|way| *way == Way::Cut) => return,
+        let read @ 1.. = from.read(&mut buffer).await? else { return Ok(()) };
+        let now = *way.borrow();
+        let swallowed = match now {
+            Way::Open | Way::Slow(_) | Way::Cut => false,
+            Way::Deaf => is_answers,
+            Way::Black => true,
         };
-        let Ok(read @ 1..) = read else { return };
-        let swallowed = is_answers && *way.borrow() == Way::Deaf;
-        if !swallowed && to.write_all(&buffer[..read]).await.is_err() {
-            return;
+        if swallowed {
+            // Whoever waits for it finds the connection silent, and later closed.
+            let _ = way.wait_for(|way| !matches!(way, Way::Deaf | Way::Black)).await;
+            return Ok(());
         }
+        if let Way::Slow(by) = now {
+            sleep(by).await;
+        }
+        to.write_all(&buffer[..read]).await?;
     }
 }

@@ -1,0 +1,90 @@
+//! Before the first job: is the store the gate that it should be, and the one that the others use?
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::breaker::Cause;
+use crate::job::pace::{Seed, backoff};
+
+/// Returns once this worker may take jobs, having said what it promises, or when told to stop.
+///
+/// # Errors
+///
+/// What can't work, for people: this store is not the one that this Redis goes with.
+pub async fn preflight(shared: &Shared, stop: &CancellationToken) -> Result<(), String> {
+    if !shared.settings.receipts {
+        tracing::warn!(
+            "payment guarantee: at most one generation a job as long as Redis forgets nothing; \
+             generation.receipts = true holds also when it does"
+        );
+        return Ok(());
+    }
+    let mut failures = 0;
+    while !stop.is_cancelled() {
+        match look(shared).await {
+            Ok(Verdict::Gate) => {
+                tracing::info!("payment guarantee: {}", guarantee(shared.settings.trust_lookup));
+                return Ok(());
+            }
+            Ok(Verdict::NoGate) => {
+                tracing::warn!(
+                    "payment guarantee: none when Redis forgets: this store creates what is there already, so its \
+                     receipts are no gate; use one with conditional writes (S3, GCS, Azure, a local folder)"
+                );
+                return Ok(());
+            }
+            Ok(Verdict::OtherStore) => {
+                return Err(format!(
+                    "storage.url leads to another store than the workers on this Redis use (keys {{{}}}:…): two stores \
+                     would be two gates before one payment; use the same storage.url and storage.prefix, or a \
+                     redis.prefix of its own; to move all workers to this store for good, stop them and delete the \
+                     key {{{}}}:store-id in Redis",
+                    shared.settings.redis_prefix, shared.settings.redis_prefix
+                ));
+            }
+            Err((cause, message)) => shared.breaker.fault(cause, &message),
+        }
+        failures += 1;
+        let wait = backoff(
+            failures,
+            Duration::from_millis(250),
+            Duration::from_secs(5),
+            Seed::from_text("preflight"),
+        );
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+    Ok(())
+}
+
+enum Verdict {
+    Gate,
+    NoGate,
+    OtherStore,
+}
+
+async fn look(shared: &Shared) -> Result<Verdict, (Cause, String)> {
+    let store = |error: crate::storage::StoreError| (Cause::Storage, error.to_string());
+    let gate = shared.receipts.creates_only_once().await.map_err(store)?;
+    let ours = shared.receipts.store_id().await.map_err(store)?;
+    let theirs = shared.ledger.meet_store(&ours).await.map_err(|error| (Cause::Redis, error.to_string()))?;
+    Ok(match (theirs == ours, gate) {
+        (false, _) => Verdict::OtherStore,
+        (true, true) => Verdict::Gate,
+        (true, false) => Verdict::NoGate,
+    })
+}
+
+fn guarantee(trust_lookup: bool) -> &'static str {
+    if trust_lookup {
+        "at most one generation a job, also when Redis is lost, as far as the provider finds every task by its external \
+         id within generation.quiet_s: a POST without an answer is looked up, and submitted again if it isn't found"
+    } else {
+        "at most one generation a job, also when Redis is lost: a POST without an answer is looked up, and never \
+         submitted again if it isn't found"
+    }
+}

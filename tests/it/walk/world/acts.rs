@@ -1,0 +1,188 @@
+//! What each act of a life does to the world.
+
+use bytes::Bytes;
+use comet_worker::job::step::{Act, Stored, Words};
+use comet_worker::job::{Outcome, StoredImage};
+use comet_worker::ledger::Entry;
+use comet_worker::ledger::record::{Nonce, Stage};
+use comet_worker::provider::{Lookup, ResultImage, View};
+use comet_worker::receipts::{Gate, Shut};
+
+use super::{Copy, Post, Safeguard, World, ZERO, digest, job};
+
+impl World {
+    pub(super) fn perform(&mut self, who: usize, act: Act) {
+        let (id, digest) = (job(), digest());
+        let entry = |round| Entry { job: &id, digest: &digest, round };
+        let now = self.hand(who).now;
+        match act {
+            Act::Read => {
+                let record = self.table.read(&id, ZERO);
+                if let Some(Stage::Submitting { attempt, .. }) = record.as_ref().map(|record| &record.stage) {
+                    self.hand(who).attempt = *attempt;
+                }
+                self.hand(who).life.read(record, ZERO);
+            }
+            Act::Recall => {
+                let history = self.store.history.clone();
+                self.hand(who).life.recalled(&history, now);
+            }
+            Act::Restore { open, rebuilt } => {
+                let record =
+                    self.write(|table| table.restore(entry(rebuilt.round), open, &rebuilt.stage, ZERO));
+                if let Some(Stage::Submitting { attempt, .. }) = record.as_ref().map(|record| &record.stage) {
+                    self.hand(who).attempt = *attempt;
+                }
+                self.hand(who).now = ZERO;
+                self.hand(who).life.restored(record, ZERO);
+            }
+            Act::Begin { attempt, round, instead_of } => {
+                let nonce = if self.without == Some(Safeguard::FreshNonce) {
+                    Nonce::new(format!("w{who}"))
+                } else {
+                    self.fresh_nonce()
+                };
+                let moved =
+                    self.write(|table| table.begin(entry(round), attempt, &nonce, instead_of.as_ref(), ZERO));
+                let hand = self.hand(who);
+                hand.attempt = attempt;
+                hand.now = ZERO;
+                hand.life.begun(moved, nonce, ZERO, ZERO);
+            }
+            Act::Ask { attempt, nonce } => {
+                let gate = self.ask(attempt, &nonce);
+                self.hand(who).life.gated(gate, now);
+            }
+            Act::Post => {
+                let attempt = self.hand(who).attempt;
+                self.net.push(Post { attempt, sender: Some(who), accepted: None });
+                self.net.sort();
+                self.hand(who).awaits = true;
+            }
+            Act::Accept { attempt, task } => {
+                let record = self.write(|table| table.accept(entry(1), attempt, &task, ZERO));
+                self.hand(who).now = ZERO;
+                self.hand(who).life.accepted(record, false, ZERO);
+            }
+            Act::NoteTask { attempt, task } => {
+                self.attempt_mut(attempt).task.get_or_insert(task);
+                self.hand(who).life.noted();
+            }
+            Act::Refuse { attempt } => {
+                self.attempt_mut(attempt).refused = true;
+                self.hand(who).life.refused();
+            }
+            Act::Reopen { attempt, nonce } => {
+                let moved = self.write(|table| table.reopen(&id, attempt, nonce.as_ref(), ZERO));
+                self.hand(who).attempt = attempt + 1;
+                self.hand(who).now = ZERO;
+                self.hand(who).life.reopened(moved, ZERO);
+            }
+            Act::SeeIntent { attempt } => {
+                let intended = self.intent(attempt).is_some();
+                self.hand(who).now = ZERO;
+                self.hand(who).life.saw_intent(intended, ZERO);
+            }
+            Act::LookUp => {
+                let found =
+                    self.found().map_or_else(|| Lookup::NotFound { message: String::new() }, Lookup::Found);
+                self.hand(who).life.looked_up(found, now, now);
+            }
+            Act::Shut { attempt } => {
+                let shut = self.shut(attempt);
+                self.hand(who).now = ZERO;
+                self.hand(who).life.shut(shut);
+            }
+            Act::Park => self.hand(who).life.parked(),
+            Act::Poll { .. } => {
+                let image = ResultImage { index: 0, url: "https://cdn.example/0.png".parse().unwrap() };
+                let view = View::Succeeded { images: vec![image], units: None };
+                self.hand(who).attempt = 0;
+                self.hand(who).life.viewed(view, now, now);
+            }
+            Act::Store { .. } => {
+                self.hand(who).life.stored(Stored::All(vec![stored_image()]), ZERO, now);
+            }
+            Act::Seal { outcome, corrects } => {
+                let event = words(&outcome, who, corrects.is_some());
+                let there = if corrects.is_some() {
+                    &mut self.store.resolved
+                } else {
+                    &mut self.store.history.result
+                };
+                let sealed = there.get_or_insert(event.clone()).clone();
+                let ablated = self.without == Some(Safeguard::ResultReceipt);
+                self.hand(who).life.sealed(if ablated { event } else { sealed });
+            }
+            Act::Freeze { words: frozen, expect } => {
+                let event = match frozen {
+                    Words::Sealed(event) => event,
+                    Words::New(outcome) => words(&outcome, who, false),
+                };
+                let frozen = self.write(|table| table.freeze(entry(1), &expect, event, false, ZERO));
+                self.hand(who).life.frozen(frozen, now);
+            }
+            Act::Tell { event } => {
+                self.told.insert(event);
+                self.hand(who).life.told();
+            }
+            Act::Ack => self.end(who, Copy::Acked),
+            Act::HandBack { .. } => self.end(who, Copy::Queued),
+            Act::Conflict | Act::LookOn { .. } => panic!("not in this walk: {act:?}"),
+        }
+    }
+
+    fn ask(&mut self, attempt: u32, nonce: &Nonce) -> Gate {
+        let there = self.intent(attempt).map(|there| there.intent.clone());
+        match there {
+            Some(_) if self.without == Some(Safeguard::CreateIfAbsent) => {
+                self.create_intent(attempt, nonce.as_str().to_owned(), false);
+                Gate::Mine
+            }
+            Some(Some(intent)) if intent.nonce == nonce.as_str() && !intent.shut => Gate::Mine,
+            Some(_) => Gate::Taken,
+            None => {
+                self.create_intent(attempt, nonce.as_str().to_owned(), false);
+                Gate::Mine
+            }
+        }
+    }
+
+    fn shut(&mut self, attempt: u32) -> Shut {
+        if self.without == Some(Safeguard::ShutGate) {
+            return Shut::Shut;
+        }
+        match self.intent(attempt).map(|there| there.intent.as_ref().is_some_and(|intent| intent.shut)) {
+            Some(true) => Shut::Shut,
+            Some(false) => Shut::Taken,
+            None => {
+                self.create_intent(attempt, String::new(), true);
+                Shut::Shut
+            }
+        }
+    }
+}
+
+/// What two workers put into words differs by its time at least.
+fn words(outcome: &Outcome, who: usize, corrects: bool) -> Bytes {
+    let (kind, reason) = match outcome {
+        Outcome::Succeeded(_) => ("succeeded", ""),
+        Outcome::Failed(failure) => ("failed", failure.reason.as_str()),
+    };
+    let id = if corrects { "walked/resolved" } else { "walked/first" };
+    let data = format!(r#"{{"job_id":"walked","reason":"{reason}"}}"#);
+    Bytes::from(format!(r#"{{"id":"{id}","type":"comet.job.{kind}","by":"w{who}","data":{data}}}"#))
+}
+
+fn stored_image() -> StoredImage {
+    StoredImage {
+        index: 0,
+        location: "memory:///0.png".to_owned(),
+        url: None,
+        content_type: "image/png".to_owned(),
+        bytes: 1,
+        width: 1,
+        height: 1,
+        sha256: String::new(),
+    }
+}

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use comet_worker::images::Image;
-use comet_worker::job::JobId;
+use comet_worker::job::{Digest, JobId};
+use comet_worker::ledger::record::Nonce;
+use comet_worker::receipts::{Gate, Of, Receipts, Shut};
 use comet_worker::storage::{Storage, StorageOptions};
 use object_store::{Attribute, ObjectStoreExt};
 use url::Url;
@@ -91,4 +93,40 @@ async fn s3_store_behaves_like_the_folder() {
     let nowhere = format!("s3://{bucket}-missing");
     let broken = Storage::open(&options(nowhere, Some(endpoint))).unwrap();
     assert!(broken.probe().await.is_err());
+}
+
+/// One gate, many hands: in a folder and in a bucket, one of them passes.
+#[tokio::test]
+async fn one_of_many_asks_passes_the_gate_in_a_folder_and_in_a_bucket() {
+    let endpoint = endpoint();
+    let bucket = format!("comet-{}", Uuid::new_v4());
+    let created = reqwest::Client::new().put(endpoint.join(&bucket).unwrap()).send().await.unwrap();
+    assert!(created.status().is_success(), "{created:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let in_folder = (format!("file:{}", folder.path().display()), None);
+    let in_bucket = (format!("s3://{bucket}/team"), Some(endpoint));
+    for (url, endpoint) in [in_folder, in_bucket] {
+        let receipts = Receipts::new(Storage::open(&options(url.clone(), endpoint)).unwrap());
+        assert!(receipts.creates_only_once().await.unwrap(), "{url}");
+        assert_eq!(receipts.store_id().await.unwrap(), receipts.store_id().await.unwrap());
+
+        let (job, digest): (JobId, _) = ("raced".parse().unwrap(), Digest::new("d".to_owned()));
+        let external = job.external_task_id();
+        let of = Of { job: &job, digest: &digest, round: 1, external: &external };
+        let nonces: Vec<Nonce> = (0..8).map(|number| Nonce::new(format!("ask-{number}"))).collect();
+        let asks = nonces.iter().map(|nonce| receipts.intend(of, 1, nonce));
+        let gates = futures_util::future::try_join_all(asks).await.unwrap();
+        let winner = gates.iter().position(|gate| *gate == Gate::Mine).expect("one passes");
+        assert_eq!(gates.iter().filter(|gate| **gate == Gate::Mine).count(), 1, "{url}: {gates:?}");
+        assert_eq!(receipts.intend(of, 1, &nonces[winner]).await.unwrap(), Gate::Mine, "repeated");
+
+        assert_eq!(receipts.shut(of, 1).await.unwrap(), Shut::Taken);
+        assert_eq!(receipts.shut(of, 2).await.unwrap(), Shut::Shut);
+        assert_eq!(receipts.intend(of, 2, &nonces[0]).await.unwrap(), Gate::Taken, "shut");
+        let first = Bytes::from_static(b"first");
+        assert_eq!(receipts.seal(&job, first.clone()).await.unwrap(), first);
+        assert_eq!(receipts.seal(&job, Bytes::from_static(b"second")).await.unwrap(), first);
+        let history = receipts.history(&job).await.unwrap();
+        assert_eq!((history.attempts.len(), history.result), (2, Some(first)));
+    }
 }

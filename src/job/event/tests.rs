@@ -142,6 +142,18 @@ fn every_round_has_ids_of_its_own() {
 }
 
 #[test]
+fn a_correction_names_what_it_supersedes_and_has_an_id_of_its_own() {
+    let context = Context { supersedes: Some("order-8812/failed"), ..context(0, 1, Timings::default(), 0) };
+    let event = Event::terminal(&job(None), &success(), &context);
+    assert_eq!((event.kind, event.id.as_str()), (EventKind::Succeeded, "order-8812/resolved"));
+    let view = EventView::parse(&event.body).unwrap();
+    assert_eq!(
+        (view.id.as_str(), view.supersedes.as_deref()),
+        ("order-8812/resolved", Some("order-8812/failed"))
+    );
+}
+
+#[test]
 fn a_time_has_milliseconds_and_is_never_out_of_reach() {
     assert_eq!(rfc_3339(1_795_410_729_100), "2026-11-23T05:12:09.100Z");
     assert_eq!(rfc_3339(253_402_000_000_000), "9999-12-28T12:26:40.000Z");

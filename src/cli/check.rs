@@ -19,6 +19,7 @@ use crate::config::{Config, redacted};
 use crate::ledger::{Ledger as _, connection::Connection};
 use crate::metrics::Metrics;
 use crate::provider::{AccountFault, AccountFaultKind, Provider as _};
+use crate::receipts::Receipts;
 use crate::storage::Storage;
 
 /// Bound of one check.
@@ -174,12 +175,23 @@ async fn storage(config: &Config) -> Vec<Finding> {
         Ok(storage) => storage,
         Err(error) => return vec![Finding::fail(error.to_string())],
     };
-    vec![match storage.probe().await {
-        Ok(()) => Finding::ok(format!("{url}: written, read back and deleted")),
-        Err(error) => Finding::fail(format!(
+    if let Err(error) = storage.probe().await {
+        return vec![Finding::fail(format!(
             "{url}: {error}; check storage.url (COMET_WORKER__STORAGE__URL), the credentials and what they allow"
-        )),
-    }]
+        ))];
+    }
+    let mut findings = vec![Finding::ok(format!("{url}: written, read back and deleted"))];
+    if config.generation.receipts {
+        findings.push(match Receipts::new(storage).creates_only_once().await {
+            Ok(true) => Finding::ok("it refuses to create what is there, so its receipts are a gate".to_owned()),
+            Ok(false) => Finding::warning(
+                "it creates what is there already, so its receipts are no gate: a Redis that forgets may cost twice"
+                    .to_owned(),
+            ),
+            Err(error) => Finding::fail(format!("{url}: {error}")),
+        });
+    }
+    findings
 }
 
 async fn provider(config: &Config) -> Vec<Finding> {

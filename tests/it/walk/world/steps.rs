@@ -1,0 +1,203 @@
+//! What can happen next: to the messages, in the net, to Redis, to a worker, or by a worker.
+
+use comet_worker::job::step::{Act, Life};
+use comet_worker::ledger::record::Stage;
+use comet_worker::provider::{Answer, Later};
+
+use super::{ATTEMPTS_MAX, Copy, Hand, LONG, Provider, Safeguard, World, ZERO, digest, job, task, unknown};
+
+impl World {
+    /// Everything that can happen next.
+    pub fn steps(&self) -> Vec<(String, World)> {
+        let mut steps = Vec::new();
+        if self.hands.iter().flatten().any(|hand| hand.attempt > ATTEMPTS_MAX) {
+            return steps;
+        }
+        self.deliver(&mut steps);
+        self.travel(&mut steps);
+        self.break_redis(&mut steps);
+        for who in 0..2 {
+            if self.hands[who].is_some() {
+                self.act(who, &mut steps);
+                self.break_worker(who, &mut steps);
+            }
+        }
+        steps
+    }
+
+    fn deliver(&self, steps: &mut Vec<(String, World)>) {
+        for (number, copy) in self.copies.iter().enumerate() {
+            for who in 0..2 {
+                if *copy == Copy::Queued && self.hands[who].is_none() {
+                    let mut next = self.clone();
+                    next.copies[number] = Copy::With(who);
+                    let life = Life::new(self.rules(), digest(), Vec::new(), None);
+                    let hand = Hand { life, copy: Some(number), awaits: false, now: ZERO, attempt: 0 };
+                    next.hands[who] = Some(hand);
+                    steps.push((format!("copy {number} to w{who}"), next));
+                }
+            }
+        }
+    }
+
+    fn travel(&self, steps: &mut Vec<(String, World)>) {
+        for (index, post) in self.net.iter().enumerate() {
+            let without_it = || {
+                let mut next = self.clone();
+                next.net.remove(index);
+                next
+            };
+            if let Some(number) = post.accepted {
+                for answer in [Answer::Accepted(task(number)), unknown()] {
+                    let mut next = without_it();
+                    let label =
+                        format!("the answer to POST {} of {:?}: {answer:?}", post.attempt, post.sender);
+                    next.answer(post.sender, answer);
+                    steps.push((label, next));
+                }
+                continue;
+            }
+            let mut lost = without_it();
+            lost.answer(post.sender, unknown());
+            steps.push((format!("POST {} of {:?} is lost", post.attempt, post.sender), lost));
+            if self.provider == Provider::Refuses && self.tasks > 0 {
+                // "This external id exists": a task of ours, and not a refusal.
+                let mut exists = without_it();
+                exists.answer(post.sender, unknown());
+                steps.push((format!("POST {} is refused as a repetition", post.attempt), exists));
+                continue;
+            }
+            let mut accepted = self.clone();
+            accepted.tasks += 1;
+            accepted.net[index].accepted = Some(accepted.tasks);
+            accepted.net.sort();
+            steps.push((format!("POST {} of {:?} is accepted", post.attempt, post.sender), accepted));
+            if self.faults.refusals > 0 && post.sender.is_some() {
+                let mut refused = without_it();
+                refused.faults.refusals -= 1;
+                let later = Later { message: String::new(), provider_code: None, after: None };
+                refused.answer(post.sender, Answer::Later(later));
+                steps.push((
+                    format!("POST {} of {:?} is refused for now", post.attempt, post.sender),
+                    refused,
+                ));
+            }
+        }
+    }
+
+    fn answer(&mut self, sender: Option<usize>, answer: Answer) {
+        if let Some(hand) = sender.and_then(|who| self.hands[who].as_mut())
+            && hand.awaits
+        {
+            hand.awaits = false;
+            hand.life.answered(answer, ZERO);
+        }
+    }
+
+    fn break_redis(&self, steps: &mut Vec<(String, World)>) {
+        if self.faults.flushes > 0 && !self.table.records.is_empty() {
+            let mut next = self.clone();
+            next.faults.flushes -= 1;
+            next.write(|table| table.records.clear());
+            steps.push(("Redis is flushed".to_owned(), next));
+        }
+        if self.faults.lost_writes > 0
+            && let Some(before) = &self.before
+        {
+            let mut next = self.clone();
+            next.faults.lost_writes -= 1;
+            next.table = before.clone();
+            next.before = None;
+            steps.push(("Redis loses its last write".to_owned(), next));
+        }
+    }
+
+    fn break_worker(&self, who: usize, steps: &mut Vec<(String, World)>) {
+        if self.faults.crashes > 0 {
+            let mut next = self.clone();
+            next.faults.crashes -= 1;
+            next.end(who, Copy::Queued);
+            steps.push((format!("w{who} dies"), next));
+        }
+        if self.faults.losses > 0
+            && let Some(number) = self.hands[who].as_ref().unwrap().copy
+        {
+            let mut next = self.clone();
+            next.faults.losses -= 1;
+            next.hand(who).copy = None;
+            next.copies[number] = Copy::Queued;
+            steps.push((format!("w{who} loses its connection"), next));
+        }
+    }
+
+    fn act(&self, who: usize, steps: &mut Vec<(String, World)>) {
+        let hand = self.hands[who].as_ref().unwrap();
+        if hand.awaits {
+            return;
+        }
+        let act = hand.life.next(hand.now);
+        if let Act::LookOn { .. } = act {
+            return self.look_on(who, steps);
+        }
+        if let Act::Ask { attempt, .. } = act
+            && self.faults.lost_answers > 0
+            && self.intent(attempt).is_none()
+        {
+            let mut next = self.clone();
+            next.faults.lost_answers -= 1;
+            let nonce = next.nonce_of(&act);
+            next.create_intent(attempt, nonce, false);
+            steps.push((format!("w{who} creates intent-{attempt}, the answer is lost"), next));
+        }
+        let mut next = self.clone();
+        let label = format!("w{who}: {act:?}");
+        next.perform(who, act);
+        next.settle(who);
+        steps.push((label, next));
+    }
+
+    /// What touches nothing that the other hand could see is done with the act before it.
+    fn settle(&mut self, who: usize) {
+        while let Some(hand) = self.hands[who].as_ref().filter(|hand| !hand.awaits) {
+            let act = hand.life.next(hand.now);
+            let misses = self.provider == Provider::Neither;
+            #[expect(clippy::wildcard_enum_match_arm, reason = "every other act is a step of its own")]
+            match act {
+                Act::Poll { .. } | Act::Store { .. } | Act::Park => self.perform(who, act),
+                Act::LookUp if misses => self.perform(who, act),
+                _ => return,
+            }
+        }
+    }
+
+    /// Waiting changes nothing by itself: a look is worth it when the record has changed or the
+    /// provider would find the task, and the quiet period passes only while no POST of the attempt
+    /// travels. Whoever still stands before its POST then finds its clock gone on as far.
+    fn look_on(&self, who: usize, steps: &mut Vec<(String, World)>) {
+        let hand = self.hands[who].as_ref().unwrap();
+        let record = self.table.read(&job(), ZERO);
+        let open = match record.map(|record| record.stage) {
+            Some(Stage::Submitting { attempt, .. }) => Some(attempt),
+            Some(Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. }) | None => None,
+        };
+        if open != Some(hand.attempt) || self.found().is_some() {
+            let mut looked = self.clone();
+            looked.hand(who).life.looked_on();
+            steps.push((format!("w{who} looks again"), looked));
+        }
+        let travels = self.net.iter().any(|post| post.attempt == hand.attempt && post.accepted.is_none());
+        let oracle = self.without != Some(Safeguard::QuietPeriod);
+        if open == Some(hand.attempt) && !(oracle && travels) {
+            let mut quiet = self.clone();
+            let attempt = hand.attempt;
+            quiet.hand(who).now += LONG;
+            for other in quiet.hands.iter_mut().flatten().filter(|_| oracle) {
+                let act = other.life.next(other.now);
+                if other.attempt == attempt && (act == Act::Post || matches!(act, Act::Ask { .. })) {
+                    other.now += LONG;
+                }
+            }
+            steps.push((format!("quiet passes for w{who}"), quiet));
+        }
+    }
+}

@@ -16,8 +16,8 @@ help: ## list the targets
 demo: linker ## watch jobs become images, with a worker killed on the way; needs no API key
 	@deploy/dev/demo
 
+# The suite's chaos is the same draw each time, so that a red run is the change's; `make chaos` draws anew.
 test: build ## all tests, against real services; starts (and installs) what is missing
-	# The suite's chaos is the same draw each time, so that a red run is the change's; `make chaos` draws anew.
 	COMET_CHAOS_SEED=$${COMET_CHAOS_SEED:-10} deploy/dev/with-services --s3 cargo test --locked --all-targets
 	cargo test --locked --doc
 

@@ -99,7 +99,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
     });
     tokio::select! {
-        ready = preflight(&shared, &stop) => ready.map_err(anyhow::Error::msg)?,
+        ready = sessions.while_alive(preflight(&shared, &stop)) => {
+            ready.unwrap_or(Ok(())).map_err(anyhow::Error::msg)?;
+        }
         () = signals.next() => return Ok(()),
     }
     parts.spawn(async move {

@@ -94,6 +94,8 @@ struct State {
 
 const FIRST_PROBE: Duration = Duration::from_secs(1);
 const LAST_PROBE: Duration = Duration::from_secs(60);
+/// A probe that hangs is a failed one, and no standstill of this process.
+const PROBE_MAX: Duration = Duration::from_secs(30);
 /// So many POSTs in a row without a telling answer are the provider's outage, not bad luck.
 const UNKNOWN_MAX: u32 = 3;
 
@@ -287,8 +289,9 @@ impl Breaker {
                 }
                 let result = tokio::select! {
                     () = stop.cancelled() => return,
-                    result = probe.probe(cause) => result,
+                    result = tokio::time::timeout(PROBE_MAX, probe.probe(cause)) => result,
                 };
+                let result = result.unwrap_or_else(|_| Err(format!("no answer within {PROBE_MAX:?}")));
                 match result {
                     Ok(()) => self.clear(cause),
                     Err(message) => self.state.send_modify(|state| still_there(state, cause, message)),

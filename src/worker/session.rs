@@ -132,7 +132,8 @@ impl Sessions {
                         Mode::Closed => consumer.stop().await,
                     }
                 };
-                changing.await.map_err(|error| error.to_string())?;
+                let Some(changed) = self.while_alive(changing).await else { return Ok(()) };
+                changed.map_err(|error| error.to_string())?;
                 mode = wanted;
                 self.connected.store(true, Ordering::Relaxed);
                 if mode == Mode::Open {
@@ -193,8 +194,8 @@ impl Sessions {
         }
     }
 
-    /// `None` when the stop came first.
-    async fn while_alive<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+    /// Waiting is no standstill: the pulse goes on. `None` when the stop came first.
+    pub async fn while_alive<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = std::pin::pin!(future);
         let mut tick = tokio::time::interval(TICK);
         loop {

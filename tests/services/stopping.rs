@@ -84,6 +84,12 @@ async fn livez_notices_and_readyz_tells_what_is_missing() {
         ] {
             assert!(metrics.contains(name), "{name} is missing from\n{metrics}");
         }
+        let without_redis = Worker::start(place, &sim, &[("REDIS__URL", "redis://127.0.0.1:1")]);
+        wait_for("the reason", async || {
+            without_redis.admin("/readyz").await.1.contains("redis.url").then_some(())
+        })
+        .await;
+        assert_eq!(without_redis.admin("/livez").await.0, 200, "waiting for Redis is no standstill");
         let nowhere = Worker::start(place, &sim, &[("AMQP__URL", "amqp://127.0.0.1:1/%2f")]);
         let (status, text) = nowhere.admin("/readyz").await;
         assert_eq!(status, 503);

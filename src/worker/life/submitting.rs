@@ -22,6 +22,11 @@ impl Actor<'_> {
         let held = self.shared.metrics.held("waiting");
         // The right to the attempt before, if there was one, goes to the end of the line.
         self.right = None;
+        if self.body.is_none() {
+            // Dropped when this life thought that it would not post any more. An ask that nothing
+            // follows would look like an open POST; the next delivery brings the message again.
+            return Err(HandBack::Unreadable);
+        }
         let in_line = async {
             tokio::select! {
                 biased;
@@ -68,7 +73,6 @@ impl Actor<'_> {
     /// The one act that costs money: neither a stop nor a lost connection cuts it short.
     pub(super) async fn post(&mut self) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("submitting");
-        // Dropped when this life thought that it would not post any more: the next delivery has it.
         let Some(body) = self.body.clone() else { return Err(HandBack::Unreadable) };
         let started = self.shared.clock.now();
         let answer = self.shared.provider.submit(body).await;

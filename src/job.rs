@@ -225,7 +225,7 @@ impl Reason {
     }
 }
 
-/// Whether the provider took money for a failed job, as far as anybody can tell.
+/// Whether the provider took money for a job without images, as far as anybody can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Charged {
@@ -239,6 +239,7 @@ pub enum Charged {
 pub enum Outcome {
     Succeeded(Success),
     Failed(Failure),
+    Cancelled(Cancellation),
 }
 
 /// The images of a finished generation, stored.
@@ -280,6 +281,16 @@ pub struct Failure {
     pub units: Option<String>,
     /// Everything that is wrong, for `invalid_request`; else empty.
     pub faults: Vec<Fault>,
+}
+
+/// Nobody waits for it any more.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Cancellation {
+    /// For a person.
+    pub message: String,
+    pub charged: Charged,
+    /// What the provider had accepted by then, and goes on with.
+    pub task_id: Option<TaskId>,
 }
 
 /// How long the parts of a life took, in milliseconds, as far as this process saw them.

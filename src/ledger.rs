@@ -14,10 +14,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::job::step::{Expect, Frozen, Moved};
+use crate::job::step::{Expect, Frozen, Moved, Over};
 use crate::job::{Digest, JobId, TaskId};
 use connection::Connection;
-use record::{Nonce, Record, Stage, Unreadable};
+use record::{Known, Nonce, Record, Stage, Unreadable};
 use scripts::{Reply, Scripts, Word};
 
 /// Why the ledger gave no answer.
@@ -42,13 +42,12 @@ pub struct Entry<'a> {
 /// How far each job is, as the life of a job sees it. A double of it passes the same suite as Redis.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// `None`: never heard of. Whoever reads that another hand is submitting gets a hint when that
-    /// moves on.
+    /// Whoever reads that another hand is submitting gets a hint when that moves on.
     ///
     /// # Errors
     ///
     /// [`LedgerError`], as for every method here.
-    async fn read(&self, job: &JobId) -> Result<Option<Record>, LedgerError>;
+    async fn read(&self, job: &JobId) -> Result<Known, LedgerError>;
 
     /// Asks for the right to post attempt `attempt`. Once this has returned [`Moved::Yes`] nobody
     /// else gets it for that attempt, but for one who names this ask as `instead_of`: an ask that
@@ -66,14 +65,15 @@ pub trait Ledger: Send + Sync {
     /// whoever has asked last.
     async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError>;
 
-    /// Writes what the receipts say over a record that is missing, or that has attempt `open` as
-    /// open; the record that counts is returned.
+    /// Writes what the receipts say over a record that is what `over` says; the one that counts is
+    /// returned. `corrects` is the event of an unknown outcome that the job's end will correct.
     async fn restore(
         &self,
         entry: Entry<'_>,
-        open: Option<u32>,
+        over: Over,
         stage: &Stage,
-    ) -> Result<Option<Record>, LedgerError>;
+        corrects: Option<&Bytes>,
+    ) -> Result<Known, LedgerError>;
 
     /// Notes the accepted task, unless another task or an outcome was noted before; the record that
     /// counts is returned.
@@ -88,6 +88,18 @@ pub trait Ledger: Send + Sync {
         event: Bytes,
         replaceable: bool,
     ) -> Result<Frozen, LedgerError>;
+
+    /// Counts one more life that is about to store the job's images, by a word of its own; the record
+    /// that counts is returned.
+    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError>;
+
+    /// Takes the count of that life back: it has left alive. `""` for the life that submitted the job.
+    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError>;
+
+    /// Notes that the user wants the job no more, unless it has ended, and hints its holder. What was
+    /// known is returned. A job that was not seen yet is remembered as cancelled for as long as a
+    /// finished one is.
+    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError>;
 
     /// The event is confirmed: from now on the record is only remembered.
     async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError>;
@@ -128,6 +140,10 @@ impl RedisLedger {
         format!("{{{}}}:job:{job}", self.prefix)
     }
 
+    fn remember_ms(&self) -> String {
+        self.remember.as_millis().max(1).to_string()
+    }
+
     async fn run(&self, script: &redis::Script, job: &JobId, args: &[&[u8]]) -> Result<Reply, LedgerError> {
         let mut invocation = script.key(self.key(job));
         invocation.arg(Self::hint_channel(&self.prefix)).arg(job.as_str());
@@ -140,8 +156,8 @@ impl RedisLedger {
 
 #[async_trait]
 impl Ledger for RedisLedger {
-    async fn read(&self, job: &JobId) -> Result<Option<Record>, LedgerError> {
-        Ok(self.run(&self.scripts.read, job, &[]).await?.record)
+    async fn read(&self, job: &JobId) -> Result<Known, LedgerError> {
+        Ok(self.run(&self.scripts.read, job, &[]).await?.known)
     }
 
     async fn begin(
@@ -166,9 +182,10 @@ impl Ledger for RedisLedger {
     async fn restore(
         &self,
         entry: Entry<'_>,
-        open: Option<u32>,
+        over: Over,
         stage: &Stage,
-    ) -> Result<Option<Record>, LedgerError> {
+        corrects: Option<&Bytes>,
+    ) -> Result<Known, LedgerError> {
         let (word, attempt, nonce, task, event) = match stage {
             Stage::New { attempt } => ("new", *attempt, "", "", &b""[..]),
             Stage::Submitting { attempt, nonce } => ("submitting", *attempt, nonce.as_str(), "", &b""[..]),
@@ -176,10 +193,15 @@ impl Ledger for RedisLedger {
             Stage::Done { event, .. } => ("done", 0, "", "", event.as_ref()),
         };
         let (round, attempt) = (entry.round.to_string(), attempt.to_string());
-        let open = open.map(|attempt| attempt.to_string()).unwrap_or_default();
-        let texts = [entry.digest.as_str(), &round, &open, word, &attempt, nonce, task].map(str::as_bytes);
-        let args: Vec<&[u8]> = texts.into_iter().chain([event]).collect();
-        Ok(self.run(&self.scripts.restore, entry.job, &args).await?.record)
+        let over = match over {
+            Over::Nothing => String::new(),
+            Over::Open(attempt) => attempt.to_string(),
+            Over::Ended => "ended".to_owned(),
+        };
+        let texts = [entry.digest.as_str(), &round, &over, word, &attempt, nonce, task].map(str::as_bytes);
+        let corrects = corrects.map(AsRef::as_ref).unwrap_or_default();
+        let args: Vec<&[u8]> = texts.into_iter().chain([event, corrects]).collect();
+        Ok(self.run(&self.scripts.restore, entry.job, &args).await?.known)
     }
 
     async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
@@ -187,6 +209,7 @@ impl Ledger for RedisLedger {
         let args = [entry.digest.as_str(), &round, &attempt, task.as_str()].map(str::as_bytes);
         let reply = self.run(&self.scripts.accept, entry.job, &args).await?;
         reply
+            .known
             .record
             .ok_or_else(|| LedgerError::Unavailable("accept.lua answered without a record".to_owned()))
     }
@@ -198,10 +221,11 @@ impl Ledger for RedisLedger {
         event: Bytes,
         replaceable: bool,
     ) -> Result<Frozen, LedgerError> {
-        let (word, nonce) = match expect {
-            Expect::Unposted => ("unposted", ""),
-            Expect::Submitting { nonce } => ("submitting", nonce.as_str()),
-            Expect::Unfinished => ("unfinished", ""),
+        let (word, compared) = match expect {
+            Expect::Unposted => ("unposted", &b""[..]),
+            Expect::Submitting { nonce } => ("submitting", nonce.as_str().as_bytes()),
+            Expect::Unfinished => ("unfinished", &b""[..]),
+            Expect::Correcting { first } => ("correcting", first.as_ref()),
         };
         let round = entry.round.to_string();
         let replaceable = if replaceable { "1" } else { "0" };
@@ -209,20 +233,34 @@ impl Ledger for RedisLedger {
             entry.digest.as_str().as_bytes(),
             round.as_bytes(),
             word.as_bytes(),
-            nonce.as_bytes(),
+            compared,
             &event,
             replaceable.as_bytes(),
         ];
         let reply = self.run(&self.scripts.freeze, entry.job, &args).await?;
-        match (reply.word, reply.record) {
-            (Word::Ok, Some(Record { stage: Stage::Done { event, .. }, .. })) => Ok(Frozen::Event(event)),
-            (Word::Ok | Word::Moved | Word::Record | Word::None, record) => Ok(Frozen::Moved(record)),
+        match (reply.word, reply.known) {
+            (Word::Ok, Known { record: Some(Record { stage: Stage::Done { event, .. }, .. }), .. }) => {
+                Ok(Frozen::Event(event))
+            }
+            (Word::Ok | Word::Moved | Word::Record | Word::None, known) => Ok(Frozen::Moved(known)),
         }
     }
 
+    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
+        Ok(self.run(&self.scripts.enter, job, &[life.as_bytes()]).await?.known)
+    }
+
+    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
+        self.run(&self.scripts.leave, job, &[life.as_bytes()]).await?;
+        Ok(())
+    }
+
+    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
+        Ok(self.run(&self.scripts.cancel, job, &[self.remember_ms().as_bytes()]).await?.known)
+    }
+
     async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {
-        let remember_ms = self.remember.as_millis().max(1).to_string();
-        let args = [round.to_string(), remember_ms];
+        let args = [round.to_string(), self.remember_ms()];
         self.run(&self.scripts.told, job, &args.each_ref().map(|arg| arg.as_bytes())).await?;
         Ok(())
     }

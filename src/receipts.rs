@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
+use crate::job::event::says_unknown;
 use crate::job::{Digest, ExternalTaskId, JobId, TaskId};
 use crate::ledger::record::Nonce;
 use crate::storage::{OPERATION_TIMEOUT, Storage, StoreError};
@@ -39,15 +40,34 @@ pub struct Intent {
     pub nonce: String,
     /// For a person who looks for the task at the provider.
     pub external_task_id: String,
-    /// The gate was shut by a worker that gave the job up: nobody posts this attempt.
+    /// The gate was shut by a worker that gave the job up, or cancelled it: nobody posts this attempt.
     #[serde(default)]
     pub shut: bool,
+    /// It was shut for a user who wanted the job no more, when nothing was under way.
+    #[serde(default)]
+    pub cancelled: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct TaskNote {
     version: u32,
     task_id: String,
+}
+
+/// `resolve-n`: what a person has decided about a job that was given up and whose gate n is shut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Nothing was accepted, by this person's word: there is an attempt after this gate.
+    SubmitAgain,
+    /// Whatever was accepted, nobody waits for it any more.
+    GiveUp,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct DecisionNote {
+    version: u32,
+    decision: Decision,
 }
 
 /// What came of the ask at the gate.
@@ -109,6 +129,7 @@ impl Receipts {
             nonce: nonce.as_str().to_owned(),
             external_task_id: of.external.as_str().to_owned(),
             shut: false,
+            cancelled: false,
         };
         match self.create(&self.intent_key(of.job, attempt), json(&intent)).await? {
             Created::Now => Ok(Gate::Mine),
@@ -119,12 +140,13 @@ impl Receipts {
         }
     }
 
-    /// Shuts the gate of attempt `attempt`, so that nobody posts it after the job was given up.
+    /// Shuts the gate of attempt `attempt`, so that nobody posts it after the job was given up or
+    /// `cancelled`.
     ///
     /// # Errors
     ///
     /// The store's. Repeat.
-    pub async fn shut(&self, of: Of<'_>, attempt: u32) -> Result<Shut, StoreError> {
+    pub async fn shut(&self, of: Of<'_>, attempt: u32, cancelled: bool) -> Result<Shut, StoreError> {
         let intent = Intent {
             version: VERSION,
             job_id: of.job.to_string(),
@@ -133,6 +155,7 @@ impl Receipts {
             nonce: String::new(),
             external_task_id: of.external.as_str().to_owned(),
             shut: true,
+            cancelled,
         };
         match self.create(&self.intent_key(of.job, attempt), json(&intent)).await? {
             Created::Now => Ok(Shut::Shut),
@@ -199,6 +222,34 @@ impl Receipts {
         }
     }
 
+    /// Notes what a person has decided about the job whose gate `attempt` was shut when it was given
+    /// up; the decision that counts is returned: the first.
+    ///
+    /// # Errors
+    ///
+    /// The store's. Repeat.
+    pub async fn decide(
+        &self,
+        job: &JobId,
+        attempt: u32,
+        decision: Decision,
+    ) -> Result<Decision, StoreError> {
+        let note = DecisionNote { version: VERSION, decision };
+        let key = self.key(job, &format!("resolve-{attempt}"));
+        match self.create(&key, json(&note)).await? {
+            Created::Now => Ok(decision),
+            Created::Before(bytes) => serde_json::from_slice::<DecisionNote>(&bytes)
+                .map(|note| note.decision)
+                .map_err(|error| StoreError::new(&format!("{key} can't be read"), &error)),
+        }
+    }
+
+    async fn decision(&self, job: &JobId, attempt: u32) -> Result<Option<Decision>, StoreError> {
+        let bytes = self.read(&self.key(job, &format!("resolve-{attempt}"))).await?;
+        let note = bytes.and_then(|bytes| serde_json::from_slice::<DecisionNote>(&bytes).ok());
+        Ok(note.map(|note| note.decision))
+    }
+
     /// All that the store remembers of a job. For one that was never posted, a single read.
     ///
     /// # Errors
@@ -210,8 +261,11 @@ impl Receipts {
         while let Some(bytes) = self.read(&self.intent_key(job, attempt)).await? {
             let task = self.read(&self.key(job, &format!("task-{attempt}"))).await?;
             let note = task.and_then(|bytes| serde_json::from_slice::<TaskNote>(&bytes).ok());
+            let intent: Option<Intent> = serde_json::from_slice(&bytes).ok();
+            let is_shut = intent.as_ref().is_some_and(|intent| intent.shut);
             history.attempts.push(Attempt {
-                intent: serde_json::from_slice(&bytes).ok(),
+                decision: if is_shut { self.decision(job, attempt).await? } else { None },
+                intent,
                 task: note.and_then(|note| TaskId::new(&note.task_id)),
                 refused: self.read(&self.key(job, &format!("refused-{attempt}"))).await?.is_some(),
             });
@@ -219,6 +273,10 @@ impl Receipts {
         }
         if !history.attempts.is_empty() {
             history.result = self.read(&self.key(job, "result")).await?;
+            // Only an unknown outcome is ever corrected.
+            if history.result.as_deref().is_some_and(says_unknown) {
+                history.resolved = self.read(&self.key(job, "resolved")).await?;
+            }
         }
         Ok(history)
     }

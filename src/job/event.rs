@@ -17,9 +17,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-pub use self::view::{EventView, ImageView, NotAnEvent};
+pub use self::view::{EventView, ImageView, NotAnEvent, says_unknown};
 
-use super::{Charged, Failure, Fault, Job, Outcome, Reason, StoredImage, Success, TaskId, Timings};
+use super::{
+    Cancellation, Charged, Failure, Fault, Job, Outcome, Reason, StoredImage, Success, TaskId, Timings,
+};
 
 /// JSON Schema (2020-12) of all events, for consumers and for `comet-worker schema`.
 pub const SCHEMA: &str = include_str!("../../schemas/event.schema.json");
@@ -125,6 +127,7 @@ impl Event {
         match outcome {
             Outcome::Succeeded(success) => Self::succeeded(job, success, context),
             Outcome::Failed(failure) => Self::failed(job, failure, context),
+            Outcome::Cancelled(cancellation) => Self::cancelled(job, cancellation, context),
         }
     }
 
@@ -186,6 +189,20 @@ impl Event {
             metadata: job.metadata.as_deref(),
         };
         Self::new(EventKind::Failed, job, context, &data)
+    }
+
+    fn cancelled(job: &Job, cancellation: &Cancellation, context: &Context<'_>) -> Self {
+        let data = Cancelled {
+            job_id: job.id.as_str(),
+            task_id: cancellation.task_id.as_ref().map(TaskId::as_str),
+            external_task_id: job.external_task_id.as_str(),
+            message: &cancellation.message,
+            charged: cancellation.charged,
+            timings_ms: context.timings,
+            polls: context.polls,
+            metadata: job.metadata.as_deref(),
+        };
+        Self::new(EventKind::Cancelled, job, context, &data)
     }
 
     fn new<D: Serialize>(kind: EventKind, job: &Job, context: &Context<'_>, data: &D) -> Self {
@@ -273,6 +290,20 @@ struct Failed<'a> {
     faults: Option<&'a Vec<Fault>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     units: Option<&'a str>,
+    timings_ms: Timings,
+    polls: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct Cancelled<'a> {
+    job_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_id: Option<&'a str>,
+    external_task_id: &'a str,
+    message: &'a str,
+    charged: Charged,
     timings_ms: Timings,
     polls: u32,
     #[serde(skip_serializing_if = "Option::is_none")]

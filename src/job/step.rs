@@ -25,7 +25,7 @@ pub use self::life::Life;
 
 use super::pace::{Pace, Seed};
 use super::{Outcome, StoredImage, TaskId};
-use crate::ledger::record::{Nonce, Record, Stage};
+use crate::ledger::record::{Known, Nonce, Stage};
 use crate::provider::ResultImage;
 
 /// The bounds that a life keeps to.
@@ -54,10 +54,10 @@ pub enum Act {
     /// Read the job's receipts. Report to [`Life::recalled`].
     Recall,
     /// Write what the receipts say into the record. Report to [`Life::restored`].
-    Restore { open: Option<u32>, rebuilt: Rebuilt },
-    /// Wait for a place among the submits, then ask the ledger for the right to post `attempt`.
-    /// Report to [`Life::begun`].
-    Begin { attempt: u32, round: u32, instead_of: Option<Nonce> },
+    Restore { over: Over, rebuilt: Rebuilt },
+    /// Wait for a place among the submits, then ask the ledger for the right to post `attempt`; at
+    /// once where that is only to be given up, since the user `cancels`. Report to [`Life::begun`].
+    Begin { attempt: u32, round: u32, instead_of: Option<Nonce>, cancels: bool },
     /// Ask at the gate of the receipts. Report to [`Life::gated`].
     Ask { attempt: u32, nonce: Nonce },
     /// Send the paid POST, now. Report to [`Life::answered`].
@@ -77,12 +77,17 @@ pub enum Act {
     LookUp,
     /// Another hand may have posted: wait until then, or for a hint, and [`Act::Read`] again.
     LookOn { until: Duration },
-    /// Shut the gate of the next attempt: the job is given up. Report to [`Life::shut`].
-    Shut { attempt: u32 },
+    /// Shut the gate of attempt `attempt`: the job is given up, or its user `cancels`. Report to
+    /// [`Life::shut`].
+    Shut { attempt: u32, cancels: bool },
     /// Leave a copy of the message for a person. Report to [`Life::parked`].
     Park,
-    /// Wait until `at`, or for a hint, then query the task. Report to [`Life::viewed`].
+    /// Wait until `at`, then query the task. Report to [`Life::viewed`]; a hint that comes before, to
+    /// [`Life::hinted`].
     Poll { task: TaskId, at: Duration },
+    /// Count this life among those that have entered the storing of the images. Report to
+    /// [`Life::entered`].
+    Enter,
     /// Download, check and store the images. Report to [`Life::stored`].
     Store { task: TaskId, images: Vec<ResultImage> },
     /// Seal the outcome in a receipt. Report to [`Life::sealed`].
@@ -137,6 +142,19 @@ pub enum Expect {
     Submitting { nonce: Nonce },
     /// Any but done: the outcome of a task is knowledge, and so is what a receipt has sealed.
     Unfinished,
+    /// Any but done, or done by this event, which said that the outcome is unknown.
+    Correcting { first: Bytes },
+}
+
+/// What the record must be for the receipts to be written over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Over {
+    /// There is none.
+    Nothing,
+    /// It has this attempt as open.
+    Open(u32),
+    /// It ended with the unknown outcome that is going to be corrected, or there is none.
+    Ended,
 }
 
 /// An outcome on its way into the record.
@@ -156,14 +174,19 @@ pub struct Rebuilt {
     pub round: u32,
     /// A generation's age is unknown, and counts from its rebuilding.
     pub stage: Stage,
+    /// The event of an unknown outcome, where a person has had the job submitted again.
+    pub corrects: Option<Bytes>,
 }
 
 /// The ledger's answer to [`Act::Begin`] and [`Act::Reopen`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Moved {
-    Yes,
+    Yes {
+        /// Its user wants it no more.
+        cancelled: bool,
+    },
     /// The record is not what it was taken for.
-    No(Option<Record>),
+    No(Known),
 }
 
 /// The ledger's answer to [`Act::Freeze`].
@@ -172,7 +195,7 @@ pub enum Frozen {
     /// These are the bytes to publish: ours, or those of whoever was first.
     Event(Bytes),
     /// The record is not what it was taken for.
-    Moved(Option<Record>),
+    Moved(Known),
 }
 
 /// What came of [`Act::Store`].

@@ -8,6 +8,7 @@ if record.stage == 'generating' then
   return answer(record.task == task and 'ok' or 'moved')
 end
 if record.stage == 'done' then return answer('moved') end
-move({'stage', 'generating', 'digest', digest, 'round', round, 'attempt', attempt, 'task', task, 'since_ms', now},
+move({'stage', 'generating', 'digest', digest, 'round', round, 'attempt', attempt, 'task', task, 'since_ms', now,
+      'entries', '1'},
      {'nonce', 'event', 'replaceable'})
 return answer('ok')

@@ -1,5 +1,6 @@
 -- Put before every script.
--- KEYS[1]  the job's hash; its fields: version, digest, round, stage, attempt, nonce, task, since_ms, event, replaceable, watched
+-- KEYS[1]  the job's hash; its fields: version, digest, round, stage, attempt, nonce, task, since_ms, event, replaceable, watched,
+--          cancelled (its user wants it no more), corrects (the event that its end will correct), entries and entered (see enter.lua)
 -- ARGV[1]  the channel of the hints      ARGV[2]  the job id
 -- Every script answers {word, Redis's time in ms, the fields of the record after it}; a record of
 -- another version is touched by none and answered as "moved". Every script may run twice.
@@ -11,14 +12,15 @@ local now = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
 local record = {}
 local fields = redis.call('HGETALL', job)
 for i = 1, #fields, 2 do record[fields[i]] = fields[i + 1] end
-local missing = #fields == 0
+-- One that was cancelled before it was seen has a hash and no stage.
+local missing = not record.stage
 
 local function answer(word)
   return {word, now, redis.call('HGETALL', job)}
 end
 
 local function foreign()
-  return not missing and record.version ~= VERSION
+  return #fields > 0 and record.version ~= VERSION
 end
 
 -- Writes fields, takes away others, and wakes those who look on.

@@ -1,18 +1,20 @@
 -- -> done: the outcome, first writer wins. A record that Redis has lost hinders nobody who knows the outcome.
--- ARGV[3] digest   ARGV[4] round   ARGV[5] "unposted" | "submitting" | "unfinished" (also for sealed outcomes)   ARGV[6] nonce, for "submitting"
+-- ARGV[3] digest   ARGV[4] round   ARGV[5] "unposted" | "submitting" | "unfinished" (also for sealed outcomes) | "correcting"
+-- ARGV[6] for "submitting" the nonce, for "correcting" the event of the unknown outcome that this one takes the place of
 -- ARGV[7] event    ARGV[8] "1": a corrected input may take its place
 -- answer  "ok" (the field event has the bytes that count, perhaps somebody else's); "moved"
 local digest, round, expect, nonce, event, replaceable = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 if foreign() then return answer('moved') end
 if record.stage == 'done' then
-  if record.digest == digest then return answer('ok') end
+  local corrects = expect == 'correcting' and record.event == nonce
+  if record.digest == digest and not corrects then return answer('ok') end
   local corrected = expect == 'unposted' and record.replaceable == '1' and tonumber(round) == tonumber(record.round) + 1
-  if not corrected then return answer('moved') end
+  if not (corrected or corrects) then return answer('moved') end
 elseif not missing then
   if record.digest ~= digest then return answer('moved') end
   if expect == 'unposted' and record.stage ~= 'new' then return answer('moved') end
   if expect == 'submitting' and not (record.stage == 'submitting' and record.nonce == nonce) then return answer('moved') end
 end
 move({'stage', 'done', 'digest', digest, 'round', round, 'event', event, 'replaceable', replaceable, 'since_ms', now},
-     {'attempt', 'nonce', 'task'})
+     {'attempt', 'nonce', 'task', 'cancelled', 'corrects', 'entries', 'entered'})
 return answer('ok')

@@ -19,7 +19,8 @@ pub struct Hints {
     waiting: Arc<Mutex<HashMap<JobId, Arc<Notify>>>>,
 }
 
-/// While this lives, hints about the job wake [`Waiting::hint`].
+/// While this lives, hints about the job wake [`Waiting::hint`], also those that came since the last
+/// one.
 #[derive(Debug)]
 pub struct Waiting {
     hints: Hints,
@@ -40,6 +41,13 @@ impl Hints {
     pub fn wake(&self, job: &str) {
         let Ok(job) = job.parse::<JobId>() else { return };
         if let Some(notify) = self.lock().get(&job) {
+            notify.notify_one();
+        }
+    }
+
+    /// Wakes everybody: hints may have been missed.
+    fn wake_all(&self) {
+        for notify in self.lock().values() {
             notify.notify_one();
         }
     }
@@ -76,6 +84,7 @@ pub async fn listen(
         let subscribed = tokio::time::timeout(Duration::from_secs(5), subscribe(&client, &channel)).await;
         if let Ok(Ok(pubsub)) = subscribed {
             failures = 0;
+            hints.wake_all();
             relay(pubsub, &hints, &pulse, &stop).await;
         }
         failures += 1;

@@ -39,6 +39,20 @@ pub struct Record {
     /// 1, and one more for each corrected input that took the place of an invalid one.
     pub round: u32,
     pub stage: Stage,
+    /// The event of an unknown outcome, where a person has had the job submitted again: what it comes
+    /// to corrects that one.
+    pub corrects: Option<Bytes>,
+    /// How many lives may have entered the storing of its images, the one that submitted it included.
+    pub entries: u32,
+}
+
+/// All that the ledger knows of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Known {
+    /// `None`: never heard of, or lost.
+    pub record: Option<Record>,
+    /// Its user wants it no more. Known of jobs that have not been seen yet, too.
+    pub cancelled: bool,
 }
 
 /// Fresh for each ask for the right to post.
@@ -66,6 +80,21 @@ pub enum Unreadable {
     /// Written by nobody that we know.
     #[error("the record is damaged: {0}")]
     Damaged(String),
+}
+
+impl Known {
+    /// Reads the fields of the Redis hash; a hash without a stage is a job that was cancelled before
+    /// it was seen. `now_ms` is Redis's own time, Unix milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Record::from_fields`].
+    pub fn from_fields(fields: &HashMap<String, Bytes>, now_ms: u64) -> Result<Self, Unreadable> {
+        let cancelled = fields.get("cancelled").is_some_and(|value| value.as_ref() == b"1");
+        let unseen = fields.is_empty() || (cancelled && !fields.contains_key("stage"));
+        let record = if unseen { None } else { Some(Record::from_fields(fields, now_ms)?) };
+        Ok(Self { record, cancelled })
+    }
 }
 
 impl Record {
@@ -113,7 +142,13 @@ impl Record {
                 return Err(Unreadable::Damaged(format!("unknown stage {word:?}")));
             }
         };
-        Ok(Self { digest: Digest::new(text("digest")?.to_owned()), round: small("round")?, stage })
+        Ok(Self {
+            digest: Digest::new(text("digest")?.to_owned()),
+            round: small("round")?,
+            stage,
+            corrects: fields.get("corrects").cloned(),
+            entries: if fields.contains_key("entries") { small("entries")? } else { 0 },
+        })
     }
 }
 

@@ -1,15 +1,18 @@
--- missing, or submitting -> what the receipts say.
--- ARGV[3] digest   ARGV[4] round   ARGV[5] "", or the attempt that the record has as open   ARGV[6] stage   ARGV[7] attempt
+-- missing, submitting, or done as unknown -> what the receipts say.
+-- ARGV[3] digest   ARGV[4] round   ARGV[5] "", the attempt that the record has as open, or "ended"   ARGV[6] stage   ARGV[7] attempt
 -- ARGV[8] nonce, for "submitting"   ARGV[9] task id, for "generating"   ARGV[10] event, for "done"
+-- ARGV[11] "", or the event of the unknown outcome that the end will correct
 -- answer  "ok", or "moved" when the record is not the one that was to be replaced
-local digest, round, open, stage, attempt = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local digest, round, open, stage, attempt, corrects = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[11]
 if foreign() then return answer('moved') end
 if open == '' then
   if not missing then return answer('moved') end
+elseif open == 'ended' then
+  if not missing and not (record.stage == 'done' and record.event == corrects) then return answer('moved') end
 elseif missing or record.stage ~= 'submitting' or record.attempt ~= open then
   return answer('moved')
 end
-local set, drop = {'stage', stage, 'digest', digest, 'round', round, 'since_ms', now}, {'replaceable'}
+local set, drop = {'stage', stage, 'digest', digest, 'round', round, 'since_ms', now}, {'replaceable', 'entries', 'entered'}
 local function field(name, value, stages)
   if stages[stage] then
     set[#set + 1], set[#set + 2] = name, value
@@ -21,5 +24,10 @@ field('attempt', attempt, {new = true, submitting = true, generating = true})
 field('nonce', ARGV[8], {submitting = true})
 field('task', ARGV[9], {generating = true})
 field('event', ARGV[10], {done = true})
+if corrects ~= '' then
+  set[#set + 1], set[#set + 2] = 'corrects', corrects
+else
+  drop[#drop + 1] = 'corrects'
+end
 move(set, drop)
 return answer('ok')

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use redis::{Script, Value};
 
 use super::LedgerError;
-use super::record::Record;
+use super::record::Known;
 use crate::job::step::Moved;
 
 #[derive(Debug)]
@@ -18,6 +18,9 @@ pub(super) struct Scripts {
     pub(super) restore: Script,
     pub(super) freeze: Script,
     pub(super) told: Script,
+    pub(super) enter: Script,
+    pub(super) leave: Script,
+    pub(super) cancel: Script,
 }
 
 impl Scripts {
@@ -31,6 +34,9 @@ impl Scripts {
             restore: script(include_str!("restore.lua")),
             freeze: script(include_str!("freeze.lua")),
             told: script(include_str!("told.lua")),
+            enter: script(include_str!("enter.lua")),
+            leave: script(include_str!("leave.lua")),
+            cancel: script(include_str!("cancel.lua")),
         }
     }
 }
@@ -48,7 +54,7 @@ pub(super) enum Word {
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) word: Word,
-    pub(super) record: Option<Record>,
+    pub(super) known: Known,
 }
 
 impl Reply {
@@ -67,14 +73,13 @@ impl Reply {
             .into_iter()
             .map(|(name, value)| (name, Bytes::from(value)))
             .collect();
-        let record = if fields.is_empty() { None } else { Some(Record::from_fields(&fields, now_ms)?) };
-        Ok(Self { word, record })
+        Ok(Self { word, known: Known::from_fields(&fields, now_ms)? })
     }
 
     pub(super) fn moved(self) -> Moved {
         match self.word {
-            Word::Ok => Moved::Yes,
-            Word::Moved | Word::Record | Word::None => Moved::No(self.record),
+            Word::Ok => Moved::Yes { cancelled: self.known.cancelled },
+            Word::Moved | Word::Record | Word::None => Moved::No(self.known),
         }
     }
 }

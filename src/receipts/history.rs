@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::Intent;
+use super::{Decision, Intent};
 use crate::job::step::Rebuilt;
 use crate::job::{Digest, TaskId};
 use crate::ledger::record::{Nonce, Stage};
@@ -14,6 +14,8 @@ pub struct History {
     pub attempts: Vec<Attempt>,
     /// The bytes of the terminal event.
     pub result: Option<Bytes>,
+    /// The bytes of the event that corrects it, where it said that the outcome is unknown.
+    pub resolved: Option<Bytes>,
 }
 
 /// One attempt: its intent is there.
@@ -23,37 +25,69 @@ pub struct Attempt {
     pub intent: Option<Intent>,
     pub task: Option<TaskId>,
     pub refused: bool,
+    /// What a person has decided, where this gate was shut when the job was given up.
+    pub decision: Option<Decision>,
 }
 
 impl Attempt {
+    /// Nobody posts this attempt.
     fn is_shut(&self) -> bool {
         self.intent.as_ref().is_some_and(|intent| intent.shut)
+    }
+
+    /// It was shut for a user who wanted the job no more, and nothing was under way.
+    fn is_cancelled(&self) -> bool {
+        self.intent.as_ref().is_some_and(|intent| intent.shut && intent.cancelled)
+    }
+
+    /// A person has had the job submitted again, behind this gate.
+    fn is_behind_us(&self) -> bool {
+        self.is_shut() && self.decision == Some(Decision::SubmitAgain)
     }
 }
 
 impl History {
     /// The record that these receipts stand for; `None` for a job that was never posted.
     ///
-    /// A result is the end. A noted task is running. The highest intent without a refusal is open; a
-    /// shut gate is nobody's attempt, and the one before it stays open until its outcome is sealed.
+    /// A result is the end, but where it said "unknown" and a person has had the job submitted again.
+    /// A noted task is running. The highest intent without a refusal is open; a shut gate is nobody's
+    /// attempt, and the one before it stays open until its outcome is sealed.
     #[must_use]
     pub fn rebuilt(&self) -> Option<Rebuilt> {
-        let last = self.attempts.iter().rposition(|attempt| !attempt.is_shut());
         let named = self.attempts.iter().find_map(|attempt| attempt.intent.as_ref());
-        let stage = self.stage(last)?;
+        let stage = self.stage()?;
+        let is_done = matches!(stage, Stage::Done { .. });
         Some(Rebuilt {
             digest: named.map(|intent| Digest::new(intent.digest.clone())),
             round: named.map_or(1, |intent| intent.round),
+            corrects: self.result.clone().filter(|_| !is_done),
             stage,
         })
     }
 
-    fn stage(&self, last: Option<usize>) -> Option<Stage> {
-        if let Some(event) = &self.result {
+    fn stage(&self) -> Option<Stage> {
+        let reopened = self.attempts.iter().rposition(Attempt::is_behind_us);
+        // Given up once more, the outcome is what it was.
+        let given_up_since = self
+            .attempts
+            .last()
+            .is_some_and(|last| last.is_shut() && !last.is_behind_us() && !last.is_cancelled());
+        let ended = self.resolved.as_ref().or(self.result.as_ref());
+        if let Some(event) = ended
+            && (self.resolved.is_some() || reopened.is_none() || given_up_since)
+        {
             return Some(Stage::Done { event: event.clone(), replaceable: false });
         }
         if let Some((attempt, task)) = self.task() {
             return Some(Stage::Generating { attempt, task, age: std::time::Duration::ZERO });
+        }
+        let last = self.attempts.iter().rposition(|attempt| !attempt.is_shut());
+        if let Some(shut) = reopened.filter(|shut| last.is_none_or(|last| last < *shut)) {
+            return Some(Stage::New { attempt: number(shut) + 1 });
+        }
+        // A gate that was shut for a user who cancels is shut once more by whoever asks there next.
+        if let Some(shut) = self.attempts.iter().position(Attempt::is_cancelled) {
+            return Some(Stage::New { attempt: number(shut) });
         }
         let index = last?;
         let attempt = self.attempts.get(index)?;
@@ -90,11 +124,32 @@ impl History {
         !is_running && attempt > 0 && self.is_shut_behind(attempt - 1)
     }
 
+    /// Whether the gate of attempt `attempt` was shut for a user who wanted the job no more.
+    #[must_use]
+    pub fn is_cancelled_at(&self, attempt: u32) -> bool {
+        let index = usize::try_from(attempt).unwrap_or(usize::MAX).checked_sub(1);
+        index.and_then(|index| self.attempts.get(index)).is_some_and(Attempt::is_cancelled)
+    }
+
+    /// The last gate, where it was shut when the job was given up: a person's decision belongs there.
+    #[must_use]
+    pub fn undecided_gate(&self) -> Option<u32> {
+        let last = self.attempts.len().checked_sub(1)?;
+        let attempt = self.attempts.get(last)?;
+        (attempt.is_shut() && !attempt.is_cancelled() && attempt.decision.is_none()).then(|| number(last))
+    }
+
+    /// A person's decision about the last gate.
+    #[must_use]
+    pub fn decision(&self) -> Option<Decision> {
+        self.attempts.last()?.decision
+    }
+
     /// Whether somebody has given the job up and shut the gate behind attempt `attempt`.
     #[must_use]
     pub fn is_shut_behind(&self, attempt: u32) -> bool {
         let next = usize::try_from(attempt).unwrap_or(usize::MAX);
-        self.attempts.get(next).is_some_and(Attempt::is_shut)
+        self.attempts.get(next).is_some_and(|attempt| attempt.is_shut() && !attempt.is_behind_us())
     }
 }
 
@@ -114,11 +169,11 @@ mod tests {
     }
 
     fn open() -> Attempt {
-        Attempt { intent: intent(false), task: None, refused: false }
+        Attempt { intent: intent(false), task: None, refused: false, decision: None }
     }
 
     fn stage(attempts: &[Attempt]) -> Option<Stage> {
-        History { attempts: attempts.to_vec(), result: None }.rebuilt().map(|rebuilt| rebuilt.stage)
+        History { attempts: attempts.to_vec(), ..History::default() }.rebuilt().map(|rebuilt| rebuilt.stage)
     }
 
     #[test]
@@ -147,7 +202,7 @@ mod tests {
     #[test]
     fn a_shut_gate_is_nobodys_attempt() {
         let shut = Attempt { intent: intent(true), ..open() };
-        let history = History { attempts: vec![open(), shut], result: None };
+        let history = History { attempts: vec![open(), shut], ..History::default() };
         assert!(matches!(history.rebuilt().unwrap().stage, Stage::Submitting { attempt: 1, .. }));
         assert!(history.is_shut_behind(1) && !history.is_shut_behind(2));
         assert!(!history.knows_more_than(1));
@@ -158,7 +213,7 @@ mod tests {
     fn an_attempt_that_was_refused_after_the_next_gate_was_shut_is_followed_by_none() {
         let refused = Attempt { refused: true, ..open() };
         let shut = Attempt { intent: intent(true), ..open() };
-        let history = History { attempts: vec![refused, shut], result: None };
+        let history = History { attempts: vec![refused, shut], ..History::default() };
         assert!(matches!(history.rebuilt().unwrap().stage, Stage::Submitting { attempt: 1, .. }));
         assert!(history.knows_more_than(2) && !history.knows_more_than(1));
     }
@@ -172,7 +227,11 @@ mod tests {
             panic!("not running")
         };
         assert_eq!(found, task);
-        let ended = History { attempts: vec![with_task], result: Some(Bytes::from_static(b"e")) };
+        let ended = History {
+            attempts: vec![with_task],
+            result: Some(Bytes::from_static(b"e")),
+            ..History::default()
+        };
         assert!(matches!(ended.rebuilt().unwrap().stage, Stage::Done { .. }));
         assert_eq!(ended.rebuilt().unwrap().round, 2);
     }

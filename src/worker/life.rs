@@ -6,6 +6,7 @@
 mod finishing;
 mod looking;
 mod patience;
+mod storing;
 mod submitting;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use self::storing::Entry;
 use super::breaker::Pass;
 use super::submits::Place;
 use super::{Shared, tell};
@@ -23,6 +25,7 @@ use crate::job::pace::Seed;
 use crate::job::request::{self, DeadLetter, DeadReason, Request};
 use crate::job::step::{Act, HandBack, Life, Rules};
 use crate::job::{Envelope, Job};
+use crate::ledger::hints::Waiting;
 use crate::queue::consume::{Message, Settle};
 use crate::queue::message;
 
@@ -130,7 +133,10 @@ async fn run(
         Err(faults) => (None, faults),
     };
     let life = Life::new(rules, job.digest.clone(), faults, queued_ms(&job.envelope));
-    let mut actor = Actor { shared, job, body, original: Some(original), life, interrupts, right: None };
+    let hints = shared.hints.wait_for(&job.id);
+    let original = Some(original);
+    let entry = Entry::none();
+    let mut actor = Actor { shared, job, body, original, life, interrupts, right: None, hints, entry };
     match actor.act().await {
         Ok(()) => {
             // The record first lives on for ever, then is only remembered: in this order nothing is lost.
@@ -176,6 +182,8 @@ struct Actor<'a> {
     life: Life,
     interrupts: &'a Interrupts,
     right: Option<Right>,
+    hints: Waiting,
+    entry: Entry,
 }
 
 impl Actor<'_> {
@@ -189,8 +197,13 @@ impl Actor<'_> {
             match self.life.next(self.shared.clock.now()) {
                 Act::Read => self.read().await?,
                 Act::Recall => self.recall().await?,
-                Act::Restore { open, rebuilt } => self.restore(open, rebuilt).await?,
-                Act::Begin { attempt, round, instead_of } => self.begin(attempt, round, instead_of).await?,
+                Act::Restore { over, rebuilt } => self.restore(over, rebuilt).await?,
+                Act::Begin { attempt, round, instead_of, cancels: false } => {
+                    self.begin(attempt, round, instead_of).await?
+                }
+                Act::Begin { attempt, round, instead_of, cancels: true } => {
+                    self.begin_to_cancel(attempt, round, instead_of).await?
+                }
                 Act::Ask { attempt, nonce } => self.ask(attempt, nonce).await?,
                 Act::Post if self.must_not_post() => self.life.withheld(),
                 Act::Post => self.post().await?,
@@ -201,9 +214,10 @@ impl Actor<'_> {
                 Act::SeeIntent { attempt } => self.see_intent(attempt).await?,
                 Act::LookUp => self.look_up().await?,
                 Act::LookOn { until } => self.look_on(until).await?,
-                Act::Shut { attempt } => self.shut(attempt).await?,
+                Act::Shut { attempt, cancels } => self.shut(attempt, cancels).await?,
                 Act::Park => self.park().await?,
                 Act::Poll { task, at } => self.poll(task, at).await?,
+                Act::Enter => self.enter().await?,
                 Act::Store { task, images } => self.store(task, images).await?,
                 Act::Seal { outcome, corrects } => self.seal(*outcome, corrects).await?,
                 Act::Freeze { words, expect } => self.freeze(words, expect).await?,

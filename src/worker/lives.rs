@@ -13,6 +13,7 @@ type Slot = Arc<tokio::sync::Mutex<()>>;
 #[derive(Debug, Default, Clone)]
 pub struct Lives {
     slots: Arc<Mutex<HashMap<JobId, Slot>>>,
+    suspects: Slot,
 }
 
 /// A place in the line for one job; takes the line away with the last place in it.
@@ -38,6 +39,11 @@ impl Lives {
         let claim = Claim { lives: self.clone(), job: job.clone(), slot };
         let guard = Arc::clone(&claim.slot).lock_owned().await;
         Alone { _guard: guard, _claim: claim }
+    }
+
+    /// Waits until no other job that is suspected of taking the process down is at it.
+    pub async fn suspects(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.suspects).lock_owned().await
     }
 
     /// How many jobs there are with a life, or waiting for one.

@@ -231,7 +231,7 @@ impl Workbench {
 
     /// Redis loses its memory.
     pub fn flush(&self) {
-        self.memory.table.lock().unwrap().records.clear();
+        self.memory.table.lock().unwrap().flush();
     }
 
     /// Begins the life of a delivery.
@@ -264,7 +264,7 @@ impl Workbench {
 
     /// The record of a job, past the effects.
     pub async fn record(&self, job: &str) -> Option<Record> {
-        self.memory.read(&job.parse().unwrap()).await.unwrap()
+        self.memory.read(&job.parse().unwrap()).await.unwrap().record
     }
 
     pub async fn stage(&self, job: &str) -> Option<Stage> {

@@ -1,74 +1,19 @@
 //! What every ledger must do: Redis and its double pass the same tests, and pass them again with
 //! every call made twice, as after a lost answer.
 
+#[path = "twice.rs"]
+mod twice;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::step::{Expect, Frozen, Moved};
+use comet_worker::job::step::{Expect, Frozen, Moved, Over};
 use comet_worker::job::{Digest, JobId, TaskId};
-use comet_worker::ledger::record::{Nonce, Record, Stage};
-use comet_worker::ledger::{Entry, Ledger, LedgerError};
+use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
+use comet_worker::ledger::{Entry, Ledger};
 
-/// Makes every call twice and answers with the second.
-pub struct Twice(pub Arc<dyn Ledger>);
-
-#[async_trait]
-impl Ledger for Twice {
-    async fn read(&self, job: &JobId) -> Result<Option<Record>, LedgerError> {
-        self.0.read(job).await?;
-        self.0.read(job).await
-    }
-    async fn begin(
-        &self,
-        entry: Entry<'_>,
-        attempt: u32,
-        nonce: &Nonce,
-        instead_of: Option<&Nonce>,
-    ) -> Result<Moved, LedgerError> {
-        self.0.begin(entry, attempt, nonce, instead_of).await?;
-        self.0.begin(entry, attempt, nonce, instead_of).await
-    }
-    async fn restore(
-        &self,
-        entry: Entry<'_>,
-        open: Option<u32>,
-        stage: &Stage,
-    ) -> Result<Option<Record>, LedgerError> {
-        self.0.restore(entry, open, stage).await?;
-        self.0.restore(entry, open, stage).await
-    }
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
-        self.0.reopen(job, attempt, nonce).await?;
-        self.0.reopen(job, attempt, nonce).await
-    }
-    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
-        self.0.accept(entry, attempt, task).await?;
-        self.0.accept(entry, attempt, task).await
-    }
-    async fn freeze(
-        &self,
-        entry: Entry<'_>,
-        expect: &Expect,
-        event: Bytes,
-        replaceable: bool,
-    ) -> Result<Frozen, LedgerError> {
-        self.0.freeze(entry, expect, event.clone(), replaceable).await?;
-        self.0.freeze(entry, expect, event, replaceable).await
-    }
-    async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {
-        self.0.told(job, round).await?;
-        self.0.told(job, round).await
-    }
-    async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
-        self.0.meet_store(id).await?;
-        self.0.meet_store(id).await
-    }
-    async fn probe(&self) -> Result<(), LedgerError> {
-        self.0.probe().await
-    }
-}
+pub use self::twice::Twice;
 
 /// One job in one ledger.
 pub struct Bench {
@@ -87,6 +32,10 @@ impl Bench {
     }
 
     async fn read(&self) -> Option<Record> {
+        self.known().await.record
+    }
+
+    async fn known(&self) -> Known {
         self.ledger.read(&self.job).await.unwrap()
     }
 
@@ -99,8 +48,9 @@ impl Bench {
     }
 
     async fn restore(&self, open: Option<u32>, stage: Stage) -> Stage {
-        let record = self.ledger.restore(self.entry(), open, &stage).await.unwrap().expect("a record");
-        let mut stage = record.stage;
+        let over = open.map_or(Over::Nothing, Over::Open);
+        let known = self.ledger.restore(self.entry(), over, &stage, None).await.unwrap();
+        let mut stage = known.record.expect("a record").stage;
         if let Stage::Generating { age, .. } = &mut stage {
             *age = Duration::ZERO;
         }
@@ -120,6 +70,8 @@ impl Bench {
         self.ledger.freeze(self.entry(), &Expect::Unposted, event, true).await.unwrap();
     }
 }
+
+const YES: Moved = Moved::Yes { cancelled: false };
 
 fn nonce(text: &str) -> Nonce {
     Nonce::new(text.to_owned())
@@ -142,27 +94,27 @@ pub async fn an_unknown_job_has_no_record(bench: Bench) {
 }
 
 pub async fn the_right_to_post_is_given_once_for_an_attempt(bench: Bench) {
-    assert_eq!(bench.begin(1, "a").await, Moved::Yes);
-    let Moved::No(Some(record)) = bench.begin(1, "b").await else { panic!("given twice") };
+    assert_eq!(bench.begin(1, "a").await, YES);
+    let Moved::No(Known { record: Some(record), .. }) = bench.begin(1, "b").await else { panic!("given twice") };
     assert_eq!(record.stage, Stage::Submitting { attempt: 1, nonce: nonce("a") });
     assert_eq!(record.digest, bench.digest);
-    assert!(matches!(bench.begin(2, "c").await, Moved::No(Some(_))));
+    assert!(matches!(bench.begin(2, "c").await, Moved::No(Known { record: Some(_), .. })));
     assert_eq!(stage(bench.read().await), record.stage);
 }
 
 pub async fn a_later_attempt_of_an_unknown_job_is_refused(bench: Bench) {
-    assert_eq!(bench.begin(2, "a").await, Moved::No(None));
+    assert_eq!(bench.begin(2, "a").await, Moved::No(Known::default()));
     assert_eq!(bench.read().await, None);
 }
 
 pub async fn a_reopened_attempt_lets_the_next_one_begin_and_not_itself(bench: Bench) {
     bench.begin(1, "a").await;
-    assert!(matches!(bench.reopen("b").await, Moved::No(Some(_))), "with another's nonce");
-    assert_eq!(bench.reopen("a").await, Moved::Yes);
+    assert!(matches!(bench.reopen("b").await, Moved::No(Known { record: Some(_), .. })), "with another's nonce");
+    assert_eq!(bench.reopen("a").await, YES);
     assert_eq!(stage(bench.read().await), Stage::New { attempt: 2 });
-    assert!(matches!(bench.begin(1, "a").await, Moved::No(Some(_))), "the closed attempt begins again");
-    assert_eq!(bench.begin(2, "c").await, Moved::Yes);
-    assert!(matches!(bench.reopen("a").await, Moved::No(Some(_))), "a stale reopen");
+    assert!(matches!(bench.begin(1, "a").await, Moved::No(Known { record: Some(_), .. })), "the closed attempt begins again");
+    assert_eq!(bench.begin(2, "c").await, YES);
+    assert!(matches!(bench.reopen("a").await, Moved::No(Known { record: Some(_), .. })), "a stale reopen");
 }
 
 pub async fn an_accepted_task_is_kept_and_its_age_known(bench: Bench) {
@@ -174,9 +126,9 @@ pub async fn an_accepted_task_is_kept_and_its_age_known(bench: Bench) {
     };
     assert_eq!(kept, task("t-1"));
     assert!(age < Duration::from_secs(60), "{age:?}");
-    assert!(matches!(bench.begin(1, "b").await, Moved::No(Some(_))));
-    assert!(matches!(bench.begin(2, "b").await, Moved::No(Some(_))));
-    assert!(matches!(bench.reopen("a").await, Moved::No(Some(_))));
+    assert!(matches!(bench.begin(1, "b").await, Moved::No(Known { record: Some(_), .. })));
+    assert!(matches!(bench.begin(2, "b").await, Moved::No(Known { record: Some(_), .. })));
+    assert!(matches!(bench.reopen("a").await, Moved::No(Known { record: Some(_), .. })));
 }
 
 pub async fn an_accepted_task_is_knowledge_also_where_the_record_is_lost(bench: Bench) {
@@ -204,16 +156,16 @@ pub async fn the_first_outcome_wins_for_everybody(bench: Bench) {
 pub async fn a_task_never_overwrites_an_outcome(bench: Bench) {
     bench.freeze(Expect::Unfinished, "the end").await;
     assert!(matches!(bench.accept("late").await.stage, Stage::Done { .. }));
-    assert!(matches!(bench.begin(1, "a").await, Moved::No(Some(_))));
+    assert!(matches!(bench.begin(1, "a").await, Moved::No(Known { record: Some(_), .. })));
 }
 
 pub async fn an_outcome_of_an_open_submit_needs_that_submit_to_be_open(bench: Bench) {
     bench.begin(1, "a").await;
     let expect = |ask: &str| Expect::Submitting { nonce: nonce(ask) };
-    assert!(matches!(bench.freeze(expect("b"), "no").await, Frozen::Moved(Some(_))), "of another ask");
-    assert!(matches!(bench.freeze(Expect::Unposted, "no").await, Frozen::Moved(Some(_))), "as if unposted");
+    assert!(matches!(bench.freeze(expect("b"), "no").await, Frozen::Moved(Known { record: Some(_), .. })), "of another ask");
+    assert!(matches!(bench.freeze(Expect::Unposted, "no").await, Frozen::Moved(Known { record: Some(_), .. })), "as if unposted");
     bench.reopen("a").await;
-    assert!(matches!(bench.freeze(expect("a"), "no").await, Frozen::Moved(Some(_))), "after it was closed");
+    assert!(matches!(bench.freeze(expect("a"), "no").await, Frozen::Moved(Known { record: Some(_), .. })), "after it was closed");
     bench.begin(2, "c").await;
     assert_eq!(bench.freeze(expect("c"), "unknown").await, event("unknown"));
 }
@@ -226,13 +178,13 @@ pub async fn a_corrected_input_takes_the_place_of_an_invalid_one(mut bench: Benc
     bench.replaceable("invalid").await;
     let first = bench.digest.clone();
     bench.digest = Digest::new("corrected".to_owned());
-    assert!(matches!(bench.begin(1, "a").await, Moved::No(Some(_))), "without counting the round");
+    assert!(matches!(bench.begin(1, "a").await, Moved::No(Known { record: Some(_), .. })), "without counting the round");
     let entry = Entry { round: 2, ..bench.entry() };
-    assert_eq!(bench.ledger.begin(entry, 1, &nonce("a"), None).await.unwrap(), Moved::Yes);
+    assert_eq!(bench.ledger.begin(entry, 1, &nonce("a"), None).await.unwrap(), YES);
     let record = bench.read().await.unwrap();
     assert_eq!((record.round, &record.digest), (2, &bench.digest));
     bench.digest = first;
-    assert!(matches!(bench.freeze(Expect::Unposted, "the old one").await, Frozen::Moved(Some(_))));
+    assert!(matches!(bench.freeze(Expect::Unposted, "the old one").await, Frozen::Moved(Known { record: Some(_), .. })));
 }
 
 pub async fn another_invalid_input_is_frozen_in_a_round_of_its_own(mut bench: Bench) {
@@ -248,10 +200,10 @@ pub async fn nothing_takes_the_place_of_a_paid_outcome(mut bench: Bench) {
     bench.freeze(Expect::Unfinished, "paid").await;
     bench.digest = Digest::new("another".to_owned());
     let entry = Entry { round: 2, ..bench.entry() };
-    assert!(matches!(bench.ledger.begin(entry, 1, &nonce("a"), None).await.unwrap(), Moved::No(Some(_))));
+    assert!(matches!(bench.ledger.begin(entry, 1, &nonce("a"), None).await.unwrap(), Moved::No(Known { record: Some(_), .. })));
     let frozen =
         bench.ledger.freeze(entry, &Expect::Unposted, Bytes::from_static(b"no"), true).await.unwrap();
-    assert!(matches!(frozen, Frozen::Moved(Some(_))));
+    assert!(matches!(frozen, Frozen::Moved(Known { record: Some(_), .. })));
 }
 
 pub async fn a_told_job_is_still_answered_with_its_outcome(bench: Bench) {
@@ -266,19 +218,19 @@ pub async fn an_ask_that_never_reached_the_gate_gives_way_to_one_that_names_it(b
         let (bench, of, ask) = (&bench, nonce(of), nonce(ask));
         async move { bench.ledger.begin(bench.entry(), 1, &ask, Some(&of)).await.unwrap() }
     };
-    assert!(matches!(instead("x", "b").await, Moved::No(Some(_))), "in the place of another");
-    assert_eq!(instead("a", "b").await, Moved::Yes);
-    assert!(matches!(instead("a", "c").await, Moved::No(Some(_))), "its place is taken");
+    assert!(matches!(instead("x", "b").await, Moved::No(Known { record: Some(_), .. })), "in the place of another");
+    assert_eq!(instead("a", "b").await, YES);
+    assert!(matches!(instead("a", "c").await, Moved::No(Known { record: Some(_), .. })), "its place is taken");
     assert_eq!(stage(bench.read().await), Stage::Submitting { attempt: 1, nonce: nonce("b") });
 }
 
 pub async fn on_the_word_of_a_receipt_an_attempt_is_closed_whoever_asked_last(bench: Bench) {
     bench.begin(1, "a").await;
-    assert_eq!(bench.ledger.reopen(&bench.job, 1, None).await.unwrap(), Moved::Yes);
+    assert_eq!(bench.ledger.reopen(&bench.job, 1, None).await.unwrap(), YES);
     assert_eq!(stage(bench.read().await), Stage::New { attempt: 2 });
     bench.begin(2, "b").await;
     assert!(
-        matches!(bench.ledger.reopen(&bench.job, 1, None).await.unwrap(), Moved::No(Some(_))),
+        matches!(bench.ledger.reopen(&bench.job, 1, None).await.unwrap(), Moved::No(Known { record: Some(_), .. })),
         "a stale word"
     );
 }
@@ -300,6 +252,82 @@ pub async fn an_open_attempt_is_restored_to_what_the_receipts_say(bench: Bench) 
     let done = Stage::Done { event: Bytes::from_static(b"the end"), replaceable: false };
     assert_eq!(bench.restore(Some(2), done.clone()).await, done);
     assert_eq!(bench.freeze(Expect::Unfinished, "another").await, event("the end"));
+}
+
+pub async fn a_cancelled_job_is_known_as_such_at_every_stage_before_its_end(bench: Bench) {
+    let cancelled = Moved::Yes { cancelled: true };
+    assert_eq!(bench.ledger.cancel(&bench.job).await.unwrap().record, None);
+    assert_eq!(bench.known().await, Known { record: None, cancelled: true }, "before it was seen");
+    assert_eq!(bench.begin(1, "a").await, cancelled);
+    assert!(bench.known().await.cancelled, "submitting");
+    assert_eq!(bench.reopen("a").await, cancelled);
+    bench.begin(2, "b").await;
+    bench.accept("t-1").await;
+    assert!(bench.known().await.cancelled, "generating");
+    bench.freeze(Expect::Unfinished, "the end").await;
+    assert!(!bench.known().await.cancelled, "the end is the end");
+}
+
+pub async fn an_ended_job_is_not_cancelled(bench: Bench) {
+    bench.freeze(Expect::Unfinished, "the end").await;
+    let known = bench.ledger.cancel(&bench.job).await.unwrap();
+    assert!(matches!(stage(known.record), Stage::Done { .. }));
+    assert!(!bench.known().await.cancelled);
+}
+
+pub async fn a_job_that_was_cancelled_before_it_was_seen_is_restored_and_ended_like_any_other(bench: Bench) {
+    bench.ledger.cancel(&bench.job).await.unwrap();
+    assert_eq!(bench.restore(None, Stage::New { attempt: 3 }).await, Stage::New { attempt: 3 });
+    assert!(bench.known().await.cancelled);
+    assert_eq!(bench.begin(3, "a").await, Moved::Yes { cancelled: true });
+    let expect = Expect::Submitting { nonce: nonce("a") };
+    assert_eq!(bench.freeze(expect, "cancelled").await, event("cancelled"));
+}
+
+pub async fn lives_that_may_have_entered_the_storing_are_counted_and_those_that_left_are_not(bench: Bench) {
+    let entries = |known: Known| known.record.expect("a record").entries;
+    bench.begin(1, "a").await;
+    assert_eq!(entries(bench.ledger.enter(&bench.job, "x").await.unwrap()), 0, "nothing to store");
+    assert_eq!(bench.accept("t-1").await.entries, 1, "the one that submitted it");
+    assert_eq!(entries(bench.ledger.enter(&bench.job, "x").await.unwrap()), 2);
+    bench.ledger.leave(&bench.job, "y").await.unwrap();
+    assert_eq!(entries(bench.known().await), 2, "another's");
+    bench.ledger.leave(&bench.job, "x").await.unwrap();
+    assert_eq!(entries(bench.known().await), 1);
+    assert_eq!(entries(bench.ledger.enter(&bench.job, "z").await.unwrap()), 2);
+}
+
+pub async fn the_life_that_submitted_a_job_can_leave_its_storing_too(bench: Bench) {
+    bench.accept("t-1").await;
+    bench.ledger.leave(&bench.job, "").await.unwrap();
+    assert_eq!(bench.known().await.record.unwrap().entries, 0);
+}
+
+pub async fn an_unknown_outcome_is_reopened_by_who_names_it_and_corrected_once(bench: Bench) {
+    let unknown = Bytes::from_static(b"unknown");
+    bench.begin(1, "a").await;
+    bench.freeze(Expect::Unfinished, "unknown").await;
+    let reopen = |corrects: &'static str| {
+        let (bench, corrects) = (&bench, Bytes::from_static(corrects.as_bytes()));
+        let next = Stage::New { attempt: 3 };
+        async move { bench.ledger.restore(bench.entry(), Over::Ended, &next, Some(&corrects)).await.unwrap() }
+    };
+    assert!(matches!(stage(reopen("another").await.record), Stage::Done { .. }));
+    let record = reopen("unknown").await.record.unwrap();
+    assert_eq!((record.stage, record.corrects), (Stage::New { attempt: 3 }, Some(unknown.clone())));
+    bench.begin(3, "b").await;
+    assert_eq!(bench.accept("t-3").await.corrects, Some(unknown.clone()), "it is carried along");
+    let correcting = Expect::Correcting { first: unknown };
+    assert_eq!(bench.freeze(correcting.clone(), "the truth").await, event("the truth"));
+    assert_eq!(bench.freeze(correcting, "another truth").await, event("the truth"));
+    assert_eq!(bench.read().await.unwrap().corrects, None);
+}
+
+pub async fn a_correction_takes_the_place_of_the_event_that_it_corrects_and_of_no_other(bench: Bench) {
+    bench.freeze(Expect::Unfinished, "unknown").await;
+    let correcting = |first: &'static str| Expect::Correcting { first: Bytes::from_static(first.as_bytes()) };
+    assert_eq!(bench.freeze(correcting("another"), "no").await, event("unknown"));
+    assert_eq!(bench.freeze(correcting("unknown"), "the truth").await, event("the truth"));
 }
 
 pub async fn the_first_store_that_a_ledger_meets_is_its_own(bench: Bench) {
@@ -332,6 +360,13 @@ macro_rules! ledger_suite {
             on_the_word_of_a_receipt_an_attempt_is_closed_whoever_asked_last
             a_missing_record_is_restored_and_an_existing_one_is_not_touched
             an_open_attempt_is_restored_to_what_the_receipts_say
+            a_cancelled_job_is_known_as_such_at_every_stage_before_its_end
+            an_ended_job_is_not_cancelled
+            a_job_that_was_cancelled_before_it_was_seen_is_restored_and_ended_like_any_other
+            lives_that_may_have_entered_the_storing_are_counted_and_those_that_left_are_not
+            the_life_that_submitted_a_job_can_leave_its_storing_too
+            an_unknown_outcome_is_reopened_by_who_names_it_and_corrected_once
+            a_correction_takes_the_place_of_the_event_that_it_corrects_and_of_no_other
             the_first_store_that_a_ledger_meets_is_its_own
         );
     };

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Deserializer};
 
 use super::EventKind;
-use crate::job::Fault;
+use crate::job::{Fault, Reason};
 
 /// What a reader wants of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +76,13 @@ impl EventView {
     pub fn kind(&self) -> Option<EventKind> {
         EventKind::from_event_type(&self.event_type)
     }
+}
+
+/// Whether the event says that nobody knows what became of the job.
+#[must_use]
+pub fn says_unknown(event: &[u8]) -> bool {
+    EventView::parse(event)
+        .is_ok_and(|event| event.reason.as_deref() == Some(Reason::OutcomeUnknown.as_str()))
 }
 
 #[derive(Deserialize)]

@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::life::{At, Life, Then};
-use super::submit::says_unknown;
-use super::{Expect, Frozen, Stored, Words, outcome};
-use crate::job::{Outcome, Reason, Success};
+use super::{Expect, Frozen, Over, Stored, Words, outcome};
+use crate::job::event::says_unknown;
+use crate::job::{Charged, Outcome, Reason, Success};
+use crate::ledger::record::{Known, Stage};
 use crate::provider::View;
 
 /// A success without images is asked for again this often before it is believed.
@@ -15,6 +16,8 @@ const EMPTY_RESULTS_MAX: u32 = 3;
 const EMPTY_RESULT_WAIT: Duration = Duration::from_secs(10);
 /// Results at URLs that the provider itself calls gone are asked for afresh this often.
 const GONE_RESULTS_MAX: u32 = 2;
+/// The life that would be this one to enter the storing of the images doesn't: those before it died.
+const ENTRIES_MAX: u32 = 5;
 
 impl Life {
     /// The task was queried at `asked`.
@@ -52,11 +55,42 @@ impl Life {
             View::Succeeded { images, units } => {
                 self.timings.generate.get_or_insert(milliseconds(generation.accepted.age(now)));
                 generation.succeeded.get_or_insert(now);
-                self.at = At::Storing { generation, images, units };
+                self.at = match generation.entries {
+                    Some(_) => At::Entering { generation, images, units },
+                    None => At::Storing { generation, images, units },
+                };
                 return;
             }
         }
         self.at = At::Generating(generation);
+    }
+
+    /// Whether lives have died while they stored this job's images, as it seems.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        let At::Entering { generation, .. } = &self.at else { return false };
+        generation.entries.is_some_and(|entries| entries > 1)
+    }
+
+    /// This life is counted among those that have entered the storing of the images.
+    pub fn entered(&mut self, known: Known, now: Duration) {
+        let At::Entering { mut generation, images, units } = self.at.clone() else {
+            return self.unexpected();
+        };
+        match &known.record {
+            Some(record) if matches!(record.stage, Stage::Generating { .. }) => {
+                if record.entries >= ENTRIES_MAX {
+                    let quarantined = outcome::quarantined(generation.task, record.entries - 1, units);
+                    return self.end(quarantined, Expect::Unfinished);
+                }
+            }
+            // Lost: the images are as good.
+            None => {}
+            Some(_) => return self.read(known, now),
+        }
+        generation.entries = None;
+        self.at = At::Storing { generation, images, units };
+        self.hinted(&known);
     }
 
     /// The images are stored, or are not to be had.
@@ -96,9 +130,9 @@ impl Life {
     /// A receipt has the outcome, ours or somebody else's: these bytes.
     pub fn sealed(&mut self, event: Bytes) {
         let At::Sealing { outcome } = self.at.clone() else { return self.unexpected() };
-        self.at = if self.corrects.is_some() {
-            // The record keeps the first outcome.
-            At::Telling { event, then: Then::Ack }
+        self.at = if let Some(first) = self.corrects.clone() {
+            let expect = Expect::Correcting { first };
+            At::Freezing { words: Words::Sealed(event), expect, then: Then::Ack }
         } else {
             // Somebody gave the job up while this hand came to know what became of it.
             let given_up = says_unknown(&event) && !is_unknown(&outcome);
@@ -112,7 +146,7 @@ impl Life {
         let At::Freezing { then, .. } = self.at.clone() else { return self.unexpected() };
         match frozen {
             Frozen::Event(event) => self.at = At::Telling { event, then },
-            Frozen::Moved(record) => self.read(record, now),
+            Frozen::Moved(known) => self.read(known, now),
         }
     }
 
@@ -123,6 +157,7 @@ impl Life {
             Then::Ack => return,
             Then::Generate(generation) => At::Generating(*generation),
             Then::Correct(outcome) => At::Sealing { outcome },
+            Then::Reopen(rebuilt) => At::Restoring { over: Over::Ended, rebuilt },
         };
         self.corrects = Some(event);
     }
@@ -132,6 +167,7 @@ fn is_unknown(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Succeeded(_) => false,
         Outcome::Failed(failure) => failure.reason == Reason::OutcomeUnknown,
+        Outcome::Cancelled(cancellation) => cancellation.charged == Charged::Unknown,
     }
 }
 

@@ -21,6 +21,9 @@ pub(super) struct Generation {
     /// When the provider first called it a success.
     pub(super) succeeded: Option<Duration>,
     pub(super) failed_downloads: u32,
+    /// How many lives may have entered the storing of its images before this one; `None` for the life
+    /// that submitted it, and once this one has entered too.
+    pub(super) entries: Option<u32>,
 }
 
 /// A moment that may lie before the clock's zero.
@@ -49,6 +52,7 @@ impl Generation {
             gone_results: 0,
             succeeded: None,
             failed_downloads: 0,
+            entries: None,
         }
     }
 

@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::generation::{Generation, Since};
 use super::look::{LookOn, Recalling};
-use super::submit::says_unknown;
-use super::{Act, Expect, HandBack, Rebuilt, Rules, Words, outcome};
-use crate::job::{Digest, Fault, Outcome, TaskId, Timings};
-use crate::ledger::record::{Nonce, Record, Stage};
+use super::{Act, Expect, HandBack, Over, Rebuilt, Rules, Words, outcome};
+use crate::job::event::says_unknown;
+use crate::job::{Charged, Digest, Fault, Outcome, TaskId, Timings};
+use crate::ledger::record::{Known, Nonce, Stage};
 use crate::provider::ResultImage;
 
 /// One job, from its delivery to its ack.
@@ -22,8 +22,10 @@ pub struct Life {
     pub(super) round: u32,
     pub(super) polls: u32,
     pub(super) timings: Timings,
-    /// The event of an outcome that a late task corrects.
+    /// The event of an unknown outcome that this life is going to correct.
     pub(super) corrects: Option<Bytes>,
+    /// The user wants it no more.
+    pub(super) cancelled: bool,
     pub(super) at: At,
 }
 
@@ -32,7 +34,7 @@ pub(super) enum At {
     Unread,
     Recalling(Recalling),
     Restoring {
-        open: Option<u32>,
+        over: Over,
         rebuilt: Rebuilt,
     },
     Ready {
@@ -65,12 +67,21 @@ pub(super) enum At {
         hand_back: bool,
     },
     LookingOn(LookOn),
-    Shutting(LookOn),
+    /// The gate behind the open attempt; that of the attempt itself where the user cancels it.
+    Shutting {
+        look: LookOn,
+        cancels: bool,
+    },
     Parking {
         outcome: Box<Outcome>,
         expect: Expect,
     },
     Generating(Generation),
+    Entering {
+        generation: Generation,
+        images: Vec<ResultImage>,
+        units: Option<String>,
+    },
     Storing {
         generation: Generation,
         images: Vec<ResultImage>,
@@ -99,8 +110,11 @@ pub(super) enum Then {
     Ack,
     /// It said "unknown", and the task is known now: what that comes to corrects it.
     Generate(Box<Generation>),
-    /// It said "unknown", since another hand was first to seal, and this is the truth.
+    /// It said "unknown", since another hand was first to seal or nobody knew better, and this is the
+    /// truth.
     Correct(Box<Outcome>),
+    /// It said "unknown", and a person has had the job submitted again: so far is that.
+    Reopen(Rebuilt),
 }
 
 impl Life {
@@ -108,7 +122,17 @@ impl Life {
     #[must_use]
     pub fn new(rules: Rules, digest: Digest, faults: Vec<Fault>, queued_ms: Option<u64>) -> Self {
         let timings = Timings { queued: queued_ms, ..Timings::default() };
-        Self { rules, digest, faults, round: 1, polls: 0, timings, corrects: None, at: At::Unread }
+        Self {
+            rules,
+            digest,
+            faults,
+            round: 1,
+            polls: 0,
+            timings,
+            corrects: None,
+            cancelled: false,
+            at: At::Unread,
+        }
     }
 
     #[must_use]
@@ -139,11 +163,12 @@ impl Life {
             | At::Refusing { .. }
             | At::Reopening { .. }
             | At::LookingOn(_)
-            | At::Shutting(_)
+            | At::Shutting { .. }
             | At::Parking { .. }
             | At::Conflicting => true,
             At::Accepting { .. }
             | At::Generating(_)
+            | At::Entering { .. }
             | At::Storing { .. }
             | At::Sealing { .. }
             | At::Freezing { .. }
@@ -159,9 +184,10 @@ impl Life {
         match &self.at {
             At::Unread => Act::Read,
             At::Recalling(_) => Act::Recall,
-            At::Restoring { open, rebuilt } => Act::Restore { open: *open, rebuilt: rebuilt.clone() },
+            At::Restoring { over, rebuilt } => Act::Restore { over: *over, rebuilt: rebuilt.clone() },
             At::Ready { attempt, instead_of } => {
-                Act::Begin { attempt: *attempt, round: self.round, instead_of: instead_of.clone() }
+                let (attempt, round, instead_of) = (*attempt, self.round, instead_of.clone());
+                Act::Begin { attempt, round, instead_of, cancels: self.cancelled }
             }
             At::Asking { attempt, nonce, .. } => Act::Ask { attempt: *attempt, nonce: nonce.clone() },
             At::Gated { attempt, nonce, asked } => {
@@ -176,9 +202,11 @@ impl Life {
             At::Refusing { attempt, .. } => Act::Refuse { attempt: *attempt },
             At::Reopening { attempt, nonce, .. } => Act::Reopen { attempt: *attempt, nonce: nonce.clone() },
             At::LookingOn(look) => look.next(now),
-            At::Shutting(look) => Act::Shut { attempt: look.attempt + 1 },
+            At::Shutting { look, cancels: true } => Act::Shut { attempt: look.attempt, cancels: true },
+            At::Shutting { look, cancels: false } => Act::Shut { attempt: look.attempt + 1, cancels: false },
             At::Parking { .. } => Act::Park,
             At::Generating(generation) => generation.next(now, self.rules.receipts),
+            At::Entering { .. } => Act::Enter,
             At::Storing { generation, images, .. } => {
                 Act::Store { task: generation.task.clone(), images: images.clone() }
             }
@@ -195,9 +223,10 @@ impl Life {
         }
     }
 
-    /// The record was read; `None` is no record.
-    pub fn read(&mut self, record: Option<Record>, now: Duration) {
-        let Some(record) = record else {
+    /// The record was read.
+    pub fn read(&mut self, known: Known, now: Duration) {
+        self.cancelled |= known.cancelled;
+        let Some(record) = known.record else {
             if self.rules.receipts {
                 self.at = At::Recalling(Recalling::Everything);
             } else {
@@ -215,13 +244,15 @@ impl Life {
             };
         }
         self.round = record.round;
+        self.corrects = record.corrects;
         match record.stage {
             Stage::New { attempt } => self.fresh(attempt, record.round),
             Stage::Submitting { attempt, nonce } => self.look_on(attempt, nonce, now),
             Stage::Generating { attempt, task, age } => {
                 // Whoever takes over looks at once.
                 let accepted = Since { noted: now, age_then: age };
-                self.at = At::Generating(Generation::new(attempt, task, accepted, now));
+                let generation = Generation::new(attempt, task, accepted, now);
+                self.generate(Generation { entries: Some(record.entries), ..generation });
             }
             // The same input, and what was wrong beside it is corrected.
             Stage::Done { replaceable: true, .. } if self.faults.is_empty() => {
@@ -237,6 +268,27 @@ impl Life {
     /// The record can't be read, and is not guessed at.
     pub fn unreadable(&mut self) {
         self.at = At::HandingBack(HandBack::Unreadable);
+    }
+
+    /// The task is known. Who cancels a job doesn't wait for it, and it goes on all the same.
+    pub(super) fn generate(&mut self, generation: Generation) {
+        if self.cancelled {
+            let cancelled = outcome::cancelled(Charged::Yes, Some(generation.task));
+            return self.end(cancelled, Expect::Unfinished);
+        }
+        self.at = At::Generating(generation);
+    }
+
+    /// Somebody has something new for those who wait, and this is what the ledger knows now.
+    pub fn hinted(&mut self, known: &Known) {
+        self.cancelled |= known.cancelled;
+        if self.cancelled
+            && let At::Generating(generation)
+            | At::Entering { generation, .. }
+            | At::Storing { generation, .. } = self.at.clone()
+        {
+            self.generate(generation);
+        }
     }
 
     pub(super) fn fresh(&mut self, attempt: u32, round: u32) {

@@ -7,11 +7,12 @@ use bytes::Bytes;
 
 use super::generation::{Generation, Since};
 use super::life::{At, Life, Then};
-use super::{Act, Expect, Rebuilt, outcome};
-use crate::ledger::record::{Nonce, Record};
+use super::{Act, Expect, Over, Rebuilt, Words, outcome};
+use crate::job::Charged;
+use crate::ledger::record::{Known, Nonce};
 use crate::provider::Lookup;
-use crate::receipts::Shut;
 use crate::receipts::history::History;
+use crate::receipts::{Decision, Shut};
 
 /// The record is looked at this often, unless a hint comes.
 const LOOK_MIN: Duration = Duration::from_millis(100);
@@ -66,6 +67,11 @@ impl LookOn {
 
     pub(super) fn after_own_post(self, unanswered: Unanswered) -> Self {
         Self { unanswered: Some(unanswered), ..self }
+    }
+
+    /// What the record must be for this life to end the job without knowing of a task.
+    fn expect(&self) -> Expect {
+        Expect::Submitting { nonce: self.nonce.clone() }
     }
 
     pub(super) fn next(&self, now: Duration) -> Act {
@@ -158,32 +164,24 @@ impl Life {
         let (look, in_doubt) = match why {
             Recalling::Everything => {
                 return match history.rebuilt() {
-                    Some(rebuilt) => self.restore(None, rebuilt),
+                    Some(rebuilt) => self.restore(Over::Nothing, rebuilt),
                     None => self.fresh(1, 1),
                 };
             }
-            Recalling::Ended(event) => {
-                let then = match history.task() {
-                    Some((attempt, task)) => {
-                        let accepted = Since { noted: now, age_then: Duration::ZERO };
-                        let generation = Generation::new(attempt, task, accepted, now);
-                        Then::Generate(Box::new(Generation { noted: true, ..generation }))
-                    }
-                    None => Then::Ack,
-                };
-                self.at = At::Telling { event, then };
-                return;
-            }
+            Recalling::Ended(event) => return self.ended(event, history, now),
             Recalling::Attempt(look) => (look, false),
             Recalling::InDoubt(look) => (look, true),
         };
         // Whoever shut this gate may be dead, and nobody passes it: the job is given up here too.
+        if !in_doubt && history.is_cancelled_at(look.attempt) {
+            return self.end(outcome::cancelled(Charged::No, None), look.expect());
+        }
         if !in_doubt && history.is_given_up_at(look.attempt) {
             return self.give_up(look);
         }
         match history.rebuilt() {
             Some(rebuilt) if history.knows_more_than(look.attempt) => {
-                self.restore(Some(look.attempt), rebuilt)
+                self.restore(Over::Open(look.attempt), rebuilt)
             }
             Some(_) | None if !in_doubt => {
                 let look = LookOn { sight: look.sight.or(Some(now)), ..look };
@@ -193,40 +191,78 @@ impl Life {
             Some(_) | None if self.rules.trust_lookup => {
                 self.at = At::Refusing { attempt: look.attempt, hand_back: false };
             }
-            Some(_) | None => self.at = At::Shutting(look),
+            Some(_) | None => self.at = At::Shutting { look, cancels: false },
         }
     }
 
-    fn restore(&mut self, open: Option<u32>, rebuilt: Rebuilt) {
-        self.at = At::Restoring { open, rebuilt };
+    /// The record says that the outcome is unknown: it is told so, and then what has come to light
+    /// since, or what a person has decided.
+    fn ended(&mut self, event: Bytes, history: &History, now: Duration) {
+        if let Some(correction) = &history.resolved {
+            let expect = Expect::Correcting { first: event };
+            self.at = At::Freezing { words: Words::Sealed(correction.clone()), expect, then: Then::Ack };
+            return;
+        }
+        let then = match (history.task(), history.decision()) {
+            (Some((attempt, task)), _) => {
+                let accepted = Since { noted: now, age_then: Duration::ZERO };
+                let generation = Generation::new(attempt, task, accepted, now);
+                Then::Generate(Box::new(Generation { noted: true, ..generation }))
+            }
+            (None, Some(Decision::GiveUp)) => Then::Correct(Box::new(outcome::abandoned())),
+            (None, Some(Decision::SubmitAgain) | None) => match history.rebuilt() {
+                Some(rebuilt) if rebuilt.corrects.is_some() => Then::Reopen(rebuilt),
+                Some(_) | None => Then::Ack,
+            },
+        };
+        self.at = At::Telling { event, then };
+    }
+
+    fn restore(&mut self, over: Over, rebuilt: Rebuilt) {
+        self.at = At::Restoring { over, rebuilt };
     }
 
     /// The record is what the receipts say, or what somebody has made of it since.
-    pub fn restored(&mut self, record: Option<Record>, now: Duration) {
+    pub fn restored(&mut self, known: Known, now: Duration) {
         let At::Restoring { .. } = self.at else { return self.unexpected() };
-        self.read(record, now);
+        self.read(known, now);
     }
 
-    /// The gate of the next attempt is shut, or somebody has passed it.
+    /// The gate is shut, or somebody has passed it.
     pub fn shut(&mut self, shut: Shut) {
-        let At::Shutting(look) = self.at.clone() else { return self.unexpected() };
-        match shut {
-            Shut::Shut => self.give_up(look),
-            Shut::Taken => self.at = At::Recalling(Recalling::InDoubt(look)),
+        let At::Shutting { look, cancels } = self.at.clone() else { return self.unexpected() };
+        match (shut, cancels) {
+            // Nothing was under way, and nothing will be.
+            (Shut::Shut, true) => self.end(outcome::cancelled(Charged::No, None), look.expect()),
+            (Shut::Shut, false) => self.give_up(look),
+            (Shut::Taken, true) => self.at = At::Recalling(Recalling::Attempt(look)),
+            (Shut::Taken, false) => self.at = At::Recalling(Recalling::InDoubt(look)),
         }
     }
 
     fn give_up(&mut self, look: LookOn) {
+        if self.cancelled {
+            // Nobody waits for it, so nobody has to clear it up.
+            return self.end(outcome::cancelled(Charged::Unknown, None), look.expect());
+        }
+        let expect = look.expect();
         let outcome = Box::new(match look.unanswered {
             Some(Unanswered { message, provider_code }) => outcome::unknown(message, provider_code),
             None => outcome::left_open(),
         });
-        self.at = At::Parking { outcome, expect: Expect::Submitting { nonce: look.nonce } };
+        self.at = At::Parking { outcome, expect };
     }
 
     /// The copy for a person is in the dead-letter queue.
     pub fn parked(&mut self) {
         let At::Parking { outcome, expect } = self.at.clone() else { return self.unexpected() };
-        self.end(*outcome, expect);
+        match self.corrects.take() {
+            None => self.end(*outcome, expect),
+            // Unknown once more: nothing that its consumers don't know already.
+            Some(first) => {
+                let expect = Expect::Unfinished;
+                self.at = At::Freezing { words: Words::Sealed(first), expect, then: Then::Ack };
+            }
+        }
     }
 }

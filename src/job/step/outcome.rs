@@ -1,6 +1,6 @@
 //! How each ending is worded, and whether it cost money.
 
-use crate::job::{Charged, Failure, Fault, Outcome, Reason, TaskId};
+use crate::job::{Cancellation, Charged, Failure, Fault, Outcome, Reason, TaskId};
 use crate::provider::Refusal;
 
 pub(super) fn invalid(faults: Vec<Fault>) -> Outcome {
@@ -57,6 +57,32 @@ pub(super) fn invalid_result(task: TaskId, message: String, units: Option<String
 
 pub(super) fn expired(task: TaskId, message: String, units: Option<String>) -> Outcome {
     of_task(task, Reason::ResultExpired, message, Charged::Yes, units)
+}
+
+pub(super) fn quarantined(task: TaskId, entries: u32, units: Option<String>) -> Outcome {
+    let message = format!(
+        "{entries} workers in a row have died while they stored its images, or just before; the generation \
+         was paid for, and nobody tries it again by itself"
+    );
+    of_task(task, Reason::Quarantined, message, Charged::Yes, units)
+}
+
+/// `task` is what was accepted before the user cancelled.
+pub(super) fn cancelled(charged: Charged, task: Option<TaskId>) -> Outcome {
+    let message = match charged {
+        Charged::No => "cancelled before anything was accepted by the provider",
+        Charged::Yes => {
+            "cancelled after the provider had accepted it: the generation goes on there, and is charged unless it fails"
+        }
+        Charged::Unknown => "cancelled while it was unknown whether the provider had accepted it",
+    };
+    Outcome::Cancelled(Cancellation { message: message.to_owned(), charged, task_id: task })
+}
+
+/// By a person's decision about a job whose outcome was unknown.
+pub(super) fn abandoned() -> Outcome {
+    let message = "given up by a person; whether the provider accepted it stays unknown".to_owned();
+    Outcome::Cancelled(Cancellation { message, charged: Charged::Unknown, task_id: None })
 }
 
 fn of_task(

@@ -6,8 +6,8 @@ use super::generation::{Generation, Since};
 use super::life::{At, Life, Then};
 use super::look::{LookOn, Recalling, Unanswered};
 use super::{Expect, HandBack, Moved, Words, outcome};
-use crate::job::event::EventView;
-use crate::job::{Outcome, Reason};
+use crate::job::event::says_unknown;
+use crate::job::{Charged, Outcome};
 use crate::ledger::record::{Nonce, Record, Stage};
 use crate::provider::Answer;
 use crate::receipts::Gate;
@@ -17,9 +17,21 @@ impl Life {
     pub fn begun(&mut self, moved: Moved, nonce: Nonce, asked: Duration, now: Duration) {
         let At::Ready { attempt, .. } = self.at else { return self.unexpected() };
         match moved {
-            Moved::Yes if self.rules.receipts => self.at = At::Asking { attempt, nonce, asked },
-            Moved::Yes => self.at = At::Gated { attempt, nonce, asked },
-            Moved::No(record) => self.read(record, now),
+            Moved::Yes { cancelled } => {
+                self.cancelled |= cancelled;
+                self.at = match (self.cancelled, self.rules.receipts) {
+                    (false, true) => At::Asking { attempt, nonce, asked },
+                    (false, false) => At::Gated { attempt, nonce, asked },
+                    // The right to post, given up for good: at the gate it is decided, as ever.
+                    (true, true) => {
+                        At::Shutting { look: LookOn::new(attempt, nonce, Some(now)), cancels: true }
+                    }
+                    (true, false) => {
+                        return self.end(outcome::cancelled(Charged::No, None), Expect::Submitting { nonce });
+                    }
+                };
+            }
+            Moved::No(known) => self.read(known, now),
         }
     }
 
@@ -92,9 +104,12 @@ impl Life {
             return self.unexpected();
         };
         match moved {
-            Moved::Yes if hand_back => self.at = At::HandingBack(HandBack::Paused),
-            Moved::Yes => self.at = At::Ready { attempt: attempt + 1, instead_of: None },
-            Moved::No(record) => self.read(record, now),
+            Moved::Yes { .. } if hand_back => self.at = At::HandingBack(HandBack::Paused),
+            Moved::Yes { cancelled } => {
+                self.cancelled |= cancelled;
+                self.at = At::Ready { attempt: attempt + 1, instead_of: None };
+            }
+            Moved::No(known) => self.read(known, now),
         }
     }
 
@@ -107,7 +122,7 @@ impl Life {
                 let accepted = Since { noted: now, age_then: age };
                 let noted = noted && known == task;
                 let generation = Generation { noted, ..Generation::new(attempt, known, accepted, first) };
-                self.at = At::Generating(generation);
+                self.generate(generation);
             }
             Stage::Done { event, .. } => {
                 // It was given up while the POST was under way. What this task comes to corrects it.
@@ -136,9 +151,4 @@ impl Life {
             At::Freezing { words: Words::New(outcome), expect, then: Then::Ack }
         };
     }
-}
-
-pub(super) fn says_unknown(event: &[u8]) -> bool {
-    EventView::parse(event)
-        .is_ok_and(|event| event.reason.as_deref() == Some(Reason::OutcomeUnknown.as_str()))
 }

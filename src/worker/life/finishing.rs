@@ -3,24 +3,30 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 
 use super::Actor;
 use crate::clock;
-use crate::images::{FetchError, Image};
 use crate::job::event::{Context, Event};
-use crate::job::step::{Expect, Frozen, HandBack, Stored, Words};
-use crate::job::{Charged, Outcome, Reason, StoredImage, TaskId, Timings};
+use crate::job::step::{Expect, Frozen, HandBack, Words};
+use crate::job::{Charged, Outcome, Reason, TaskId, Timings};
 use crate::ledger::Entry;
 use crate::ledger::record::Unreadable;
-use crate::provider::{ResultImage, View};
-use crate::worker::breaker::Cause;
+use crate::provider::View;
 
 impl Actor<'_> {
     pub(super) async fn poll(&mut self, task: TaskId, at: Duration) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("generating");
         self.original = None;
-        self.interrupts.or(self.shared.clock.sleep_until(at)).await?;
+        let hinted = async {
+            tokio::select! {
+                biased;
+                () = self.shared.clock.sleep_until(at) => false,
+                () = self.hints.hint() => true,
+            }
+        };
+        if self.interrupts.or(hinted).await? {
+            return self.heed().await;
+        }
         let querying = async {
             let _place = self.shared.polls.acquire().await;
             let asked = self.shared.clock.now();
@@ -35,57 +41,13 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) async fn store(&mut self, task: TaskId, images: Vec<ResultImage>) -> Result<(), HandBack> {
-        let _held = self.shared.metrics.held("storing");
-        let started = self.shared.clock.now();
-        let each = images.iter().map(|image| self.store_one(image));
-        let stored = match self.interrupts.or(try_join_all(each)).await? {
-            Ok(images) => Stored::All(images),
-            Err(problem) => {
-                tracing::info!(task_id = %task, "the result is not stored yet: {problem:?}");
-                problem
-            }
-        };
-        let now = self.shared.clock.now();
-        let took = now.saturating_sub(started);
-        if matches!(stored, Stored::All(_)) {
-            self.shared.metrics.stored(took);
+    /// A hint came: the record is looked at for what its user wants. Where that fails, the generation
+    /// goes on; when Redis is back there is another hint.
+    pub(super) async fn heed(&mut self) -> Result<(), HandBack> {
+        if let Ok(known) = self.interrupts.or(self.shared.ledger.read(&self.job.id)).await? {
+            self.life.hinted(&known);
         }
-        self.life.stored(stored, took, now);
         Ok(())
-    }
-
-    /// One image: downloaded, checked, and in the store under its final name.
-    async fn store_one(&self, image: &ResultImage) -> Result<StoredImage, Stored> {
-        let downloaded = self.download(image).await?;
-        let mut failures = 0;
-        loop {
-            match self.shared.storage.put_image(&self.job.id, image.index, &downloaded).await {
-                Ok(stored) => return Ok(stored),
-                Err(error) => self.shared.breaker.fault(Cause::Storage, &error.to_string()),
-            }
-            failures += 1;
-            self.rest(failures).await;
-        }
-    }
-
-    async fn download(&self, image: &ResultImage) -> Result<Image, Stored> {
-        let mut attempt = 1;
-        loop {
-            let place = self.shared.downloads.acquire().await;
-            let fetched = self.shared.images.fetch(&image.url).await;
-            drop(place);
-            match fetched {
-                Ok(image) => return Ok(image),
-                Err(FetchError::Gone(message)) => return Err(Stored::Gone(message)),
-                Err(FetchError::Invalid(message)) => return Err(Stored::Invalid(message)),
-                Err(FetchError::Again(message)) if attempt >= self.shared.settings.download_attempts => {
-                    return Err(Stored::Failed(message));
-                }
-                Err(FetchError::Again(_)) => self.rest(attempt).await,
-            }
-            attempt += 1;
-        }
     }
 
     /// The first to seal wins; the event is put into words before, from what this life saw.
@@ -120,7 +82,9 @@ impl Actor<'_> {
         // What our own POST came to is noted like an acceptance: to the next one it would be unknown.
         let frozen = match &expect {
             Expect::Submitting { .. } => freezing.await?,
-            Expect::Unposted | Expect::Unfinished => self.interrupts.or(freezing).await??,
+            Expect::Unposted | Expect::Unfinished | Expect::Correcting { .. } => {
+                self.interrupts.or(freezing).await??
+            }
         };
         match frozen {
             Ok(frozen) => {
@@ -169,6 +133,11 @@ impl Actor<'_> {
                 let task_id = failure.task_id.as_ref().map(TaskId::as_str);
                 tracing::info!(task_id, reason = failure.reason.as_str(), "failed: {}", failure.message);
             }
+            Outcome::Cancelled(cancellation) => {
+                self.shared.metrics.job_finished("cancelled", "");
+                let task_id = cancellation.task_id.as_ref().map(TaskId::as_str);
+                tracing::info!(task_id, "{}", cancellation.message);
+            }
         }
         self.shared.metrics.timings(&timings);
     }
@@ -182,7 +151,7 @@ impl Actor<'_> {
 /// A corrected input may take the place of a job that was wrong and cost nothing.
 fn is_replaceable(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Succeeded(_) => false,
+        Outcome::Succeeded(_) | Outcome::Cancelled(_) => false,
         Outcome::Failed(failure) => {
             failure.reason == Reason::InvalidRequest && failure.charged == Charged::No
         }

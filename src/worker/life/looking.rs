@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Actor;
 use crate::job::request::{DeadLetter, DeadReason};
-use crate::job::step::{HandBack, Rebuilt};
+use crate::job::step::{HandBack, Over, Rebuilt};
 use crate::ledger::Entry;
 use crate::provider::Lookup;
 use crate::worker::breaker::Cause;
@@ -15,7 +15,7 @@ impl Actor<'_> {
         let ledger = &self.shared.ledger;
         let reading = self.until_known(|| ledger.read(&self.job.id));
         match self.interrupts.or(reading).await?? {
-            Ok(record) => self.life.read(record, self.shared.clock.now()),
+            Ok(known) => self.life.read(known, self.shared.clock.now()),
             Err(unreadable) => self.unreadable(&unreadable),
         }
         Ok(())
@@ -37,15 +37,16 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) async fn restore(&mut self, open: Option<u32>, rebuilt: Rebuilt) -> Result<(), HandBack> {
+    pub(super) async fn restore(&mut self, over: Over, rebuilt: Rebuilt) -> Result<(), HandBack> {
         let ledger = &self.shared.ledger;
         let digest = rebuilt.digest.as_ref().unwrap_or(&self.job.digest);
         let entry = Entry { job: &self.job.id, digest, round: rebuilt.round };
-        let restoring = self.until_known(|| ledger.restore(entry, open, &rebuilt.stage));
+        let restoring =
+            self.until_known(|| ledger.restore(entry, over, &rebuilt.stage, rebuilt.corrects.as_ref()));
         match self.interrupts.or(restoring).await?? {
-            Ok(record) => {
+            Ok(known) => {
                 tracing::info!("the record was rebuilt from the receipts");
-                self.life.restored(record, self.shared.clock.now());
+                self.life.restored(known, self.shared.clock.now());
             }
             Err(unreadable) => self.unreadable(&unreadable),
         }
@@ -84,10 +85,9 @@ impl Actor<'_> {
 
     pub(super) async fn look_on(&mut self, until: Duration) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("looking_on");
-        let waiting = self.shared.hints.wait_for(&self.job.id);
         let either = async {
             tokio::select! {
-                () = waiting.hint() => {}
+                () = self.hints.hint() => {}
                 () = self.shared.clock.sleep_until(until) => {}
             }
         };
@@ -96,10 +96,10 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) async fn shut(&mut self, attempt: u32) -> Result<(), HandBack> {
+    pub(super) async fn shut(&mut self, attempt: u32, cancels: bool) -> Result<(), HandBack> {
         let receipts = &self.shared.receipts;
         let of = self.of();
-        let shut = self.until_stored(|| receipts.shut(of, attempt)).await?;
+        let shut = self.until_stored(|| receipts.shut(of, attempt, cancels)).await?;
         self.life.shut(shut);
         Ok(())
     }

@@ -30,24 +30,37 @@ impl Actor<'_> {
         let in_line = async {
             tokio::select! {
                 biased;
-                () = self.shared.breaker.closed() => None,
-                place = self.shared.submits.place() => Some((place, self.shared.breaker.pass()?)),
+                () = self.shared.breaker.closed() => Line::Closed,
+                () = self.hints.hint() => Line::Hint,
+                place = self.shared.submits.place() => match self.shared.breaker.pass() {
+                    Some(pass) => Line::Head(Right { _place: place, _pass: pass }),
+                    None => Line::Closed,
+                }
             }
         };
-        let Some((place, pass)) = self.interrupts.or(in_line).await? else { return Err(HandBack::Paused) };
+        match self.interrupts.or(in_line).await? {
+            Line::Closed => return Err(HandBack::Paused),
+            Line::Hint => return self.read().await,
+            Line::Head(right) => self.right = Some(right),
+        }
         drop(held);
-        let held = self.shared.metrics.held("submitting");
+        self.begin_to_cancel(attempt, round, instead_of).await
+    }
+
+    /// Who begins only to give the attempt up doesn't stand in the line.
+    pub(super) async fn begin_to_cancel(
+        &mut self,
+        attempt: u32,
+        round: u32,
+        instead_of: Option<Nonce>,
+    ) -> Result<(), HandBack> {
+        let _held = self.shared.metrics.held("submitting");
         let nonce = Nonce::new(uuid::Uuid::new_v4().simple().to_string());
         let asked = self.shared.clock.now();
         let ledger = &self.shared.ledger;
         let entry = Entry { job: &self.job.id, digest: &self.job.digest, round };
-        let begun = self.until_known(|| ledger.begin(entry, attempt, &nonce, instead_of.as_ref())).await?;
-        drop(held);
-        match begun {
-            Ok(moved) => {
-                self.right = Some(Right { _place: place, _pass: pass });
-                self.life.begun(moved, nonce, asked, self.shared.clock.now());
-            }
+        match self.until_known(|| ledger.begin(entry, attempt, &nonce, instead_of.as_ref())).await? {
+            Ok(moved) => self.life.begun(moved, nonce, asked, self.shared.clock.now()),
             Err(unreadable) => self.unreadable(&unreadable),
         }
         Ok(())
@@ -117,7 +130,10 @@ impl Actor<'_> {
         match accepted {
             Ok(record) => {
                 match &record.stage {
-                    Stage::Generating { task: known, .. } if *known == task => self.tell_submitted(&task),
+                    Stage::Generating { task: known, .. } if *known == task => {
+                        self.entry.with_task();
+                        self.tell_submitted(&task);
+                    }
                     Stage::Generating { task: known, .. } => {
                         tracing::error!(task_id = %task, known_task_id = %known, "this job has two tasks: paid for twice");
                     }
@@ -182,6 +198,14 @@ impl Actor<'_> {
             tell::unawaited(self.shared, &self.job, Event::submitted(&self.job, task, &context));
         }
     }
+}
+
+/// What comes first to one who stands in the line.
+enum Line {
+    Head(Right),
+    /// Something about the job has changed.
+    Hint,
+    Closed,
 }
 
 fn label(answer: &Answer) -> &'static str {

@@ -1,15 +1,15 @@
 //! The ledger in memory: a table whose moves are the scripts', and an async face for it that can
 //! fail before or after a move.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::step::{Expect, Frozen, Moved};
+use comet_worker::job::step::{Expect, Frozen, Moved, Over};
 use comet_worker::job::{Digest, JobId, TaskId};
-use comet_worker::ledger::record::{Nonce, Record, Stage};
+use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 use tokio::time::Instant;
 
@@ -22,12 +22,18 @@ pub struct Kept {
     /// For a repeated `reopen` to know itself by.
     nonce: Option<Nonce>,
     since: Duration,
+    corrects: Option<Bytes>,
+    entries: u32,
+    /// The word of the life that has entered last.
+    entered: String,
 }
 
 /// All moves of the ledger, without time or failure: the model of the Lua scripts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Table {
     pub records: BTreeMap<String, Kept>,
+    /// Whose users want them no more, unseen ones included.
+    cancelled: BTreeSet<String>,
     /// The store that goes with this ledger.
     store: Option<String>,
     /// Whether the safeguard of `begin` is taken out.
@@ -37,13 +43,59 @@ pub struct Table {
 }
 
 impl Table {
-    pub fn read(&self, job: &JobId, now: Duration) -> Option<Record> {
+    pub fn flush(&mut self) {
+        self.records.clear();
+        self.cancelled.clear();
+    }
+
+    pub fn known(&self, job: &JobId, now: Duration) -> Known {
+        Known { record: self.read(job, now), cancelled: self.cancelled.contains(job.as_str()) }
+    }
+
+    pub fn cancel(&mut self, job: &JobId, now: Duration) -> Known {
+        let known = self.known(job, now);
+        let ended = known.record.as_ref().is_some_and(|record| matches!(record.stage, Stage::Done { .. }));
+        if !ended {
+            self.cancelled.insert(job.as_str().to_owned());
+        }
+        known
+    }
+
+    pub fn enter(&mut self, job: &JobId, life: &str, now: Duration) -> Known {
+        if let Some(kept) = self.records.get_mut(job.as_str())
+            && matches!(kept.stage, Stage::Generating { .. })
+            && kept.entered != life
+        {
+            kept.entries += 1;
+            life.clone_into(&mut kept.entered);
+        }
+        self.known(job, now)
+    }
+
+    pub fn leave(&mut self, job: &JobId, life: &str) {
+        if let Some(kept) = self.records.get_mut(job.as_str())
+            && matches!(kept.stage, Stage::Generating { .. })
+            && kept.entered == life
+            && kept.entries > 0
+        {
+            kept.entries -= 1;
+            "left".clone_into(&mut kept.entered);
+        }
+    }
+
+    fn read(&self, job: &JobId, now: Duration) -> Option<Record> {
         let kept = self.records.get(job.as_str())?;
         let mut stage = kept.stage.clone();
         if let Stage::Generating { age, .. } = &mut stage {
             *age = now.saturating_sub(kept.since);
         }
-        Some(Record { digest: kept.digest.clone(), round: kept.round, stage })
+        Some(Record {
+            digest: kept.digest.clone(),
+            round: kept.round,
+            stage,
+            corrects: kept.corrects.clone(),
+            entries: kept.entries,
+        })
     }
 
     pub fn begin(
@@ -59,7 +111,7 @@ impl Table {
             _ if self.begin_compares_nothing => true,
             None => attempt == 1,
             Some((Stage::Submitting { nonce: known, .. }, _)) if known == nonce => {
-                return Moved::Yes;
+                return self.yes(entry.job);
             }
             Some((Stage::New { attempt: known }, record)) => {
                 *known == attempt && record.digest == *entry.digest
@@ -73,24 +125,29 @@ impl Table {
             Some((Stage::Generating { .. }, _)) => false,
         };
         if !allowed {
-            return Moved::No(record);
+            return Moved::No(self.known(entry.job, now));
         }
         self.put(entry, Stage::Submitting { attempt, nonce: nonce.clone() }, Some(nonce.clone()), now);
-        Moved::Yes
+        self.yes(entry.job)
+    }
+
+    fn yes(&self, job: &JobId) -> Moved {
+        Moved::Yes { cancelled: self.cancelled.contains(job.as_str()) }
     }
 
     pub fn reopen(&mut self, job: &JobId, attempt: u32, nonce: Option<&Nonce>, now: Duration) -> Moved {
-        let record = self.read(job, now);
-        let Some(kept) = self.records.get_mut(job.as_str()) else { return Moved::No(None) };
+        let known = self.known(job, now);
+        let yes = self.yes(job);
+        let Some(kept) = self.records.get_mut(job.as_str()) else { return Moved::No(known) };
         let ours = nonce.is_none() || kept.nonce.as_ref() == nonce;
         match &kept.stage {
-            Stage::New { attempt: known } if *known == attempt + 1 && ours => Moved::Yes,
+            Stage::New { attempt: open } if *open == attempt + 1 && ours => yes,
             Stage::Submitting { attempt: known, .. } if *known == attempt && ours => {
                 kept.stage = Stage::New { attempt: attempt + 1 };
-                Moved::Yes
+                yes
             }
             Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. } | Stage::Done { .. } => {
-                Moved::No(record)
+                Moved::No(known)
             }
         }
     }
@@ -98,21 +155,27 @@ impl Table {
     pub fn restore(
         &mut self,
         entry: Entry<'_>,
-        open: Option<u32>,
+        over: Over,
         stage: &Stage,
+        corrects: Option<&Bytes>,
         now: Duration,
-    ) -> Option<Record> {
-        let record = self.read(entry.job, now);
-        let replaced = match (&record, open) {
-            (None, None) => true,
-            (Some(Record { stage: Stage::Submitting { attempt, .. }, .. }), Some(open)) => *attempt == open,
-            (None, Some(_)) | (Some(_), _) => false,
+    ) -> Known {
+        let replaced = match (self.read(entry.job, now).map(|record| record.stage), over) {
+            (None, Over::Nothing | Over::Ended) => true,
+            (Some(Stage::Submitting { attempt, .. }), Over::Open(open)) => attempt == open,
+            (Some(Stage::Done { event, .. }), Over::Ended) => Some(&event) == corrects,
+            (None, Over::Open(_)) | (Some(_), _) => false,
         };
         if replaced {
             let nonce = if let Stage::Submitting { nonce, .. } = stage { Some(nonce.clone()) } else { None };
             self.put(entry, stage.clone(), nonce, now);
+            self.kept(entry.job).corrects = corrects.cloned();
         }
-        self.read(entry.job, now)
+        self.known(entry.job, now)
+    }
+
+    fn kept(&mut self, job: &JobId) -> &mut Kept {
+        self.records.get_mut(job.as_str()).unwrap()
     }
 
     pub fn accept(&mut self, entry: Entry<'_>, attempt: u32, task: &TaskId, now: Duration) -> Record {
@@ -123,6 +186,8 @@ impl Table {
         }
         let stage = Stage::Generating { attempt, task: task.clone(), age: Duration::ZERO };
         self.put(entry, stage, None, now);
+        let kept = self.kept(entry.job);
+        (kept.entries, kept.entered) = (1, String::new());
         self.read(entry.job, now).unwrap()
     }
 
@@ -139,6 +204,7 @@ impl Table {
         {
             let same = record.digest == *entry.digest;
             let allowed = match (&record.stage, expect) {
+                (Stage::Done { event, .. }, Expect::Correcting { first }) if event == first => true,
                 (Stage::Done { event, .. }, _) if same => return Frozen::Event(event.clone()),
                 (Stage::Done { replaceable, .. }, expect) => {
                     *expect == Expect::Unposted && *replaceable && entry.round == record.round + 1
@@ -151,19 +217,26 @@ impl Table {
                 (Stage::New { .. } | Stage::Generating { .. }, Expect::Submitting { .. }) => false,
                 (
                     Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. },
-                    Expect::Unfinished,
+                    Expect::Unfinished | Expect::Correcting { .. },
                 ) => same,
             };
             if !allowed {
-                return Frozen::Moved(Some(record));
+                return Frozen::Moved(self.known(entry.job, now));
             }
         }
+        self.records.remove(entry.job.as_str());
+        self.cancelled.remove(entry.job.as_str());
         self.put(entry, Stage::Done { event: event.clone(), replaceable }, None, now);
         Frozen::Event(event)
     }
 
     fn put(&mut self, entry: Entry<'_>, stage: Stage, nonce: Option<Nonce>, now: Duration) {
-        let kept = Kept { digest: entry.digest.clone(), round: entry.round, stage, nonce, since: now };
+        let before = self.records.remove(entry.job.as_str());
+        let (corrects, entries, entered) = before
+            .map(|kept| (kept.corrects, kept.entries, kept.entered))
+            .unwrap_or_default();
+        let (digest, round) = (entry.digest.clone(), entry.round);
+        let kept = Kept { digest, round, stage, nonce, since: now, corrects, entries, entered };
         self.records.insert(entry.job.as_str().to_owned(), kept);
     }
 }
@@ -213,8 +286,20 @@ impl MemoryLedger {
 
 #[async_trait]
 impl Ledger for MemoryLedger {
-    async fn read(&self, job: &JobId) -> Result<Option<Record>, LedgerError> {
-        self.act(|table, now| table.read(job, now)).await
+    async fn read(&self, job: &JobId) -> Result<Known, LedgerError> {
+        self.act(|table, now| table.known(job, now)).await
+    }
+
+    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
+        self.act(|table, now| table.enter(job, life, now)).await
+    }
+
+    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
+        self.act(|table, _| table.leave(job, life)).await
+    }
+
+    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
+        self.act(|table, now| table.cancel(job, now)).await
     }
 
     async fn begin(
@@ -230,10 +315,11 @@ impl Ledger for MemoryLedger {
     async fn restore(
         &self,
         entry: Entry<'_>,
-        open: Option<u32>,
+        over: Over,
         stage: &Stage,
-    ) -> Result<Option<Record>, LedgerError> {
-        self.act(|table, now| table.restore(entry, open, stage, now)).await
+        corrects: Option<&Bytes>,
+    ) -> Result<Known, LedgerError> {
+        self.act(|table, now| table.restore(entry, over, stage, corrects, now)).await
     }
 
     async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {

@@ -5,9 +5,9 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::step::{Expect, Frozen, Moved};
+use comet_worker::job::step::{Expect, Frozen, Moved, Over};
 use comet_worker::job::{JobId, TaskId};
-use comet_worker::ledger::record::{Nonce, Record, Stage};
+use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 
 use super::effects::Effects;
@@ -51,7 +51,7 @@ impl ObservedLedger {
 
 #[async_trait]
 impl Ledger for ObservedLedger {
-    async fn read(&self, job: &JobId) -> Result<Option<Record>, LedgerError> {
+    async fn read(&self, job: &JobId) -> Result<Known, LedgerError> {
         self.call("read", self.ledger.read(job)).await
     }
 
@@ -68,10 +68,11 @@ impl Ledger for ObservedLedger {
     async fn restore(
         &self,
         entry: Entry<'_>,
-        open: Option<u32>,
+        over: Over,
         stage: &Stage,
-    ) -> Result<Option<Record>, LedgerError> {
-        self.call("restore", self.ledger.restore(entry, open, stage)).await
+        corrects: Option<&Bytes>,
+    ) -> Result<Known, LedgerError> {
+        self.call("restore", self.ledger.restore(entry, over, stage, corrects)).await
     }
 
     async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
@@ -90,6 +91,18 @@ impl Ledger for ObservedLedger {
         replaceable: bool,
     ) -> Result<Frozen, LedgerError> {
         self.call("freeze", self.ledger.freeze(entry, expect, event, replaceable)).await
+    }
+
+    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
+        self.call("enter", self.ledger.enter(job, life)).await
+    }
+
+    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
+        self.call("leave", self.ledger.leave(job, life)).await
+    }
+
+    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
+        self.ledger.cancel(job).await
     }
 
     async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {

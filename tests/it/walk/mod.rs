@@ -11,8 +11,16 @@ mod world;
 use explore::{Broken, walk};
 use world::{Faults, Provider, Safeguard, World};
 
-const NONE: Faults =
-    Faults { crashes: 0, losses: 0, flushes: 0, lost_writes: 0, lost_answers: 0, refusals: 0 };
+const NONE: Faults = Faults {
+    crashes: 0,
+    losses: 0,
+    flushes: 0,
+    lost_writes: 0,
+    lost_answers: 0,
+    refusals: 0,
+    cancels: 0,
+    decisions: 0,
+};
 
 fn holds(provider: Provider, trust_lookup: bool, copies: usize, faults: Faults) {
     let what = format!("{provider:?}, trust {trust_lookup}, {copies} copies, {faults:?}");
@@ -82,6 +90,44 @@ fn every_promise_holds_with_a_provider_that_does_neither() {
     for (copies, faults) in fault_sets() {
         holds(Provider::Neither, false, copies, faults);
     }
+}
+
+#[test]
+fn a_job_is_cancelled_at_every_point_of_its_life_and_no_promise_breaks() {
+    let cancelled = Faults { cancels: 1, ..NONE };
+    for (provider, trust_lookup) in
+        [(Provider::Finds, true), (Provider::Finds, false), (Provider::Neither, false)]
+    {
+        holds(provider, trust_lookup, 2, cancelled);
+        holds(provider, trust_lookup, 1, Faults { crashes: 1, refusals: 1, ..cancelled });
+        holds(provider, trust_lookup, 1, Faults { flushes: 1, ..cancelled });
+        holds(provider, trust_lookup, 1, Faults { lost_writes: 1, ..cancelled });
+        holds(provider, trust_lookup, 1, Faults { losses: 1, ..cancelled });
+    }
+}
+
+#[test]
+fn what_a_person_decides_about_an_unknown_outcome_is_told_once_and_breaks_no_promise() {
+    let decided = Faults { decisions: 1, ..NONE };
+    for provider in [Provider::Finds, Provider::Neither] {
+        holds(provider, false, 1, Faults { crashes: 1, ..decided });
+        holds(provider, false, 1, Faults { flushes: 1, ..decided });
+        holds(provider, false, 1, Faults { losses: 1, ..decided });
+        holds(provider, false, 1, Faults { lost_writes: 1, ..decided });
+    }
+    holds(Provider::Neither, false, 1, Faults { decisions: 2, ..NONE });
+}
+
+#[test]
+fn a_job_that_is_submitted_again_can_be_cancelled() {
+    holds(Provider::Neither, false, 1, Faults { decisions: 1, cancels: 1, ..NONE });
+}
+
+#[test]
+fn without_shutting_the_gate_a_cancelled_job_is_told_as_unpaid_and_paid() {
+    let faults = Faults { cancels: 1, losses: 1, flushes: 1, ..NONE };
+    let broken = breaks(Safeguard::ShutGate, Provider::Neither, false, 1, faults);
+    assert_eq!(broken.promise, "told as unpaid and paid for", "{broken:#?}");
 }
 
 #[test]

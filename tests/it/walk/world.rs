@@ -21,8 +21,6 @@ use crate::doubles::ledger::Table;
 /// Longer than any period of the rules.
 const LONG: Duration = Duration::from_secs(1_000_000);
 const ZERO: Duration = Duration::ZERO;
-/// The walk doesn't look at what comes after so many attempts.
-const ATTEMPTS_MAX: u32 = 2;
 
 /// What the provider does with our external id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,6 +43,10 @@ pub struct Faults {
     /// The store's answer to a create is lost.
     pub lost_answers: u8,
     pub refusals: u8,
+    /// The user wants the job no more.
+    pub cancels: u8,
+    /// A person decides about an unknown outcome.
+    pub decisions: u8,
 }
 
 /// What can be taken out.
@@ -87,12 +89,6 @@ struct Hand {
     attempt: u32,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-struct Store {
-    history: History,
-    resolved: Option<Bytes>,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct World {
     provider: Provider,
@@ -101,7 +97,7 @@ pub struct World {
     table: Table,
     /// Before the last write, while it can still be lost.
     before: Option<Table>,
-    store: Store,
+    history: History,
     copies: Vec<Copy>,
     hands: [Option<Hand>; 2],
     net: Vec<Post>,
@@ -109,6 +105,10 @@ pub struct World {
     tasks: u32,
     told: BTreeSet<Bytes>,
     faults: Faults,
+    /// The walk doesn't look at what comes after so many attempts.
+    attempts_max: u32,
+    /// How often a person has had the job submitted again, and so may have paid once more.
+    reopened: u32,
 }
 
 fn job() -> JobId {
@@ -137,13 +137,16 @@ impl World {
             without,
             table: Table::default(),
             before: None,
-            store: Store::default(),
+            history: History::default(),
             copies: vec![Copy::Queued; copies],
             hands: [None, None],
             net: Vec::new(),
             tasks: 0,
             told: BTreeSet::new(),
+            // A decision takes one for the gate that it opens, and one for what follows.
+            attempts_max: 2 + 2 * u32::from(faults.decisions),
             faults,
+            reopened: 0,
         }
     }
 
@@ -180,11 +183,11 @@ impl World {
     }
 
     fn intent(&self, attempt: u32) -> Option<&Attempt> {
-        self.store.history.attempts.get(attempt as usize - 1)
+        self.history.attempts.get(attempt as usize - 1)
     }
 
     fn attempt_mut(&mut self, attempt: u32) -> &mut Attempt {
-        &mut self.store.history.attempts[attempt as usize - 1]
+        &mut self.history.attempts[attempt as usize - 1]
     }
 
     fn create_intent(&mut self, attempt: u32, nonce: String, shut: bool) {
@@ -193,12 +196,16 @@ impl World {
         );
         let intent: Option<Intent> = serde_json::from_str(&text).ok();
         let index = attempt as usize - 1;
-        assert!(index <= self.store.history.attempts.len(), "a gate before the one before it");
-        if let Some(there) = self.store.history.attempts.get_mut(index) {
+        assert!(index <= self.history.attempts.len(), "a gate before the one before it");
+        if let Some(there) = self.history.attempts.get_mut(index) {
             there.intent = intent;
         } else {
-            self.store.history.attempts.push(Attempt { intent, task: None, refused: false });
+            self.history.attempts.push(Attempt { intent, task: None, refused: false, decision: None });
         }
+    }
+
+    fn intent_mut(&mut self, attempt: u32) -> &mut Intent {
+        self.attempt_mut(attempt).intent.as_mut().unwrap()
     }
 
     fn nonce_of(&self, act: &Act) -> String {
@@ -207,7 +214,7 @@ impl World {
 
     /// One that nobody remembers: two worlds that differ in used-up nonces only are the same.
     fn fresh_nonce(&self) -> Nonce {
-        let remembered = format!("{:?} {:?} {:?} {:?}", self.table, self.before, self.store, self.hands);
+        let remembered = format!("{:?} {:?} {:?} {:?}", self.table, self.before, self.history, self.hands);
         let unknown = |number: &u32| !remembered.contains(&format!("\"ask-{number}\""));
         Nonce::new(format!("ask-{}", (1..).find(unknown).unwrap()))
     }
@@ -224,10 +231,14 @@ impl World {
 
     /// The promise that this state breaks.
     pub fn broken(&self) -> Option<&'static str> {
-        let is_correction = |event: &&Bytes| String::from_utf8_lossy(event).contains("/resolved");
+        let says = |event: &Bytes, what: &str| String::from_utf8_lossy(event).contains(what);
+        let is_correction = |event: &&Bytes| says(event, "/resolved");
         let corrections = self.told.iter().filter(is_correction).count();
-        if self.tasks > 1 {
+        if self.tasks > 1 + self.reopened {
             return Some("paid for twice");
+        }
+        if self.tasks > 0 && self.reopened == 0 && self.told.iter().any(|event| says(event, "unpaid")) {
+            return Some("told as unpaid and paid for");
         }
         if self.told.len() - corrections > 1 || corrections > 1 {
             return Some("two wordings of the outcome");
@@ -236,8 +247,8 @@ impl World {
             return Some("acked and never told");
         }
         let over = self.is_complete() && self.net.is_empty() && self.hands.iter().all(Option::is_none);
-        let delivered = self.told.iter().any(|event| String::from_utf8_lossy(event).contains("succeeded"));
-        if over && self.provider == Provider::Finds && self.tasks > 0 && !delivered {
+        let delivered = |event: &Bytes| says(event, "succeeded") || says(event, "cancelled");
+        if over && self.provider == Provider::Finds && self.tasks > 0 && !self.told.iter().any(delivered) {
             return Some("a paid result is never delivered");
         }
         None
@@ -246,7 +257,7 @@ impl World {
     /// Whether the job has come to its end, or beyond what is walked.
     pub fn is_complete(&self) -> bool {
         self.copies.iter().all(|copy| *copy == Copy::Acked)
-            || self.hands.iter().flatten().any(|hand| hand.attempt > ATTEMPTS_MAX)
+            || self.hands.iter().flatten().any(|hand| hand.attempt > self.attempts_max)
     }
 }
 

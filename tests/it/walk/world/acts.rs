@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use comet_worker::job::step::{Act, Stored, Words};
-use comet_worker::job::{Outcome, StoredImage};
+use comet_worker::job::{Charged, Outcome, StoredImage};
 use comet_worker::ledger::Entry;
-use comet_worker::ledger::record::{Nonce, Stage};
+use comet_worker::ledger::record::{Known, Nonce, Stage};
 use comet_worker::provider::{Lookup, ResultImage, View};
 use comet_worker::receipts::{Gate, Shut};
 
@@ -17,26 +17,23 @@ impl World {
         let now = self.hand(who).now;
         match act {
             Act::Read => {
-                let record = self.table.read(&id, ZERO);
-                if let Some(Stage::Submitting { attempt, .. }) = record.as_ref().map(|record| &record.stage) {
-                    self.hand(who).attempt = *attempt;
-                }
-                self.hand(who).life.read(record, ZERO);
+                let known = self.table.known(&id, ZERO);
+                self.note_open_attempt(who, &known);
+                self.hand(who).life.read(known, ZERO);
             }
             Act::Recall => {
-                let history = self.store.history.clone();
+                let history = self.history.clone();
                 self.hand(who).life.recalled(&history, now);
             }
-            Act::Restore { open, rebuilt } => {
-                let record =
-                    self.write(|table| table.restore(entry(rebuilt.round), open, &rebuilt.stage, ZERO));
-                if let Some(Stage::Submitting { attempt, .. }) = record.as_ref().map(|record| &record.stage) {
-                    self.hand(who).attempt = *attempt;
-                }
+            Act::Restore { over, rebuilt } => {
+                let entry = entry(rebuilt.round);
+                let corrects = rebuilt.corrects.as_ref();
+                let known = self.write(|table| table.restore(entry, over, &rebuilt.stage, corrects, ZERO));
+                self.note_open_attempt(who, &known);
                 self.hand(who).now = ZERO;
-                self.hand(who).life.restored(record, ZERO);
+                self.hand(who).life.restored(known, ZERO);
             }
-            Act::Begin { attempt, round, instead_of } => {
+            Act::Begin { attempt, round, instead_of, .. } => {
                 let nonce = if self.without == Some(Safeguard::FreshNonce) {
                     Nonce::new(format!("w{who}"))
                 } else {
@@ -88,8 +85,8 @@ impl World {
                     self.found().map_or_else(|| Lookup::NotFound { message: String::new() }, Lookup::Found);
                 self.hand(who).life.looked_up(found, now, now);
             }
-            Act::Shut { attempt } => {
-                let shut = self.shut(attempt);
+            Act::Shut { attempt, cancels } => {
+                let shut = self.shut(attempt, cancels);
                 self.hand(who).now = ZERO;
                 self.hand(who).life.shut(shut);
             }
@@ -100,15 +97,19 @@ impl World {
                 self.hand(who).attempt = 0;
                 self.hand(who).life.viewed(view, now, now);
             }
+            Act::Enter => {
+                let known = self.write(|table| table.enter(&id, &format!("w{who}"), ZERO));
+                self.hand(who).life.entered(known, now);
+            }
             Act::Store { .. } => {
                 self.hand(who).life.stored(Stored::All(vec![stored_image()]), ZERO, now);
             }
             Act::Seal { outcome, corrects } => {
                 let event = words(&outcome, who, corrects.is_some());
                 let there = if corrects.is_some() {
-                    &mut self.store.resolved
+                    &mut self.history.resolved
                 } else {
-                    &mut self.store.history.result
+                    &mut self.history.result
                 };
                 let sealed = there.get_or_insert(event.clone()).clone();
                 let ablated = self.without == Some(Safeguard::ResultReceipt);
@@ -132,6 +133,12 @@ impl World {
         }
     }
 
+    fn note_open_attempt(&mut self, who: usize, known: &Known) {
+        if let Some(Stage::Submitting { attempt, .. }) = known.record.as_ref().map(|record| &record.stage) {
+            self.hand(who).attempt = *attempt;
+        }
+    }
+
     fn ask(&mut self, attempt: u32, nonce: &Nonce) -> Gate {
         let there = self.intent(attempt).map(|there| there.intent.clone());
         match there {
@@ -148,7 +155,7 @@ impl World {
         }
     }
 
-    fn shut(&mut self, attempt: u32) -> Shut {
+    fn shut(&mut self, attempt: u32, cancels: bool) -> Shut {
         if self.without == Some(Safeguard::ShutGate) {
             return Shut::Shut;
         }
@@ -157,6 +164,7 @@ impl World {
             Some(false) => Shut::Taken,
             None => {
                 self.create_intent(attempt, String::new(), true);
+                self.intent_mut(attempt).cancelled = cancels;
                 Shut::Shut
             }
         }
@@ -168,10 +176,19 @@ fn words(outcome: &Outcome, who: usize, corrects: bool) -> Bytes {
     let (kind, reason) = match outcome {
         Outcome::Succeeded(_) => ("succeeded", ""),
         Outcome::Failed(failure) => ("failed", failure.reason.as_str()),
+        Outcome::Cancelled(cancellation) => ("cancelled", charged(cancellation.charged)),
     };
     let id = if corrects { "walked/resolved" } else { "walked/first" };
     let data = format!(r#"{{"job_id":"walked","reason":"{reason}"}}"#);
     Bytes::from(format!(r#"{{"id":"{id}","type":"comet.job.{kind}","by":"w{who}","data":{data}}}"#))
+}
+
+fn charged(charged: Charged) -> &'static str {
+    match charged {
+        Charged::No => "unpaid",
+        Charged::Yes => "paid",
+        Charged::Unknown => "perhaps paid",
+    }
 }
 
 fn stored_image() -> StoredImage {

@@ -1,21 +1,26 @@
 //! What can happen next: to the messages, in the net, to Redis, to a worker, or by a worker.
 
+use comet_worker::job::event::says_unknown;
 use comet_worker::job::step::{Act, Life};
 use comet_worker::ledger::record::Stage;
 use comet_worker::provider::{Answer, Later};
+use comet_worker::receipts::Decision;
 
-use super::{ATTEMPTS_MAX, Copy, Hand, LONG, Provider, Safeguard, World, ZERO, digest, job, task, unknown};
+use super::{
+    Copy, Hand, LONG, Provider, Safeguard, Table, World, ZERO, digest, job, task, unknown,
+};
 
 impl World {
     /// Everything that can happen next.
     pub fn steps(&self) -> Vec<(String, World)> {
         let mut steps = Vec::new();
-        if self.hands.iter().flatten().any(|hand| hand.attempt > ATTEMPTS_MAX) {
+        if self.hands.iter().flatten().any(|hand| hand.attempt > self.attempts_max) {
             return steps;
         }
         self.deliver(&mut steps);
         self.travel(&mut steps);
         self.break_redis(&mut steps);
+        self.decide(&mut steps);
         for who in 0..2 {
             if self.hands[who].is_some() {
                 self.act(who, &mut steps);
@@ -98,7 +103,7 @@ impl World {
         if self.faults.flushes > 0 && !self.table.records.is_empty() {
             let mut next = self.clone();
             next.faults.flushes -= 1;
-            next.write(|table| table.records.clear());
+            next.write(Table::flush);
             steps.push(("Redis is flushed".to_owned(), next));
         }
         if self.faults.lost_writes > 0
@@ -109,6 +114,30 @@ impl World {
             next.table = before.clone();
             next.before = None;
             steps.push(("Redis loses its last write".to_owned(), next));
+        }
+    }
+
+    /// What people want: the user, who cancels, and who clears up after an unknown outcome.
+    fn decide(&self, steps: &mut Vec<(String, World)>) {
+        let record = self.table.known(&job(), ZERO).record;
+        let ended = record.is_some_and(|record| matches!(record.stage, Stage::Done { .. }));
+        if self.faults.cancels > 0 && !ended {
+            let mut next = self.clone();
+            next.faults.cancels -= 1;
+            next.write(|table| table.cancel(&job(), ZERO));
+            steps.push(("the user cancels".to_owned(), next));
+        }
+        let unknown = self.history.result.as_deref().is_some_and(says_unknown);
+        let Some(gate) = self.history.undecided_gate().filter(|_| unknown) else { return };
+        for decision in [Decision::SubmitAgain, Decision::GiveUp] {
+            if self.faults.decisions > 0 && self.copies[0] == Copy::Acked {
+                let mut next = self.clone();
+                next.faults.decisions -= 1;
+                next.reopened += u32::from(decision == Decision::SubmitAgain);
+                next.attempt_mut(gate).decision = Some(decision);
+                next.copies[0] = Copy::Queued;
+                steps.push((format!("a person decides {decision:?}"), next));
+            }
         }
     }
 
@@ -149,6 +178,12 @@ impl World {
             next.create_intent(attempt, nonce, false);
             steps.push((format!("w{who} creates intent-{attempt}, the answer is lost"), next));
         }
+        let known = self.table.known(&job(), ZERO);
+        if known.cancelled && matches!(act, Act::Poll { .. } | Act::Enter | Act::Store { .. }) {
+            let mut next = self.clone();
+            next.hand(who).life.hinted(&known);
+            steps.push((format!("w{who} hears that the user cancels"), next));
+        }
         let mut next = self.clone();
         let label = format!("w{who}: {act:?}");
         next.perform(who, act);
@@ -161,8 +196,10 @@ impl World {
         while let Some(hand) = self.hands[who].as_ref().filter(|hand| !hand.awaits) {
             let act = hand.life.next(hand.now);
             let misses = self.provider == Provider::Neither;
+            let cancelled = self.faults.cancels > 0 || self.table.known(&job(), ZERO).cancelled;
             #[expect(clippy::wildcard_enum_match_arm, reason = "every other act is a step of its own")]
             match act {
+                Act::Poll { .. } | Act::Store { .. } if cancelled => return,
                 Act::Poll { .. } | Act::Store { .. } | Act::Park => self.perform(who, act),
                 Act::LookUp if misses => self.perform(who, act),
                 _ => return,
@@ -175,7 +212,7 @@ impl World {
     /// travels. Whoever still stands before its POST then finds its clock gone on as far.
     fn look_on(&self, who: usize, steps: &mut Vec<(String, World)>) {
         let hand = self.hands[who].as_ref().unwrap();
-        let record = self.table.read(&job(), ZERO);
+        let record = self.table.known(&job(), ZERO).record;
         let open = match record.map(|record| record.stage) {
             Some(Stage::Submitting { attempt, .. }) => Some(attempt),
             Some(Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. }) | None => None,

@@ -1,10 +1,12 @@
 //! The command line: one file a command. Data goes to stdout, words to stderr; the exit code is 0
 //! when it is done, 1 when it failed, 2 when it was asked wrongly or configured wrongly.
 
+mod cancel;
 mod check;
 mod output;
 mod parts;
 mod render;
+mod resolve;
 mod run;
 mod schema;
 mod submit;
@@ -54,6 +56,10 @@ enum Command {
     Submit(submit::Arguments),
     /// Show events as they come
     Watch(watch::Arguments),
+    /// Cancel jobs that nobody wants any more
+    Cancel(cancel::Arguments),
+    /// Clear up a job that ended as outcome_unknown
+    Resolve(resolve::Arguments),
     /// See whether a worker could work here: configuration, RabbitMQ, Redis, storage, CometAPI
     Check(check::Arguments),
     /// Print the JSON schema of jobs or events, or all settings with their defaults
@@ -94,6 +100,8 @@ fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyh
             Command::Run => Box::pin(run::run(config)).await,
             Command::Submit(arguments) => Box::pin(submit::run(&config, arguments)).await,
             Command::Watch(arguments) => Box::pin(watch::run(&config, arguments)).await,
+            Command::Cancel(arguments) => Box::pin(cancel::run(&config, arguments)).await,
+            Command::Resolve(arguments) => Box::pin(resolve::run(&config, arguments)).await,
             Command::Check(arguments) => Box::pin(check::run(&config, arguments)).await,
             Command::Schema(arguments) => schema::run(arguments),
         }

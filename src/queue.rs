@@ -5,6 +5,7 @@
 //! channels and consumers are built anew together by whoever holds them.
 
 pub mod consume;
+pub mod dead;
 pub mod listen;
 pub mod message;
 pub mod publish;

@@ -10,14 +10,7 @@ use crate::job::{Envelope, Job};
 #[must_use]
 pub fn properties(properties: &BasicProperties) -> Properties {
     let text = |value: &Option<ShortString>| value.as_ref().map(|text| text.as_str().to_owned());
-    let header = |name: &str| {
-        let value = properties.headers().as_ref()?.inner().get(name)?;
-        if let AMQPValue::LongString(value) = value {
-            String::from_utf8(value.as_bytes().to_vec()).ok()
-        } else {
-            None
-        }
-    };
+    let header = |name| header_text(properties, name);
     Properties {
         message_id: text(properties.message_id()),
         envelope: Envelope {
@@ -81,8 +74,38 @@ pub fn handed_on_properties(original: &BasicProperties) -> BasicProperties {
     }
 }
 
+/// The properties of a dead letter that becomes a job again.
+#[must_use]
+pub fn sent_back_properties(dead: &BasicProperties) -> BasicProperties {
+    let properties = handed_on_properties(dead);
+    let mut headers = FieldTable::default();
+    for (name, value) in properties.headers().iter().flat_map(FieldTable::inner) {
+        if ![REASON, DETAIL].contains(&name.as_str()) {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    properties.with_headers(headers)
+}
+
+/// Why it is a dead letter, where it is one of ours.
+#[must_use]
+pub fn dead_reason(properties: &BasicProperties) -> Option<String> {
+    header_text(properties, REASON)
+}
+
+const REASON: &str = "x-comet-reason";
+const DETAIL: &str = "x-comet-detail";
 const DELIVERY_COUNT: &str = "x-delivery-count";
 const HANDED_ON: &str = "x-comet-handed-on";
+
+fn header_text(properties: &BasicProperties, name: &str) -> Option<String> {
+    let value = properties.headers().as_ref()?.inner().get(name)?;
+    if let AMQPValue::LongString(value) = value {
+        String::from_utf8(value.as_bytes().to_vec()).ok()
+    } else {
+        None
+    }
+}
 
 fn header_number(properties: &BasicProperties, name: &str) -> u64 {
     let number = || {
@@ -97,8 +120,8 @@ fn header_number(properties: &BasicProperties, name: &str) -> u64 {
 #[must_use]
 pub fn dead_properties(original: &BasicProperties, reason: &str, detail: &str) -> BasicProperties {
     let mut headers = original.headers().clone().unwrap_or_default();
-    headers.insert("x-comet-reason".into(), AMQPValue::LongString(reason.into()));
-    headers.insert("x-comet-detail".into(), AMQPValue::LongString(detail.into()));
+    headers.insert(REASON.into(), AMQPValue::LongString(reason.into()));
+    headers.insert(DETAIL.into(), AMQPValue::LongString(detail.into()));
     kept(original).with_headers(headers).with_delivery_mode(2)
 }
 

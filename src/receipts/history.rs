@@ -133,10 +133,10 @@ impl History {
 
     /// The last gate, where it was shut when the job was given up: a person's decision belongs there.
     #[must_use]
-    pub fn undecided_gate(&self) -> Option<u32> {
+    pub fn last_shut_gate(&self) -> Option<u32> {
         let last = self.attempts.len().checked_sub(1)?;
         let attempt = self.attempts.get(last)?;
-        (attempt.is_shut() && !attempt.is_cancelled() && attempt.decision.is_none()).then(|| number(last))
+        (attempt.is_shut() && !attempt.is_cancelled()).then(|| number(last))
     }
 
     /// A person's decision about the last gate.

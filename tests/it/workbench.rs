@@ -234,6 +234,12 @@ impl Workbench {
         self.memory.table.lock().unwrap().flush();
     }
 
+    /// The user wants the job no more, and this process hears of it.
+    pub async fn cancel(&self, job: &str) {
+        self.memory.cancel(&job.parse().unwrap()).await.unwrap();
+        self.shared.hints.wake(job);
+    }
+
     /// Begins the life of a delivery.
     pub fn deliver(&self, message: Message) -> Delivery {
         let (sender, settled) = watch::channel(None);

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::step::{Expect, Moved};
+use comet_worker::job::step::{Expect, Moved, Over};
 use comet_worker::job::{Digest, JobId};
 use comet_worker::ledger::connection::Connection;
-use comet_worker::ledger::record::{Nonce, Record, Stage, Unreadable};
+use comet_worker::ledger::record::{Known, Nonce, Record, Stage, Unreadable};
 use comet_worker::ledger::{Entry, Ledger, LedgerError, RedisLedger};
 
 use crate::private::PrivateRedis;
@@ -64,7 +64,7 @@ impl Cleaning {
 
 #[async_trait::async_trait]
 impl Ledger for Cleaning {
-    async fn read(&self, job: &JobId) -> Result<Option<Record>, LedgerError> {
+    async fn read(&self, job: &JobId) -> Result<Known, LedgerError> {
         self.0.read(job).await
     }
     async fn begin(
@@ -79,10 +79,20 @@ impl Ledger for Cleaning {
     async fn restore(
         &self,
         entry: Entry<'_>,
-        open: Option<u32>,
+        over: Over,
         stage: &Stage,
-    ) -> Result<Option<Record>, LedgerError> {
-        and_expire!(self, entry.job, self.0.restore(entry, open, stage))
+        corrects: Option<&Bytes>,
+    ) -> Result<Known, LedgerError> {
+        and_expire!(self, entry.job, self.0.restore(entry, over, stage, corrects))
+    }
+    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
+        self.0.enter(job, life).await
+    }
+    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
+        self.0.leave(job, life).await
+    }
+    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
+        and_expire!(self, job, self.0.cancel(job))
     }
     async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
         and_expire!(self, job, self.0.reopen(job, attempt, nonce))
@@ -195,9 +205,9 @@ async fn scripts_run_also_after_the_server_has_forgotten_them() {
     let redis = PrivateRedis::start().await;
     let ledger = ledger_at(&redis.url(), "forgotten");
     let job: JobId = "one".parse().unwrap();
-    assert_eq!(ledger.read(&job).await.unwrap(), None);
+    assert_eq!(ledger.read(&job).await.unwrap(), Known::default());
     let _: String = query(&redis.url(), redis::cmd("SCRIPT").arg("FLUSH")).await;
-    assert_eq!(ledger.read(&job).await.unwrap(), None);
+    assert_eq!(ledger.read(&job).await.unwrap(), Known::default());
 }
 
 #[tokio::test]
@@ -217,4 +227,21 @@ async fn a_connection_is_made_anew_after_it_was_cut_and_after_the_server_froze()
     let _: String = query(&redis.url(), redis::cmd("CLIENT").arg(&["PAUSE", "2000", "ALL"])).await;
     crate::support::wait_for("a timeout", async || ledger.probe().await.err()).await;
     crate::support::wait_for("the ledger after a freeze", async || ledger.probe().await.ok()).await;
+}
+
+#[tokio::test]
+async fn a_job_that_was_cancelled_before_it_was_seen_is_remembered_for_a_while_and_then_as_any_other() {
+    let redis = PrivateRedis::start().await;
+    let ledger = ledger_at(&redis.url(), "tombstone");
+    let job: JobId = "one".parse().unwrap();
+    let time_to_live = || async {
+        query::<i64>(&redis.url(), redis::cmd("PTTL").arg(ledger.key(&"one".parse().unwrap()))).await
+    };
+    ledger.cancel(&job).await.unwrap();
+    let bounds = 1..=i64::try_from(REMEMBER.as_millis()).unwrap();
+    assert!(bounds.contains(&time_to_live().await));
+    let digest = Digest::new("digest".to_owned());
+    let entry = Entry { job: &job, digest: &digest, round: 1 };
+    ledger.begin(entry, 1, &Nonce::new("n".to_owned()), None).await.unwrap();
+    assert_eq!(time_to_live().await, -1, "an unfinished job never expires");
 }

@@ -120,8 +120,8 @@ async fn one_of_many_asks_passes_the_gate_in_a_folder_and_in_a_bucket() {
         assert_eq!(gates.iter().filter(|gate| **gate == Gate::Mine).count(), 1, "{url}: {gates:?}");
         assert_eq!(receipts.intend(of, 1, &nonces[winner]).await.unwrap(), Gate::Mine, "repeated");
 
-        assert_eq!(receipts.shut(of, 1).await.unwrap(), Shut::Taken);
-        assert_eq!(receipts.shut(of, 2).await.unwrap(), Shut::Shut);
+        assert_eq!(receipts.shut(of, 1, false).await.unwrap(), Shut::Taken);
+        assert_eq!(receipts.shut(of, 2, false).await.unwrap(), Shut::Shut);
         assert_eq!(receipts.intend(of, 2, &nonces[0]).await.unwrap(), Gate::Taken, "shut");
         let first = Bytes::from_static(b"first");
         assert_eq!(receipts.seal(&job, first.clone()).await.unwrap(), first);

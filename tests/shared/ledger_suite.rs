@@ -95,7 +95,9 @@ pub async fn an_unknown_job_has_no_record(bench: Bench) {
 
 pub async fn the_right_to_post_is_given_once_for_an_attempt(bench: Bench) {
     assert_eq!(bench.begin(1, "a").await, YES);
-    let Moved::No(Known { record: Some(record), .. }) = bench.begin(1, "b").await else { panic!("given twice") };
+    let Moved::No(Known { record: Some(record), .. }) = bench.begin(1, "b").await else {
+        panic!("given twice")
+    };
     assert_eq!(record.stage, Stage::Submitting { attempt: 1, nonce: nonce("a") });
     assert_eq!(record.digest, bench.digest);
     assert!(matches!(bench.begin(2, "c").await, Moved::No(Known { record: Some(_), .. })));
@@ -109,10 +111,16 @@ pub async fn a_later_attempt_of_an_unknown_job_is_refused(bench: Bench) {
 
 pub async fn a_reopened_attempt_lets_the_next_one_begin_and_not_itself(bench: Bench) {
     bench.begin(1, "a").await;
-    assert!(matches!(bench.reopen("b").await, Moved::No(Known { record: Some(_), .. })), "with another's nonce");
+    assert!(
+        matches!(bench.reopen("b").await, Moved::No(Known { record: Some(_), .. })),
+        "with another's nonce"
+    );
     assert_eq!(bench.reopen("a").await, YES);
     assert_eq!(stage(bench.read().await), Stage::New { attempt: 2 });
-    assert!(matches!(bench.begin(1, "a").await, Moved::No(Known { record: Some(_), .. })), "the closed attempt begins again");
+    assert!(
+        matches!(bench.begin(1, "a").await, Moved::No(Known { record: Some(_), .. })),
+        "the closed attempt begins again"
+    );
     assert_eq!(bench.begin(2, "c").await, YES);
     assert!(matches!(bench.reopen("a").await, Moved::No(Known { record: Some(_), .. })), "a stale reopen");
 }
@@ -162,10 +170,19 @@ pub async fn a_task_never_overwrites_an_outcome(bench: Bench) {
 pub async fn an_outcome_of_an_open_submit_needs_that_submit_to_be_open(bench: Bench) {
     bench.begin(1, "a").await;
     let expect = |ask: &str| Expect::Submitting { nonce: nonce(ask) };
-    assert!(matches!(bench.freeze(expect("b"), "no").await, Frozen::Moved(Known { record: Some(_), .. })), "of another ask");
-    assert!(matches!(bench.freeze(Expect::Unposted, "no").await, Frozen::Moved(Known { record: Some(_), .. })), "as if unposted");
+    assert!(
+        matches!(bench.freeze(expect("b"), "no").await, Frozen::Moved(Known { record: Some(_), .. })),
+        "of another ask"
+    );
+    assert!(
+        matches!(bench.freeze(Expect::Unposted, "no").await, Frozen::Moved(Known { record: Some(_), .. })),
+        "as if unposted"
+    );
     bench.reopen("a").await;
-    assert!(matches!(bench.freeze(expect("a"), "no").await, Frozen::Moved(Known { record: Some(_), .. })), "after it was closed");
+    assert!(
+        matches!(bench.freeze(expect("a"), "no").await, Frozen::Moved(Known { record: Some(_), .. })),
+        "after it was closed"
+    );
     bench.begin(2, "c").await;
     assert_eq!(bench.freeze(expect("c"), "unknown").await, event("unknown"));
 }
@@ -178,13 +195,19 @@ pub async fn a_corrected_input_takes_the_place_of_an_invalid_one(mut bench: Benc
     bench.replaceable("invalid").await;
     let first = bench.digest.clone();
     bench.digest = Digest::new("corrected".to_owned());
-    assert!(matches!(bench.begin(1, "a").await, Moved::No(Known { record: Some(_), .. })), "without counting the round");
+    assert!(
+        matches!(bench.begin(1, "a").await, Moved::No(Known { record: Some(_), .. })),
+        "without counting the round"
+    );
     let entry = Entry { round: 2, ..bench.entry() };
     assert_eq!(bench.ledger.begin(entry, 1, &nonce("a"), None).await.unwrap(), YES);
     let record = bench.read().await.unwrap();
     assert_eq!((record.round, &record.digest), (2, &bench.digest));
     bench.digest = first;
-    assert!(matches!(bench.freeze(Expect::Unposted, "the old one").await, Frozen::Moved(Known { record: Some(_), .. })));
+    assert!(matches!(
+        bench.freeze(Expect::Unposted, "the old one").await,
+        Frozen::Moved(Known { record: Some(_), .. })
+    ));
 }
 
 pub async fn another_invalid_input_is_frozen_in_a_round_of_its_own(mut bench: Bench) {
@@ -200,7 +223,10 @@ pub async fn nothing_takes_the_place_of_a_paid_outcome(mut bench: Bench) {
     bench.freeze(Expect::Unfinished, "paid").await;
     bench.digest = Digest::new("another".to_owned());
     let entry = Entry { round: 2, ..bench.entry() };
-    assert!(matches!(bench.ledger.begin(entry, 1, &nonce("a"), None).await.unwrap(), Moved::No(Known { record: Some(_), .. })));
+    assert!(matches!(
+        bench.ledger.begin(entry, 1, &nonce("a"), None).await.unwrap(),
+        Moved::No(Known { record: Some(_), .. })
+    ));
     let frozen =
         bench.ledger.freeze(entry, &Expect::Unposted, Bytes::from_static(b"no"), true).await.unwrap();
     assert!(matches!(frozen, Frozen::Moved(Known { record: Some(_), .. })));
@@ -218,9 +244,15 @@ pub async fn an_ask_that_never_reached_the_gate_gives_way_to_one_that_names_it(b
         let (bench, of, ask) = (&bench, nonce(of), nonce(ask));
         async move { bench.ledger.begin(bench.entry(), 1, &ask, Some(&of)).await.unwrap() }
     };
-    assert!(matches!(instead("x", "b").await, Moved::No(Known { record: Some(_), .. })), "in the place of another");
+    assert!(
+        matches!(instead("x", "b").await, Moved::No(Known { record: Some(_), .. })),
+        "in the place of another"
+    );
     assert_eq!(instead("a", "b").await, YES);
-    assert!(matches!(instead("a", "c").await, Moved::No(Known { record: Some(_), .. })), "its place is taken");
+    assert!(
+        matches!(instead("a", "c").await, Moved::No(Known { record: Some(_), .. })),
+        "its place is taken"
+    );
     assert_eq!(stage(bench.read().await), Stage::Submitting { attempt: 1, nonce: nonce("b") });
 }
 
@@ -230,7 +262,10 @@ pub async fn on_the_word_of_a_receipt_an_attempt_is_closed_whoever_asked_last(be
     assert_eq!(stage(bench.read().await), Stage::New { attempt: 2 });
     bench.begin(2, "b").await;
     assert!(
-        matches!(bench.ledger.reopen(&bench.job, 1, None).await.unwrap(), Moved::No(Known { record: Some(_), .. })),
+        matches!(
+            bench.ledger.reopen(&bench.job, 1, None).await.unwrap(),
+            Moved::No(Known { record: Some(_), .. })
+        ),
         "a stale word"
     );
 }

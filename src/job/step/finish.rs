@@ -78,15 +78,16 @@ impl Life {
             return self.unexpected();
         };
         match &known.record {
-            Some(record) if matches!(record.stage, Stage::Generating { .. }) => {
-                if record.entries >= ENTRIES_MAX {
-                    let quarantined = outcome::quarantined(generation.task, record.entries - 1, units);
-                    return self.end(quarantined, Expect::Unfinished);
-                }
-            }
             // Lost: the images are as good.
             None => {}
-            Some(_) => return self.read(known, now),
+            Some(record) if !matches!(record.stage, Stage::Generating { .. }) => {
+                return self.read(known, now);
+            }
+            Some(record) if record.entries >= ENTRIES_MAX => {
+                let quarantined = outcome::quarantined(generation.task, record.entries - 1, units);
+                return self.end(quarantined, Expect::Unfinished);
+            }
+            Some(_) => {}
         }
         generation.entries = None;
         self.at = At::Storing { generation, images, units };

@@ -165,6 +165,7 @@ impl Life {
             | At::LookingOn(_)
             | At::Shutting { .. }
             | At::Parking { .. }
+            | At::Telling { then: Then::Reopen(_), .. }
             | At::Conflicting => true,
             At::Accepting { .. }
             | At::Generating(_)

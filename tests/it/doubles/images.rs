@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use comet_worker::images::{FetchError, Image, Images};
@@ -11,12 +12,18 @@ use url::Url;
 pub struct FakeImages {
     faults: Mutex<VecDeque<FetchError>>,
     fetched: Mutex<Vec<Url>>,
+    hangs: AtomicBool,
 }
 
 impl FakeImages {
     /// The next fetches fail so; those after them get their image.
     pub fn fail(&self, faults: impl IntoIterator<Item = FetchError>) {
         self.faults.lock().unwrap().extend(faults);
+    }
+
+    /// From now on no fetch ends, as where the file takes the process down; or each does again.
+    pub fn hang(&self, hangs: bool) {
+        self.hangs.store(hangs, Ordering::Relaxed);
     }
 
     /// All URLs that were asked for, in their order.
@@ -42,6 +49,9 @@ impl Images for FakeImages {
     async fn fetch(&self, url: &Url) -> Result<Image, FetchError> {
         tokio::task::yield_now().await;
         self.fetched.lock().unwrap().push(url.clone());
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         match self.faults.lock().unwrap().pop_front() {
             Some(fault) => Err(fault),
             None => Ok(picture(url)),

@@ -232,9 +232,8 @@ impl Table {
 
     fn put(&mut self, entry: Entry<'_>, stage: Stage, nonce: Option<Nonce>, now: Duration) {
         let before = self.records.remove(entry.job.as_str());
-        let (corrects, entries, entered) = before
-            .map(|kept| (kept.corrects, kept.entries, kept.entered))
-            .unwrap_or_default();
+        let (corrects, entries, entered) =
+            before.map(|kept| (kept.corrects, kept.entries, kept.entered)).unwrap_or_default();
         let (digest, round) = (entry.digest.clone(), entry.round);
         let kept = Kept { digest, round, stage, nonce, since: now, corrects, entries, entered };
         self.records.insert(entry.job.as_str().to_owned(), kept);

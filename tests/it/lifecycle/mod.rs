@@ -1,12 +1,15 @@
 //! The life of a job on doubles: each theme a module, each test a sentence.
 
 mod account;
+mod cancelling;
 mod crash;
 mod crowd;
 mod flushed;
 mod messages;
 mod polling;
+mod quarantine;
 mod receipts;
+mod resolving;
 mod stopping;
 mod storing;
 mod submitting;

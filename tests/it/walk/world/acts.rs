@@ -106,11 +106,8 @@ impl World {
             }
             Act::Seal { outcome, corrects } => {
                 let event = words(&outcome, who, corrects.is_some());
-                let there = if corrects.is_some() {
-                    &mut self.history.resolved
-                } else {
-                    &mut self.history.result
-                };
+                let there =
+                    if corrects.is_some() { &mut self.history.resolved } else { &mut self.history.result };
                 let sealed = there.get_or_insert(event.clone()).clone();
                 let ablated = self.without == Some(Safeguard::ResultReceipt);
                 self.hand(who).life.sealed(if ablated { event } else { sealed });

@@ -6,9 +6,7 @@ use comet_worker::ledger::record::Stage;
 use comet_worker::provider::{Answer, Later};
 use comet_worker::receipts::Decision;
 
-use super::{
-    Copy, Hand, LONG, Provider, Safeguard, Table, World, ZERO, digest, job, task, unknown,
-};
+use super::{Copy, Hand, LONG, Provider, Safeguard, Table, World, ZERO, digest, job, task, unknown};
 
 impl World {
     /// Everything that can happen next.
@@ -128,7 +126,8 @@ impl World {
             steps.push(("the user cancels".to_owned(), next));
         }
         let unknown = self.history.result.as_deref().is_some_and(says_unknown);
-        let Some(gate) = self.history.undecided_gate().filter(|_| unknown) else { return };
+        let undecided = unknown && self.history.decision().is_none();
+        let Some(gate) = self.history.last_shut_gate().filter(|_| undecided) else { return };
         for decision in [Decision::SubmitAgain, Decision::GiveUp] {
             if self.faults.decisions > 0 && self.copies[0] == Copy::Acked {
                 let mut next = self.clone();

@@ -1,0 +1,216 @@
+//! `comet-worker resolve`: a person clears up what nobody could know.
+//!
+//! The decision is a receipt, so it outlives this process and a loss of Redis. Acting on it is a
+//! worker's business: the job's message goes back from the dead letters to the jobs, and whoever
+//! gets it finds the decision.
+
+use anyhow::{Context as _, bail};
+
+use super::output::Output;
+use super::{Usage, parts, render};
+use crate::config::Config;
+use crate::job::event::{EventView, says_unknown};
+use crate::job::request::{self, DeadReason, Rules};
+use crate::job::{JobId, TaskId};
+use crate::metrics::Metrics;
+use crate::provider::{Provider as _, View};
+use crate::queue::consume::Message;
+use crate::queue::message::{self, sent_back_properties};
+use crate::queue::publish::{Outgoing, Publish as _, Publisher, Routed};
+use crate::queue::{dead, topology};
+use crate::receipts::history::History;
+use crate::receipts::{Decision, Receipts};
+use crate::storage::Storage;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  comet-worker resolve order-1 --task-id 878106242831892487
+  comet-worker resolve order-1 --submit-again
+  comet-worker resolve order-1 --give-up
+For jobs that ended as outcome_unknown: look for their external_task_id at CometAPI first. Their
+message goes back from the dead letters to the jobs, and a worker tells the correction, event
+JOB/resolved, which supersedes the first one. Needs generation.receipts.
+Exit code: 0 decided and on its way, 1 there is nothing to resolve, or it failed.")]
+#[command(group(clap::ArgGroup::new("decision").required(true)))]
+pub(super) struct Arguments {
+    /// The job's id
+    #[arg(value_name = "JOB")]
+    job: JobId,
+    /// It was accepted, as this task: its images are fetched and told
+    #[arg(long, value_name = "ID", group = "decision", value_parser = task_id)]
+    task_id: Option<TaskId>,
+    /// It was not accepted: it is submitted once more. If it was, it is paid for twice
+    #[arg(long, group = "decision")]
+    submit_again: bool,
+    /// Nobody waits for it any more: it ends as job.cancelled, charged: unknown
+    #[arg(long, group = "decision")]
+    give_up: bool,
+    /// One JSON object: {job_id, decision, task_id}
+    #[arg(long)]
+    json: bool,
+}
+
+fn task_id(text: &str) -> Result<TaskId, String> {
+    TaskId::new(text).ok_or_else(|| "a task id is one word of at most 256 characters".to_owned())
+}
+
+/// What the person has said.
+#[derive(Debug, Clone)]
+enum Word {
+    Task(TaskId),
+    Decided(Decision),
+}
+
+impl Word {
+    fn of(arguments: &Arguments) -> Self {
+        match &arguments.task_id {
+            Some(task) => Self::Task(task.clone()),
+            None if arguments.submit_again => Self::Decided(Decision::SubmitAgain),
+            None => Self::Decided(Decision::GiveUp),
+        }
+    }
+
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Task(_) => "task_id",
+            Self::Decided(Decision::SubmitAgain) => "submit_again",
+            Self::Decided(Decision::GiveUp) => "give_up",
+        }
+    }
+}
+
+pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
+    if !config.generation.receipts {
+        bail!(Usage(
+            "generation.receipts is false, so nothing is known of how a job was posted: send it again under \
+             another job_id instead"
+                .to_owned()
+        ));
+    }
+    let (job, word) = (&arguments.job, Word::of(arguments));
+    let receipts = Receipts::new(Storage::open(&parts::storage_options(config)).context("storage")?);
+    let history = receipts.history(job).await?;
+    let gate = gate(job, &history, &word)?;
+    if let Word::Task(task) = &word {
+        known_to_the_provider(config, task).await?;
+    }
+    note(&receipts, job, gate, &word).await?;
+    send_back(config, job).await?;
+
+    let mut output = Output::plain();
+    if arguments.json {
+        let task_id = arguments.task_id.as_ref().map(TaskId::as_str);
+        let line = serde_json::json!({"job_id": job, "decision": word.as_str(), "task_id": task_id});
+        output.data(&line.to_string());
+    } else {
+        let what = match &word {
+            Word::Task(task) => format!("task {task} is fetched"),
+            Word::Decided(Decision::SubmitAgain) => "it is submitted again".to_owned(),
+            Word::Decided(Decision::GiveUp) => "it is given up".to_owned(),
+        };
+        output.data(&format!("{job}  back in {}: {what}; event {job}/resolved follows", config.amqp.queue));
+    }
+    output.check()
+}
+
+/// The gate that was shut when the job was given up.
+fn gate(job: &JobId, history: &History, word: &Word) -> anyhow::Result<u32> {
+    let Some(result) = &history.result else {
+        if history.attempts.is_empty() {
+            bail!(
+                "the storage has no receipts of {job}: nothing was ever posted for it; check storage.url and storage.prefix"
+            );
+        }
+        bail!("{job} has not ended yet; a worker is at it, or it waits in the queue");
+    };
+    let shown = |event: &[u8]| EventView::parse(event).map(|view| render::event(&view)).unwrap_or_default();
+    if let Some(resolved) = &history.resolved {
+        bail!("{job} is resolved already: {}", shown(resolved));
+    }
+    if !says_unknown(result) {
+        bail!("{job} has an outcome that is known, so there is nothing to resolve: {}", shown(result));
+    }
+    if let Some((_, known)) = history.task() {
+        match word {
+            Word::Task(task) if *task == known => {}
+            Word::Task(_) | Word::Decided(_) => {
+                bail!("the task of {job} is known by now: {known}; send it on with --task-id {known}")
+            }
+        }
+    }
+    let (Some(gate), decided) = (history.last_shut_gate(), history.decision()) else {
+        bail!("{job} is being submitted again, by an earlier decision");
+    };
+    match (decided, word) {
+        (None, _) => Ok(gate),
+        // Perhaps its message did not come back then.
+        (Some(before), Word::Decided(now)) if before == *now => Ok(gate),
+        (Some(Decision::SubmitAgain), _) => bail!("it was decided before that {job} is submitted again"),
+        (Some(Decision::GiveUp), _) => bail!("it was decided before that {job} is given up"),
+    }
+}
+
+/// A wrong id would be waited for in vain, and there is one decision.
+async fn known_to_the_provider(config: &Config, task: &TaskId) -> anyhow::Result<()> {
+    match parts::provider(config)?.query(task).await {
+        View::Running | View::Succeeded { .. } | View::Failed { .. } => Ok(()),
+        View::NotFound { message } => bail!("CometAPI has no task {task}: {message}"),
+        View::Unavailable { message, .. } => {
+            bail!("can't see whether CometAPI has task {task}, so nothing was decided: {message}")
+        }
+    }
+}
+
+async fn note(receipts: &Receipts, job: &JobId, gate: u32, word: &Word) -> anyhow::Result<()> {
+    match word {
+        Word::Task(task) => receipts.note_task(job, gate.saturating_sub(1), task).await?,
+        Word::Decided(decision) => {
+            let counts = receipts.decide(job, gate, *decision).await?;
+            if counts != *decision {
+                bail!("somebody has just decided otherwise about {job}");
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn send_back(config: &Config, job: &JobId) -> anyhow::Result<()> {
+    let names = parts::names(config);
+    let address = parts::address(config)?;
+    let connection = address.connect("resolve").await.map_err(|error| parts::no_rabbitmq(config, &error))?;
+    if config.amqp.declare {
+        topology::ensure(&connection, &names, true).await?;
+    }
+    let publisher = Publisher::new(address, 1, config.amqp.confirm_timeout, None, Metrics::default());
+    let found = dead::find(&connection, &publisher, &names, |message| is_copy_of(job, message)).await?;
+    let Some(found) = found else {
+        bail!(
+            "decided and noted, but {} has no copy of {job} (any more): send the same job once more, with \
+             comet-worker submit, and a worker acts on it",
+            names.dead
+        );
+    };
+    let message = Outgoing {
+        exchange: String::new(),
+        routing_key: names.jobs.clone(),
+        mandatory: true,
+        properties: sent_back_properties(&found.message.properties),
+        body: found.message.body.clone(),
+    };
+    if publisher.publish(&message).await? == Routed::Nowhere {
+        bail!(
+            "decided and noted, but RabbitMQ has no queue {}: start a worker, then say it again",
+            names.jobs
+        );
+    }
+    found.settle().await.context("it is in the queue again, and its copy still among the dead letters")?;
+    publisher.close().await;
+    Ok(())
+}
+
+fn is_copy_of(job: &JobId, message: &Message) -> bool {
+    let reason = message::dead_reason(&message.properties);
+    reason.as_deref() == Some(DeadReason::OutcomeUnknown.as_str())
+        && request::parse(&message.body, &message::properties(&message.properties), &Rules::page())
+            .is_ok_and(|request| request.job.id == *job)
+}

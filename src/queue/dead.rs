@@ -1,0 +1,135 @@
+//! The dead-letter queue, looked through for one job.
+//!
+//! AMQP has no way to look without taking: every message is taken and given back. Brokers count that
+//! (from RabbitMQ 4.0 on the 21st such delivery is dropped), so a message that was looked at often is
+//! put to the end of the queue afresh instead.
+
+use std::time::Duration;
+
+use lapin::message::BasicGetMessage;
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
+use lapin::{Channel, Connection};
+use tokio::time::timeout;
+
+use super::consume::Message;
+use super::message::{deliveries, handed_on_properties};
+use super::publish::{Outgoing, Publish, Routed};
+use super::topology::Names;
+
+/// Well below the broker's own limit of 20.
+const LOOKED_AT_MAX: u64 = 10;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Messages of a job that were taken, and lie in the queue until they are settled.
+#[derive(Debug)]
+pub struct Found {
+    channel: Channel,
+    tags: Vec<u64>,
+    /// The first of them.
+    pub message: Message,
+}
+
+/// Why the queue could not be looked through.
+#[derive(Debug, thiserror::Error)]
+#[error("the dead-letter queue {queue}: {message}")]
+pub struct LookError {
+    queue: String,
+    message: String,
+}
+
+/// Looks for the messages that `is_wanted` says yes to, once through the queue. All others are where
+/// they were, or at its end.
+///
+/// # Errors
+///
+/// [`LookError`]; nothing is lost by it.
+pub async fn find(
+    connection: &Connection,
+    publisher: &dyn Publish,
+    names: &Names,
+    is_wanted: impl Fn(&Message) -> bool,
+) -> Result<Option<Found>, LookError> {
+    let looking = Looking { queue: &names.dead, publisher };
+    let channel = looking.bounded(connection.create_channel()).await?;
+    let mut wanted = Vec::new();
+    let mut first = None;
+    let mut given_back = Vec::new();
+    let mut left = None;
+    while left != Some(0) {
+        let get = channel.basic_get(names.dead.as_str().into(), BasicGetOptions::default());
+        let Some(got) = looking.bounded(get).await? else { break };
+        let tag = got.delivery.delivery_tag;
+        // What comes to the end while we look is not looked at: that may be our own.
+        left = Some(left.map_or(got.message_count, |left: u32| left.saturating_sub(1)));
+        let message = message_of(got);
+        if is_wanted(&message) {
+            wanted.push(tag);
+            first.get_or_insert(message);
+        } else if deliveries(&message.properties) >= LOOKED_AT_MAX {
+            looking.to_the_end(&message).await?;
+            looking.bounded(channel.basic_ack(tag, BasicAckOptions::default())).await?;
+        } else {
+            given_back.push(tag);
+        }
+    }
+    for tag in given_back {
+        let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+        looking.bounded(channel.basic_nack(tag, requeue)).await?;
+    }
+    Ok(first.map(|message| Found { channel, tags: wanted, message }))
+}
+
+impl Found {
+    /// They have been dealt with: the queue forgets them.
+    ///
+    /// # Errors
+    ///
+    /// The broker's; they may still be there.
+    pub async fn settle(self) -> Result<(), lapin::Error> {
+        for tag in self.tags {
+            self.channel.basic_ack(tag, BasicAckOptions::default()).await?;
+        }
+        self.channel.close(200, "settled".into()).await
+    }
+}
+
+struct Looking<'a> {
+    queue: &'a str,
+    publisher: &'a dyn Publish,
+}
+
+impl Looking<'_> {
+    async fn bounded<T>(
+        &self,
+        asking: impl Future<Output = Result<T, lapin::Error>>,
+    ) -> Result<T, LookError> {
+        match timeout(ANSWER_TIMEOUT, asking).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(self.error(error.to_string())),
+            Err(_) => Err(self.error(format!("no answer within {ANSWER_TIMEOUT:?}"))),
+        }
+    }
+
+    async fn to_the_end(&self, message: &Message) -> Result<(), LookError> {
+        let afresh = Outgoing {
+            exchange: String::new(),
+            routing_key: self.queue.to_owned(),
+            mandatory: true,
+            properties: handed_on_properties(&message.properties),
+            body: message.body.clone(),
+        };
+        match self.publisher.publish(&afresh).await {
+            Ok(Routed::ToQueue) => Ok(()),
+            Ok(Routed::Nowhere) => Err(self.error("it is gone".to_owned())),
+            Err(error) => Err(self.error(error.to_string())),
+        }
+    }
+
+    fn error(&self, message: String) -> LookError {
+        LookError { queue: self.queue.to_owned(), message }
+    }
+}
+
+fn message_of(got: BasicGetMessage) -> Message {
+    Message { body: got.delivery.data.into(), properties: got.delivery.properties }
+}

@@ -8,6 +8,7 @@ mod render;
 mod run;
 mod schema;
 mod submit;
+mod sweep;
 mod watch;
 
 use std::path::PathBuf;
@@ -56,6 +57,8 @@ enum Command {
     Watch(watch::Arguments),
     /// See whether a worker could work here: configuration, RabbitMQ, Redis, storage, CometAPI
     Check(check::Arguments),
+    /// Remove the receipts of jobs that ended long ago
+    Sweep(sweep::Arguments),
     /// Print the JSON schema of jobs or events, or all settings with their defaults
     Schema(schema::Arguments),
 }
@@ -95,6 +98,7 @@ fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyh
             Command::Submit(arguments) => Box::pin(submit::run(&config, arguments)).await,
             Command::Watch(arguments) => Box::pin(watch::run(&config, arguments)).await,
             Command::Check(arguments) => Box::pin(check::run(&config, arguments)).await,
+            Command::Sweep(arguments) => Box::pin(sweep::run(&config, arguments)).await,
             Command::Schema(arguments) => schema::run(arguments),
         }
     });

@@ -206,3 +206,33 @@ async fn a_bucket_is_swept_like_a_folder() {
     assert_eq!(receipts.history(&jobs[1]).await.unwrap().attempts.len(), 1);
     assert_eq!(receipts.store_id().await.unwrap(), id);
 }
+
+/// What a lifecycle rule over all of `receipts/` does one day.
+#[tokio::test]
+async fn a_store_that_has_lost_its_id_is_refused_with_the_way_out() {
+    Place::run("store-id", async |place| {
+        let sim = Sim::start(&["--durations", "fixed:200ms"]).await;
+        let mut first = Worker::start(place, &sim, &[]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        broker.publish(place, &job("a")).await;
+        broker.ends(place, 1).await;
+        assert!(first.stop().await.success(), "{}", first.log());
+        std::fs::remove_file(place.images().join("receipts/store-id")).unwrap();
+
+        let mut refused = Worker::start(place, &sim, &[]);
+        assert!(!refused.exit().await.success());
+        let key = format!("{{{}}}:store-id", place.prefix);
+        let log = refused.log();
+        assert!(log.contains("lost its receipts/store-id") && log.contains(&key), "{log}");
+
+        let client = redis::Client::open(place.redis_url.as_str()).unwrap();
+        let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+        let deleted: u32 = redis::cmd("DEL").arg(&key).query_async(&mut redis).await.unwrap();
+        assert_eq!(deleted, 1);
+        let _again = Worker::start(place, &sim, &[]);
+        broker.publish(place, &job("b")).await;
+        broker.ends(place, 1).await;
+    })
+    .await;
+}

@@ -25,7 +25,7 @@ must be longer than any copy of a job's message can lie in a queue: once record 
 gone, a late copy is a new job, and paid for again.
 Exit code: 0 done, 1 something could not be removed, 2 wrong usage or configuration.")]
 pub(super) struct Arguments {
-    /// Age by the store's clock: 30d, 12h, \"4 weeks\"
+    /// Age by the store's clock: 30d, 12h, 4w
     #[arg(long, value_name = "AGE", value_parser = age)]
     older_than: Age,
     /// Say what would be removed, and remove nothing

@@ -103,8 +103,9 @@ async fn a_sweep_beside_a_running_worker_removes_what_ended_long_ago_and_nothing
         assert_eq!(images.len(), 3);
 
         let environment = environment(place, &slow.url);
-        let would = sweep(&environment, &["--older-than", "30d", "--dry-run"]).await;
+        let would = sweep(&environment, &["--older-than", "30d", "--dry-run", "--verbose"]).await;
         assert_eq!(would.code, Some(0), "{would:?}");
+        assert!(would.words.contains("unfinished job_id=open"), "{would:?}");
         assert_eq!(
             would.data.trim_end(),
             "would remove 6 receipts of 2 jobs and 1 leftover probe; kept: 1 job younger than 30d, 1 job unfinished"

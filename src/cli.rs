@@ -10,6 +10,7 @@ mod resolve;
 mod run;
 mod schema;
 mod submit;
+mod sweep;
 mod watch;
 
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ enum Command {
     Resolve(resolve::Arguments),
     /// See whether a worker could work here: configuration, RabbitMQ, Redis, storage, CometAPI
     Check(check::Arguments),
+    /// Remove the receipts of jobs that ended long ago
+    Sweep(sweep::Arguments),
     /// Print the JSON schema of jobs or events, or all settings with their defaults
     Schema(schema::Arguments),
 }
@@ -103,6 +106,7 @@ fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyh
             Command::Cancel(arguments) => Box::pin(cancel::run(&config, arguments)).await,
             Command::Resolve(arguments) => Box::pin(resolve::run(&config, arguments)).await,
             Command::Check(arguments) => Box::pin(check::run(&config, arguments)).await,
+            Command::Sweep(arguments) => Box::pin(sweep::run(&config, arguments)).await,
             Command::Schema(arguments) => schema::run(arguments),
         }
     });

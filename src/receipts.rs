@@ -10,6 +10,7 @@
 //! `receipts/3f/order-8812.intent-1`.
 
 pub mod history;
+pub mod sweep;
 
 use bytes::Bytes;
 use object_store::path::Path;

@@ -168,7 +168,7 @@ impl Storage {
     }
 }
 
-async fn bounded<T>(
+pub(crate) async fn bounded<T>(
     what: &str,
     operation: impl Future<Output = object_store::Result<T>>,
 ) -> Result<T, StoreError> {

@@ -40,7 +40,8 @@ pub async fn preflight(shared: &Shared, stop: &CancellationToken) -> Result<(), 
                     "storage.url leads to another store than the workers on this Redis use (keys {{{}}}:…): two stores \
                      would be two gates before one payment; use the same storage.url and storage.prefix, or a \
                      redis.prefix of its own; to move all workers to this store for good, stop them and delete the \
-                     key {{{}}}:store-id in Redis",
+                     key {{{}}}:store-id in Redis; delete it also if this is their store and has only lost its \
+                     receipts/store-id (to a lifecycle rule, perhaps)",
                     shared.settings.redis_prefix, shared.settings.redis_prefix
                 ));
             }

@@ -22,3 +22,4 @@ mod queue;
 mod redis_ledger;
 mod stopping;
 mod storage;
+mod sweeping;

@@ -1,10 +1,12 @@
 //! The life of a job on doubles: each theme a module, each test a sentence.
 
 mod account;
+mod copies;
 mod crash;
 mod crowd;
 mod flushed;
 mod messages;
+mod panics;
 mod polling;
 mod receipts;
 mod stopping;

@@ -136,8 +136,8 @@ async fn run(
         Err(faults) => (None, faults),
     };
     let life = Life::new(rules, job.digest.clone(), faults, queued_ms(&job.envelope));
+    let mut actor = Actor { shared, job, body, original: Some(original), life, interrupts, right: None };
     let acting = async move {
-        let mut actor = Actor { shared, job, body, original: Some(original), life, interrupts, right: None };
         actor.act().await?;
         // The record first lives on for ever, then is only remembered: in this order nothing is lost.
         actor.remember().await;

@@ -70,13 +70,11 @@ impl Panics {
     }
 }
 
-/// Lets `life` run to its end, or to its panic, of which the message is the error.
-///
-/// # Errors
-///
-/// The panic. Whatever the life held is dropped by then.
-pub async fn caught<T>(life: impl Future<Output = T>) -> Result<T, String> {
-    AssertUnwindSafe(life).catch_unwind().await.map_err(|panic| telemetry::words(panic.as_ref()))
+/// Lets `life` run to its end, or to its panic, of which the words are the error. Whatever the life
+/// held is dropped by then.
+pub fn caught<T>(life: impl Future<Output = T>) -> impl Future<Output = Result<T, String>> {
+    let caught = AssertUnwindSafe(life).catch_unwind();
+    caught.map(|ended| ended.map_err(|panic| telemetry::words(panic.as_ref())))
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub fn init(log: &Log) -> Result<(), TelemetryError> {
 
 /// The words of a panic, fit for logs. A panic with a value in place of a text has none.
 #[must_use]
-pub fn words(panic: &(dyn Any + Send)) -> String {
+pub fn panic_words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     redact::for_people(text.unwrap_or("no message"))
@@ -55,7 +55,7 @@ pub fn words(panic: &(dyn Any + Send)) -> String {
 
 fn say_panic(panic: &PanicHookInfo<'_>) {
     let at = panic.location().map(ToString::to_string);
-    let words = words(panic.payload());
+    let words = panic_words(panic.payload());
     // Whether there is one says RUST_BACKTRACE, as everywhere.
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_words_of_a_panic_are_made_fit_for_logs() {
-        let of = |panic: fn()| words(panic::catch_unwind(panic).unwrap_err().as_ref());
+        let of = |panic: fn()| panic_words(panic::catch_unwind(panic).unwrap_err().as_ref());
         assert_eq!(of(|| panic!("plain")), "plain");
         assert_eq!(of(|| panic!("{} of sk-0123456789abcdef01234\nand more", 7)), "7 of sk-… and more");
         assert_eq!(of(|| panic::panic_any(7)), "no message");

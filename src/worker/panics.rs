@@ -74,7 +74,7 @@ impl Panics {
 /// held is dropped by then.
 pub fn caught<T>(life: impl Future<Output = T>) -> impl Future<Output = Result<T, String>> {
     let caught = AssertUnwindSafe(life).catch_unwind();
-    caught.map(|ended| ended.map_err(|panic| telemetry::words(panic.as_ref())))
+    caught.map(|ended| ended.map_err(|panic| telemetry::panic_words(panic.as_ref())))
 }
 
 #[cfg(test)]

@@ -100,6 +100,11 @@ impl Metrics {
         count(&self.0.handed_back, [("why", why)]);
     }
 
+    /// A job's life ended in a panic.
+    pub fn job_panicked(&self) {
+        self.0.job_panics.inc();
+    }
+
     /// All images of a job are stored.
     pub fn stored(&self, took: Duration) {
         self.0.store.observe(took.as_secs_f64());

@@ -1,7 +1,10 @@
 //! The log: to stderr, so that stdout stays free for data. Text for people, JSON for machines.
 
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::env;
 use std::io::{self, IsTerminal};
+use std::panic::{self, PanicHookInfo};
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
@@ -10,6 +13,7 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{Log, LogFormat};
+use crate::redact;
 
 /// Libraries that say much at `info`, and whose words mean little without their source.
 const QUIET: &str = "lapin=warn,lapin::returned_messages=off,async_rs=warn,redis=warn,hyper=warn,hyper_util=warn,h2=warn,\
@@ -26,7 +30,7 @@ pub enum TelemetryError {
     AlreadySet,
 }
 
-/// Sets up the log of this process. Once.
+/// Sets up the log of this process, its panics included. Once.
 ///
 /// # Errors
 ///
@@ -35,7 +39,30 @@ pub fn init(log: &Log) -> Result<(), TelemetryError> {
     let terminal = io::stderr().is_terminal();
     let colours = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let subscriber = subscriber(log, terminal, colours, io::stderr)?;
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadySet)
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadySet)?;
+    // Beside the log, between lines of JSON, nobody would find them, nor the job that they are about.
+    panic::set_hook(Box::new(say_panic));
+    Ok(())
+}
+
+/// The words of a panic, fit for logs. A panic with a value in place of a text has none.
+#[must_use]
+pub fn panic_words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    redact::for_people(text.unwrap_or("no message"))
+}
+
+fn say_panic(panic: &PanicHookInfo<'_>) {
+    let at = panic.location().map(ToString::to_string);
+    let words = panic_words(panic.payload());
+    // Whether there is one says RUST_BACKTRACE, as everywhere.
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        tracing::error!(at, "panicked: {words}\n{backtrace}");
+    } else {
+        tracing::error!(at, "panicked: {words}");
+    }
 }
 
 fn subscriber<W>(
@@ -129,6 +156,14 @@ mod tests {
         assert_eq!(first["level"], "INFO");
         assert!(!written("info", LogFormat::Auto, true, say_some).starts_with('{'));
         assert!(written("info", LogFormat::Json, true, say_some).starts_with('{'));
+    }
+
+    #[test]
+    fn the_words_of_a_panic_are_made_fit_for_logs() {
+        let of = |panic: fn()| panic_words(panic::catch_unwind(panic).unwrap_err().as_ref());
+        assert_eq!(of(|| panic!("plain")), "plain");
+        assert_eq!(of(|| panic!("{} of sk-0123456789abcdef01234\nand more", 7)), "7 of sk-… and more");
+        assert_eq!(of(|| panic::panic_any(7)), "no message");
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //! that a life waits for holds anything that can't be handed back.
 
 pub mod breaker;
+pub mod copies;
 pub mod life;
 pub mod lives;
+pub mod panics;
 pub mod preflight;
 pub mod session;
 pub mod submits;
@@ -30,7 +32,9 @@ use crate::queue::topology::Names;
 use crate::receipts::Receipts;
 use crate::storage::Storage;
 use breaker::Breaker;
+use copies::Copies;
 use lives::Lives;
+use panics::Panics;
 use submits::Submits;
 
 /// What all lives share.
@@ -50,6 +54,8 @@ pub struct Shared {
     pub downloads: Arc<Semaphore>,
     pub hints: Hints,
     pub lives: Lives,
+    pub copies: Copies,
+    pub panics: Panics,
     pub metrics: Metrics,
     pub clock: Clock,
     pub settings: Arc<Settings>,

@@ -25,7 +25,9 @@ use crate::receipts::Receipts;
 use crate::shutdown::Signals;
 use crate::storage::Storage;
 use crate::worker::breaker::{Breaker, Cause, Mode, Probe};
+use crate::worker::copies::Copies;
 use crate::worker::lives::Lives;
+use crate::worker::panics::Panics;
 use crate::worker::preflight::preflight;
 use crate::worker::session::Sessions;
 use crate::worker::submits::Submits;
@@ -165,6 +167,8 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         downloads: Arc::new(Semaphore::new(config.download.max_at_once)),
         hints: Hints::default(),
         lives: Lives::default(),
+        copies: Copies::new(config.worker.max_in_flight),
+        panics: Panics::default(),
         metrics: metrics.clone(),
         clock: Clock::default(),
         settings: Arc::new(Settings {

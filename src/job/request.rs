@@ -98,6 +98,8 @@ pub enum DeadReason {
     Conflict,
     /// A copy of a job that ended as such, for a person to clear up; found by the caller.
     OutcomeUnknown,
+    /// The worker panicked over this job again and again; found by the caller.
+    Quarantined,
 }
 
 impl DeadReason {
@@ -110,6 +112,7 @@ impl DeadReason {
             Self::TooLarge => "too_large",
             Self::Conflict => "conflict",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::Quarantined => "quarantined",
         }
     }
 }

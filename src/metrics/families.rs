@@ -21,10 +21,10 @@ pub const VIEWS: [&str; 5] = ["running", "succeeded", "failed", "not_found", "un
 pub const SERVICES: [&str; 2] = ["rabbitmq", "redis"];
 
 const TERMINAL_EVENTS: [&str; 2] = ["comet.job.succeeded", "comet.job.failed"];
-const DEAD_REASONS: [&str; 6] =
-    ["not_json", "no_job_id", "invalid_job_id", "conflict", "outcome_unknown", "too_large"];
-const HANDED_BACK: [&str; 7] =
-    ["paused", "unreadable", "stopping", "held_long", "disconnected", "panicked", "handed_on"];
+const DEAD_REASONS: [&str; 7] =
+    ["not_json", "no_job_id", "invalid_job_id", "conflict", "outcome_unknown", "too_large", "quarantined"];
+const HANDED_BACK: [&str; 8] =
+    ["paused", "unreadable", "stopping", "held_long", "disconnected", "panicked", "handed_on", "copy"];
 const FAILURES: [Reason; 9] = [
     Reason::InvalidRequest,
     Reason::Rejected,
@@ -57,6 +57,7 @@ pub(super) struct Families {
     pub(super) events_unrouted: Counter,
     pub(super) dead_letters: Family<Labels<1>, Counter>,
     pub(super) handed_back: Family<Labels<1>, Counter>,
+    pub(super) job_panics: Counter,
     pub(super) submit: Histogram,
     pub(super) generation: Histogram,
     pub(super) store: Histogram,
@@ -102,6 +103,11 @@ impl Families {
                 &mut to,
                 "handed_back",
                 "Deliveries given back to RabbitMQ before their end, to be worked on later or elsewhere",
+            ),
+            job_panics: add(
+                &mut to,
+                "job_panics",
+                "Panics while a job was worked on: faults of this program, each that job's alone",
             ),
             submit: add_seconds(&mut to, "submit", "From sending a POST to its answer", &SUBMIT_S),
             generation: add_seconds(

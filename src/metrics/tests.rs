@@ -12,6 +12,7 @@ fn what_happened_is_counted_under_its_name() {
     metrics.event_unrouted();
     metrics.dead_letter("conflict");
     metrics.handed_back("shutdown");
+    metrics.job_panicked();
     metrics.paused("account", true);
     metrics.stored(Duration::from_millis(310));
     metrics.timings(&Timings { queued: Some(12), generate: Some(24_100), ..Timings::default() });
@@ -26,6 +27,7 @@ fn what_happened_is_counted_under_its_name() {
         "comet_events_unrouted_total 1",
         "comet_dead_letters_total{reason=\"conflict\"} 1",
         "comet_handed_back_total{why=\"shutdown\"} 1",
+        "comet_job_panics_total 1",
         "comet_paused{reason=\"account\"} 1",
         "comet_submit_seconds_sum 0.24",
         "comet_store_seconds_count 1",
@@ -76,5 +78,5 @@ fn what_alerts_look_at_starts_at_zero() {
     assert!(text.ends_with("# EOF\n"));
     let families = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
     assert_eq!(text.lines().filter(|line| line.starts_with("# HELP ")).count(), families);
-    assert_eq!(families, 15);
+    assert_eq!(families, 16);
 }

@@ -53,11 +53,16 @@ pub fn deliveries(properties: &BasicProperties) -> u64 {
     header_number(properties, DELIVERY_COUNT)
 }
 
+/// How often we have published this message afresh to its own queue.
+#[must_use]
+pub fn handed_on(properties: &BasicProperties) -> u64 {
+    header_number(properties, HANDED_ON)
+}
+
 /// The properties of a message that goes to the end of its own queue: the broker counts its
 /// deliveries afresh, and we how often that was done.
 #[must_use]
 pub fn handed_on_properties(original: &BasicProperties) -> BasicProperties {
-    let before = header_number(original, HANDED_ON);
     let mut headers = FieldTable::default();
     for (name, value) in original.headers().iter().flat_map(FieldTable::inner) {
         // The broker adds its count to what it delivers; carried on, it would never begin anew.
@@ -65,7 +70,7 @@ pub fn handed_on_properties(original: &BasicProperties) -> BasicProperties {
             headers.insert(name.clone(), value.clone());
         }
     }
-    let count = i64::try_from(before.saturating_add(1)).unwrap_or(i64::MAX);
+    let count = i64::try_from(handed_on(original).saturating_add(1)).unwrap_or(i64::MAX);
     headers.insert(HANDED_ON.into(), AMQPValue::LongLongInt(count));
     let properties = kept(original).with_headers(headers).with_delivery_mode(2);
     match original.expiration() {

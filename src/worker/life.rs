@@ -19,12 +19,12 @@ use tracing::Instrument;
 use self::storing::Entry;
 use super::breaker::Pass;
 use super::submits::Place;
-use super::{Shared, tell};
+use super::{Shared, copies, panics, tell};
 use crate::clock;
 use crate::job::pace::Seed;
 use crate::job::request::{self, DeadLetter, DeadReason, Request};
 use crate::job::step::{Act, HandBack, Life, Rules};
-use crate::job::{Envelope, Job};
+use crate::job::{Envelope, Job, JobId};
 use crate::ledger::hints::Waiting;
 use crate::queue::consume::{Message, Settle};
 use crate::queue::message;
@@ -69,6 +69,8 @@ impl Interrupts {
 const DELIVERIES_MAX: u64 = 15;
 /// A record that this worker can't read is left to others for a moment before the job goes back.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
+/// A job over which the worker panicked is not tried again at once.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// One delivery, from its arrival to its settling.
 pub async fn live(shared: &Shared, message: Message, settle: &dyn Settle, interrupts: &Interrupts) {
@@ -97,11 +99,7 @@ pub async fn live(shared: &Shared, message: Message, settle: &dyn Settle, interr
             run(shared, request, original, settle, interrupts).instrument(span).await;
         }
         Err(dead) => {
-            tracing::warn!(reason = dead.reason.as_str(), "dead letter: {}", dead.detail);
-            match tell::bury(shared, &original, &dead, interrupts).await {
-                Ok(()) => settle.ack().await,
-                Err(why) => hand_back(shared, settle, why).await,
-            }
+            bury(shared, &original, &dead, settle, interrupts).await;
         }
     }
 }
@@ -114,10 +112,18 @@ async fn run(
     interrupts: &Interrupts,
 ) {
     let Request { job, body } = request;
-    let alone = match interrupts.or(shared.lives.enter(&job.id)).await {
-        Ok(alone) => alone,
+    let alone = match copies::enter(shared, &job.id, &original, interrupts).await {
+        Ok(Some(alone)) => alone,
+        Ok(None) => {
+            shared.metrics.handed_back("copy");
+            return settle.ack().await;
+        }
         Err(why) => return hand_back(shared, settle, why).await,
     };
+    if let Some(dead) = shared.panics.quarantined(&job.id) {
+        return bury(shared, &original, &dead, settle, interrupts).await;
+    }
+    let id = job.id.clone();
     let settings = &shared.settings;
     let rules = Rules {
         gate: settings.gate,
@@ -137,15 +143,47 @@ async fn run(
     let original = Some(original);
     let entry = Entry::none();
     let mut actor = Actor { shared, job, body, original, life, interrupts, right: None, hints, entry };
-    match actor.act().await {
-        Ok(()) => {
-            // The record first lives on for ever, then is only remembered: in this order nothing is lost.
-            actor.remember().await;
+    let acting = async move {
+        actor.act().await?;
+        // The record first lives on for ever, then is only remembered: in this order nothing is lost.
+        actor.remember().await;
+        Ok(())
+    };
+    match panics::caught(acting).await {
+        Ok(Ok(())) => {
+            shared.panics.forget(&id);
             settle.ack().await;
         }
-        Err(why) => hand_back(shared, settle, why).await,
+        Ok(Err(why)) => hand_back(shared, settle, why).await,
+        Err(panic) => panicked(shared, &id, panic, settle, interrupts).await,
     }
     drop(alone);
+}
+
+/// Until the dead letter is confirmed, and the delivery acked.
+async fn bury(
+    shared: &Shared,
+    original: &Message,
+    dead: &DeadLetter,
+    settle: &dyn Settle,
+    interrupts: &Interrupts,
+) {
+    tracing::warn!(reason = dead.reason.as_str(), "dead letter: {}", dead.detail);
+    match tell::bury(shared, original, dead, interrupts).await {
+        Ok(()) => settle.ack().await,
+        Err(why) => hand_back(shared, settle, why).await,
+    }
+}
+
+async fn panicked(shared: &Shared, job: &JobId, panic: String, settle: &dyn Settle, interrupts: &Interrupts) {
+    shared.metrics.job_panicked();
+    shared.metrics.handed_back("panicked");
+    let times = shared.panics.note(job, panic.clone());
+    tracing::error!(times, "a job's life panicked; the job goes back to the queue: {panic}");
+    if let Err(HandBack::Disconnected) = interrupts.or(tokio::time::sleep(AFTER_PANIC)).await {
+        return;
+    }
+    settle.hand_back().await;
 }
 
 async fn hand_back(shared: &Shared, settle: &dyn Settle, why: HandBack) {

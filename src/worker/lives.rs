@@ -1,4 +1,5 @@
-//! One life per job per process: a second delivery of the same job waits for the first life's end.
+//! One life per job per process: a second delivery of the same job waits for the first life's end,
+//! as far as [`copies`](super::copies) lets it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

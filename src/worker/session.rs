@@ -1,11 +1,9 @@
 //! One connection to RabbitMQ after another, and the deliveries that each brings.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use lapin::Connection;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::Shared;
 use super::breaker::Mode;
 use super::life::{Interrupts, live};
+use super::panics;
 use crate::job::pace::{Seed, backoff};
 use crate::pulse::Pulse;
 use crate::queue::Address;
@@ -25,7 +24,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(15);
 /// A session that lasted longer was a good one: the next try begins with a short wait again.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
-/// A job that panics is not tried again at once.
+/// A message over which the worker panicked is not tried again at once.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// The consuming side of the worker.
@@ -172,10 +171,11 @@ impl Sessions {
         self.lives.spawn(async move {
             let Incoming { message, settle } = incoming;
             let life = live(&shared, message, settle.as_ref(), &interrupts);
-            // A panic is that job's, and a fault of ours: no other job ends with it.
-            if AssertUnwindSafe(life).catch_unwind().await.is_err() {
-                tracing::error!("a job's life panicked; the job goes back to the queue");
+            // Once the job is known by its name, its life catches its own panics.
+            if let Err(panic) = panics::caught(life).await {
+                shared.metrics.job_panicked();
                 shared.metrics.handed_back("panicked");
+                tracing::error!("a delivery panicked; its message goes back to the queue: {panic}");
                 tokio::time::sleep(AFTER_PANIC).await;
                 settle.hand_back().await;
             }

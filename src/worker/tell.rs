@@ -102,9 +102,9 @@ pub async fn bury(
     Ok(())
 }
 
-/// Publishes a message afresh to its own queue, until it is confirmed: what is near the broker's
-/// delivery limit (20 by default from RabbitMQ 4.0 on) would be taken for poison, though it was only
-/// waiting.
+/// Publishes a message afresh to the tail of its own queue, until it is confirmed. So goes what is
+/// near the broker's delivery limit (20 by default from RabbitMQ 4.0 on), which would be taken for
+/// poison though it was only waiting, and a copy that would wait in the place of another job.
 ///
 /// # Errors
 ///

@@ -16,8 +16,10 @@ use comet_worker::queue::topology::Names;
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
 use comet_worker::worker::breaker::{Breaker, Cause, Probe};
+use comet_worker::worker::copies::Copies;
 use comet_worker::worker::life::{Interrupts, live};
 use comet_worker::worker::lives::Lives;
+use comet_worker::worker::panics::Panics;
 use comet_worker::worker::submits::Submits;
 use comet_worker::worker::{Settings, Shared};
 use lapin::BasicProperties;
@@ -39,6 +41,7 @@ use crate::doubles::store::ObservedStore;
 pub struct Options {
     pub settings: Settings,
     pub submits_at_once: usize,
+    pub max_in_flight: u16,
     /// A store of its own, by `storage.url`, in place of the observed one.
     pub storage_url: Option<String>,
 }
@@ -58,6 +61,7 @@ pub struct Workbench {
     /// The connection that brings the deliveries is lost.
     pub lost: CancellationToken,
     submits_at_once: usize,
+    pub max_in_flight: u16,
 }
 
 /// A life under way.
@@ -141,7 +145,8 @@ impl Workbench {
     }
 
     pub fn with(adjust: impl FnOnce(&mut Options)) -> Self {
-        let mut options = Options { settings: settings(), submits_at_once: 32, storage_url: None };
+        let mut options =
+            Options { settings: settings(), submits_at_once: 32, max_in_flight: 256, storage_url: None };
         adjust(&mut options);
         let effects = Effects::default();
         let memory = MemoryLedger::default();
@@ -168,6 +173,8 @@ impl Workbench {
             downloads: Arc::new(Semaphore::new(16)),
             hints: Hints::default(),
             lives: Lives::default(),
+            copies: Copies::new(options.max_in_flight),
+            panics: Panics::default(),
             metrics,
             clock: Clock::default(),
             settings: Arc::new(options.settings),
@@ -184,6 +191,7 @@ impl Workbench {
             stop: CancellationToken::new(),
             lost: CancellationToken::new(),
             submits_at_once: options.submits_at_once,
+            max_in_flight: options.max_in_flight,
         }
     }
 
@@ -198,6 +206,8 @@ impl Workbench {
             downloads: Arc::new(Semaphore::new(16)),
             hints: Hints::default(),
             lives: Lives::default(),
+            copies: Copies::new(self.max_in_flight),
+            panics: Panics::default(),
             metrics,
             ..self.shared.clone()
         };
@@ -213,6 +223,7 @@ impl Workbench {
             stop: CancellationToken::new(),
             lost: CancellationToken::new(),
             submits_at_once: self.submits_at_once,
+            max_in_flight: self.max_in_flight,
         }
     }
 

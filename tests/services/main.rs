@@ -16,6 +16,7 @@ mod support;
 mod account;
 mod bad_input;
 mod chaos;
+mod copies;
 mod killing;
 mod outage;
 mod queue;

@@ -83,6 +83,11 @@ impl FakeBroker {
         self.lock().taken.clone()
     }
 
+    /// What the queues have taken beyond the first `seen`.
+    pub fn taken_since(&self, seen: usize) -> Vec<Outgoing> {
+        self.lock().taken.iter().skip(seen).cloned().collect()
+    }
+
     /// How often anything was published, with or without success.
     pub fn tried(&self) -> usize {
         self.lock().tried

@@ -76,6 +76,10 @@ struct State {
     posts: Vec<Post>,
     tasks: BTreeMap<String, Task>,
     generation: Duration,
+    /// Those that take another time, by external id.
+    others: BTreeMap<String, Duration>,
+    /// How many looks at a task end in a panic of the worker, by external id.
+    panics: BTreeMap<String, u32>,
     queries: u32,
     cut_off: bool,
     /// Tasks are found by their external id, so long after they were made.
@@ -97,6 +101,8 @@ impl FakeProvider {
             posts: Vec::new(),
             tasks: BTreeMap::new(),
             generation: Duration::from_secs(20),
+            others: BTreeMap::new(),
+            panics: BTreeMap::new(),
             queries: 0,
             cut_off: false,
             finds_after: None,
@@ -123,6 +129,16 @@ impl FakeProvider {
     /// How long a task runs.
     pub fn tasks_take(&self, generation: Duration) {
         self.lock().generation = generation;
+    }
+
+    /// How long the task of that external id runs.
+    pub fn task_takes(&self, external_task_id: &str, generation: Duration) {
+        self.lock().others.insert(external_task_id.to_owned(), generation);
+    }
+
+    /// The next looks at the task of that external id panic, as a fault of the worker's would.
+    pub fn panic_at_looks(&self, external_task_id: &str, times: u32) {
+        self.lock().panics.insert(external_task_id.to_owned(), times);
     }
 
     /// The next queries see this; those after them the truth.
@@ -252,6 +268,14 @@ impl State {
         TaskId::new(&id).unwrap()
     }
 
+    fn panics_at(&mut self, id: &TaskId) -> bool {
+        let Some(task) = self.tasks.get(id.as_str()) else { return false };
+        let Some(left) = self.panics.get_mut(&task.external_task_id) else { return false };
+        let panics = *left > 0;
+        *left = left.saturating_sub(1);
+        panics
+    }
+
     fn look(&mut self, id: &TaskId) -> View {
         self.queries += 1;
         let fresh = self.queries;
@@ -265,7 +289,8 @@ impl State {
         if let Some(view) = self.views.pop_front() {
             return view;
         }
-        if task.made.elapsed() < self.generation {
+        let generation = self.others.get(&task.external_task_id).unwrap_or(&self.generation);
+        if task.made.elapsed() < *generation {
             return View::Running;
         }
         let units = Some("8".to_owned());
@@ -291,6 +316,8 @@ impl Provider for FakeProvider {
 
     async fn query(&self, task: &TaskId) -> View {
         tokio::time::sleep(Duration::from_millis(80)).await;
+        let panics = self.lock().panics_at(task);
+        assert!(!panics, "as scripted for {task}");
         self.lock().look(task)
     }
 

@@ -2,10 +2,12 @@
 
 mod account;
 mod cancelling;
+mod copies;
 mod crash;
 mod crowd;
 mod flushed;
 mod messages;
+mod panics;
 mod polling;
 mod quarantine;
 mod receipts;

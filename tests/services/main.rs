@@ -15,12 +15,14 @@ mod support;
 
 mod account;
 mod bad_input;
+mod cancelling;
 mod chaos;
 mod copies;
 mod killing;
 mod outage;
 mod queue;
 mod redis_ledger;
+mod resolving;
 mod stopping;
 mod storage;
 mod sweeping;

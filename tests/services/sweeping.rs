@@ -8,43 +8,17 @@ use comet_worker::job::{Digest, JobId};
 use comet_worker::ledger::record::Nonce;
 use comet_worker::receipts::{Of, Receipts};
 use comet_worker::storage::{Storage, StorageOptions};
-use serde_json::{Value, json};
-use tokio::process::Command;
+use serde_json::json;
 
 use crate::support::jobs::{job, jobs};
 use crate::support::process::environment;
+use crate::support::tool::{Said, tool};
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What the command said, and its exit code.
-#[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    data: String,
-    words: String,
-}
-
 async fn sweep(environment: &[(String, String)], arguments: &[&str]) -> Said {
-    let output = Command::new(env!("CARGO_BIN_EXE_comet-worker"))
-        .arg("sweep")
-        .args(arguments)
-        .envs(environment.iter().map(|(key, value)| (key, value)))
-        .output()
-        .await
-        .expect("comet-worker starts");
-    Said {
-        code: output.status.code(),
-        data: String::from_utf8(output.stdout).unwrap(),
-        words: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-impl Said {
-    fn json(&self) -> Value {
-        assert_eq!(self.code, Some(0), "{self:?}");
-        serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
+    tool(environment, &[&["sweep"], arguments].concat()).await
 }
 
 /// The files below a folder, sorted.

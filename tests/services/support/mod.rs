@@ -6,6 +6,7 @@ pub mod jobs;
 pub mod process;
 pub mod proxy;
 pub mod sim;
+pub mod tool;
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;

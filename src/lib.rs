@@ -40,7 +40,7 @@
 //! | [`worker`] | the shell: sessions, lives, the breaker, the line before the POSTs |
 //! | [`queue`] | RabbitMQ: topology, the consumer, the pool of confirm channels |
 //! | [`ledger`] | Redis: a Lua script for each move of the record, and hints |
-//! | [`receipts`] | the store's memory: the gate, and what Redis is rebuilt from |
+//! | [`receipts`] | the store's memory: the gate, what Redis is rebuilt from, a person's decisions; and its sweep |
 //! | [`provider`] | CometAPI: what its replies mean (pure), and the HTTP client |
 //! | [`images`], [`storage`] | downloads behind a guard; where images go |
 //! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`pulse`] | the knobs, the log, the numbers, health |
@@ -50,7 +50,7 @@
 //!
 //! - No delivery is acked before its event, or its dead letter, is confirmed.
 //! - No POST is sent by a life that has not just passed the gate of that attempt; no POST follows one
-//!   whose outcome is open, but on the word of a look-up that the user trusts.
+//!   whose outcome is open, but on the word of a look-up that the user trusts, or of a person.
 //! - No lease and no owner: two workers may do everything twice but the POST.
 //! - No decision rests on two machines' clocks agreeing: ages are by Redis's clock, waits by one's own.
 //! - No fault of the account, the provider or our own services is a job's outcome.
@@ -59,7 +59,7 @@
 //! # What comes next, and where
 //!
 //! Account-wide slots go into `ledger/begin.lua` and [`worker::submits`]; learned polling into
-//! [`job::pace`]; callbacks and cancels into [`ledger::hints`].
+//! [`job::pace`]; callbacks into [`ledger::hints`].
 
 pub mod admin;
 pub mod cli;

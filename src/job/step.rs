@@ -8,7 +8,7 @@
 //! What can't be found here: a way to [`Act::Post`] that doesn't lead through [`Act::Begin`] and,
 //! with receipts, through [`Act::Ask`] of the same attempt by the same life; a second [`Act::Post`]
 //! after an answer that leaves open whether the first was accepted, but on the word of a look-up
-//! that is trusted; an [`Act::Ack`] that doesn't follow a published event or dead letter.
+//! that is trusted, or of a person; an [`Act::Ack`] that doesn't follow a published event or dead letter.
 
 mod finish;
 mod generation;

@@ -5,6 +5,7 @@ use crate::job::{Digest, Envelope};
 
 const SUCCEEDED: &[u8] = include_bytes!("../../../tests/fixtures/events/succeeded.v1.json");
 const FAILED: &[u8] = include_bytes!("../../../tests/fixtures/events/failed.v1.json");
+const CANCELLED: &[u8] = include_bytes!("../../../tests/fixtures/events/cancelled.v1.json");
 const INVALID: &[u8] = include_bytes!("../../../tests/fixtures/events/invalid.v1.json");
 const SUBMITTED: &[u8] = include_bytes!("../../../tests/fixtures/events/submitted.v1.json");
 
@@ -99,6 +100,19 @@ fn a_failure_has_exactly_these_bytes_and_its_task() {
     let context = context(1_795_410_729_000, 1, timings, 1);
     let event = Event::terminal(&job(Some(r#"{"customer":42}"#)), &failure, &context);
     assert_is(&event, EventKind::Failed, "order-8812/failed", FAILED);
+}
+
+#[test]
+fn a_cancelled_job_has_exactly_these_bytes_and_what_it_cost() {
+    let cancelled = Outcome::Cancelled(Cancellation {
+        message: "cancelled after the provider had accepted it".to_owned(),
+        charged: Charged::Yes,
+        task_id: Some(task()),
+    });
+    let timings = Timings { submit: Some(240), ..Timings::default() };
+    let context = context(1_795_410_729_000, 1, timings, 1);
+    let event = Event::terminal(&job(Some(r#"{"customer":42}"#)), &cancelled, &context);
+    assert_is(&event, EventKind::Cancelled, "order-8812/cancelled", CANCELLED);
 }
 
 #[test]

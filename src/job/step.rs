@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::life::Life;
+pub use self::life::{Life, Sight};
 
 use super::pace::{Pace, Seed};
 use super::{Outcome, StoredImage, TaskId};

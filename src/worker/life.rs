@@ -138,13 +138,18 @@ async fn run(
         Ok(body) => (Some(body), Vec::new()),
         Err(faults) => (None, faults),
     };
-    let life = Life::new(rules, job.digest.clone(), faults, queued_ms(&job.envelope));
+    let life = Life::new(rules, job.digest.clone(), faults, queued_ms(&job.envelope))
+        .with_sight(shared.lives.kept(&job.id));
     let hints = shared.hints.wait_for(&job.id);
     let original = Some(original);
     let entry = Entry::none();
     let mut actor = Actor { shared, job, body, original, life, interrupts, right: None, hints, entry };
     let acting = async move {
-        actor.act().await?;
+        let acted = actor.act().await;
+        if acted.is_err() {
+            shared.lives.keep(&actor.job.id, actor.life.sight());
+        }
+        acted?;
         // The record first lives on for ever, then is only remembered: in this order nothing is lost.
         actor.remember().await;
         Ok(())

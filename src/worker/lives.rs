@@ -7,6 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::job::JobId;
+use crate::job::step::Sight;
+
+/// Open attempts whose first sight is remembered between two lives.
+const SIGHTS_MAX: usize = 10_000;
 
 type Slot = Arc<tokio::sync::Mutex<()>>;
 
@@ -15,6 +19,7 @@ type Slot = Arc<tokio::sync::Mutex<()>>;
 pub struct Lives {
     slots: Arc<Mutex<HashMap<JobId, Slot>>>,
     suspects: Slot,
+    sights: Arc<Mutex<HashMap<JobId, Sight>>>,
 }
 
 /// A place in the line for one job; takes the line away with the last place in it.
@@ -45,6 +50,22 @@ impl Lives {
     /// Waits until no other job that is suspected of taking the process down is at it.
     pub async fn suspects(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.suspects).lock_owned().await
+    }
+
+    /// What a life that was cut short knew of its job's open attempt.
+    pub fn keep(&self, job: &JobId, sight: Option<Sight>) {
+        let mut sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
+        match sight {
+            // One that is forgotten waits for a whole quiet period: slow, and right.
+            Some(sight) if sights.len() < SIGHTS_MAX => drop(sights.insert(job.clone(), sight)),
+            Some(_) | None => drop(sights.remove(job)),
+        }
+    }
+
+    /// What an earlier life of the job has left behind.
+    #[must_use]
+    pub fn kept(&self, job: &JobId) -> Option<Sight> {
+        self.sights.lock().unwrap_or_else(PoisonError::into_inner).remove(job)
     }
 
     /// How many jobs there are with a life, or waiting for one.

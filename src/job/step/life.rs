@@ -12,6 +12,13 @@ use crate::job::{Charged, Digest, Fault, Outcome, TaskId, Timings};
 use crate::ledger::record::{Known, Nonce, Stage};
 use crate::provider::ResultImage;
 
+/// When this process first knew that somebody had asked at the gate of an attempt, on its own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sight {
+    attempt: u32,
+    at: Duration,
+}
+
 /// One job, from its delivery to its ack.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Life {
@@ -26,6 +33,7 @@ pub struct Life {
     pub(super) corrects: Option<Bytes>,
     /// The user wants it no more.
     pub(super) cancelled: bool,
+    sight: Option<Sight>,
     pub(super) at: At,
 }
 
@@ -131,8 +139,38 @@ impl Life {
             timings,
             corrects: None,
             cancelled: false,
+            sight: None,
             at: At::Unread,
         }
+    }
+
+    /// What an earlier life of this process knew of an open attempt: the quiet period goes on, and
+    /// doesn't begin anew with every connection.
+    #[must_use]
+    pub fn with_sight(self, sight: Option<Sight>) -> Self {
+        Self { sight, ..self }
+    }
+
+    /// For a later life of this process.
+    #[must_use]
+    pub fn sight(&self) -> Option<Sight> {
+        self.sight
+    }
+
+    /// Somebody has asked at the gate of `attempt`, as is known since `at` or since before that.
+    pub(super) fn sighted(&mut self, attempt: u32, at: Duration) -> Duration {
+        match self.sight {
+            Some(sight) if sight.attempt == attempt => sight.at,
+            Some(_) | None => {
+                self.sight = Some(Sight { attempt, at });
+                at
+            }
+        }
+    }
+
+    /// This life's own POST of `attempt` is open: nothing that was known before counts.
+    pub(super) fn posted(&mut self, attempt: u32, asked: Duration) {
+        self.sight = Some(Sight { attempt, at: asked });
     }
 
     #[must_use]

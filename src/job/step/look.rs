@@ -106,8 +106,9 @@ impl Life {
     pub fn saw_intent(&mut self, intended: bool, now: Duration) {
         let At::LookingOn(look) = self.at.clone() else { return self.unexpected() };
         self.at = if intended {
+            let sight = Some(self.sighted(look.attempt, now));
             // What the attempt came to may be in the receipts already, and only there.
-            At::Recalling(Recalling::Attempt(LookOn { sight: Some(now), ..look }))
+            At::Recalling(Recalling::Attempt(LookOn { sight, ..look }))
         } else {
             At::Ready { attempt: look.attempt, instead_of: Some(look.nonce) }
         };

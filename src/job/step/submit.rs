@@ -42,7 +42,10 @@ impl Life {
         self.at = match gate {
             Gate::Mine => At::Gated { attempt, nonce, asked },
             // What that hand has come to may be in the receipts already.
-            Gate::Taken => At::Recalling(Recalling::Attempt(LookOn::new(attempt, nonce, Some(now)))),
+            Gate::Taken => {
+                let sight = self.sighted(attempt, now);
+                At::Recalling(Recalling::Attempt(LookOn::new(attempt, nonce, Some(sight))))
+            }
         };
     }
 
@@ -67,6 +70,7 @@ impl Life {
             }
             Answer::Unknown { message, provider_code } => {
                 let unanswered = Unanswered { message, provider_code };
+                self.posted(attempt, asked);
                 let look = LookOn::new(attempt, nonce, Some(asked)).after_own_post(unanswered);
                 self.at = At::LookingOn(look);
             }

@@ -85,6 +85,43 @@ async fn a_task_that_is_never_found_is_parked_after_the_quiet_period_behind_a_sh
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_quiet_period_goes_on_over_lost_connections_and_over_a_flush() {
+    let bench = Workbench::new();
+    bench.provider.hold_posts();
+    let dying = bench.deliver(job("a"));
+    bench.until_posted(1).await;
+    dying.kill().await;
+    let mut other = bench.another();
+    let begun = Instant::now();
+    for _ in 0..3 {
+        let life = other.deliver(job("a"));
+        tokio::time::sleep(QUIET / 4).await;
+        other.lost.cancel();
+        assert_eq!(life.ended().await, None, "the broker has it back");
+        other.lost = tokio_util::sync::CancellationToken::new();
+        bench.flush();
+    }
+    assert_eq!(other.run(job("a")).await, Some(Settled::Acked));
+    assert_eq!(bench.broker.end("a").reason.as_deref(), Some("outcome_unknown"));
+    assert!(begun.elapsed() >= QUIET, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < QUIET + Duration::from_secs(6), "{:?}", begun.elapsed());
+
+    // Another process knows nothing of it, and counts for itself.
+    let bench = Workbench::new();
+    bench.provider.hold_posts();
+    let dying = bench.deliver(job("a"));
+    bench.until_posted(1).await;
+    dying.kill().await;
+    let other = bench.another();
+    let life = other.deliver(job("a"));
+    tokio::time::sleep(QUIET / 2).await;
+    life.kill().await;
+    let begun = Instant::now();
+    assert_eq!(bench.another().run(job("a")).await, Some(Settled::Acked));
+    assert!(begun.elapsed() >= QUIET, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_look_up_that_is_trusted_and_finds_nothing_lets_the_next_attempt_post_after_the_quiet_period() {
     let bench = Workbench::trusting();
     bench.provider.reply(lost(false));

@@ -1,0 +1,99 @@
+//! The simulation: two or three processes with the worker's real shell, on services that are doubles
+//! and a clock that is paused, and a script of what goes wrong, drawn from a seed. Each await of a
+//! process can be its last. When all has gone wrong that was drawn, the world heals, the jobs run to
+//! their ends, and the promises are counted.
+//!
+//! `COMET_SIM_SEED=… COMET_SIM_SEEDS=1` plays one seed again, step by step the same.
+
+mod broker;
+mod dice;
+mod ledger;
+mod net;
+mod process;
+mod provider;
+mod script;
+mod store;
+mod verdict;
+mod world;
+
+use std::fmt::Write as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use net::Step;
+use script::{Cast, script};
+use world::{Broken, play};
+
+/// Played where nobody asks for other seeds.
+const SEEDS: std::ops::Range<u64> = 1..401;
+
+fn play_seed(seed: u64, adjust: impl Fn(&mut Cast)) -> Result<Vec<Step>, Box<Broken>> {
+    let mut cast = Cast::draw(seed);
+    adjust(&mut cast);
+    let script = script(&cast);
+    play(cast, script)
+}
+
+/// Plays seeds on all processors; the first of those that break a promise.
+fn play_all(seeds: std::ops::Range<u64>, adjust: impl Fn(&mut Cast) + Sync) -> Option<Box<Broken>> {
+    let next = AtomicU64::new(seeds.start);
+    let first: Mutex<Option<Box<Broken>>> = Mutex::new(None);
+    let play_some = || {
+        while first.lock().unwrap().is_none() {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            if let Err(broken) = play_seed(seed, &adjust) {
+                let mut first = first.lock().unwrap();
+                if first.as_ref().is_none_or(|before| before.cast.seed > broken.cast.seed) {
+                    *first = Some(broken);
+                }
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(play_some))));
+    first.into_inner().unwrap()
+}
+
+/// For people: what was drawn, what happened, and how to see it again.
+fn report(broken: &Broken) -> String {
+    let Broken { promise, about, cast, script, trace } = broken;
+    let mut text = format!("seed {}: {promise}: {about}\n{cast:#?}\n", cast.seed);
+    script.iter().for_each(|op| writeln!(text, "  {op:?}").unwrap());
+    for Step { at_ms, who, what, about } in trace {
+        writeln!(text, "{at_ms:9} {who:3} {what} {about}").unwrap();
+    }
+    let seed = cast.seed;
+    text + &format!(
+        "again: COMET_SIM_SEED={seed} COMET_SIM_SEEDS=1 cargo test --test it no_seed_breaks -- --nocapture"
+    )
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+#[test]
+fn no_seed_breaks_a_promise() {
+    let start = number("COMET_SIM_SEED").unwrap_or(SEEDS.start);
+    let seeds = number("COMET_SIM_SEEDS").unwrap_or(SEEDS.end - SEEDS.start);
+    println!("seeds from {start} on, {seeds} of them");
+    if let Some(broken) = play_all(start..start.saturating_add(seeds), |_| {}) {
+        panic!("{}", report(&broken));
+    }
+}
+
+#[test]
+fn a_seed_plays_the_same_again() {
+    for seed in SEEDS.start..SEEDS.start + 40 {
+        let [first, second] = [(); 2].map(|()| play_seed(seed, |_| {}).unwrap_or_else(|broken| broken.trace));
+        assert!(first.len() > 20, "seed {seed}: hardly anything happens");
+        for (before, now) in first.iter().zip(&second) {
+            assert_eq!(before, now, "seed {seed}");
+        }
+        assert_eq!(first.len(), second.len(), "seed {seed}");
+    }
+}

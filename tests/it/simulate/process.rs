@@ -38,6 +38,8 @@ pub struct Process {
     pub stop: CancellationToken,
     /// Notified once it has ended, by its death or by itself.
     pub ended: Notify,
+    /// Notified once a freeze that was ordered has come.
+    pub froze: Notify,
     vitals: Mutex<Vitals>,
     world: Arc<World>,
 }
@@ -47,11 +49,28 @@ struct Vitals {
     dead: bool,
     frozen: bool,
     /// It dies at this poll from now.
-    polls_left: Option<u32>,
+    dies_after: Option<u32>,
+    /// Likewise, it freezes.
+    freezes_after: Option<u32>,
     /// Tasks that were to be polled while it was frozen.
     waiting: Vec<Waker>,
     tasks: Vec<AbortHandle>,
     session: Option<(u64, CancellationToken)>,
+}
+
+/// Counts the polls until then.
+fn comes_now(polls_left: &mut Option<u32>) -> bool {
+    match polls_left {
+        Some(0) => {
+            *polls_left = None;
+            true
+        }
+        Some(left) => {
+            *left -= 1;
+            false
+        }
+        None => false,
+    }
 }
 
 enum Pulse {
@@ -68,6 +87,7 @@ impl Process {
             shared: shared(world, number, &link),
             stop: CancellationToken::new(),
             ended: Notify::new(),
+            froze: Notify::new(),
             vitals: Mutex::default(),
             world: Arc::clone(world),
         });
@@ -79,8 +99,9 @@ impl Process {
         process
     }
 
-    pub fn freeze(&self) {
-        self.lock().frozen = true;
+    /// At such a poll from now, which is said on [`Self::froze`].
+    pub fn freeze(&self, after_polls: u32) {
+        self.lock().freezes_after = Some(after_polls);
     }
 
     pub fn thaw(&self) {
@@ -95,12 +116,15 @@ impl Process {
         if after_polls == 0 {
             self.die();
         } else {
-            self.lock().polls_left = Some(after_polls);
+            self.lock().dies_after = Some(after_polls);
         }
     }
 
     pub fn spare(&self) {
-        self.lock().polls_left = None;
+        let mut vitals = self.lock();
+        (vitals.dies_after, vitals.freezes_after) = (None, None);
+        drop(vitals);
+        self.thaw();
     }
 
     pub fn die(&self) {
@@ -134,18 +158,18 @@ impl Process {
         if vitals.dead {
             return Pulse::Dead;
         }
+        if !vitals.frozen && comes_now(&mut vitals.freezes_after) {
+            vitals.frozen = true;
+            self.froze.notify_one();
+        }
         if vitals.frozen {
             vitals.waiting.push(context.waker().clone());
             return Pulse::Frozen;
         }
-        match &mut vitals.polls_left {
-            Some(0) => {
-                drop(vitals);
-                self.die();
-                return Pulse::Dead;
-            }
-            Some(left) => *left -= 1,
-            None => {}
+        if comes_now(&mut vitals.dies_after) {
+            drop(vitals);
+            self.die();
+            return Pulse::Dead;
         }
         Pulse::Alive
     }
@@ -258,6 +282,8 @@ fn shared(world: &Arc<World>, number: u32, link: &dyn Fn(Service) -> Link) -> Sh
         settings.quiet = cast.quiet;
         settings.receipts = cast.receipts;
         settings.trust_lookup = cast.trust_lookup;
+        // Longer than the longest outage, so that no result expires within one.
+        settings.timeout = Duration::from_secs(3600);
         settings.source = format!("/worker-{number}");
     });
     let storage = Storage::around(Arc::new(LinkedStore {

@@ -105,7 +105,7 @@ impl SharedProvider {
                 return Answer::Later(Later { message, provider_code, after: None });
             }
             Fate::Succeeds { images } => images,
-            Fate::Fails => 0,
+            Fate::Fails | Fate::Never => 0,
         };
         if exists && self.kind == Kind::Refuses {
             return Answer::Unknown { message: "this external_task_id exists".to_owned(), provider_code };
@@ -131,7 +131,7 @@ impl SharedProvider {
         let task = state.tasks.get(id.as_str()).expect("only what was made is looked at");
         let job = &state.jobs[&task.external_task_id];
         let units = Some("8".to_owned());
-        if task.made.elapsed() < job.generation {
+        if task.made.elapsed() < job.generation || job.fate == Fate::Never {
             View::Running
         } else if job.fate == Fate::Fails {
             View::Failed { message: "no picture".to_owned(), content_policy: false, units }

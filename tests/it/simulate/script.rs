@@ -21,6 +21,8 @@ pub enum Fate {
     Succeeds { images: u32 },
     /// The task is made, and fails.
     Fails,
+    /// The task is made, and never ends.
+    Never,
     /// The provider takes it at no attempt.
     Refused,
     /// It can't be submitted at all.
@@ -45,6 +47,8 @@ pub struct Cast {
     pub provider: Kind,
     pub trust_lookup: bool,
     pub receipts: bool,
+    /// The ledger may lose what it knew: with receipts that does no harm.
+    pub forgets: bool,
     pub gate: Duration,
     pub quiet: Duration,
     pub workers: usize,
@@ -91,9 +95,10 @@ pub enum Op {
     Stop {
         worker: usize,
     },
-    /// None of its tasks is polled for so long.
+    /// None of its tasks is polled for so long, from such a poll on.
     Freeze {
         worker: usize,
+        after_polls: u32,
         ms: u64,
     },
     /// One worker, or all of them, can't reach it. A request hangs, or fails at once.
@@ -134,11 +139,13 @@ impl Cast {
             _ => (Kind::Neither, false),
         };
         let jobs = (0..dice.between(1, 4)).map(|_| Job::draw(&mut dice)).collect();
+        let receipts = !dice.percent(15);
         Self {
             seed,
             provider,
             trust_lookup,
-            receipts: !dice.percent(15),
+            receipts,
+            forgets: receipts,
             gate: Duration::from_secs(5),
             quiet: Duration::from_secs(120),
             workers: 2 + dice.index(2),
@@ -162,8 +169,9 @@ impl Job {
         let fate = match dice.below(20) {
             0 => Fate::Invalid,
             1 => Fate::Refused,
-            2..4 => Fate::Fails,
-            number => Fate::Succeeds { images: if number < 8 { 2 } else { 1 } },
+            2 => Fate::Never,
+            3 | 4 => Fate::Fails,
+            number => Fate::Succeeds { images: if number < 9 { 2 } else { 1 } },
         };
         Self {
             fate,
@@ -204,24 +212,34 @@ fn advance(dice: &mut Dice) -> u64 {
     }
 }
 
+/// Of what goes wrong: a moment, a while, or longer than the quiet period.
+fn length(dice: &mut Dice) -> u64 {
+    match dice.below(10) {
+        0..4 => dice.between(50, 2_000),
+        4..8 => dice.between(2_000, 40_000),
+        _ => dice.between(100_000, 300_000),
+    }
+}
+
 impl Op {
     fn draw(cast: &Cast, dice: &mut Dice) -> Self {
         let worker = dice.index(cast.workers);
         let service = [Service::Broker, Service::Ledger, Service::Store, Service::Provider][dice.index(4)];
-        let longest = [2_000, 30_000, 300_000][dice.index(3)];
+        let polls = u32::try_from(dice.below(60)).unwrap();
+        let after_polls = if dice.percent(40) { 0 } else { polls };
         match dice.below(20) {
             0 => Self::Deliver { job: 0 },
-            1..6 => Self::Kill { worker, after_polls: u32::try_from(dice.below(60)).unwrap() },
+            1..6 => Self::Kill { worker, after_polls },
             6 => Self::Stop { worker },
-            7..10 => Self::Freeze { worker, ms: dice.between(100, longest) },
+            7..10 => Self::Freeze { worker, after_polls, ms: length(dice) },
             10..13 => Self::Cut {
                 worker: if dice.percent(30) { None } else { Some(worker) },
                 from: service,
-                ms: dice.between(50, 40_000),
+                ms: length(dice),
                 hangs: dice.percent(50),
             },
-            13 | 14 if cast.receipts => Self::Flush,
-            15 if cast.receipts => Self::LoseWrites { number: 1 + dice.index(3) },
+            13 | 14 if cast.forgets => Self::Flush,
+            15 if cast.forgets => Self::LoseWrites { number: 1 + dice.index(3) },
             13..18 => Self::LoseReply { of: service },
             18 if cast.bears_late_posts() => Self::DelayPost { ms: dice.between(1_000, 300_000) },
             18 => Self::DelayPost { ms: dice.between(1_000, LATEST_POST.as_millis().try_into().unwrap()) },

@@ -95,6 +95,7 @@ fn right_outcome(world: &World, job: usize, end: &EventView, told: &Told) -> Ver
     let expected = match cast.jobs[job].fate {
         Fate::Succeeds { .. } => None,
         Fate::Fails => Some("generation_failed"),
+        Fate::Never => Some("timed_out"),
         Fate::Refused => Some("rejected"),
         Fate::Invalid => Some("invalid_request"),
     };

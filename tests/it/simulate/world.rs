@@ -146,7 +146,9 @@ impl World {
             Op::Advance { ms } => sleep(Duration::from_millis(ms)).await,
             Op::Kill { worker, after_polls } => self.process(worker).kill(after_polls),
             Op::Stop { worker } => self.process(worker).stop.cancel(),
-            Op::Freeze { worker, ms } => self.freeze(worker, Duration::from_millis(ms)),
+            Op::Freeze { worker, after_polls, ms } => {
+                self.freeze(worker, after_polls, Duration::from_millis(ms));
+            }
             Op::Cut { worker, from, ms, hangs } => {
                 let places = worker.map_or(0..self.cast.workers, |worker| worker..worker + 1);
                 for place in places {
@@ -177,19 +179,22 @@ impl World {
                 input["n"] = images.into();
                 input
             }
-            Fate::Fails | Fate::Refused => input(),
+            Fate::Fails | Fate::Never | Fate::Refused => input(),
             Fate::Invalid => json!({}),
         };
         let body = json!({"job_id": name(job), "input": input}).to_string().into();
         Message { body, properties: BasicProperties::default().with_message_id(name(job).into()) }
     }
 
-    fn freeze(&self, place: usize, length: Duration) {
+    fn freeze(&self, place: usize, after_polls: u32, length: Duration) {
         let process = self.process(place);
-        process.freeze();
+        process.freeze(after_polls);
         let broker = Arc::clone(&self.broker);
         let mut dice = self.net.dice(process.number, "freeze", "");
+        let net = Arc::clone(&self.net);
         tokio::spawn(async move {
+            process.froze.notified().await;
+            net.note(process.number, "freezes", format!("{length:?}"));
             let session = process.session();
             if length < HEARTBEATS_MISSED {
                 sleep(length).await;
@@ -234,7 +239,6 @@ impl World {
         self.provider.heal();
         for process in self.places.lock().unwrap().values() {
             process.spare();
-            process.thaw();
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod broker;
 mod dice;
+mod everywhere;
 mod ledger;
 mod net;
 mod process;
@@ -35,33 +36,30 @@ fn play_seed(seed: u64, adjust: impl Fn(&mut Cast)) -> Result<Vec<Step>, Box<Bro
     play(cast, script)
 }
 
-/// Plays seeds on all processors, until one breaks a promise that is wanted broken.
-fn play_all(
-    seeds: std::ops::Range<u64>,
-    adjust: impl Fn(&mut Cast) + Sync,
-    is_wanted: impl Fn(&Broken) -> bool + Sync,
+/// Plays numbers on all processors, until one breaks a promise.
+fn first_broken<T>(
+    numbers: std::ops::Range<u64>,
+    play: impl Fn(u64) -> Result<T, Box<Broken>> + Sync,
 ) -> Option<Box<Broken>> {
-    let next = AtomicU64::new(seeds.start);
-    let first: Mutex<Option<Box<Broken>>> = Mutex::new(None);
+    let next = AtomicU64::new(numbers.start);
+    let first: Mutex<Option<(u64, Box<Broken>)>> = Mutex::new(None);
     let play_some = || {
         while first.lock().unwrap().is_none() {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= numbers.end {
                 return;
             }
-            if let Err(broken) = play_seed(seed, &adjust)
-                && is_wanted(&broken)
-            {
+            if let Err(broken) = play(number) {
                 let mut first = first.lock().unwrap();
-                if first.as_ref().is_none_or(|before| before.cast.seed > broken.cast.seed) {
-                    *first = Some(broken);
+                if first.as_ref().is_none_or(|(before, _)| *before > number) {
+                    *first = Some((number, broken));
                 }
             }
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(play_some))));
-    first.into_inner().unwrap()
+    first.into_inner().unwrap().map(|(_, broken)| broken)
 }
 
 /// For people: what was drawn, what happened, and how to see it again.
@@ -88,7 +86,7 @@ fn no_seed_breaks_a_promise() {
     let start = number("COMET_SIM_SEED").unwrap_or(SEEDS.start);
     let seeds = number("COMET_SIM_SEEDS").unwrap_or(SEEDS.end - SEEDS.start);
     println!("seeds from {start} on, {seeds} of them");
-    if let Some(broken) = play_all(start..start.saturating_add(seeds), |_| {}, |_| true) {
+    if let Some(broken) = first_broken(start..start.saturating_add(seeds), |seed| play_seed(seed, |_| {})) {
         panic!("{}", report(&broken));
     }
 }

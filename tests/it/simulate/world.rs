@@ -232,7 +232,7 @@ impl World {
         });
     }
 
-    /// From now on nothing goes wrong.
+    /// From now on nothing more goes wrong; what is frozen or cut off has its time.
     fn heal(&self) {
         self.net.note(0, "", "healed");
         self.net.heal();

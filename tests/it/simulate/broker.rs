@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use comet_worker::queue::consume::{Message, Settle};
 use comet_worker::queue::publish::{Outgoing, Publish, PublishError, Routed};
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::AMQPValue;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -171,7 +171,7 @@ impl State {
 
 /// As a quorum queue does.
 fn counted(properties: &BasicProperties, deliveries: i64) -> BasicProperties {
-    let mut headers = properties.headers().clone().unwrap_or_else(FieldTable::default);
+    let mut headers = properties.headers().clone().unwrap_or_default();
     headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(deliveries));
     properties.clone().with_headers(headers)
 }

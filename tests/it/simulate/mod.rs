@@ -102,3 +102,46 @@ fn a_seed_plays_the_same_again() {
         assert_eq!(first.len(), second.len(), "seed {seed}");
     }
 }
+
+/// What is never reached is never tried.
+#[test]
+fn the_seeds_come_into_all_corners() {
+    let corners = [
+        ("POST leaves", ""),
+        ("POST arrives", "no money"),
+        ("POST arrives", "later"),
+        ("POST arrives", "refused"),
+        ("POST arrives", "this external_task_id exists"),
+        ("put", "intent-3"),
+        ("put", "refused-1"),
+        ("put", ".resolved"),
+        ("put", "images/"),
+        ("put", "(late)"),
+        ("begin", "(late)"),
+        ("restore", ""),
+        ("reopen", ""),
+        ("look up", ""),
+        ("(no answer)", "accept"),
+        ("(no answer)", "publish"),
+        ("probe ledger", ""),
+        ("probe provider", ""),
+        ("publish", "comet.jobs.dead"),
+        ("publish", "comet.jobs job"),
+        ("publish", "/resolved"),
+        ("hand back", ""),
+        ("freezes", ""),
+        ("session lost", ""),
+    ];
+    let mut unseen = Vec::from(corners);
+    for seed in SEEDS {
+        let trace = play_seed(seed, |_| {}).unwrap_or_else(|broken| broken.trace);
+        let is_there = |(what, about): &(&str, &str)| {
+            trace.iter().any(|step| step.what == *what && step.about.contains(about))
+        };
+        unseen.retain(|corner| !is_there(corner));
+        if unseen.is_empty() {
+            return;
+        }
+    }
+    panic!("never seen: {unseen:?}");
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::dice::Dice;
@@ -28,6 +29,14 @@ struct State {
     made: BTreeMap<(u32, &'static str, String), u32>,
     trace: Vec<Step>,
     healed: bool,
+    ambush: Option<Ambush>,
+}
+
+/// Something happens to whoever does this next.
+#[derive(Debug)]
+struct Ambush {
+    at: &'static str,
+    victim: oneshot::Sender<u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +87,21 @@ impl Net {
 
     pub fn note(&self, who: u32, what: &'static str, about: impl Into<String>) {
         let at_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap();
-        self.state.lock().unwrap().trace.push(Step { at_ms, who, what, about: about.into() });
+        let step = Step { at_ms, who, what, about: about.into() };
+        let mut state = self.state.lock().unwrap();
+        let falls = |ambush: &mut Ambush| who > 0 && (what == ambush.at || step.about.ends_with(ambush.at));
+        if let Some(ambush) = state.ambush.take_if(falls) {
+            // Who laid it may be gone.
+            let _ = ambush.victim.send(who);
+        }
+        state.trace.push(step);
+    }
+
+    /// Who next does this, by its number.
+    pub fn ambush(&self, at: &'static str) -> oneshot::Receiver<u32> {
+        let (victim, fell) = oneshot::channel();
+        self.state.lock().unwrap().ambush = Some(Ambush { at, victim });
+        fell
     }
 
     /// In its order; what happened within one millisecond has none.
@@ -111,7 +134,7 @@ impl Net {
     /// No answer gets lost from now on, and nothing arrives late.
     pub fn heal(&self) {
         let mut state = self.state.lock().unwrap();
-        (state.losing, state.healed) = (BTreeMap::new(), true);
+        (state.losing, state.ambush, state.healed) = (BTreeMap::new(), None, true);
     }
 
     pub fn is_healed(&self) -> bool {

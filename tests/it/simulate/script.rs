@@ -101,6 +101,11 @@ pub enum Op {
         after_polls: u32,
         ms: u64,
     },
+    /// Whoever next does this dies right then, or freezes for so long.
+    Ambush {
+        at: &'static str,
+        freezes_ms: Option<u64>,
+    },
     /// One worker, or all of them, can't reach it. A request hangs, or fails at once.
     Cut {
         worker: Option<usize>,
@@ -231,7 +236,11 @@ impl Op {
             0 => Self::Deliver { job: 0 },
             1..6 => Self::Kill { worker, after_polls },
             6 => Self::Stop { worker },
-            7..10 => Self::Freeze { worker, after_polls, ms: length(dice) },
+            7 | 8 => Self::Ambush {
+                at: AMBUSHES[dice.index(AMBUSHES.len())],
+                freezes_ms: dice.percent(60).then(|| length(dice)),
+            },
+            9 => Self::Freeze { worker, after_polls, ms: length(dice) },
             10..13 => Self::Cut {
                 worker: if dice.percent(30) { None } else { Some(worker) },
                 from: service,
@@ -247,6 +256,22 @@ impl Op {
         }
     }
 }
+
+/// Places for an ambush: parts of what is noted there.
+const AMBUSHES: [&str; 12] = [
+    "begin",
+    ".intent-1",
+    ".intent-2",
+    ".refused-1",
+    "POST leaves",
+    "POST arrives",
+    "accept",
+    ".task-1",
+    ".result",
+    "freeze",
+    "publish",
+    "ack",
+];
 
 /// From its leaving to its arrival; with the gate's five seconds and the time to be found, this is less
 /// than the quiet period.

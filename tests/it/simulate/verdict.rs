@@ -149,8 +149,10 @@ fn view(event: &[u8]) -> Result<EventView, (&'static str, String)> {
 }
 
 fn reason(message: &Outgoing) -> Option<String> {
-    match message.properties.headers().as_ref()?.inner().get("x-comet-reason")? {
-        AMQPValue::LongString(reason) => String::from_utf8(reason.as_bytes().to_vec()).ok(),
-        _ => None,
+    let header = message.properties.headers().as_ref()?.inner().get("x-comet-reason")?;
+    if let AMQPValue::LongString(reason) = header {
+        String::from_utf8(reason.as_bytes().to_vec()).ok()
+    } else {
+        None
     }
 }

@@ -137,7 +137,7 @@ impl World {
         Arc::clone(&self.places.lock().unwrap()[&place])
     }
 
-    async fn act(&self, op: &Op) {
+    async fn act(self: &Arc<Self>, op: &Op) {
         if !matches!(op, Op::Advance { .. }) {
             self.net.note(0, "", format!("{op:?}"));
         }
@@ -147,8 +147,9 @@ impl World {
             Op::Kill { worker, after_polls } => self.process(worker).kill(after_polls),
             Op::Stop { worker } => self.process(worker).stop.cancel(),
             Op::Freeze { worker, after_polls, ms } => {
-                self.freeze(worker, after_polls, Duration::from_millis(ms));
+                self.freeze(self.process(worker), after_polls, Duration::from_millis(ms));
             }
+            Op::Ambush { at, freezes_ms } => self.ambush(at, freezes_ms),
             Op::Cut { worker, from, ms, hangs } => {
                 let places = worker.map_or(0..self.cast.workers, |worker| worker..worker + 1);
                 for place in places {
@@ -186,8 +187,22 @@ impl World {
         Message { body, properties: BasicProperties::default().with_message_id(name(job).into()) }
     }
 
-    fn freeze(&self, place: usize, after_polls: u32, length: Duration) {
-        let process = self.process(place);
+    fn ambush(self: &Arc<Self>, at: &'static str, freezes_ms: Option<u64>) {
+        let (world, fell) = (Arc::clone(self), self.net.ambush(at));
+        tokio::spawn(async move {
+            let Ok(victim) = fell.await else { return };
+            let processes: Vec<_> = world.places.lock().unwrap().values().cloned().collect();
+            let Some(process) = processes.into_iter().find(|process| process.number == victim) else {
+                return;
+            };
+            match freezes_ms {
+                Some(ms) => world.freeze(process, 0, Duration::from_millis(ms)),
+                None => process.die(),
+            }
+        });
+    }
+
+    fn freeze(&self, process: Arc<Process>, after_polls: u32, length: Duration) {
         process.freeze(after_polls);
         let broker = Arc::clone(&self.broker);
         let mut dice = self.net.dice(process.number, "freeze", "");

@@ -117,7 +117,6 @@ fn the_seeds_come_into_all_corners() {
         ("put", ".resolved"),
         ("put", "images/"),
         ("put", "(late)"),
-        ("begin", "(late)"),
         ("restore", ""),
         ("reopen", ""),
         ("look up", ""),

@@ -238,7 +238,7 @@ impl Op {
             6 => Self::Stop { worker },
             7 | 8 => Self::Ambush {
                 at: AMBUSHES[dice.index(AMBUSHES.len())],
-                freezes_ms: dice.percent(60).then(|| length(dice)),
+                freezes_ms: dice.percent(60).then(|| dice.between(100_000, 300_000)),
             },
             9 => Self::Freeze { worker, after_polls, ms: length(dice) },
             10..13 => Self::Cut {
@@ -258,7 +258,7 @@ impl Op {
 }
 
 /// Places for an ambush: parts of what is noted there.
-const AMBUSHES: [&str; 12] = [
+const AMBUSHES: [&str; 10] = [
     "begin",
     ".intent-1",
     ".intent-2",
@@ -268,9 +268,7 @@ const AMBUSHES: [&str; 12] = [
     "accept",
     ".task-1",
     ".result",
-    "freeze",
     "publish",
-    "ack",
 ];
 
 /// From its leaving to its arrival; with the gate's five seconds and the time to be found, this is less

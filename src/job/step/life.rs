@@ -153,6 +153,12 @@ impl Life {
         }
     }
 
+    /// Whether the job was given up, and told so, while this life came to know its task.
+    #[must_use]
+    pub fn owes_a_correction(&self) -> bool {
+        matches!(self.at, At::Telling { then: Then::Generate(_), .. })
+    }
+
     /// Decides. `now` counts from an arbitrary zero and includes the time that the machine slept.
     #[must_use]
     pub fn next(&self, now: Duration) -> Act {

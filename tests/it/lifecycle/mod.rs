@@ -4,6 +4,7 @@ mod account;
 mod crash;
 mod crowd;
 mod flushed;
+mod late;
 mod messages;
 mod polling;
 mod receipts;

@@ -3,7 +3,8 @@
 //! process can be its last. When all has gone wrong that was drawn, the world heals, the jobs run to
 //! their ends, and the promises are counted.
 //!
-//! `COMET_SIM_SEED=… COMET_SIM_SEEDS=1` plays one seed again, step by step the same.
+//! `COMET_SIM_SEED=… SEEDS=1 make simulate` plays one seed again, step by step the same. What a seed finds
+//! becomes a test with a name in `lifecycle`: a seed means something else as soon as the draws change.
 
 mod broker;
 mod dice;
@@ -62,7 +63,7 @@ fn first_broken<T>(
     first.into_inner().unwrap().map(|(_, broken)| broken)
 }
 
-/// For people: what was drawn, what happened, and how to see it again.
+/// For people: what was drawn, and what happened.
 fn report(broken: &Broken) -> String {
     let Broken { promise, about, cast, script, trace } = broken;
     let mut text = format!("seed {}: {promise}: {about}\n{cast:#?}\n", cast.seed);
@@ -70,10 +71,7 @@ fn report(broken: &Broken) -> String {
     for Step { at_ms, who, what, about } in trace {
         writeln!(text, "{at_ms:9} {who:3} {what} {about}").unwrap();
     }
-    let seed = cast.seed;
-    text + &format!(
-        "again: COMET_SIM_SEED={seed} COMET_SIM_SEEDS=1 cargo test --test it no_seed_breaks -- --nocapture"
-    )
+    text
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -87,7 +85,9 @@ fn no_seed_breaks_a_promise() {
     let seeds = number("COMET_SIM_SEEDS").unwrap_or(SEEDS.end - SEEDS.start);
     println!("seeds from {start} on, {seeds} of them");
     if let Some(broken) = first_broken(start..start.saturating_add(seeds), |seed| play_seed(seed, |_| {})) {
-        panic!("{}", report(&broken));
+        let seed = broken.cast.seed;
+        let again = format!("COMET_SIM_SEED={seed} SEEDS=1 make simulate");
+        panic!("{}again: {again}", report(&broken));
     }
 }
 

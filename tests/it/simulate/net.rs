@@ -184,8 +184,8 @@ impl Link {
             self.hang().await;
             return Err(NoAnswer);
         }
-        self.net.note(self.process, what, about);
         let value = act.await;
+        self.net.note(self.process, what, about);
         if self.loses_answer() {
             self.net.note(self.process, "(no answer)", what);
             pause(Duration::from_millis(dice.between(0, 5_000))).await;
@@ -211,8 +211,8 @@ impl Link {
         let (net, process, about) = (Arc::clone(&self.net), self.process, about.to_owned());
         tokio::spawn(async move {
             sleep(after).await;
-            net.note(process, what, about + " (late)");
             act.await;
+            net.note(process, what, about + " (late)");
         });
     }
 }

@@ -2,7 +2,7 @@
 //! and everything that is accepted is on the bill.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -84,7 +84,8 @@ impl SharedProvider {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+        // A life that panics here is reported by its seed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn receive(&self, external: &str, in_time: bool) -> Answer {

@@ -10,6 +10,7 @@ use comet_worker::storage::Storage;
 use lapin::types::AMQPValue;
 use object_store::ObjectStore;
 
+use super::net::Step;
 use super::script::Fate;
 use super::world::{World, name};
 use crate::workbench::external;
@@ -32,6 +33,7 @@ pub async fn judge(world: &World) -> Verdict {
         let end = told.one_wording(world, job)?;
         paid_once(world, job)?;
         right_outcome(world, job, &end, &told)?;
+        known_task_delivered(world, job, &end, &told)?;
         for event in told.ends.iter().chain(&told.corrections) {
             images_are_stored(world, job, event).await?;
         }
@@ -120,6 +122,24 @@ fn right_outcome(world: &World, job: usize, end: &EventView, told: &Told) -> Ver
     let findable = world.provider.tasks_of(&external(&name(job))).iter().any(|task| task.in_time);
     if cast.finds() && cast.receipts && findable && correction.is_none() {
         return Err(("a paid result is never delivered", format!("{end:?}")));
+    }
+    Ok(())
+}
+
+/// Who notes a task, and lives on, has it delivered, also when the job was given up before; unless the
+/// ledger forgot in between that it was.
+fn known_task_delivered(world: &World, job: usize, end: &EventView, told: &Told) -> Verdict {
+    if end.reason.as_deref() != Some("outcome_unknown") || !told.corrections.is_empty() {
+        return Ok(());
+    }
+    let trace = world.net.trace();
+    let receipt = format!("{}.task-", name(job));
+    let dies = |step: &Step| trace.iter().any(|other| other.who == step.who && other.what == "ends");
+    if world.cast.receipts
+        && !world.forgot()
+        && trace.iter().any(|step| step.what == "put" && step.about.contains(&receipt) && !dies(step))
+    {
+        return Err(("a known task is never delivered", format!("{end:?}")));
     }
     Ok(())
 }

@@ -159,6 +159,13 @@ impl Life {
         matches!(self.at, At::Telling { then: Then::Generate(_), .. })
     }
 
+    /// A receipt has the task that the correction is about.
+    pub fn noted_for_correction(&mut self) {
+        if let At::Telling { then: Then::Generate(generation), .. } = &mut self.at {
+            generation.noted = true;
+        }
+    }
+
     /// Decides. `now` counts from an arbitrary zero and includes the time that the machine slept.
     #[must_use]
     pub fn next(&self, now: Duration) -> Act {

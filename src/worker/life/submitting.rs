@@ -148,6 +148,7 @@ impl Actor<'_> {
     async fn bring_back(&mut self, attempt: u32, task: &TaskId) -> Result<(), HandBack> {
         let receipts = &self.shared.receipts;
         self.until_stored(|| receipts.note_task(&self.job.id, attempt, task)).await?;
+        self.life.noted_for_correction();
         let Some(original) = &self.original else { return Ok(()) };
         let held_until = Instant::now() + self.shared.settings.hold;
         let despite_loss =

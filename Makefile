@@ -8,7 +8,10 @@ BUILD := cargo build --locked --bins --examples
 # Of the chaos run, in seconds.
 LENGTH_S ?= 180
 
-.PHONY: help demo test test-quick chaos lint build services linker
+# Of the simulation.
+SEEDS ?= 10000
+
+.PHONY: help demo test test-quick chaos simulate lint build services linker
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -28,6 +31,11 @@ chaos: build ## three workers killed, frozen and cut off for LENGTH_S=180 second
 	@[[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || command -v rabbitmq-server >/dev/null || deploy/dev/install rabbitmq-server
 	@command -v redis-server >/dev/null || deploy/dev/install redis-server
 	COMET_CHAOS_S=$(LENGTH_S) cargo test --locked --test services chaos::chaos_breaks_no_promise -- --exact --nocapture
+
+# Each seed has a draw of its own, so where they begin is drawn as well.
+simulate: linker ## SEEDS=10000 draws of what can go wrong, on doubles and a paused clock; COMET_SIM_SEED=… says where they begin
+	@seed=$${COMET_SIM_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "COMET_SIM_SEED=$$seed"; \
+	COMET_SIM_SEED=$$seed COMET_SIM_SEEDS=$(SEEDS) cargo test --locked --test it simulate::no_seed_breaks_a_promise -- --exact --nocapture
 
 lint: linker ## formatting, lints, documentation
 	cargo fmt --all --check

@@ -12,6 +12,7 @@ mod doubles;
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;
 mod lifecycle;
+mod simulate;
 mod standstill;
 mod walk;
 mod workbench;

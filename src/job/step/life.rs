@@ -217,6 +217,19 @@ impl Life {
         }
     }
 
+    /// Whether the job was given up, and told so, while this life came to know its task.
+    #[must_use]
+    pub fn owes_a_correction(&self) -> bool {
+        matches!(self.at, At::Telling { then: Then::Generate(_), .. })
+    }
+
+    /// A receipt has the task that the correction is about.
+    pub fn noted_for_correction(&mut self) {
+        if let At::Telling { then: Then::Generate(generation), .. } = &mut self.at {
+            generation.noted = true;
+        }
+    }
+
     /// Decides. `now` counts from an arbitrary zero and includes the time that the machine slept.
     #[must_use]
     pub fn next(&self, now: Duration) -> Act {

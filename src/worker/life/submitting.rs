@@ -1,6 +1,9 @@
 //! The acts from the line before the POST to the noted task.
 
-use super::{Actor, Right};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Actor, Interrupts, Right};
 use crate::job::TaskId;
 use crate::job::event::{Context, Event};
 use crate::job::step::HandBack;
@@ -143,6 +146,9 @@ impl Actor<'_> {
                     Stage::New { .. } | Stage::Submitting { .. } => {}
                 }
                 self.life.accepted(record, noted, self.shared.clock.now());
+                if self.life.owes_a_correction() {
+                    self.bring_back(attempt, &task).await?;
+                }
             }
             Err(unreadable) => {
                 tracing::error!(task_id = %task, "a paid task that Redis can't note: {unreadable}");
@@ -150,6 +156,20 @@ impl Actor<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The job was given up while its POST was under way: whoever did that has acked it, and this
+    /// delivery, if it is one still, may be gone at the next wait. So the job comes into the queue once
+    /// more, and whoever gets it finds the task in its receipt and corrects the event.
+    async fn bring_back(&mut self, attempt: u32, task: &TaskId) -> Result<(), HandBack> {
+        let receipts = &self.shared.receipts;
+        self.until_stored(|| receipts.note_task(&self.job.id, attempt, task)).await?;
+        self.life.noted_for_correction();
+        let Some(original) = &self.original else { return Ok(()) };
+        let held_until = Instant::now() + self.shared.settings.hold;
+        let despite_loss =
+            Interrupts { stop: self.interrupts.stop.clone(), lost: CancellationToken::new(), held_until };
+        tell::hand_on(self.shared, original, &despite_loss).await
     }
 
     pub(super) async fn note_task(&mut self, attempt: u32, task: TaskId) -> Result<(), HandBack> {

@@ -6,6 +6,7 @@ mod copies;
 mod crash;
 mod crowd;
 mod flushed;
+mod late;
 mod messages;
 mod panics;
 mod polling;

@@ -1,0 +1,183 @@
+//! The ledger as one process reaches it, with a memory of what it was before each write.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use comet_worker::job::step::{Expect, Frozen, Moved};
+use comet_worker::job::{Digest, JobId, TaskId};
+use comet_worker::ledger::record::{Nonce, Record, Stage};
+use comet_worker::ledger::{Entry, Ledger, LedgerError};
+
+use super::net::Link;
+use crate::doubles::ledger::{MemoryLedger, Table};
+
+/// More writes are never lost at once.
+const REMEMBERED: usize = 3;
+
+/// The ledger of all processes.
+#[derive(Debug, Default)]
+pub struct SharedLedger {
+    memory: MemoryLedger,
+    /// Before each of the last writes, the youngest at the end.
+    past: Mutex<Vec<Table>>,
+    now: Mutex<Table>,
+}
+
+impl SharedLedger {
+    pub fn without_first_freeze() -> Self {
+        let ledger = Self::default();
+        ledger.memory.table.lock().unwrap().freeze_overwrites = true;
+        ledger
+    }
+
+    pub fn flush(&self) {
+        self.memory.table.lock().unwrap().records.clear();
+        self.remember();
+    }
+
+    pub fn lose_writes(&self, number: usize) {
+        self.remember();
+        let mut past = self.past.lock().unwrap();
+        let kept = past.len().saturating_sub(number);
+        let Some(before) = past.get(kept).cloned() else { return };
+        past.truncate(kept);
+        self.now.lock().unwrap().clone_from(&before);
+        *self.memory.table.lock().unwrap() = before;
+    }
+
+    /// Called after each step of the table.
+    fn remember(&self) {
+        let table = self.memory.table.lock().unwrap();
+        let mut now = self.now.lock().unwrap();
+        if *now != *table {
+            let mut past = self.past.lock().unwrap();
+            if past.len() == REMEMBERED {
+                past.remove(0);
+            }
+            past.push(std::mem::replace(&mut now, table.clone()));
+        }
+    }
+}
+
+/// One process's way to it.
+pub struct LinkedLedger {
+    pub link: Link,
+    pub ledger: Arc<SharedLedger>,
+}
+
+impl LinkedLedger {
+    async fn call<T, F>(
+        &self,
+        what: &'static str,
+        about: &str,
+        act: impl FnOnce(MemoryLedger) -> F,
+    ) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, LedgerError>> + Send + 'static,
+    {
+        let ledger = Arc::clone(&self.ledger);
+        let acting = act(ledger.memory.clone());
+        let acting = async move {
+            let value = acting.await;
+            ledger.remember();
+            value
+        };
+        let answer = self.link.call(what, about, acting).await;
+        answer.unwrap_or_else(|_| Err(LedgerError::Unavailable("no answer".to_owned())))
+    }
+}
+
+/// An [`Entry`] that outlives its process.
+struct Owned {
+    job: JobId,
+    digest: Digest,
+    round: u32,
+}
+
+impl Owned {
+    fn of(entry: Entry<'_>) -> Self {
+        Self { job: entry.job.clone(), digest: entry.digest.clone(), round: entry.round }
+    }
+
+    fn entry(&self) -> Entry<'_> {
+        Entry { job: &self.job, digest: &self.digest, round: self.round }
+    }
+}
+
+#[async_trait]
+impl Ledger for LinkedLedger {
+    async fn read(&self, job: &JobId) -> Result<Option<Record>, LedgerError> {
+        let id = job.clone();
+        self.call("read", job.as_str(), |memory| async move { memory.read(&id).await }).await
+    }
+
+    async fn begin(
+        &self,
+        entry: Entry<'_>,
+        attempt: u32,
+        nonce: &Nonce,
+        instead_of: Option<&Nonce>,
+    ) -> Result<Moved, LedgerError> {
+        let (owned, nonce, instead_of) = (Owned::of(entry), nonce.clone(), instead_of.cloned());
+        let about = format!("{} {attempt}", entry.job);
+        let act = |memory: MemoryLedger| async move {
+            memory.begin(owned.entry(), attempt, &nonce, instead_of.as_ref()).await
+        };
+        self.call("begin", &about, act).await
+    }
+
+    async fn restore(
+        &self,
+        entry: Entry<'_>,
+        open: Option<u32>,
+        stage: &Stage,
+    ) -> Result<Option<Record>, LedgerError> {
+        let (owned, stage) = (Owned::of(entry), stage.clone());
+        let act = |memory: MemoryLedger| async move { memory.restore(owned.entry(), open, &stage).await };
+        self.call("restore", entry.job.as_str(), act).await
+    }
+
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
+        let (id, nonce) = (job.clone(), nonce.cloned());
+        let about = format!("{job} {attempt}");
+        let act = |memory: MemoryLedger| async move { memory.reopen(&id, attempt, nonce.as_ref()).await };
+        self.call("reopen", &about, act).await
+    }
+
+    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
+        let (owned, task) = (Owned::of(entry), task.clone());
+        let about = format!("{} {attempt}", entry.job);
+        let act = |memory: MemoryLedger| async move { memory.accept(owned.entry(), attempt, &task).await };
+        self.call("accept", &about, act).await
+    }
+
+    async fn freeze(
+        &self,
+        entry: Entry<'_>,
+        expect: &Expect,
+        event: Bytes,
+        replaceable: bool,
+    ) -> Result<Frozen, LedgerError> {
+        let (owned, expect) = (Owned::of(entry), expect.clone());
+        let act = |memory: MemoryLedger| async move {
+            memory.freeze(owned.entry(), &expect, event, replaceable).await
+        };
+        self.call("freeze", entry.job.as_str(), act).await
+    }
+
+    async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {
+        let id = job.clone();
+        self.call("told", job.as_str(), |memory| async move { memory.told(&id, round).await }).await
+    }
+
+    async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
+        let id = id.to_owned();
+        self.call("meet_store", "", |memory| async move { memory.meet_store(&id).await }).await
+    }
+
+    async fn probe(&self) -> Result<(), LedgerError> {
+        self.call("probe ledger", "", |memory| async move { memory.probe().await }).await
+    }
+}

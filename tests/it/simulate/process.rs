@@ -1,0 +1,351 @@
+//! A process: the worker's shell, and what can happen to it. It dies at any poll of any of its tasks,
+//! and none of them is ever polled again; frozen, none is polled until it thaws.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use comet_worker::pulse::Pulses;
+use comet_worker::receipts::Receipts;
+use comet_worker::storage::Storage;
+use comet_worker::worker::Shared;
+use comet_worker::worker::breaker::{Cause, Mode, Probe};
+use comet_worker::worker::life::{Interrupts, live};
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::broker::{Consumer, LinkedPublisher, LinkedSettle};
+use super::ledger::LinkedLedger;
+use super::net::Link;
+use super::provider::LinkedProvider;
+use super::script::{Safeguard, Service};
+use super::store::{LinkedImages, LinkedStore};
+use super::world::World;
+use crate::workbench::Workbench;
+
+/// `worker.max_in_flight`
+const AT_ONCE: usize = 8;
+/// Between two tries at a session.
+const RETRY: Duration = Duration::from_millis(500);
+
+pub struct Process {
+    pub number: u32,
+    pub shared: Shared,
+    pub stop: CancellationToken,
+    /// Notified once it has ended, by its death or by itself.
+    pub ended: Notify,
+    /// Notified once a freeze that was ordered has come.
+    pub froze: Notify,
+    vitals: Mutex<Vitals>,
+    world: Arc<World>,
+}
+
+#[derive(Default)]
+struct Vitals {
+    dead: bool,
+    frozen: bool,
+    /// It dies at this poll from now.
+    dies_after: Option<u32>,
+    /// Likewise, it freezes.
+    freezes_after: Option<u32>,
+    /// Tasks that were to be polled while it was frozen.
+    waiting: Vec<Waker>,
+    tasks: Vec<AbortHandle>,
+    session: Option<(u64, CancellationToken)>,
+}
+
+/// Counts the polls until then.
+fn comes_now(polls_left: &mut Option<u32>) -> bool {
+    match polls_left {
+        Some(0) => {
+            *polls_left = None;
+            true
+        }
+        Some(left) => {
+            *left -= 1;
+            false
+        }
+        None => false,
+    }
+}
+
+enum Pulse {
+    Alive,
+    Frozen,
+    Dead,
+}
+
+impl Process {
+    pub fn start(world: &Arc<World>, place: usize, number: u32) -> Arc<Self> {
+        let link = |service| Link { net: Arc::clone(&world.net), process: number, place, service };
+        let process = Arc::new(Self {
+            number,
+            shared: shared(world, number, &link),
+            stop: CancellationToken::new(),
+            ended: Notify::new(),
+            froze: Notify::new(),
+            vitals: Mutex::default(),
+            world: Arc::clone(world),
+        });
+        let sessions = Arc::clone(&process);
+        let broker = link(Service::Broker);
+        process.spawn(async move { sessions.sessions(&broker).await });
+        let watching = Arc::clone(&process);
+        process.spawn(async move { watching.watch_breaker().await });
+        process
+    }
+
+    /// At such a poll from now, which is said on [`Self::froze`].
+    pub fn freeze(&self, after_polls: u32) {
+        self.lock().freezes_after = Some(after_polls);
+    }
+
+    pub fn thaw(&self) {
+        let mut vitals = self.lock();
+        vitals.frozen = false;
+        let waiting = std::mem::take(&mut vitals.waiting);
+        drop(vitals);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    pub fn kill(&self, after_polls: u32) {
+        if after_polls == 0 {
+            self.die();
+        } else {
+            self.lock().dies_after = Some(after_polls);
+        }
+    }
+
+    pub fn spare(&self) {
+        let mut vitals = self.lock();
+        (vitals.dies_after, vitals.freezes_after) = (None, None);
+    }
+
+    pub fn die(&self) {
+        let mut vitals = self.lock();
+        if std::mem::replace(&mut vitals.dead, true) {
+            return;
+        }
+        let tasks = std::mem::take(&mut vitals.tasks);
+        drop(vitals);
+        tasks.iter().for_each(AbortHandle::abort);
+        self.world.net.note(self.number, "ends", "");
+        self.ended.notify_one();
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.lock().dead
+    }
+
+    /// The session, and what tells the process that it is lost.
+    pub fn session(&self) -> Option<(u64, CancellationToken)> {
+        self.lock().session.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vitals> {
+        self.vitals.lock().unwrap()
+    }
+
+    /// Looked at before each poll of a task.
+    fn pulse(&self, context: &Context<'_>) -> Pulse {
+        let mut vitals = self.lock();
+        if vitals.dead {
+            return Pulse::Dead;
+        }
+        if !vitals.frozen && comes_now(&mut vitals.freezes_after) {
+            vitals.frozen = true;
+            self.froze.notify_one();
+        }
+        if vitals.frozen {
+            vitals.waiting.push(context.waker().clone());
+            return Pulse::Frozen;
+        }
+        if comes_now(&mut vitals.dies_after) {
+            drop(vitals);
+            self.die();
+            return Pulse::Dead;
+        }
+        Pulse::Alive
+    }
+
+    fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        let task = tokio::spawn(Mortal { process: Arc::clone(self), task: Box::pin(task) });
+        self.lock().tasks.push(task.abort_handle());
+        task
+    }
+
+    /// As the daemon does: one session after another, until told to stop; then to the end of all lives.
+    async fn sessions(self: &Arc<Self>, link: &Link) {
+        let mut lives = Vec::new();
+        while !self.stop.is_cancelled() {
+            if link.is_cut() {
+                sleep(RETRY).await;
+                continue;
+            }
+            let session = self.world.broker.open();
+            let lost = CancellationToken::new();
+            self.lock().session = Some((session, lost.clone()));
+            self.take(link, session, &lost, &mut lives).await;
+            if self.stop.is_cancelled() {
+                break;
+            }
+            self.world.net.note(self.number, "session lost", "");
+            self.world.broker.close(session);
+            sleep(RETRY).await;
+        }
+        for life in lives {
+            let _ = life.await;
+        }
+        self.die();
+    }
+
+    async fn take(
+        self: &Arc<Self>,
+        link: &Link,
+        session: u64,
+        lost: &CancellationToken,
+        lives: &mut Vec<JoinHandle<()>>,
+    ) {
+        let mut mode = Mode::Closed;
+        let mut consumer = Consumer { session, number: 0 };
+        loop {
+            let wanted = self.shared.breaker.mode();
+            if wanted != mode {
+                mode = wanted;
+                consumer.number += 1;
+            }
+            let at_once = match mode {
+                Mode::Open => AT_ONCE,
+                Mode::OneJob => 1,
+                Mode::Closed => 0,
+            };
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = lost.cancelled() => return,
+                () = self.shared.breaker.changed() => {}
+                (number, message) = self.world.broker.next(link, consumer, at_once) => {
+                    let (process, link, lost) = (Arc::clone(self), link.clone(), lost.clone());
+                    let broker = Arc::clone(&self.world.broker);
+                    lives.push(self.spawn(async move {
+                        let interrupts = Interrupts {
+                            stop: process.stop.clone(),
+                            lost,
+                            held_until: Instant::now() + process.shared.settings.hold,
+                        };
+                        let settle = LinkedSettle { link, broker, number, session };
+                        live(&process.shared, message, &settle, &interrupts).await;
+                    }));
+                }
+            }
+        }
+    }
+
+    /// The breaker is watched only while something stands: its ticks are most of what would happen.
+    async fn watch_breaker(&self) {
+        let pulse = Pulses::new().register("breaker", Duration::from_secs(60));
+        let never = CancellationToken::new();
+        let probes = Probes(&self.shared);
+        loop {
+            let breaker = &self.shared.breaker;
+            if breaker.mode() == Mode::Open {
+                breaker.changed().await;
+                continue;
+            }
+            let open = async {
+                while breaker.mode() != Mode::Open {
+                    breaker.changed().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = open => {}
+                () = breaker.watch(&probes, &pulse, &never) => {}
+            }
+        }
+    }
+}
+
+/// What the lives of one process share. Its name is in its events, so that no two processes word an
+/// outcome alike by chance.
+fn shared(world: &Arc<World>, number: u32, link: &dyn Fn(Service) -> Link) -> Shared {
+    let cast = &world.cast;
+    let base = Workbench::with(|options| {
+        let settings = &mut options.settings;
+        settings.gate = cast.gate;
+        settings.quiet = cast.quiet;
+        settings.receipts = cast.receipts;
+        settings.trust_lookup = cast.trust_lookup;
+        // Longer than an outage, so that no result expires within one; shorter than a delivery is held, since
+        // a correction counts anew with each delivery.
+        settings.timeout = Duration::from_secs(850);
+        settings.source = format!("/worker-{number}");
+    });
+    let storage = Storage::around(Arc::new(LinkedStore {
+        link: link(Service::Store),
+        objects: Arc::clone(&world.objects),
+        creates_always: cast.without == Some(Safeguard::CreateIfAbsent),
+    }));
+    Shared {
+        receipts: Receipts::new(storage.clone()),
+        ledger: Arc::new(LinkedLedger { link: link(Service::Ledger), ledger: Arc::clone(&world.ledger) }),
+        provider: Arc::new(LinkedProvider {
+            link: link(Service::Provider),
+            provider: Arc::clone(&world.provider),
+        }),
+        images: Arc::new(LinkedImages { link: link(Service::Provider), images: Arc::clone(&world.images) }),
+        storage,
+        publisher: Arc::new(LinkedPublisher {
+            link: link(Service::Broker),
+            broker: Arc::clone(&world.broker),
+        }),
+        ..base.shared
+    }
+}
+
+/// A task of a process.
+struct Mortal {
+    process: Arc<Process>,
+    task: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Future for Mortal {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        match self.process.pulse(context) {
+            Pulse::Dead => Poll::Ready(()),
+            Pulse::Frozen => Poll::Pending,
+            Pulse::Alive => {
+                let polled = std::panic::AssertUnwindSafe(|| self.task.poll_unpin(context));
+                match std::panic::catch_unwind(polled) {
+                    Ok(polled) => polled,
+                    Err(_) => {
+                        self.process.world.panicked();
+                        Poll::Ready(())
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Probes<'a>(&'a Shared);
+
+#[async_trait::async_trait]
+impl Probe for Probes<'_> {
+    async fn probe(&self, cause: Cause) -> Result<(), String> {
+        match cause {
+            Cause::Money => unreachable!("only a real job tells whether there is money"),
+            Cause::Key | Cause::Configuration | Cause::Provider => {
+                self.0.provider.probe().await.map_err(|fault| fault.message)
+            }
+            Cause::Redis => self.0.ledger.probe().await.map_err(|error| error.to_string()),
+            Cause::Storage => self.0.storage.probe().await.map_err(|error| error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What a seed draws: the world that the workers are in, and what happens to them there.
+
+use std::time::Duration;
+
+use super::dice::Dice;
+
+/// What the provider does with our external id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Takes no second task under it, and finds the first.
+    Refuses,
+    /// Finds tasks by it.
+    Finds,
+    Neither,
+}
+
+/// What becomes of a job that nobody disturbs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// So many images.
+    Succeeds { images: u32 },
+    /// The task is made, and fails.
+    Fails,
+    /// The task is made, and never ends.
+    Never,
+    /// The provider takes it at no attempt.
+    Refused,
+    /// It can't be submitted at all.
+    Invalid,
+}
+
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub fate: Fate,
+    /// So many POSTs are answered with "later" first.
+    pub later: u32,
+    /// How long the task runs.
+    pub generation: Duration,
+    /// From the acceptance until the task is found by its external id.
+    pub found_after: Duration,
+}
+
+/// Who takes part, and what is configured.
+#[derive(Debug, Clone)]
+pub struct Cast {
+    pub seed: u64,
+    pub provider: Kind,
+    pub trust_lookup: bool,
+    pub receipts: bool,
+    /// The ledger may lose what it knew: with receipts that does no harm.
+    pub forgets: bool,
+    pub gate: Duration,
+    pub quiet: Duration,
+    pub workers: usize,
+    pub jobs: Vec<Job>,
+    /// What is taken out, to see that it is missed.
+    pub without: Option<Safeguard>,
+}
+
+/// What the promises rest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Safeguard {
+    /// The store creates what is there already.
+    CreateIfAbsent,
+    /// The confirm means that a queue has the event.
+    Confirm,
+    /// The first to freeze an outcome wins. Without receipts, where the ledger alone has it.
+    FirstFreeze,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    Broker,
+    Ledger,
+    Store,
+    Provider,
+}
+
+/// What happens next. Times in milliseconds, workers by their place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// The job is published; a second time, it is a duplicate.
+    Deliver {
+        job: usize,
+    },
+    Advance {
+        ms: u64,
+    },
+    /// The process dies, at the poll of one of its tasks that comes then; another takes its place.
+    Kill {
+        worker: usize,
+        after_polls: u32,
+    },
+    /// It is told to stop; another takes its place after that.
+    Stop {
+        worker: usize,
+    },
+    /// None of its tasks is polled for so long, from such a poll on.
+    Freeze {
+        worker: usize,
+        after_polls: u32,
+        ms: u64,
+    },
+    /// Whoever next does this dies right then, or freezes for so long.
+    Ambush {
+        at: &'static str,
+        freezes_ms: Option<u64>,
+    },
+    /// One worker, or all of them, can't reach it. A request hangs, or fails at once.
+    Cut {
+        worker: Option<usize>,
+        from: Service,
+        ms: u64,
+        hangs: bool,
+    },
+    /// The ledger forgets everything.
+    Flush,
+    /// The ledger fails over, and forgets its last writes.
+    LoseWrites {
+        number: usize,
+    },
+    /// The next request is acted on, and its answer is lost.
+    LoseReply {
+        of: Service,
+    },
+    /// The next POST takes so long to arrive.
+    DelayPost {
+        ms: u64,
+    },
+    /// Nothing is accepted for so long.
+    NoMoney {
+        ms: u64,
+    },
+}
+
+impl Cast {
+    pub fn draw(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, "cast");
+        let (provider, trust_lookup) = match dice.below(5) {
+            0 => (Kind::Refuses, true),
+            1 => (Kind::Refuses, false),
+            2 => (Kind::Finds, true),
+            3 => (Kind::Finds, false),
+            _ => (Kind::Neither, false),
+        };
+        let jobs = (0..dice.between(1, 4)).map(|_| Job::draw(&mut dice)).collect();
+        let receipts = !dice.percent(15);
+        Self {
+            seed,
+            provider,
+            trust_lookup,
+            receipts,
+            forgets: receipts,
+            gate: Duration::from_secs(5),
+            quiet: Duration::from_secs(120),
+            workers: 2 + dice.index(2),
+            jobs,
+            without: None,
+        }
+    }
+
+    pub fn finds(&self) -> bool {
+        self.provider != Kind::Neither
+    }
+
+    /// Whether a POST may arrive after the quiet period and still be the only one.
+    fn bears_late_posts(&self) -> bool {
+        !self.trust_lookup || self.provider == Kind::Refuses
+    }
+}
+
+impl Job {
+    fn draw(dice: &mut Dice) -> Self {
+        let fate = match dice.below(20) {
+            0 => Fate::Invalid,
+            1 => Fate::Refused,
+            2 => Fate::Never,
+            3 | 4 => Fate::Fails,
+            number => Fate::Succeeds { images: if number < 9 { 2 } else { 1 } },
+        };
+        Self {
+            fate,
+            later: u32::try_from(dice.below(6).saturating_sub(3)).unwrap(),
+            generation: Duration::from_millis(dice.between(500, 60_000)),
+            found_after: Duration::from_millis(if dice.percent(50) { 0 } else { dice.below(20_000) }),
+        }
+    }
+}
+
+/// The script of a seed. Every job is delivered in it.
+pub fn script(cast: &Cast) -> Vec<Op> {
+    let mut dice = Dice::new(cast.seed, "script");
+    let mut ops = vec![Op::Deliver { job: 0 }];
+    let mut delivered = 1;
+    for _ in 0..dice.between(6, 30) {
+        if delivered < cast.jobs.len() && dice.percent(25) {
+            ops.push(Op::Deliver { job: delivered });
+            delivered += 1;
+        }
+        ops.push(Op::draw(cast, &mut dice));
+        if dice.percent(80) {
+            ops.push(Op::Advance { ms: advance(&mut dice) });
+        }
+    }
+    ops.extend((delivered..cast.jobs.len()).map(|job| Op::Deliver { job }));
+    ops
+}
+
+/// Mostly within the steps of a job's life, sometimes beyond the quiet period.
+fn advance(dice: &mut Dice) -> u64 {
+    match dice.below(20) {
+        0..4 => dice.below(50),
+        4..10 => dice.between(50, 1_000),
+        10..16 => dice.between(1_000, 10_000),
+        16..19 => dice.between(10_000, 60_000),
+        _ => dice.between(100_000, 150_000),
+    }
+}
+
+/// Of what goes wrong: a moment, a while, or longer than the quiet period.
+fn length(dice: &mut Dice) -> u64 {
+    match dice.below(10) {
+        0..4 => dice.between(50, 2_000),
+        4..8 => dice.between(2_000, 40_000),
+        _ => dice.between(100_000, 300_000),
+    }
+}
+
+impl Op {
+    fn draw(cast: &Cast, dice: &mut Dice) -> Self {
+        let worker = dice.index(cast.workers);
+        let service = [Service::Broker, Service::Ledger, Service::Store, Service::Provider][dice.index(4)];
+        let polls = u32::try_from(dice.below(60)).unwrap();
+        let after_polls = if dice.percent(40) { 0 } else { polls };
+        match dice.below(20) {
+            0 => Self::Deliver { job: 0 },
+            1..6 => Self::Kill { worker, after_polls },
+            6 => Self::Stop { worker },
+            7 | 8 => Self::Ambush {
+                at: AMBUSHES[dice.index(AMBUSHES.len())],
+                freezes_ms: dice.percent(60).then(|| dice.between(100_000, 300_000)),
+            },
+            9 => Self::Freeze { worker, after_polls, ms: length(dice) },
+            10..13 => Self::Cut {
+                worker: if dice.percent(30) { None } else { Some(worker) },
+                from: service,
+                ms: length(dice),
+                hangs: dice.percent(50),
+            },
+            13 | 14 if cast.forgets => Self::Flush,
+            15 if cast.forgets => Self::LoseWrites { number: 1 + dice.index(3) },
+            13..18 => Self::LoseReply { of: service },
+            18 if cast.bears_late_posts() => Self::DelayPost { ms: dice.between(1_000, 300_000) },
+            18 => Self::DelayPost { ms: dice.between(1_000, LATEST_POST.as_millis().try_into().unwrap()) },
+            _ => Self::NoMoney { ms: dice.between(1_000, 60_000) },
+        }
+    }
+}
+
+/// Places for an ambush: parts of what is noted there.
+const AMBUSHES: [&str; 10] = [
+    "begin",
+    ".intent-1",
+    ".intent-2",
+    ".refused-1",
+    "POST leaves",
+    "POST arrives",
+    "accept",
+    ".task-1",
+    ".result",
+    "publish",
+];
+
+/// From its leaving to its arrival; with the gate's five seconds and the time to be found, this is less
+/// than the quiet period.
+pub const LATEST_POST: Duration = Duration::from_secs(75);

@@ -211,6 +211,15 @@ impl Receipts {
         }
     }
 
+    /// The sealed outcome.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn result(&self, job: &JobId) -> Result<Option<Bytes>, StoreError> {
+        self.read(&self.key(job, "result")).await
+    }
+
     /// Seals what an unknown outcome turned out to be, likewise.
     ///
     /// # Errors
@@ -273,7 +282,7 @@ impl Receipts {
             attempt += 1;
         }
         if !history.attempts.is_empty() {
-            history.result = self.read(&self.key(job, "result")).await?;
+            history.result = self.result(job).await?;
             // Only an unknown outcome is ever corrected.
             if history.result.as_deref().is_some_and(says_unknown) {
                 history.resolved = self.read(&self.key(job, "resolved")).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::life::{At, Life, Then};
+use super::look::Recalling;
 use super::{Expect, Frozen, Over, Stored, Words, outcome};
 use crate::job::event::says_unknown;
 use crate::job::{Charged, Outcome, Reason, Success};
@@ -136,8 +137,11 @@ impl Life {
             At::Freezing { words: Words::Sealed(event), expect, then: Then::Ack }
         } else {
             // Somebody gave the job up while this hand came to know what became of it.
-            let given_up = says_unknown(&event) && !is_unknown(&outcome);
-            let then = if given_up { Then::Correct(outcome) } else { Then::Ack };
+            let then = match (says_unknown(&event), is_unknown(&outcome)) {
+                (true, false) => Then::Correct(outcome),
+                (true, true) => Then::LookBack,
+                (false, _) => Then::Ack,
+            };
             At::Freezing { words: Words::Sealed(event), expect: Expect::Unfinished, then }
         };
     }
@@ -153,14 +157,22 @@ impl Life {
 
     /// The event, or the dead letter, is confirmed.
     pub fn told(&mut self) {
-        let At::Telling { event, then } = std::mem::replace(&mut self.at, At::Told) else { return };
+        if let At::Telling { event, then } = std::mem::replace(&mut self.at, At::Told) {
+            self.follow(event, then);
+        }
+    }
+
+    /// What follows an event that is told.
+    pub(super) fn follow(&mut self, event: Bytes, then: Then) {
         self.at = match then {
-            Then::Ack => return,
-            Then::Generate(generation) => At::Generating(*generation),
-            Then::Correct(outcome) => At::Sealing { outcome },
+            Then::Ack => At::Told,
+            Then::LookBack => At::Recalling(Recalling::Ended { event, told: true }),
+            Then::Correct(outcome) => {
+                self.corrects = Some(event);
+                At::Sealing { outcome }
+            }
             Then::Reopen(rebuilt) => At::Restoring { over: Over::Ended, rebuilt },
         };
-        self.corrects = Some(event);
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Life {
     /// The user wants it no more.
     pub(super) cancelled: bool,
     sight: Option<Sight>,
+    /// What a receipt has as the job's task.
+    noted: Option<TaskId>,
     pub(super) at: At,
 }
 
@@ -116,12 +118,14 @@ pub(super) enum At {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Then {
     Ack,
-    /// It said "unknown", and the task is known now: what that comes to corrects it.
-    Generate(Box<Generation>),
+    /// It said "unknown": whether the task has come to light meanwhile is looked at once more, so that
+    /// of two hands, one noting the task and one giving the job up, at least one sees the other.
+    LookBack,
     /// It said "unknown", since another hand was first to seal or nobody knew better, and this is the
     /// truth.
     Correct(Box<Outcome>),
-    /// It said "unknown", and a person has had the job submitted again: so far is that.
+    /// It said "unknown", and the task is known now, or a person has had the job submitted again: so far
+    /// is that, and what it comes to corrects the event.
     Reopen(Rebuilt),
 }
 
@@ -140,6 +144,7 @@ impl Life {
             corrects: None,
             cancelled: false,
             sight: None,
+            noted: None,
             at: At::Unread,
         }
     }
@@ -203,7 +208,7 @@ impl Life {
             | At::LookingOn(_)
             | At::Shutting { .. }
             | At::Parking { .. }
-            | At::Telling { then: Then::Reopen(_), .. }
+            | At::Telling { then: Then::Reopen(_) | Then::LookBack, .. }
             | At::Conflicting => true,
             At::Accepting { .. }
             | At::Generating(_)
@@ -220,14 +225,18 @@ impl Life {
     /// Whether the job was given up, and told so, while this life came to know its task.
     #[must_use]
     pub fn owes_a_correction(&self) -> bool {
-        matches!(self.at, At::Telling { then: Then::Generate(_), .. })
+        let At::Telling { then: Then::Reopen(rebuilt), .. } = &self.at else { return false };
+        matches!(rebuilt.stage, Stage::Generating { .. })
     }
 
-    /// A receipt has the task that the correction is about.
-    pub fn noted_for_correction(&mut self) {
-        if let At::Telling { then: Then::Generate(generation), .. } = &mut self.at {
+    /// A receipt has this as the job's task.
+    pub fn note(&mut self, task: TaskId) {
+        if let At::Generating(generation) = &mut self.at
+            && generation.task == task
+        {
             generation.noted = true;
         }
+        self.noted = Some(task);
     }
 
     /// Decides. `now` counts from an arbitrary zero and includes the time that the machine slept.
@@ -303,15 +312,16 @@ impl Life {
             Stage::Generating { attempt, task, age } => {
                 // Whoever takes over looks at once.
                 let accepted = Since { noted: now, age_then: age };
+                let noted = self.noted.as_ref() == Some(&task);
                 let generation = Generation::new(attempt, task, accepted, now);
-                self.generate(Generation { entries: Some(record.entries), ..generation });
+                self.generate(Generation { noted, entries: Some(record.entries), ..generation });
             }
             // The same input, and what was wrong beside it is corrected.
             Stage::Done { replaceable: true, .. } if self.faults.is_empty() => {
                 self.fresh(1, record.round + 1)
             }
             Stage::Done { event, .. } if self.rules.receipts && says_unknown(&event) => {
-                self.at = At::Recalling(Recalling::Ended(event));
+                self.at = At::Recalling(Recalling::Ended { event, told: false });
             }
             Stage::Done { event, .. } => self.at = At::Telling { event, then: Then::Ack },
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::generation::{Generation, Since};
 use super::life::{At, Life, Then};
 use super::{Act, Expect, Over, Rebuilt, Words, outcome};
 use crate::job::Charged;
@@ -57,7 +56,7 @@ pub(super) enum Recalling {
     /// The quiet period is over and the provider knows of no task.
     InDoubt(LookOn),
     /// The job ended as unknown, by this event: a task may have come to light since.
-    Ended(Bytes),
+    Ended { event: Bytes, told: bool },
 }
 
 impl LookOn {
@@ -169,7 +168,7 @@ impl Life {
                     None => self.fresh(1, 1),
                 };
             }
-            Recalling::Ended(event) => return self.ended(event, history, now),
+            Recalling::Ended { event, told } => return self.ended(event, told, history),
             Recalling::Attempt(look) => (look, false),
             Recalling::InDoubt(look) => (look, true),
         };
@@ -198,7 +197,7 @@ impl Life {
 
     /// The record says that the outcome is unknown: it is told so, and then what has come to light
     /// since, or what a person has decided.
-    fn ended(&mut self, event: Bytes, history: &History, now: Duration) {
+    fn ended(&mut self, event: Bytes, told: bool, history: &History) {
         if let Some(correction) = &history.resolved {
             let expect = Expect::Correcting { first: event };
             self.at = At::Freezing { words: Words::Sealed(correction.clone()), expect, then: Then::Ack };
@@ -206,9 +205,8 @@ impl Life {
         }
         let then = match (history.task(), history.decision()) {
             (Some((attempt, task)), _) => {
-                let accepted = Since { noted: now, age_then: Duration::ZERO };
-                let generation = Generation::new(attempt, task, accepted, now);
-                Then::Generate(Box::new(Generation { noted: true, ..generation }))
+                self.note(task.clone());
+                Then::Reopen(self.late(attempt, task, event.clone()))
             }
             (None, Some(Decision::GiveUp)) => Then::Correct(Box::new(outcome::abandoned())),
             (None, Some(Decision::SubmitAgain) | None) => match history.rebuilt() {
@@ -216,7 +214,11 @@ impl Life {
                 Some(_) | None => Then::Ack,
             },
         };
-        self.at = At::Telling { event, then };
+        if told {
+            self.follow(event, then);
+        } else {
+            self.at = At::Telling { event, then };
+        }
     }
 
     fn restore(&mut self, over: Over, rebuilt: Rebuilt) {
@@ -262,7 +264,7 @@ impl Life {
             // Unknown once more: nothing that its consumers don't know already.
             Some(first) => {
                 let expect = Expect::Unfinished;
-                self.at = At::Freezing { words: Words::Sealed(first), expect, then: Then::Ack };
+                self.at = At::Freezing { words: Words::Sealed(first), expect, then: Then::LookBack };
             }
         }
     }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::generation::{Generation, Since};
 use super::life::{At, Life, Then};
 use super::look::{LookOn, Recalling, Unanswered};
-use super::{Expect, HandBack, Moved, Words, outcome};
+use super::{Expect, HandBack, Moved, Rebuilt, Words, outcome};
 use crate::job::event::says_unknown;
-use crate::job::{Charged, Outcome};
+use crate::job::{Charged, Outcome, TaskId};
 use crate::ledger::record::{Nonce, Record, Stage};
 use crate::provider::Answer;
 use crate::receipts::Gate;
@@ -130,20 +132,29 @@ impl Life {
             }
             Stage::Done { event, .. } => {
                 // It was given up while the POST was under way. What this task comes to corrects it.
-                let accepted = Since { noted: now, age_then: Duration::ZERO };
-                let generation = Generation { noted, ..Generation::new(attempt, task, accepted, first) };
                 let unknown = self.rules.receipts && says_unknown(&event);
-                let then = if unknown { Then::Generate(Box::new(generation)) } else { Then::Ack };
+                let then =
+                    if unknown { Then::Reopen(self.late(attempt, task, event.clone())) } else { Then::Ack };
                 self.at = At::Telling { event, then };
             }
             Stage::New { .. } | Stage::Submitting { .. } => self.at = At::Unread,
         }
     }
 
+    /// A task that has come to light after the job was given up by this event.
+    pub(super) fn late(&self, attempt: u32, task: TaskId, corrects: Bytes) -> Rebuilt {
+        Rebuilt {
+            digest: Some(self.digest.clone()),
+            round: self.round,
+            stage: Stage::Generating { attempt, task, age: Duration::ZERO },
+            corrects: Some(corrects),
+        }
+    }
+
     /// A receipt has the task id.
     pub fn noted(&mut self) {
-        let At::Generating(generation) = &mut self.at else { return self.unexpected() };
-        generation.noted = true;
+        let At::Generating(generation) = &self.at else { return self.unexpected() };
+        self.note(generation.task.clone());
     }
 
     /// The job ends so: sealed in a receipt first, where there are receipts.

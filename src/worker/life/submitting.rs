@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Actor, Interrupts, Right};
 use crate::job::TaskId;
-use crate::job::event::{Context, Event};
+use crate::job::event::{Context, Event, says_unknown};
 use crate::job::step::HandBack;
 use crate::ledger::record::{Nonce, Stage};
 use crate::ledger::{Entry, LedgerError};
@@ -146,9 +146,7 @@ impl Actor<'_> {
                     Stage::New { .. } | Stage::Submitting { .. } => {}
                 }
                 self.life.accepted(record, noted, self.shared.clock.now());
-                if self.life.owes_a_correction() {
-                    self.bring_back(attempt, &task).await?;
-                }
+                self.deliver_late(attempt, &task).await?;
             }
             Err(unreadable) => {
                 tracing::error!(task_id = %task, "a paid task that Redis can't note: {unreadable}");
@@ -158,13 +156,26 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The job was given up while its POST was under way: whoever did that has acked it, and this
+    /// Where the job was given up while its POST was under way, whoever did that has acked it, and this
     /// delivery, if it is one still, may be gone at the next wait. So the job comes into the queue once
-    /// more, and whoever gets it finds the task in its receipt and corrects the event.
-    async fn bring_back(&mut self, attempt: u32, task: &TaskId) -> Result<(), HandBack> {
+    /// more, and whoever gets it finds the task in its receipt and corrects the event. Redis may have
+    /// forgotten that it was given up; the receipts have not.
+    async fn deliver_late(&mut self, attempt: u32, task: &TaskId) -> Result<(), HandBack> {
+        let gone = self.shared.settings.receipts && self.interrupts.lost.is_cancelled();
+        let owes = self.life.owes_a_correction();
+        if !owes && !gone {
+            return Ok(());
+        }
         let receipts = &self.shared.receipts;
         self.until_stored(|| receipts.note_task(&self.job.id, attempt, task)).await?;
-        self.life.noted_for_correction();
+        self.life.note(task.clone());
+        // In this order: who gives the job up seals first, and then looks for the task once more.
+        if !owes {
+            let result = self.until_stored(|| receipts.result(&self.job.id)).await?;
+            if !result.as_deref().is_some_and(says_unknown) {
+                return Ok(());
+            }
+        }
         let Some(original) = &self.original else { return Ok(()) };
         let held_until = Instant::now() + self.shared.settings.hold;
         let despite_loss =

@@ -1,10 +1,15 @@
 //! A task id that comes after the job was given up, to a worker whose connection is gone by then: the
 //! job was acked by whoever gave it up, so nobody would be left to correct its event.
 
+use std::time::Duration;
+
+use comet_worker::job::event::EventView;
 use comet_worker::queue::consume::Message;
+use tokio::time::Instant;
 
 use crate::doubles::broker::{FakeBroker, PublishFault, Settled};
 use crate::doubles::effects::Side;
+use crate::doubles::provider::End;
 use crate::workbench::{Workbench, job};
 
 /// What came into the queue once more.
@@ -35,4 +40,64 @@ async fn a_late_task_id_corrects_the_event_also_when_its_delivery_is_gone() {
         assert_eq!(bench.broker.corrections("a").len(), 1);
         assert_eq!((bench.charges("a"), bench.provider.posts().len()), (1, 1));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_task_id_corrects_the_event_also_when_redis_has_forgotten_that_the_job_was_given_up() {
+    let bench = Workbench::new();
+    let mut accepting = bench.effects.hold("post", Side::After);
+    let frozen = bench.deliver(job("a"));
+    accepting.reached().await;
+    assert_eq!(bench.another().run(job("a")).await, Some(Settled::Acked));
+    bench.flush();
+    bench.lost.cancel();
+    drop(accepting);
+    assert_eq!(frozen.ended().await, None);
+    let [again] = brought_back(&bench.broker).try_into().unwrap();
+    assert_eq!(bench.another().run(again).await, Some(Settled::Acked));
+    assert_eq!(bench.broker.corrections("a").len(), 1);
+    assert_eq!((bench.charges("a"), bench.provider.posts().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_noted_while_the_job_is_being_given_up_is_seen_by_who_gives_it_up() {
+    let bench = Workbench::new();
+    let mut accepting = bench.effects.hold("post", Side::After);
+    let frozen = bench.deliver(job("a"));
+    accepting.reached().await;
+    // The other hand has read the receipts, and shuts the gate.
+    let mut sealing = bench.effects.hold("result", Side::Before);
+    let other = bench.another();
+    let giving_up = other.deliver(job("a"));
+    sealing.reached().await;
+    bench.lost.cancel();
+    drop(accepting);
+    assert_eq!(frozen.ended().await, None);
+    assert!(brought_back(&bench.broker).is_empty(), "nothing is sealed yet");
+    drop(sealing);
+    assert_eq!(giving_up.ended().await, Some(Settled::Acked));
+    assert_eq!(bench.broker.end("a").reason.as_deref(), Some("outcome_unknown"));
+    assert_eq!(bench.broker.corrections("a").len(), 1);
+    assert_eq!((bench.charges("a"), bench.provider.posts().len()), (1, 1));
+}
+
+/// Found by the simulation: counted anew with each delivery, its time never came.
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_late_task_goes_on_over_its_deliveries() {
+    let hold = Duration::from_secs(900);
+    let bench = Workbench::with(|options| options.settings.timeout = 2 * hold);
+    bench.provider.tasks_end(End::Never);
+    let mut accepting = bench.effects.hold("post", Side::After);
+    let frozen = bench.deliver(job("a"));
+    accepting.reached().await;
+    assert_eq!(bench.another().run(job("a")).await, Some(Settled::Acked));
+    drop(accepting);
+    let begun = Instant::now();
+    assert_eq!(frozen.ended().await, Some(Settled::HandedBack));
+    while bench.broker.corrections("a").is_empty() {
+        assert!(begun.elapsed() < 4 * hold, "{:?}", begun.elapsed());
+        bench.another().run(job("a")).await;
+    }
+    let correction = EventView::parse(&bench.broker.corrections("a")[0]).unwrap();
+    assert_eq!(correction.reason.as_deref(), Some("timed_out"));
 }

@@ -173,8 +173,8 @@ async fn trace_d_an_id_that_comes_after_the_job_was_parked_is_kept_and_corrects(
     assert_eq!(bench.another().run(job("a")).await, Some(Settled::Acked));
     drop(accepting);
     until("the id in a receipt", || bench.effects.count("task-1") == 1).await;
-    assert!(matches!(bench.stage("a").await, Some(Stage::Done { .. })));
     assert_eq!(first.ended().await, Some(Settled::Acked));
+    assert!(matches!(bench.stage("a").await, Some(Stage::Done { .. })));
     assert_eq!(bench.broker.end("a").reason.as_deref(), Some("outcome_unknown"));
     assert_eq!(bench.broker.corrections("a").len(), 1);
     assert_eq!((bench.charges("a"), bench.provider.posts().len()), (1, 1));

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::step::{Expect, Frozen, Moved};
+use comet_worker::job::step::{Expect, Frozen, Moved, Over};
 use comet_worker::job::{Digest, JobId, TaskId};
-use comet_worker::ledger::record::{Nonce, Record, Stage};
+use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 
 use super::net::Link;
@@ -32,7 +32,7 @@ impl SharedLedger {
     }
 
     pub fn flush(&self) {
-        self.memory.table.lock().unwrap().records.clear();
+        self.memory.table.lock().unwrap().flush();
         self.remember();
     }
 
@@ -108,7 +108,7 @@ impl Owned {
 
 #[async_trait]
 impl Ledger for LinkedLedger {
-    async fn read(&self, job: &JobId) -> Result<Option<Record>, LedgerError> {
+    async fn read(&self, job: &JobId) -> Result<Known, LedgerError> {
         let id = job.clone();
         self.call("read", job.as_str(), |memory| async move { memory.read(&id).await }).await
     }
@@ -131,11 +131,14 @@ impl Ledger for LinkedLedger {
     async fn restore(
         &self,
         entry: Entry<'_>,
-        open: Option<u32>,
+        over: Over,
         stage: &Stage,
-    ) -> Result<Option<Record>, LedgerError> {
-        let (owned, stage) = (Owned::of(entry), stage.clone());
-        let act = |memory: MemoryLedger| async move { memory.restore(owned.entry(), open, &stage).await };
+        corrects: Option<&Bytes>,
+    ) -> Result<Known, LedgerError> {
+        let (owned, stage, corrects) = (Owned::of(entry), stage.clone(), corrects.cloned());
+        let act = |memory: MemoryLedger| async move {
+            memory.restore(owned.entry(), over, &stage, corrects.as_ref()).await
+        };
         self.call("restore", entry.job.as_str(), act).await
     }
 
@@ -165,6 +168,21 @@ impl Ledger for LinkedLedger {
             memory.freeze(owned.entry(), &expect, event, replaceable).await
         };
         self.call("freeze", entry.job.as_str(), act).await
+    }
+
+    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
+        let (id, life) = (job.clone(), life.to_owned());
+        self.call("enter", job.as_str(), |memory| async move { memory.enter(&id, &life).await }).await
+    }
+
+    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
+        let (id, life) = (job.clone(), life.to_owned());
+        self.call("leave", job.as_str(), |memory| async move { memory.leave(&id, &life).await }).await
+    }
+
+    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
+        let id = job.clone();
+        self.call("cancel", job.as_str(), |memory| async move { memory.cancel(&id).await }).await
     }
 
     async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {

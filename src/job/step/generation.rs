@@ -56,9 +56,10 @@ impl Generation {
         }
     }
 
-    /// A task that is to be waited for is in a receipt before the wait; an instant one is spared it.
-    pub(super) fn next(&self, now: Duration, receipts: bool) -> Act {
-        if receipts && !self.noted && now < self.next_poll {
+    /// A task that is to be waited for is in a receipt before the wait; an instant one is spared it,
+    /// unless others may have given it up.
+    pub(super) fn next(&self, now: Duration, receipts: bool, perhaps_given_up: bool) -> Act {
+        if receipts && !self.noted && (perhaps_given_up || now < self.next_poll) {
             return Act::NoteTask { attempt: self.attempt, task: self.task.clone() };
         }
         Act::Poll { task: self.task.clone(), at: self.next_poll }

@@ -34,6 +34,8 @@ pub struct Life {
     /// The user wants it no more.
     pub(super) cancelled: bool,
     sight: Option<Sight>,
+    /// When this life asked for the right to post that it got.
+    pub(super) asked: Option<Duration>,
     /// What a receipt has as the job's task.
     noted: Option<TaskId>,
     pub(super) at: At,
@@ -144,6 +146,7 @@ impl Life {
             corrects: None,
             cancelled: false,
             sight: None,
+            asked: None,
             noted: None,
             at: At::Unread,
         }
@@ -222,11 +225,25 @@ impl Life {
         }
     }
 
+    /// Whether others may have given the job up before they could know of this life's task: so long ago
+    /// was the gate asked for.
+    #[must_use]
+    pub fn may_have_been_given_up(&self, now: Duration) -> bool {
+        let quiet_is_over = |asked| now.saturating_sub(asked) >= self.rules.quiet;
+        self.rules.receipts && self.asked.is_some_and(quiet_is_over)
+    }
+
     /// Whether the job was given up, and told so, while this life came to know its task.
     #[must_use]
     pub fn owes_a_correction(&self) -> bool {
         let At::Telling { then: Then::Reopen(rebuilt), .. } = &self.at else { return false };
         matches!(rebuilt.stage, Stage::Generating { .. })
+    }
+
+    /// Whether a receipt has the job's task.
+    #[must_use]
+    pub fn is_noted(&self) -> bool {
+        self.noted.is_some()
     }
 
     /// A receipt has this as the job's task.
@@ -266,7 +283,9 @@ impl Life {
             At::Shutting { look, cancels: true } => Act::Shut { attempt: look.attempt, cancels: true },
             At::Shutting { look, cancels: false } => Act::Shut { attempt: look.attempt + 1, cancels: false },
             At::Parking { .. } => Act::Park,
-            At::Generating(generation) => generation.next(now, self.rules.receipts),
+            At::Generating(generation) => {
+                generation.next(now, self.rules.receipts, self.may_have_been_given_up(now))
+            }
             At::Entering { .. } => Act::Enter,
             At::Storing { generation, images, .. } => {
                 Act::Store { task: generation.task.clone(), images: images.clone() }

@@ -21,6 +21,7 @@ impl Life {
         match moved {
             Moved::Yes { cancelled } => {
                 self.cancelled |= cancelled;
+                self.asked = Some(asked);
                 self.at = match (self.cancelled, self.rules.receipts) {
                     (false, true) => At::Asking { attempt, nonce, asked },
                     (false, false) => At::Gated { attempt, nonce, asked },

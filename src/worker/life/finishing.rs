@@ -16,7 +16,9 @@ use crate::provider::View;
 impl Actor<'_> {
     pub(super) async fn poll(&mut self, task: TaskId, at: Duration) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("generating");
-        self.original = None;
+        if !self.shared.settings.receipts || self.life.is_noted() {
+            self.original = None;
+        }
         let hinted = async {
             tokio::select! {
                 biased;

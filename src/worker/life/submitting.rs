@@ -146,7 +146,13 @@ impl Actor<'_> {
                     Stage::New { .. } | Stage::Submitting { .. } => {}
                 }
                 self.life.accepted(record, noted, self.shared.clock.now());
-                self.deliver_late(attempt, &task).await?;
+                let owes = self.life.owes_a_correction();
+                if owes || self.life.may_have_been_given_up(self.shared.clock.now()) {
+                    let receipts = &self.shared.receipts;
+                    self.until_stored(|| receipts.note_task(&self.job.id, attempt, &task)).await?;
+                    self.life.note(task);
+                    self.deliver_late(owes).await?;
+                }
             }
             Err(unreadable) => {
                 tracing::error!(task_id = %task, "a paid task that Redis can't note: {unreadable}");
@@ -158,19 +164,13 @@ impl Actor<'_> {
 
     /// Where the job was given up while its POST was under way, whoever did that has acked it, and this
     /// delivery, if it is one still, may be gone at the next wait. So the job comes into the queue once
-    /// more, and whoever gets it finds the task in its receipt and corrects the event. Redis may have
-    /// forgotten that it was given up; the receipts have not.
-    async fn deliver_late(&mut self, attempt: u32, task: &TaskId) -> Result<(), HandBack> {
-        let gone = self.shared.settings.receipts && self.interrupts.lost.is_cancelled();
-        let owes = self.life.owes_a_correction();
-        if !owes && !gone {
-            return Ok(());
-        }
-        let receipts = &self.shared.receipts;
-        self.until_stored(|| receipts.note_task(&self.job.id, attempt, task)).await?;
-        self.life.note(task.clone());
-        // In this order: who gives the job up seals first, and then looks for the task once more.
+    /// more, and whoever gets it finds the task in its receipt and corrects the event.
+    ///
+    /// The task is noted before the result is looked at: who gives the job up seals that first, and then
+    /// looks for the task once more. `owes`: the record has said so already, unless Redis forgot it.
+    async fn deliver_late(&self, owes: bool) -> Result<(), HandBack> {
         if !owes {
+            let receipts = &self.shared.receipts;
             let result = self.until_stored(|| receipts.result(&self.job.id)).await?;
             if !result.as_deref().is_some_and(says_unknown) {
                 return Ok(());
@@ -188,6 +188,9 @@ impl Actor<'_> {
         let receipts = &self.shared.receipts;
         self.until_stored(|| receipts.note_task(&self.job.id, attempt, &task)).await?;
         self.life.noted();
+        if self.life.may_have_been_given_up(self.shared.clock.now()) {
+            self.deliver_late(false).await?;
+        }
         Ok(())
     }
 

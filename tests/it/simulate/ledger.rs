@@ -1,6 +1,7 @@
 //! The ledger as one process reaches it, with a memory of what it was before each write.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,6 +34,12 @@ impl SharedLedger {
 
     pub fn flush(&self) {
         self.memory.table.lock().unwrap().flush();
+        self.remember();
+    }
+
+    /// Past all links, as by another program.
+    pub fn cancel(&self, job: &JobId) {
+        self.memory.table.lock().unwrap().cancel(job, Duration::ZERO);
         self.remember();
     }
 

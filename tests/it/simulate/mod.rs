@@ -127,6 +127,8 @@ fn the_seeds_come_into_all_corners() {
         ("publish", "comet.jobs.dead"),
         ("publish", "comet.jobs job"),
         ("publish", "/resolved"),
+        ("publish", "job.cancelled"),
+        ("enter", ""),
         ("hand back", ""),
         ("freezes", ""),
         ("session lost", ""),

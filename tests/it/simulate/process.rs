@@ -280,9 +280,8 @@ fn shared(world: &Arc<World>, number: u32, link: &dyn Fn(Service) -> Link) -> Sh
         settings.quiet = cast.quiet;
         settings.receipts = cast.receipts;
         settings.trust_lookup = cast.trust_lookup;
-        // Longer than an outage, so that no result expires within one; shorter than a delivery is held, since
-        // a correction counts anew with each delivery.
-        settings.timeout = Duration::from_secs(850);
+        // Longer than an outage, so that no result expires within one.
+        settings.timeout = Duration::from_secs(900);
         settings.source = format!("/worker-{number}");
     });
     let storage = Storage::around(Arc::new(LinkedStore {

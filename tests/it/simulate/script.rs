@@ -127,6 +127,10 @@ pub enum Op {
     DelayPost {
         ms: u64,
     },
+    /// Its user wants the job no more.
+    Cancel {
+        job: usize,
+    },
     /// Nothing is accepted for so long.
     NoMoney {
         ms: u64,
@@ -232,7 +236,8 @@ impl Op {
         let service = [Service::Broker, Service::Ledger, Service::Store, Service::Provider][dice.index(4)];
         let polls = u32::try_from(dice.below(60)).unwrap();
         let after_polls = if dice.percent(40) { 0 } else { polls };
-        match dice.below(20) {
+        match dice.below(21) {
+            20 => Self::Cancel { job: dice.index(cast.jobs.len()) },
             0 => Self::Deliver { job: 0 },
             1..6 => Self::Kill { worker, after_polls },
             6 => Self::Stop { worker },

@@ -103,6 +103,9 @@ fn right_outcome(world: &World, job: usize, end: &EventView, told: &Told) -> Ver
     };
     let correction = told.corrections.first().map(|event| view(event)).transpose()?;
     let last = correction.as_ref().unwrap_or(end);
+    if last.kind() == Some(EventKind::Cancelled) && world.was_cancelled(job) {
+        return cancelled(world, job, last);
+    }
     if last.reason.as_deref() == expected {
         if expected.is_none() && last.kind() != Some(EventKind::Succeeded) {
             return Err(("a wrong outcome", format!("{last:?}")));
@@ -126,8 +129,20 @@ fn right_outcome(world: &World, job: usize, end: &EventView, told: &Told) -> Ver
     Ok(())
 }
 
-/// Who notes a task, and lives on, has it delivered, also when the job was given up before; unless the
-/// ledger forgot in between that it was.
+/// What the event says that it cost is what it cost.
+fn cancelled(world: &World, job: usize, event: &EventView) -> Verdict {
+    let tasks = world.provider.tasks_of(&external(&name(job)));
+    let right = match event.charged.as_deref() {
+        // A look-up that is trusted can't know of a POST that is still to arrive.
+        Some("no") => !tasks.iter().any(|task| task.in_time),
+        Some("yes") => tasks.len() == 1 && event.task_id.is_some(),
+        Some("unknown") => !world.cast.trust_lookup,
+        _ => false,
+    };
+    if right { Ok(()) } else { Err(("cancelled, at another cost", format!("{event:?} {tasks:?}"))) }
+}
+
+/// Who notes a task, and lives on, has it delivered, also when the job was given up before.
 fn known_task_delivered(world: &World, job: usize, end: &EventView, told: &Told) -> Verdict {
     if end.reason.as_deref() != Some("outcome_unknown") || !told.corrections.is_empty() {
         return Ok(());
@@ -136,7 +151,6 @@ fn known_task_delivered(world: &World, job: usize, end: &EventView, told: &Told)
     let receipt = format!("{}.task-", name(job));
     let dies = |step: &Step| trace.iter().any(|other| other.who == step.who && other.what == "ends");
     if world.cast.receipts
-        && !world.forgot()
         && trace.iter().any(|step| step.what == "put" && step.about.contains(&receipt) && !dies(step))
     {
         return Err(("a known task is never delivered", format!("{end:?}")));

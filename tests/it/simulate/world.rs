@@ -1,6 +1,6 @@
 //! The world: what all processes share, the script that is played there, and the peace after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -38,6 +38,7 @@ pub struct World {
     processes: AtomicU32,
     panicked: AtomicBool,
     forgot: AtomicBool,
+    cancelled: Mutex<BTreeSet<usize>>,
 }
 
 /// A promise that was broken, and how.
@@ -99,6 +100,7 @@ impl World {
             processes: AtomicU32::new(0),
             panicked: AtomicBool::new(false),
             forgot: AtomicBool::new(false),
+            cancelled: Mutex::default(),
             cast,
         })
     }
@@ -169,8 +171,23 @@ impl World {
             }
             Op::LoseReply { of } => self.net.lose_answer(of),
             Op::DelayPost { ms } => self.provider.delay_next_post(Duration::from_millis(ms)),
+            Op::Cancel { job } => self.cancel(job),
             Op::NoMoney { ms } => self.provider.run_out_of_money(Duration::from_millis(ms)),
         }
+    }
+
+    fn cancel(&self, job: usize) {
+        self.cancelled.lock().unwrap().insert(job);
+        let name = name(job);
+        self.ledger.cancel(&name.parse().unwrap());
+        for process in self.places.lock().unwrap().values() {
+            process.shared.hints.wake(&name);
+        }
+    }
+
+    /// Whether its user wanted it no more, at some time.
+    pub fn was_cancelled(&self, job: usize) -> bool {
+        self.cancelled.lock().unwrap().contains(&job)
     }
 
     fn message(&self, job: usize) -> Message {

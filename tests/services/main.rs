@@ -16,6 +16,7 @@ mod support;
 mod account;
 mod bad_input;
 mod chaos;
+mod clocks;
 mod consumer_timeout;
 mod killing;
 mod outage;

@@ -18,6 +18,7 @@ mod bad_input;
 mod chaos;
 mod clocks;
 mod consumer_timeout;
+mod flushing;
 mod killing;
 mod outage;
 mod queue;

@@ -1,6 +1,6 @@
 //! The chaos run: three workers, a private RabbitMQ and a private Redis, a provider that charges for every POST that it takes,
-//! and a nemesis that kills, freezes, cuts off, flushes and restarts them for as long as one cares to watch. Then everything is
-//! healed, and what was published, charged and told is held against the promises.
+//! and a nemesis that kills, freezes, cuts off, flushes and restarts them for as long as one cares to watch, while a user cancels
+//! jobs by the command line. Then everything is healed, and what was published, charged and told is held against the promises.
 //!
 //! `make chaos` runs it for three minutes. `COMET_CHAOS_S` is its length in seconds, `COMET_CHAOS_SEED` repeats a draw (what is
 //! drawn and when; what the processes are at in that moment is theirs). The workers' settings can be overridden by their own

@@ -10,19 +10,26 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
+    slept: fn() -> Duration,
     slept_at_start: Duration,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { start: Instant::now(), slept_at_start: slept() }
+        Self::with_sleep(slept)
     }
 }
 
 impl Clock {
+    /// With another source of how long the machine has been suspended since it was started.
+    #[must_use]
+    pub fn with_sleep(slept: fn() -> Duration) -> Self {
+        Self { start: Instant::now(), slept, slept_at_start: slept() }
+    }
+
     #[must_use]
     pub fn now(&self) -> Duration {
-        let slept = slept().saturating_sub(self.slept_at_start);
+        let slept = (self.slept)().saturating_sub(self.slept_at_start);
         // The two clocks are read one after the other: less than this is no sleep.
         let noise = Duration::from_millis(50);
         self.start.elapsed() + if slept > noise { slept } else { Duration::ZERO }

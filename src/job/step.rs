@@ -37,6 +37,8 @@ pub struct Rules {
     pub quiet: Duration,
     /// `generation.timeout_s`, or the job's own.
     pub timeout: Duration,
+    /// Half of `amqp.consumer_timeout_s`: no life is longer.
+    pub hold: Duration,
     /// `generation.receipts`
     pub receipts: bool,
     /// `generation.on_unknown_submit = "trust_lookup"`: a look-up that finds nothing after the

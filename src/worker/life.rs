@@ -129,6 +129,7 @@ async fn run(
         gate: settings.gate,
         quiet: settings.quiet,
         timeout: job.timeout_s.map_or(settings.timeout, Duration::from_secs),
+        hold: settings.hold,
         receipts: settings.receipts,
         trust_lookup: settings.trust_lookup,
         pace: settings.pace,

@@ -1,6 +1,6 @@
 //! The chaos run: three workers, a private RabbitMQ and a private Redis, a provider that charges for every POST that it takes,
-//! and a nemesis that kills, freezes, cuts off, flushes and restarts them for as long as one cares to watch. Then everything is
-//! healed, and what was published, charged and told is held against the promises.
+//! and a nemesis that kills, freezes, cuts off, flushes and restarts them for as long as one cares to watch, while a user cancels
+//! jobs by the command line. Then everything is healed, and what was published, charged and told is held against the promises.
 //!
 //! `make chaos` runs it for three minutes. `COMET_CHAOS_S` is its length in seconds, `COMET_CHAOS_SEED` repeats a draw (what is
 //! drawn and when; what the processes are at in that moment is theirs). The workers' settings can be overridden by their own
@@ -9,6 +9,7 @@
 //! What breaks a promise by contract is left out: a POST that arrives after `quiet_s`. The way to the provider is slowed down
 //! by less than what `quiet_s` has over `gate_s` and `submit_timeout_s`.
 
+mod canceller;
 mod diary;
 mod nemesis;
 mod producer;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
+use canceller::cancel;
 use nemesis::Dice;
 use scene::Scene;
 use verdict::Verdict;
@@ -38,16 +40,18 @@ async fn run() {
     println!("chaos: {length:?}, COMET_CHAOS_SEED={seed}, history and logs in {}", scene.folder().display());
 
     let (stop, stopped) = watch::channel(false);
+    let cancelling = spawn_local(cancel(Rc::clone(&scene), Dice::new(seed), stopped.clone()));
     let producing = spawn_local(producer::produce(Rc::clone(&scene), stopped));
     nemesis::rage(&scene, Dice::new(seed), length).await;
     scene.diary.note("all is healed; nothing new is published");
     stop.send_replace(true);
     let published = producing.await.expect("the producer goes on until the end");
+    let cancelled = cancelling.await.expect("the user goes on until the end");
 
     let healed = Instant::now();
     let told = scene.settle(&published).await;
     scene.diary.note(&format!("settled after {:.1} s", healed.elapsed().as_secs_f64()));
-    let verdict = Verdict::of(&scene, &published, told).await;
+    let verdict = Verdict::of(&scene, &published, &cancelled, told).await;
     scene.diary.note(&format!("the verdict on seed {seed}:\n{verdict}"));
     if verdict.holds() {
         scene.clear_up();

@@ -37,10 +37,23 @@ pub(crate) struct PrivateRabbit {
 impl PrivateRabbit {
     /// Starts a node and returns when it takes connections.
     pub(crate) async fn start() -> Self {
+        Self::start_with("[].").await
+    }
+
+    /// A node that closes a channel on which a delivery has waited for its ack for so long. The timeout is the node's, and
+    /// it is looked after each minute by default.
+    pub(crate) async fn start_with_consumer_timeout(consumer_timeout: Duration) -> Self {
+        let timeout_ms = consumer_timeout.as_millis();
+        let settings = format!("{{consumer_timeout, {timeout_ms}}}, {{channel_tick_interval, 500}}");
+        Self::start_with(&format!("[{{rabbit, [{settings}]}}].")).await
+    }
+
+    async fn start_with(advanced: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join("none")).expect("an empty folder");
         fs::write(folder.path().join("env.conf"), "").expect("an empty configuration");
         fs::write(folder.path().join("plugins"), "[].").expect("an empty list of plugins");
+        fs::write(folder.path().join("advanced.config"), advanced).expect("a configuration");
         let [port, erlang, control] = free_ports();
         // A nearly full disk is no reason for an alarm of a node that is thrown away.
         let settings = format!("listeners.tcp.1 = 127.0.0.1:{port}\ndisk_free_limit.absolute = 1MB\n");
@@ -66,6 +79,13 @@ impl PrivateRabbit {
         let words = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "rabbitmqctl {arguments:?}: {words}");
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What the node has logged about this.
+    pub(crate) fn log_lines(&self, words: &str) -> Vec<String> {
+        let log = self.folder.path().join("log").join(format!("{}.log", self.name()));
+        let log = fs::read_to_string(log).expect("the node's log");
+        log.lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
     }
 
     /// An orderly shutdown; data and port are kept for `start_again`.

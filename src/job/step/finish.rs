@@ -25,7 +25,7 @@ impl Life {
     pub fn viewed(&mut self, view: View, asked: Duration, now: Duration) {
         let At::Generating(mut generation) = self.at.clone() else { return self.unexpected() };
         self.polls += 1;
-        let last_look = generation.accepted.age(asked) >= self.rules.timeout;
+        let last_look = generation.accepted.left(asked, &self.rules).is_zero();
         let answered = !matches!(view, View::Unavailable { .. });
         generation.failures = if answered { 0 } else { generation.failures + 1 };
         match view {
@@ -34,7 +34,7 @@ impl Life {
             }
             View::Running | View::NotFound { .. } => {
                 let due = now + self.rules.pace.wait(self.polls, self.rules.seed);
-                let deadline = now + self.rules.timeout.saturating_sub(generation.accepted.age(now));
+                let deadline = now + generation.accepted.left(now, &self.rules);
                 generation.next_poll = due.min(deadline);
             }
             View::Unavailable { after, .. } => {

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use super::Act;
+use super::{Act, Rules};
 use crate::job::TaskId;
+
+/// A life gives a task at least this part of the timeout on its own clock, whatever age the record says: that one is told by
+/// Redis's clock, and a jump of it by an hour must not end a generation at the first look. A part and not the whole, so that
+/// a deploy or a crash adds a little to the timeout and doesn't begin it anew.
+const OWN_PART: u32 = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Generation {
@@ -35,7 +40,20 @@ pub(super) struct Since {
 
 impl Since {
     pub(super) fn age(self, now: Duration) -> Duration {
-        now.saturating_sub(self.noted) + self.age_then
+        self.seen(now) + self.age_then
+    }
+
+    /// How much of the age has passed on this life's own clock.
+    fn seen(self, now: Duration) -> Duration {
+        now.saturating_sub(self.noted)
+    }
+
+    /// How long the task may still run. None: a look at it now is the last one.
+    pub(super) fn left(self, now: Duration, rules: &Rules) -> Duration {
+        // A delivery is held for some time only: whoever holds it for that long must come to an end.
+        let own_part = (rules.timeout / OWN_PART).min(rules.hold / 2);
+        let by_age = rules.timeout.saturating_sub(self.age(now));
+        by_age.max(own_part.saturating_sub(self.seen(now)))
     }
 }
 
@@ -63,5 +81,60 @@ impl Generation {
             return Act::NoteTask { attempt: self.attempt, task: self.task.clone() };
         }
         Act::Poll { task: self.task.clone(), at: self.next_poll }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::pace::{Pace, Seed};
+
+    const HOUR_S: u64 = 3600;
+
+    fn rules(timeout_s: u64, hold_s: u64) -> Rules {
+        let second = Duration::from_secs(1);
+        Rules {
+            gate: second,
+            quiet: second,
+            timeout: Duration::from_secs(timeout_s),
+            hold: Duration::from_secs(hold_s),
+            receipts: true,
+            trust_lookup: false,
+            pace: Pace { first: second, min: second, max: second },
+            seed: Seed::from_text("a"),
+        }
+    }
+
+    #[test]
+    fn a_life_waits_for_the_rest_of_the_timeout_and_for_a_part_of_it_on_its_own_clock_at_least() {
+        // timeout, hold, age in the record, seen pass by this life: what is left.
+        for (timeout, hold, recorded, seen, left) in [
+            // Its own POST: the timeout, and nothing else.
+            (900, 900, 0, 0, 900),
+            (900, 900, 0, 600, 300),
+            (900, 900, 0, 900, 0),
+            (900, 900, 0, 9000, 0),
+            // Taken over young: what the others have left of it.
+            (900, 900, 300, 0, 600),
+            (900, 900, 300, 599, 1),
+            (900, 900, 300, 600, 0),
+            // Taken over old, or with a clock that has jumped ahead: a fourth, once.
+            (900, 900, 800, 0, 225),
+            (900, 900, 800, 100, 125),
+            (900, 900, 900, 0, 225),
+            (900, 900, 10 + HOUR_S, 0, 225),
+            (900, 900, 10 + HOUR_S, 224, 1),
+            (900, 900, 10 + HOUR_S, 225, 0),
+            (900, 900, 365 * 24 * HOUR_S, 0, 225),
+            // A fourth that is longer than a delivery is held: no life would come to an end.
+            (86_400, 900, 90_000, 0, 450),
+            (86_400, 900, 90_000, 450, 0),
+        ] {
+            let noted = Duration::from_secs(77);
+            let since = Since { noted, age_then: Duration::from_secs(recorded) };
+            let now = noted + Duration::from_secs(seen);
+            let found = since.left(now, &rules(timeout, hold));
+            assert_eq!(found.as_secs(), left, "{timeout} {hold} {recorded} {seen}");
+        }
     }
 }

@@ -249,17 +249,20 @@ pub enum Trouble {
     After,
 }
 
-/// The table behind the trait, on tokio's clock.
+/// The table behind the trait, on a wall clock that goes with tokio's time.
 #[derive(Debug, Clone)]
 pub struct MemoryLedger {
     pub table: Arc<Mutex<Table>>,
     troubles: Arc<Mutex<Vec<Trouble>>>,
     start: Instant,
+    /// The wall clock's reading at the start.
+    wall: Arc<Mutex<Duration>>,
 }
 
 impl Default for MemoryLedger {
     fn default() -> Self {
-        Self { table: Arc::default(), troubles: Arc::default(), start: Instant::now() }
+        let wall = Arc::new(Mutex::new(Duration::from_secs(1_795_000_000)));
+        Self { table: Arc::default(), troubles: Arc::default(), start: Instant::now(), wall }
     }
 }
 
@@ -269,13 +272,23 @@ impl MemoryLedger {
         self.troubles.lock().unwrap().extend(troubles.iter().rev());
     }
 
+    /// Its wall clock jumps: what it reads is changed so.
+    pub fn jump(&self, change: impl FnOnce(Duration) -> Duration) {
+        let mut wall = self.wall.lock().unwrap();
+        *wall = change(*wall);
+    }
+
+    fn now(&self) -> Duration {
+        *self.wall.lock().unwrap() + self.start.elapsed()
+    }
+
     async fn act<T>(&self, act: impl FnOnce(&mut Table, Duration) -> T) -> Result<T, LedgerError> {
         tokio::task::yield_now().await;
         let trouble = self.troubles.lock().unwrap().pop();
         if trouble == Some(Trouble::Before) {
             return Err(LedgerError::Unavailable("cut off".to_owned()));
         }
-        let value = act(&mut self.table.lock().unwrap(), self.start.elapsed());
+        let value = act(&mut self.table.lock().unwrap(), self.now());
         match trouble {
             Some(Trouble::After) => Err(LedgerError::Unavailable("no answer".to_owned())),
             Some(Trouble::Before) | None => Ok(value),

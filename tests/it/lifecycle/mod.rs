@@ -2,6 +2,7 @@
 
 mod account;
 mod cancelling;
+mod clocks;
 mod copies;
 mod crash;
 mod crowd;

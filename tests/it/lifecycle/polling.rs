@@ -51,7 +51,7 @@ async fn the_timeout_counts_from_the_acceptance_also_for_who_takes_over() {
     let bench = Workbench::new();
     bench.provider.tasks_end(End::Never);
     let delivery = bench.deliver(job("a"));
-    tokio::time::sleep(Duration::from_secs(500)).await;
+    tokio::time::sleep(Duration::from_secs(400)).await;
     delivery.kill().await;
     bench.another().run(job("a")).await;
     let age = bench.provider.tasks()[0].made.elapsed();

@@ -157,6 +157,7 @@ impl World {
             gate,
             quiet: second * 120,
             timeout: LONG * 1000,
+            hold: LONG * 1000,
             receipts: true,
             trust_lookup: self.trust_lookup,
             pace: Pace { first: second, min: second, max: second },

@@ -24,12 +24,12 @@ impl Dice {
         dice
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 
-    fn between(&mut self, from_ms: u64, to_ms: u64) -> Duration {
+    pub(super) fn between(&mut self, from_ms: u64, to_ms: u64) -> Duration {
         Duration::from_millis(from_ms + self.below(to_ms - from_ms))
     }
 
@@ -69,6 +69,10 @@ enum Act {
     TakeStoreAway {
         span: Duration,
     },
+    /// It can be read, and takes nothing.
+    LockStore {
+        span: Duration,
+    },
     Spoil {
         way: usize,
         trouble: Trouble,
@@ -84,7 +88,7 @@ enum Trouble {
     Black,
 }
 
-const WAYS: [&str; 3] = ["RabbitMQ", "Redis", "the provider"];
+const WAYS: [&str; 4] = ["RabbitMQ", "Redis", "the provider", "the file server"];
 
 /// Acts for this long; all is healed when it returns.
 pub(super) async fn rage(scene: &Rc<Scene>, mut dice: Dice, length: Duration) {
@@ -122,7 +126,7 @@ impl Act {
             2 => Trouble::Deaf,
             _ => Trouble::Black,
         };
-        match dice.below(24) {
+        match dice.below(27) {
             0..4 => Self::Kill { worker },
             4..7 => Self::Freeze { worker, span: span + Duration::from_secs(4) },
             7..9 => Self::Stop { worker },
@@ -133,6 +137,7 @@ impl Act {
             15..17 => Self::Flush,
             17..19 => Self::FlushAndKill { worker },
             19 => Self::TakeStoreAway { span },
+            20 | 21 => Self::LockStore { span },
             _ => Self::Spoil { way, trouble, span },
         }
     }
@@ -205,6 +210,13 @@ impl Act {
                 sleep(span).await;
                 store.give_back();
             }
+            Self::LockStore { span } => {
+                let store = scene.store.try_lock().ok()?;
+                self.begins(scene);
+                store.lock();
+                sleep(span).await;
+                store.unlock();
+            }
             Self::Spoil { way, trouble, span } => {
                 let way = scene.ways[way].try_lock().ok()?;
                 self.begins(scene);
@@ -270,6 +282,7 @@ impl fmt::Display for Act {
             Self::Flush => write!(f, "FLUSHALL"),
             Self::FlushAndKill { worker } => write!(f, "FLUSHALL and SIGKILL to worker {worker}"),
             Self::TakeStoreAway { span } => write!(f, "store gone for {}", s(span)),
+            Self::LockStore { span } => write!(f, "store takes nothing for {}", s(span)),
             Self::Spoil { way, trouble, span } => {
                 let what = match trouble {
                     Trouble::Cut => "cut".to_owned(),

@@ -33,6 +33,7 @@ pub(super) async fn produce(scene: Rc<Scene>, stopped: watch::Receiver<bool>) ->
         let id = format!("c-{number}");
         until_confirmed(&scene, &mut broker, &id, &mut published.unconfirmed).await;
         published.jobs.push(id);
+        scene.tally.borrow_mut().published = published.jobs.len();
         if number % AGAIN_EVERY == AGAIN_EVERY - 1 {
             // By turns one that is running, one that has ended, and the newest, side by side with itself.
             let back = [5, 60, 0][(number / AGAIN_EVERY) % 3];

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -30,11 +30,16 @@ const SETTINGS: &[(&str, &str)] = &[
     ("REDIS__RESPONSE_TIMEOUT_MS", "1000"),
     ("API__SUBMIT_TIMEOUT_S", "3"),
     ("API__QUERY_TIMEOUT_S", "3"),
+    ("DOWNLOAD__TIMEOUT_S", "3"),
     ("GENERATION__ON_UNKNOWN_SUBMIT", "trust_lookup"),
     ("GENERATION__GATE_S", "1"),
     ("GENERATION__QUIET_S", "6"),
     ("LOG__FILTER", "info,comet_worker=debug"),
 ];
+
+/// Root writes into any folder, whatever its permissions say. Not so without these rights.
+const WITHOUT_ROOTS_RIGHTS: [&str; 3] =
+    ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"];
 
 /// The store is a link in the workers' folder, which can be made to lead nowhere at one stroke.
 const STORE: &str = "store";
@@ -66,18 +71,20 @@ pub(super) struct Scene {
     pub(super) rabbit: Mutex<PrivateRabbit>,
     pub(super) redis: Mutex<PrivateRedis>,
     pub(super) store: Mutex<Store>,
-    /// To RabbitMQ, Redis and the provider.
-    pub(super) ways: [Mutex<Proxy>; 3],
+    /// To RabbitMQ, Redis, the provider and its file server.
+    pub(super) ways: [Mutex<Proxy>; 4],
     pub(super) workers: Vec<Mutex<Worker>>,
     pub(super) diary: Diary,
     pub(super) tally: RefCell<Tally>,
-    provider_url: String,
+    pub(super) provider_url: String,
 }
 
 /// What is counted on the way.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) acts: usize,
+    /// Jobs so far.
+    pub(super) published: usize,
     /// From SIGTERM to the exit.
     pub(super) slowest_stop: Duration,
     /// Their logs.
@@ -87,9 +94,13 @@ pub(super) struct Tally {
 impl Scene {
     pub(super) async fn set(seed: u64) -> Self {
         let (rabbit, redis) = tokio::join!(PrivateRabbit::start(), PrivateRedis::start_with("everysec"));
-        let sim = Sim::start(&[PROVIDER, &["--seed", &seed.to_string()]].concat()).await;
+        let files = Proxy::to_nowhere().await;
+        let files_url = files.through("http://127.0.0.1/");
+        let own = ["--seed", &seed.to_string(), "--public-base", &files_url];
+        let sim = Sim::start(&[PROVIDER, &own].concat()).await;
+        files.lead_to(port(&sim.url));
         let (amqp_url, redis_url) = (rabbit.url(), redis.url());
-        let ways = [way(&amqp_url).await, way(&redis_url).await, way(&sim.url).await];
+        let ways = [way(&amqp_url).await, way(&redis_url).await, way(&sim.url).await, files];
         let folder = tempfile::Builder::new()
             .prefix(&format!("chaos-{seed}-"))
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -133,7 +144,9 @@ impl Scene {
         let is_free = |key: &str| std::env::var_os(format!("COMET_WORKER__{key}")).is_none();
         let mut settings: Vec<_> = SETTINGS.iter().copied().filter(|(key, _)| is_free(key)).collect();
         settings.extend([("API__BASE_URL", self.provider_url.as_str()), ("STORAGE__PREFIX", STORE)]);
-        Worker::start(&self.place, &self.sim, &settings)
+        let is_root = fs::metadata(self.folder()).expect("the folder of the run").uid() == 0;
+        let starter: &[&str] = if is_root { &WITHOUT_ROOTS_RIGHTS } else { &[] };
+        Worker::start_by(starter, &self.place, &self.sim, &settings)
     }
 
     /// What an orchestrator does with a process that has ended by itself.
@@ -223,11 +236,15 @@ impl Told {
 
 /// A proxy to where this URL leads.
 async fn way(url: &str) -> Proxy {
-    let url: url::Url = url.parse().expect("a URL");
-    Proxy::to(url.port().expect("a port")).await
+    Proxy::to(port(url)).await
 }
 
-/// A folder that can be gone for a while, with all that is in it, also for root.
+fn port(url: &str) -> u16 {
+    let url: url::Url = url.parse().expect("a URL");
+    url.port().expect("a port")
+}
+
+/// A folder that can be gone for a while, with all that is in it, or take nothing new.
 pub(super) struct Store {
     link: PathBuf,
     there: PathBuf,
@@ -254,9 +271,27 @@ impl Store {
         self.lead_to(&self.there);
     }
 
+    /// What is there can be read, and nothing can be put beside it.
+    pub(super) fn lock(&self) {
+        set_permissions(&self.there, 0o555);
+    }
+
+    pub(super) fn unlock(&self) {
+        set_permissions(&self.there, 0o755);
+    }
+
     fn lead_to(&self, target: &Path) {
         let new = self.link.with_extension("new");
         symlink(target, &new).unwrap();
         fs::rename(&new, &self.link).unwrap();
+    }
+}
+
+/// From the top, so that no folder is made behind the back of this.
+fn set_permissions(folder: &Path, mode: u32) {
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    let inside = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    for folder in inside.filter(|entry| entry.file_type().unwrap().is_dir()) {
+        set_permissions(&folder.path(), mode);
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use comet_worker::job::JobId;
 use serde_json::Value;
 
+use super::canceller::Cancelled;
 use super::producer::Published;
 use super::scene::{Scene, Told};
 use crate::support::broker::Letter;
@@ -22,7 +23,7 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    pub(super) async fn of(scene: &Scene, published: &Published, told: Told) -> Self {
+    pub(super) async fn of(scene: &Scene, published: &Published, cancelled: &Cancelled, told: Told) -> Self {
         let events = by_job(&told.events);
         let report = scene.sim.report().await;
         let tasks = report.tasks();
@@ -35,6 +36,12 @@ impl Verdict {
         let any =
             |job: &str, test: &dyn Fn(&Value) -> bool| told_of(job).iter().any(|told| test(&told.event));
         let is_unknown = |event: &Value| event["data"]["reason"] == "outcome_unknown";
+        let is_cancelled = |event: &Value| event["type"] == "comet.job.cancelled";
+        let cancelled_as = |charged: &str| {
+            jobs(&|job| any(job, &|event| is_cancelled(event) && event["data"]["charged"] == charged))
+        };
+        let [unpaid, paid, perhaps_paid] = ["no", "yes", "unknown"].map(cancelled_as);
+        let was_cancelled = |job: &String| any(job, &is_cancelled);
 
         let accepted: BTreeSet<&String> = tasks.values().flatten().collect();
         let told_tasks: BTreeSet<&str> =
@@ -43,14 +50,26 @@ impl Verdict {
             published.jobs.iter().map(|job| (external(job), job)).collect();
         let untold_tasks = tasks.iter().flat_map(|(external, tasks)| {
             let job = of_task.get(external).map_or(external.as_str(), |job| job.as_str());
-            let untold = tasks.iter().filter(|task| !told_tasks.contains(task.as_str()));
+            // Who cancelled it was told that it may be charged, and wants to know no more.
+            let given_up = perhaps_paid.iter().any(|given_up| given_up == job);
+            let untold = tasks.iter().filter(move |_| !given_up);
+            let untold = untold.filter(|task| !told_tasks.contains(task.as_str()));
             untold.map(move |task| format!("{job} task {task}"))
         });
         let queued = vec![format!("ready, unacknowledged: {:?}", told.queued); told.queued.0 + told.queued.1];
 
         let breaches = vec![
             ("charged twice", jobs(&|job| charges(job) > 1)),
-            ("never charged", jobs(&|job| charges(job) == 0)),
+            ("never charged", jobs(&|job| charges(job) == 0 && !was_cancelled(job))),
+            ("cancelled as unpaid and charged", {
+                unpaid.iter().filter(|job| charges(job) > 0).cloned().collect()
+            }),
+            ("cancelled as charged and not charged", {
+                paid.iter().filter(|job| charges(job) == 0).cloned().collect()
+            }),
+            ("cancelled without a wish", {
+                jobs(&|job| was_cancelled(job) && !cancelled.asked.contains(job))
+            }),
             ("charged for a job that nobody published", {
                 tasks.keys().filter(|external| !of_task.contains_key(*external)).cloned().collect()
             }),
@@ -58,8 +77,10 @@ impl Verdict {
             ("differing copies", jobs(&|job| copies_differ(told_of(job)))),
             ("two outcomes, but for a correction", jobs(&|job| outcomes(told_of(job)) > 1)),
             ("parked as unknown", jobs(&|job| any(job, &is_unknown))),
-            ("ended otherwise than succeeded", {
-                let failed = |event: &Value| event["type"] != "comet.job.succeeded" && !is_unknown(event);
+            ("ended otherwise than succeeded or cancelled", {
+                let failed = |event: &Value| {
+                    event["type"] != "comet.job.succeeded" && !is_unknown(event) && !is_cancelled(event)
+                };
                 jobs(&|job| any(job, &failed))
             }),
             (
@@ -88,6 +109,11 @@ impl Verdict {
             ("jobs published and confirmed", published.jobs.len()),
             ("published again on purpose", published.again),
             ("publishes without a confirm, repeated", published.unconfirmed),
+            ("jobs that somebody wanted to cancel", cancelled.asked.len()),
+            ("cancels that were taken", cancelled.taken),
+            ("cancelled as unpaid", unpaid.len()),
+            ("cancelled as charged", paid.len()),
+            ("cancelled as charged perhaps", perhaps_paid.len()),
             ("POSTs that reached the provider", count(report.number("submits"))),
             ("tasks that it accepted", accepted.len()),
             ("events told, copies included", told.events.len()),

@@ -44,11 +44,17 @@ pub fn environment(place: &Place, provider_url: &str) -> Vec<(String, String)> {
 impl Worker {
     /// `settings` go over the environment: `("GENERATION__QUIET_S", "3")`.
     pub fn start(place: &Place, sim: &Sim, settings: &[(&str, &str)]) -> Self {
+        Self::start_by(&[], place, sim, settings)
+    }
+
+    /// By a program that turns itself into the worker: `["setpriv", …]`.
+    pub fn start_by(starter: &[&str], place: &Place, sim: &Sim, settings: &[(&str, &str)]) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let log = place.folder.path().join(format!("worker-{number}.log"));
-        let child = Command::new(env!("CARGO_BIN_EXE_comet-worker"))
-            .arg("run")
+        let words = [starter, &[env!("CARGO_BIN_EXE_comet-worker"), "run"]].concat();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .envs(environment(place, &sim.url))
             .envs(settings.iter().map(|(key, value)| (format!("COMET_WORKER__{key}"), (*value).to_owned())))
             .stdin(Stdio::null())

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -24,24 +25,41 @@ enum Way {
 
 pub struct Proxy {
     port: u16,
+    leads_to: Arc<AtomicU16>,
     way: Arc<watch::Sender<Way>>,
 }
 
 impl Proxy {
     pub async fn to(port: u16) -> Self {
+        let proxy = Self::to_nowhere().await;
+        proxy.lead_to(port);
+        proxy
+    }
+
+    /// For a service that is told the proxy's address before it has one of its own.
+    pub async fn to_nowhere() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let way = Arc::new(watch::Sender::new(Way::Open));
-        let proxy = Self { port: listener.local_addr().unwrap().port(), way: Arc::clone(&way) };
+        let leads_to = Arc::new(AtomicU16::new(0));
+        let port = listener.local_addr().unwrap().port();
+        let proxy = Self { port, leads_to: Arc::clone(&leads_to), way: Arc::clone(&way) };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if *way.borrow() == Way::Cut {
                     continue;
                 }
-                let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
+                let Ok(server) = TcpStream::connect(("127.0.0.1", leads_to.load(Ordering::Relaxed))).await
+                else {
+                    continue;
+                };
                 tokio::spawn(connection(client, server, way.subscribe()));
             }
         });
         proxy
+    }
+
+    pub fn lead_to(&self, port: u16) {
+        self.leads_to.store(port, Ordering::Relaxed);
     }
 
     /// `url` with this proxy's port.

@@ -25,6 +25,10 @@ impl Life {
     pub fn viewed(&mut self, view: View, asked: Duration, now: Duration) {
         let At::Generating(mut generation) = self.at.clone() else { return self.unexpected() };
         self.polls += 1;
+        if generation.noted {
+            // Whether the job was given up has been looked at.
+            self.asked = None;
+        }
         let last_look = generation.accepted.left(asked, &self.rules).is_zero();
         let answered = !matches!(view, View::Unavailable { .. });
         generation.failures = if answered { 0 } else { generation.failures + 1 };

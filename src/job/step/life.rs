@@ -240,6 +240,11 @@ impl Life {
         matches!(rebuilt.stage, Stage::Generating { .. })
     }
 
+    /// What was known of one attempt is of no use to what follows.
+    pub(super) fn forget(&mut self) {
+        (self.sight, self.asked, self.noted) = (None, None, None);
+    }
+
     /// Whether a receipt has the job's task.
     #[must_use]
     pub fn is_noted(&self) -> bool {
@@ -253,7 +258,8 @@ impl Life {
         {
             generation.noted = true;
         }
-        self.noted = Some(task);
+        // With the task where everybody finds it, nobody gives the job up any more.
+        (self.sight, self.noted) = (None, Some(task));
     }
 
     /// Decides. `now` counts from an arbitrary zero and includes the time that the machine slept.

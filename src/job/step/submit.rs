@@ -111,9 +111,13 @@ impl Life {
             return self.unexpected();
         };
         match moved {
-            Moved::Yes { .. } if hand_back => self.at = At::HandingBack(HandBack::Paused),
+            Moved::Yes { .. } if hand_back => {
+                self.forget();
+                self.at = At::HandingBack(HandBack::Paused);
+            }
             Moved::Yes { cancelled } => {
                 self.cancelled |= cancelled;
+                self.forget();
                 self.at = At::Ready { attempt: attempt + 1, instead_of: None };
             }
             Moved::No(known) => self.read(known, now),
@@ -129,6 +133,9 @@ impl Life {
                 let accepted = Since { noted: now, age_then: age };
                 let noted = noted && known == task;
                 let generation = Generation { noted, ..Generation::new(attempt, known, accepted, first) };
+                if noted {
+                    self.note(generation.task.clone());
+                }
                 self.generate(generation);
             }
             Stage::Done { event, .. } => {
@@ -161,6 +168,7 @@ impl Life {
     /// The job ends so: sealed in a receipt first, where there are receipts.
     pub(super) fn end(&mut self, outcome: Outcome, expect: Expect) {
         let outcome = Box::new(outcome);
+        self.forget();
         self.at = if self.rules.receipts {
             At::Sealing { outcome }
         } else {

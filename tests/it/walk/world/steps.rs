@@ -1,5 +1,7 @@
 //! What can happen next: to the messages, in the net, to Redis, to a worker, or by a worker.
 
+use std::fmt;
+
 use comet_worker::job::event::says_unknown;
 use comet_worker::job::step::{Act, Life};
 use comet_worker::ledger::record::Stage;
@@ -8,12 +10,25 @@ use comet_worker::receipts::Decision;
 
 use super::{Copy, Hand, LONG, Provider, Safeguard, Table, World, ZERO, digest, job, task, unknown};
 
+/// What can happen next, and what it is called, where somebody wants to be told.
+struct Steps {
+    told: bool,
+    steps: Vec<(String, World)>,
+}
+
+impl Steps {
+    fn push(&mut self, label: fmt::Arguments<'_>, next: World) {
+        let label = if self.told { label.to_string() } else { String::new() };
+        self.steps.push((label, next));
+    }
+}
+
 impl World {
-    /// Everything that can happen next.
-    pub fn steps(&self) -> Vec<(String, World)> {
-        let mut steps = Vec::new();
+    /// Everything that can happen next, by name where that is `told`.
+    pub fn steps(&self, told: bool) -> Vec<(String, World)> {
+        let mut steps = Steps { told, steps: Vec::new() };
         if self.hands.iter().flatten().any(|hand| hand.attempt > self.attempts_max) {
-            return steps;
+            return steps.steps;
         }
         self.deliver(&mut steps);
         self.travel(&mut steps);
@@ -25,10 +40,10 @@ impl World {
                 self.break_worker(who, &mut steps);
             }
         }
-        steps
+        steps.steps
     }
 
-    fn deliver(&self, steps: &mut Vec<(String, World)>) {
+    fn deliver(&self, steps: &mut Steps) {
         for (number, copy) in self.copies.iter().enumerate() {
             for who in 0..2 {
                 if *copy == Copy::Queued && self.hands[who].is_none() {
@@ -37,13 +52,13 @@ impl World {
                     let life = Life::new(self.rules(), digest(), Vec::new(), None);
                     let hand = Hand { life, copy: Some(number), awaits: false, now: ZERO, attempt: 0 };
                     next.hands[who] = Some(hand);
-                    steps.push((format!("copy {number} to w{who}"), next));
+                    steps.push(format_args!("copy {number} to w{who}"), next);
                 }
             }
         }
     }
 
-    fn travel(&self, steps: &mut Vec<(String, World)>) {
+    fn travel(&self, steps: &mut Steps) {
         for (index, post) in self.net.iter().enumerate() {
             let without_it = || {
                 let mut next = self.clone();
@@ -53,37 +68,36 @@ impl World {
             if let Some(number) = post.accepted {
                 for answer in [Answer::Accepted(task(number)), unknown()] {
                     let mut next = without_it();
-                    let label =
-                        format!("the answer to POST {} of {:?}: {answer:?}", post.attempt, post.sender);
-                    next.answer(post.sender, answer);
-                    steps.push((label, next));
+                    let (attempt, sender) = (post.attempt, post.sender);
+                    next.answer(sender, answer.clone());
+                    steps.push(format_args!("the answer to POST {attempt} of {sender:?}: {answer:?}"), next);
                 }
                 continue;
             }
             let mut lost = without_it();
             lost.answer(post.sender, unknown());
-            steps.push((format!("POST {} of {:?} is lost", post.attempt, post.sender), lost));
+            steps.push(format_args!("POST {} of {:?} is lost", post.attempt, post.sender), lost);
             if self.provider == Provider::Refuses && self.tasks > 0 {
                 // "This external id exists": a task of ours, and not a refusal.
                 let mut exists = without_it();
                 exists.answer(post.sender, unknown());
-                steps.push((format!("POST {} is refused as a repetition", post.attempt), exists));
+                steps.push(format_args!("POST {} is refused as a repetition", post.attempt), exists);
                 continue;
             }
             let mut accepted = self.clone();
             accepted.tasks += 1;
             accepted.net[index].accepted = Some(accepted.tasks);
             accepted.net.sort();
-            steps.push((format!("POST {} of {:?} is accepted", post.attempt, post.sender), accepted));
+            steps.push(format_args!("POST {} of {:?} is accepted", post.attempt, post.sender), accepted);
             if self.faults.refusals > 0 && post.sender.is_some() {
                 let mut refused = without_it();
                 refused.faults.refusals -= 1;
                 let later = Later { message: String::new(), provider_code: None, after: None };
                 refused.answer(post.sender, Answer::Later(later));
-                steps.push((
-                    format!("POST {} of {:?} is refused for now", post.attempt, post.sender),
+                steps.push(
+                    format_args!("POST {} of {:?} is refused for now", post.attempt, post.sender),
                     refused,
-                ));
+                );
             }
         }
     }
@@ -97,12 +111,12 @@ impl World {
         }
     }
 
-    fn break_redis(&self, steps: &mut Vec<(String, World)>) {
+    fn break_redis(&self, steps: &mut Steps) {
         if self.faults.flushes > 0 && !self.table.records.is_empty() {
             let mut next = self.clone();
             next.faults.flushes -= 1;
             next.write(Table::flush);
-            steps.push(("Redis is flushed".to_owned(), next));
+            steps.push(format_args!("Redis is flushed"), next);
         }
         if self.faults.lost_writes > 0
             && let Some(before) = &self.before
@@ -111,19 +125,19 @@ impl World {
             next.faults.lost_writes -= 1;
             next.table = before.clone();
             next.before = None;
-            steps.push(("Redis loses its last write".to_owned(), next));
+            steps.push(format_args!("Redis loses its last write"), next);
         }
     }
 
     /// What people want: the user, who cancels, and who clears up after an unknown outcome.
-    fn decide(&self, steps: &mut Vec<(String, World)>) {
+    fn decide(&self, steps: &mut Steps) {
         let record = self.table.known(&job(), ZERO).record;
         let ended = record.is_some_and(|record| matches!(record.stage, Stage::Done { .. }));
         if self.faults.cancels > 0 && !ended {
             let mut next = self.clone();
             next.faults.cancels -= 1;
             next.write(|table| table.cancel(&job(), ZERO));
-            steps.push(("the user cancels".to_owned(), next));
+            steps.push(format_args!("the user cancels"), next);
         }
         let unknown = self.history.result.as_deref().is_some_and(says_unknown);
         let undecided = unknown && self.history.decision().is_none();
@@ -135,17 +149,17 @@ impl World {
                 next.reopened += u32::from(decision == Decision::SubmitAgain);
                 next.attempt_mut(gate).decision = Some(decision);
                 next.copies[0] = Copy::Queued;
-                steps.push((format!("a person decides {decision:?}"), next));
+                steps.push(format_args!("a person decides {decision:?}"), next);
             }
         }
     }
 
-    fn break_worker(&self, who: usize, steps: &mut Vec<(String, World)>) {
+    fn break_worker(&self, who: usize, steps: &mut Steps) {
         if self.faults.crashes > 0 {
             let mut next = self.clone();
             next.faults.crashes -= 1;
             next.end(who, Copy::Queued);
-            steps.push((format!("w{who} dies"), next));
+            steps.push(format_args!("w{who} dies"), next);
         }
         if self.faults.losses > 0
             && let Some(number) = self.hands[who].as_ref().unwrap().copy
@@ -154,11 +168,11 @@ impl World {
             next.faults.losses -= 1;
             next.hand(who).copy = None;
             next.copies[number] = Copy::Queued;
-            steps.push((format!("w{who} loses its connection"), next));
+            steps.push(format_args!("w{who} loses its connection"), next);
         }
     }
 
-    fn act(&self, who: usize, steps: &mut Vec<(String, World)>) {
+    fn act(&self, who: usize, steps: &mut Steps) {
         let hand = self.hands[who].as_ref().unwrap();
         if hand.awaits {
             return;
@@ -175,19 +189,18 @@ impl World {
             next.faults.lost_answers -= 1;
             let nonce = next.nonce_of(&act);
             next.create_intent(attempt, nonce, false);
-            steps.push((format!("w{who} creates intent-{attempt}, the answer is lost"), next));
+            steps.push(format_args!("w{who} creates intent-{attempt}, the answer is lost"), next);
         }
         let known = self.table.known(&job(), ZERO);
         if known.cancelled && matches!(act, Act::Poll { .. } | Act::Enter | Act::Store { .. }) {
             let mut next = self.clone();
             next.hand(who).life.hinted(&known);
-            steps.push((format!("w{who} hears that the user cancels"), next));
+            steps.push(format_args!("w{who} hears that the user cancels"), next);
         }
         let mut next = self.clone();
-        let label = format!("w{who}: {act:?}");
-        next.perform(who, act);
+        next.perform(who, act.clone());
         next.settle(who);
-        steps.push((label, next));
+        steps.push(format_args!("w{who}: {act:?}"), next);
     }
 
     /// What touches nothing that the other hand could see is done with the act before it.
@@ -209,7 +222,7 @@ impl World {
     /// Waiting changes nothing by itself: a look is worth it when the record has changed or the
     /// provider would find the task, and the quiet period passes only while no POST of the attempt
     /// travels. Whoever still stands before its POST then finds its clock gone on as far.
-    fn look_on(&self, who: usize, steps: &mut Vec<(String, World)>) {
+    fn look_on(&self, who: usize, steps: &mut Steps) {
         let hand = self.hands[who].as_ref().unwrap();
         let record = self.table.known(&job(), ZERO).record;
         let open = match record.map(|record| record.stage) {
@@ -219,7 +232,7 @@ impl World {
         if open != Some(hand.attempt) || self.found().is_some() {
             let mut looked = self.clone();
             looked.hand(who).life.looked_on();
-            steps.push((format!("w{who} looks again"), looked));
+            steps.push(format_args!("w{who} looks again"), looked);
         }
         let travels = self.net.iter().any(|post| post.attempt == hand.attempt && post.accepted.is_none());
         let oracle = self.without != Some(Safeguard::QuietPeriod);
@@ -233,7 +246,7 @@ impl World {
                     other.now += LONG;
                 }
             }
-            steps.push((format!("quiet passes for w{who}"), quiet));
+            steps.push(format_args!("quiet passes for w{who}"), quiet);
         }
     }
 }

@@ -5,10 +5,10 @@ SHELL := /bin/bash
 # compiled once, with one set of features, for demo and tests.
 BUILD := cargo build --locked --bins --examples
 
-# Of the chaos run, in seconds.
+# Of a run of chaos or fuzz, in seconds.
 LENGTH_S ?= 180
 
-.PHONY: help demo test test-quick chaos lint build services linker
+.PHONY: help demo test test-quick chaos fuzz lint build services linker
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -28,6 +28,11 @@ chaos: build ## three workers killed, frozen and cut off for LENGTH_S=180 second
 	@[[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || command -v rabbitmq-server >/dev/null || deploy/dev/install rabbitmq-server
 	@command -v redis-server >/dev/null || deploy/dev/install redis-server
 	COMET_CHAOS_S=$(LENGTH_S) cargo test --locked --test services chaos::chaos_breaks_no_promise -- --exact --nocapture
+
+fuzz: linker ## spoilt replies, jobs and URLs for LENGTH_S=180 seconds; `make test` tries some hundred of each
+	@end=$$((SECONDS + $(LENGTH_S))); while ((SECONDS < end)); do \
+	  PROPTEST_CASES=$${PROPTEST_CASES:-5000} cargo test --locked --quiet --lib -- property_tests guard sniff || exit 1; \
+	done
 
 lint: linker ## formatting, lints, documentation
 	cargo fmt --all --check

@@ -10,15 +10,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::forbidden::Forbidden;
+use super::foreign::ForeignWords;
 use super::wire::{self, Reply};
 use super::{AccountFault, AccountFaultKind, Answer, Lookup, Provider, View};
 use crate::job::{ExternalTaskId, TaskId};
+use crate::metrics::Metrics;
 use crate::redact::for_people;
 
 /// The most that is read of a reply, in bytes (fact sheet, section 4.3).
@@ -69,6 +72,8 @@ pub struct CometApi {
     query_path: String,
     submit_timeout: Duration,
     query_timeout: Duration,
+    forbidden: Forbidden,
+    foreign_words: ForeignWords,
 }
 
 /// A reply read to its end.
@@ -128,7 +133,15 @@ impl CometApi {
             query_path,
             submit_timeout,
             query_timeout,
+            forbidden: Forbidden::default(),
+            foreign_words: ForeignWords::default(),
         })
+    }
+
+    /// Counts there what the provider says in words that nobody here knows.
+    #[must_use]
+    pub fn counted_in(self, metrics: Metrics) -> Self {
+        Self { foreign_words: ForeignWords::counted_in(metrics), ..self }
     }
 
     async fn get(&self, id: &str) -> Result<(String, Read), Silence> {
@@ -151,9 +164,12 @@ impl Provider for CometApi {
             .post(self.submit_url.clone())
             .header(CONTENT_TYPE, "application/json")
             .timeout(self.submit_timeout)
-            .body(body);
+            .body(body.clone());
         match exchange(request).await {
-            Ok(read) => wire::submit(&read.reply(&format!("POST {}", self.submit_url.path()))),
+            Ok(read) => {
+                let answer = wire::submit(&read.reply(&format!("POST {}", self.submit_url.path())));
+                self.forbidden.judge(&body, answer)
+            }
             Err(Silence::NotSent(message)) => Answer::Account(unreachable(message)),
             Err(Silence::NoReply(message)) => Answer::Unknown { message, provider_code: None },
         }
@@ -161,7 +177,13 @@ impl Provider for CometApi {
 
     async fn query(&self, task: &TaskId) -> View {
         match self.get(task.as_str()).await {
-            Ok((asked, read)) => wire::query(&read.reply(&asked), task),
+            Ok((asked, read)) => {
+                let seen = wire::query(&read.reply(&asked), task);
+                if let Some(word) = &seen.foreign_word {
+                    self.foreign_words.note(word);
+                }
+                seen.view
+            }
             Err(silence) => {
                 let (message, fault) = silence.into_parts();
                 View::Unavailable { message, fault, after: None }
@@ -207,6 +229,7 @@ impl Read {
             status: self.status,
             content_type: text(CONTENT_TYPE),
             retry_after: text(RETRY_AFTER),
+            date: text(DATE),
             asked,
             body: &self.body,
         }

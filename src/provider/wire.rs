@@ -12,12 +12,19 @@
 mod envelope;
 mod images;
 mod meaning;
+#[cfg(test)]
+mod property_tests;
 mod query;
 mod submit;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
-pub use query::{lookup, probe, query};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+
+pub use query::{Seen, lookup, probe, query};
 pub use submit::submit;
 
 use super::{AccountFault, AccountFaultKind};
@@ -36,8 +43,11 @@ const CODE_CHARS_MAX: usize = 64;
 pub struct Reply<'a> {
     pub status: u16,
     pub content_type: Option<&'a str>,
-    /// The header's text; only whole seconds are understood.
+    /// The header's text: whole seconds, or an HTTP-date.
     pub retry_after: Option<&'a str>,
+    /// The header `Date`: what an HTTP-date in `retry_after` is counted from, so that no two clocks
+    /// need agree. Without it such a date says nothing.
+    pub date: Option<&'a str>,
     /// Method and path of the request, for faults of the configuration: `POST /kling/v1/…`.
     pub asked: &'a str,
     pub body: &'a [u8],
@@ -45,7 +55,14 @@ pub struct Reply<'a> {
 
 impl Reply<'_> {
     fn after(&self) -> Option<Duration> {
-        let seconds: u64 = self.retry_after?.trim().parse().ok()?;
+        let text = self.retry_after?.trim();
+        let seconds = match text.parse::<u64>() {
+            Ok(seconds) => seconds,
+            // A date that has passed is no wait.
+            Err(_) => {
+                u64::try_from(http_date(text)?.as_second() - http_date(self.date?)?.as_second()).unwrap_or(0)
+            }
+        };
         Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
     }
 
@@ -58,10 +75,18 @@ impl Reply<'_> {
     }
 }
 
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that may be sent today (RFC 9110, section 5.6.7).
+fn http_date(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()
+}
+
 /// A reply with its body read and its meaning looked up.
 struct Understood {
     meaning: Meaning,
+    /// For people.
     message: String,
+    /// The message as the provider wrote it, where a known envelope has one.
+    said: Option<String>,
     provider_code: Option<String>,
     envelope: Option<Envelope>,
 }
@@ -71,12 +96,14 @@ fn understand(reply: &Reply<'_>) -> Understood {
         Body::Html => Understood {
             meaning: meaning::of_html(reply.status),
             message: reply.told(Some("a web page instead of JSON")),
+            said: None,
             provider_code: None,
             envelope: None,
         },
         Body::Unreadable => Understood {
             meaning: meaning::of_unreadable(reply.status),
             message: reply.told(Some("the body is no readable JSON object")),
+            said: None,
             provider_code: None,
             envelope: None,
         },
@@ -86,6 +113,7 @@ fn understand(reply: &Reply<'_>) -> Understood {
                 meaning: meaning::of(reply.status, &about),
                 message: reply.told(about.message.as_deref()),
                 provider_code: about.code.verbatim(),
+                said: about.message,
                 envelope: Some(envelope),
             }
         }
@@ -106,7 +134,7 @@ fn account_fault(meaning: Meaning, message: &str, asked: &str) -> Option<Account
             AccountFaultKind::Configuration,
             format!("{asked} is not answered by the API that it should be: {message}"),
         ),
-        Meaning::Forbidden => (AccountFaultKind::Configuration, format!("{asked} is not allowed: {message}")),
+        Meaning::Forbidden => (AccountFaultKind::Forbidden, format!("{asked} is not allowed: {message}")),
         Meaning::Fine
         | Meaning::Busy
         | Meaning::NoChannel

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, AsHeaderName, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
+};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
@@ -38,6 +40,9 @@ const QUERY_IDLE: Duration = Duration::from_secs(30);
 /// A POST on a connection that the server is just closing ends as unknown: reuse only what is
 /// surely still open, that is for less than the shortest common idle limit (Node's 5 s).
 const SUBMIT_IDLE: Duration = Duration::from_secs(3);
+
+/// What gateways of the new-api family name a request by (fact sheet, section 4).
+const REQUEST_ID: &str = "x-oneapi-request-id";
 
 /// A task that can't exist.
 const PROBE_ID: &str = "comet-worker-probe";
@@ -224,12 +229,12 @@ impl Provider for CometApi {
 
 impl Read {
     fn reply<'a>(&'a self, asked: &'a str) -> Reply<'a> {
-        let text = |name| self.headers.get(name).and_then(|value| value.to_str().ok());
         Reply {
             status: self.status,
-            content_type: text(CONTENT_TYPE),
-            retry_after: text(RETRY_AFTER),
-            date: text(DATE),
+            content_type: text(&self.headers, CONTENT_TYPE),
+            retry_after: text(&self.headers, RETRY_AFTER),
+            date: text(&self.headers, DATE),
+            request_id: text(&self.headers, REQUEST_ID),
             asked,
             body: &self.body,
         }
@@ -318,6 +323,10 @@ fn with_path(base: &Url, path: &str, id: Option<&str>) -> Url {
         );
     }
     url
+}
+
+fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
 }
 
 fn unreachable(message: String) -> AccountFault {

@@ -28,7 +28,7 @@ pub use query::{Seen, lookup, probe, query};
 pub use submit::submit;
 
 use super::{AccountFault, AccountFaultKind};
-use crate::redact::for_people;
+use crate::redact::{bounded, for_people};
 use envelope::{Body, Envelope};
 use meaning::Meaning;
 
@@ -48,6 +48,8 @@ pub struct Reply<'a> {
     /// The header `Date`: what an HTTP-date in `retry_after` is counted from, so that no two clocks
     /// need agree. Without it such a date says nothing.
     pub date: Option<&'a str>,
+    /// The header `X-Oneapi-Request-Id`, for the provider's support.
+    pub request_id: Option<&'a str>,
     /// Method and path of the request, for faults of the configuration: `POST /kling/v1/…`.
     pub asked: &'a str,
     pub body: &'a [u8],
@@ -66,11 +68,18 @@ impl Reply<'_> {
         Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
     }
 
-    /// The words for people about this reply: the status, and what the provider said.
-    fn told(&self, message: Option<&str>) -> String {
-        match message {
+    /// The words for people about this reply: the status, what the provider said, and the id under
+    /// which its support finds the request (`said_id` is the body's), unless the words have it.
+    fn told(&self, message: Option<&str>, said_id: Option<&str>) -> String {
+        let words = match message {
             Some(message) => for_people(&format!("HTTP {}: {message}", self.status)),
             None => format!("HTTP {} without a message", self.status),
+        };
+        match said_id.or(self.request_id) {
+            Some(id) if !words.contains("request id") => {
+                for_people(&format!("{words} (request id: {})", bounded(id, CODE_CHARS_MAX)))
+            }
+            Some(_) | None => words,
         }
     }
 }
@@ -95,14 +104,14 @@ fn understand(reply: &Reply<'_>) -> Understood {
     match envelope::read(reply) {
         Body::Html => Understood {
             meaning: meaning::of_html(reply.status),
-            message: reply.told(Some("a web page instead of JSON")),
+            message: reply.told(Some("a web page instead of JSON"), None),
             said: None,
             provider_code: None,
             envelope: None,
         },
         Body::Unreadable => Understood {
             meaning: meaning::of_unreadable(reply.status),
-            message: reply.told(Some("the body is no readable JSON object")),
+            message: reply.told(Some("the body is no readable JSON object"), None),
             said: None,
             provider_code: None,
             envelope: None,
@@ -111,7 +120,7 @@ fn understand(reply: &Reply<'_>) -> Understood {
             let about = envelope.complaint();
             Understood {
                 meaning: meaning::of(reply.status, &about),
-                message: reply.told(about.message.as_deref()),
+                message: reply.told(about.message.as_deref(), envelope.request_id()),
                 provider_code: about.code.verbatim(),
                 said: about.message,
                 envelope: Some(envelope),

@@ -72,6 +72,11 @@ impl Envelope {
         &self.root
     }
 
+    /// Kling's own, which its support asks for.
+    pub(super) fn request_id(&self) -> Option<&str> {
+        text_of(self.root.get("request_id"))
+    }
+
     pub(super) fn data(&self) -> Option<&Value> {
         self.root.get("data")
     }

@@ -129,7 +129,8 @@ proptest! {
     ) {
         let (content_type, retry_after, date) =
             (content_type.as_deref(), retry_after.as_deref(), date.as_deref());
-        let reply = Reply { status, content_type, retry_after, date, asked: "POST /", body: &body };
+        let request_id = date;
+        let reply = Reply { status, content_type, retry_after, date, request_id, asked: "POST /", body: &body };
         if let Answer::Later(Later { after: Some(after), .. }) = submit(&reply) {
             prop_assert!(after <= RETRY_AFTER_MAX);
         }

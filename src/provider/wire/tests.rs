@@ -27,7 +27,15 @@ impl Fixture {
 pub(crate) fn reply(status: u16, body: &str) -> Reply<'_> {
     let content_type = Some(if body.starts_with('<') { "text/html" } else { "application/json" });
     let asked = "POST /kling/v1/images/generations";
-    Reply { status, content_type, retry_after: None, date: None, asked, body: body.as_bytes() }
+    Reply {
+        status,
+        content_type,
+        retry_after: None,
+        date: None,
+        request_id: None,
+        asked,
+        body: body.as_bytes(),
+    }
 }
 
 fn folder() -> PathBuf {

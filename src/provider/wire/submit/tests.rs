@@ -23,6 +23,24 @@ fn a_message_keeps_the_words_and_loses_the_secrets() {
 }
 
 #[test]
+fn a_message_names_the_request_once_for_the_providers_support() {
+    let told = |request_id, body| match submit(&Reply { request_id, ..reply(500, body) }) {
+        Answer::Unknown { message, .. } => message,
+        other @ (Answer::Accepted(_) | Answer::Later(_) | Answer::Account(_) | Answer::Refused(_)) => {
+            panic!("{other:?}")
+        }
+    };
+    assert_eq!(told(None, r#"{"message":"m"}"#), "HTTP 500: m");
+    assert_eq!(told(Some("R1"), r#"{"message":"m"}"#), "HTTP 500: m (request id: R1)");
+    assert_eq!(
+        told(Some("R1"), r#"{"code":5000,"message":"m","request_id":"R2"}"#),
+        "HTTP 500: m (request id: R2)"
+    );
+    assert_eq!(told(Some("R1"), r#"{"message":"m (request id: R3)"}"#), "HTTP 500: m (request id: R3)");
+    assert_eq!(told(Some("R1"), "<html>"), "HTTP 500: a web page instead of JSON (request id: R1)");
+}
+
+#[test]
 fn only_parsed_fields_decide() {
     let echoed =
         r#"{"error":{"message":"prompt: 'a quota of 429 risk control systems'","code":"invalid_request"}}"#;

@@ -30,6 +30,7 @@ chaos: build ## three workers killed, frozen and cut off for LENGTH_S=180 second
 	COMET_CHAOS_S=$(LENGTH_S) cargo test --locked --test services chaos::chaos_breaks_no_promise -- --exact --nocapture
 
 fuzz: linker ## spoilt replies, jobs and URLs for LENGTH_S=180 seconds; `make test` tries some hundred of each
+	@cargo test --locked --quiet --lib --no-run
 	@end=$$((SECONDS + $(LENGTH_S))); while ((SECONDS < end)); do \
 	  PROPTEST_CASES=$${PROPTEST_CASES:-5000} cargo test --locked --quiet --lib -- property_tests guard sniff || exit 1; \
 	done

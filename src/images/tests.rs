@@ -75,7 +75,7 @@ fn reply(act: &str) -> Reply {
         "loop" => Redirect::to("/loop").into_response(),
         "nowhere" => StatusCode::FOUND.into_response(),
         "to-public-http" => Redirect::to("http://8.8.8.8/a.png?x=SECRET").into_response(),
-        "to-metadata" => Redirect::to("http://169.254.169.254/latest/meta-data/?x=SECRET").into_response(),
+        "to-metadata" => Redirect::to("http://169.254.0.1/latest/meta-data/?x=SECRET").into_response(),
         "to-user" => Redirect::to("https://user:SECRET@127.0.0.1/a.png").into_response(),
         "hop-to-metadata" => Redirect::to("/to-metadata").into_response(),
         "hop4" => Redirect::to("/hop3").into_response(),

@@ -12,7 +12,7 @@
 //!    among the answers forbids them all.
 //!
 //! `download.allow_private_hosts` opens both doors to one's own network, and still not to what
-//! [`is_never`] names: the metadata services, where credentials lie, above all.
+//! `is_never` names: the metadata services, where credentials lie, above all.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -5,13 +5,13 @@ SHELL := /bin/bash
 # compiled once, with one set of features, for demo and tests.
 BUILD := cargo build --locked --bins --examples
 
-# Of the chaos run, in seconds.
+# Of a run of chaos or fuzz, in seconds.
 LENGTH_S ?= 180
 
 # Of the simulation.
 SEEDS ?= 10000
 
-.PHONY: help demo test test-quick chaos simulate lint build services linker
+.PHONY: help demo test test-quick chaos simulate fuzz lint build services linker
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -36,6 +36,12 @@ chaos: build ## three workers killed, frozen and cut off for LENGTH_S=180 second
 simulate: linker ## SEEDS=10000 draws of what can go wrong, on doubles and a paused clock; COMET_SIM_SEED=… says where they begin
 	@seed=$${COMET_SIM_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "COMET_SIM_SEED=$$seed"; \
 	COMET_SIM_SEED=$$seed COMET_SIM_SEEDS=$(SEEDS) cargo test --locked --test it simulate::no_seed_breaks_a_promise -- --exact --nocapture
+
+fuzz: linker ## spoilt replies, jobs and URLs for LENGTH_S=180 seconds; `make test` tries some hundred of each
+	@cargo test --locked --quiet --lib --no-run
+	@end=$$((SECONDS + $(LENGTH_S))); while ((SECONDS < end)); do \
+	  PROPTEST_CASES=$${PROPTEST_CASES:-5000} cargo test --locked --quiet --lib -- property_tests guard sniff || exit 1; \
+	done
 
 lint: linker ## formatting, lints, documentation
 	cargo fmt --all --check

@@ -69,6 +69,8 @@ pub mod images;
 pub mod job;
 pub mod ledger;
 pub mod metrics;
+#[cfg(test)]
+mod mutated;
 pub mod provider;
 pub mod pulse;
 pub mod queue;

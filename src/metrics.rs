@@ -75,6 +75,11 @@ impl Metrics {
         count(&self.0.polls, [("view", view)]);
     }
 
+    /// A look at a task met a status word that nobody here knows.
+    pub fn unknown_word(&self) {
+        self.0.unknown_words.inc();
+    }
+
     /// A lost connection to one of [`SERVICES`] stands again.
     pub fn reconnected(&self, service: &'static str) {
         count(&self.0.reconnects, [("service", service)]);

@@ -3,6 +3,8 @@
 //! What a reply means is decided in [`wire`], which is pure. An answer exists for each thing that
 //! the life of a job does differently.
 
+mod forbidden;
+mod foreign;
 pub mod http;
 pub mod wire;
 
@@ -55,7 +57,7 @@ pub enum Answer {
 pub struct Later {
     pub message: String,
     pub provider_code: Option<String>,
-    /// From the `Retry-After` header, in whole seconds and at most an hour; at least a minute
+    /// From the `Retry-After` header, at most an hour; at least a minute
     /// where no channel has the model.
     pub after: Option<Duration>,
 }
@@ -84,6 +86,8 @@ pub enum AccountFaultKind {
     Money,
     /// The base URL or the path leads to something that is not the API.
     Configuration,
+    /// The key may not do this: its models, its group, our IP address, or a firewall before the API.
+    Forbidden,
     /// No connection, or an answer that says that the service is down.
     Unreachable,
 }
@@ -91,7 +95,7 @@ pub enum AccountFaultKind {
 /// What a query saw.
 #[derive(Debug, Clone, PartialEq)]
 pub enum View {
-    /// Submitted or running; also every word that we don't know.
+    /// Submitted or running; also every word that we don't know (fact sheet, section 3.4).
     Running,
     Succeeded {
         images: Vec<ResultImage>,

@@ -221,6 +221,9 @@ fn provider_fault(url: &str, fault: &AccountFault) -> Finding {
         AccountFaultKind::Configuration => {
             "this is not the API: check api.base_url (COMET_WORKER__API__BASE_URL) and api.query_path"
         }
+        AccountFaultKind::Forbidden => {
+            "the key may not do this: check its models, its group and the IP addresses it is good for"
+        }
         AccountFaultKind::Unreachable => {
             "not to be reached: check api.base_url (COMET_WORKER__API__BASE_URL), the name resolution and the firewall; \
              or it is down"

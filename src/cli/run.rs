@@ -156,7 +156,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
     let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
     Ok(Shared {
         ledger: Arc::new(parts::ledger(config, metrics)?),
-        provider: Arc::new(parts::provider(config)?),
+        provider: Arc::new(parts::provider(config)?.counted_in(metrics.clone())),
         images: Arc::new(parts::downloader(config)?),
         receipts: Receipts::new(storage.clone()),
         storage,
@@ -200,7 +200,7 @@ impl Probe for Probes<'_> {
     async fn probe(&self, cause: Cause) -> Result<(), String> {
         match cause {
             Cause::Money => Err("only a real job tells".to_owned()),
-            Cause::Key | Cause::Configuration | Cause::Provider => {
+            Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider => {
                 self.shared.provider.probe().await.map_err(|fault| fault.message)
             }
             Cause::Redis => self.shared.ledger.probe().await.map_err(|error| error.to_string()),

@@ -31,6 +31,12 @@ fn png() -> Vec<u8> {
     bytes
 }
 
+/// The head of a picture that would be 60 GB in memory.
+fn pixel_bomb() -> Vec<u8> {
+    let size = 120_000_u32.to_be_bytes();
+    [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(), &size, &size, &[8, 6, 0, 0, 0, 0, 0, 0, 0]].concat()
+}
+
 /// The server of the results: what it does is in the path.
 struct Server {
     base: Url,
@@ -69,6 +75,14 @@ fn reply(act: &str) -> Reply {
         "loop" => Redirect::to("/loop").into_response(),
         "nowhere" => StatusCode::FOUND.into_response(),
         "to-public-http" => Redirect::to("http://8.8.8.8/a.png?x=SECRET").into_response(),
+        "to-metadata" => Redirect::to("http://169.254.0.1/latest/meta-data/?x=SECRET").into_response(),
+        "to-user" => Redirect::to("https://user:SECRET@127.0.0.1/a.png").into_response(),
+        "hop-to-metadata" => Redirect::to("/to-metadata").into_response(),
+        "hop4" => Redirect::to("/hop3").into_response(),
+        "gzip" => {
+            ([(header::CONTENT_ENCODING, "gzip")], b"\x1f\x8b\x08\0\0\0\0\0\0\xff".to_vec()).into_response()
+        }
+        "pixels" => pixel_bomb().into_response(),
         "to-file" => Redirect::to("file:///etc/passwd").into_response(),
         "html" => ([(header::CONTENT_TYPE, "image/png")], "<html>expired</html>").into_response(),
         "magic" => ([(header::CONTENT_TYPE, "image/png")], vec![7; 64]).into_response(),
@@ -120,6 +134,12 @@ async fn the_error_says_what_to_do() {
         "/nowhere",
         "/to-public-http",
         "/to-file",
+        "/to-metadata",
+        "/to-user",
+        "/hop-to-metadata",
+        "/hop4",
+        "/gzip",
+        "/pixels",
         "/451",
         "/304",
     ] {

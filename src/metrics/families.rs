@@ -52,6 +52,7 @@ pub(super) struct Families {
     pub(super) paused: Family<Labels<1>, Gauge>,
     pub(super) submits: Family<Labels<1>, Counter>,
     pub(super) polls: Family<Labels<1>, Counter>,
+    pub(super) unknown_words: Counter,
     pub(super) reconnects: Family<Labels<1>, Counter>,
     pub(super) events_published: Family<Labels<1>, Counter>,
     pub(super) events_unrouted: Counter,
@@ -87,6 +88,11 @@ impl Families {
                 "POSTs of paid generations by their answer: accepted, later (try again), account (key or money), refused (the job's fault), unknown (perhaps accepted)",
             ),
             polls: add(&mut to, "polls", "Looks at running generations by what they saw"),
+            unknown_words: add(
+                &mut to,
+                "unknown_words",
+                "Looks at tasks whose status word this version doesn't know: such a task is polled until its job's deadline. The log has each word once",
+            ),
             reconnects: add(&mut to, "reconnects", "Connections that were lost and built anew"),
             events_published: add(&mut to, "events_published", "Events that RabbitMQ confirmed, by type"),
             events_unrouted: add(

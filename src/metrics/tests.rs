@@ -67,6 +67,7 @@ fn what_alerts_look_at_starts_at_zero() {
         "comet_jobs_finished_total{outcome=\"failed\",reason=\"outcome_unknown\"} 0",
         "comet_dead_letters_total{reason=\"too_large\"} 0",
         "comet_events_unrouted_total 0",
+        "comet_unknown_words_total 0",
         "comet_reconnects_total{service=\"rabbitmq\"} 0",
         "comet_jobs_held{stage=\"looking_on\"} 0",
         concat!("comet_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
@@ -78,5 +79,5 @@ fn what_alerts_look_at_starts_at_zero() {
     assert!(text.ends_with("# EOF\n"));
     let families = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
     assert_eq!(text.lines().filter(|line| line.starts_with("# HELP ")).count(), families);
-    assert_eq!(families, 16);
+    assert_eq!(families, 17);
 }

@@ -10,15 +10,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, AsHeaderName, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
+};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::forbidden::Forbidden;
+use super::foreign::ForeignWords;
 use super::wire::{self, Reply};
 use super::{AccountFault, AccountFaultKind, Answer, Lookup, Provider, View};
 use crate::job::{ExternalTaskId, TaskId};
+use crate::metrics::Metrics;
 use crate::redact::for_people;
 
 /// The most that is read of a reply, in bytes (fact sheet, section 4.3).
@@ -35,6 +40,9 @@ const QUERY_IDLE: Duration = Duration::from_secs(30);
 /// A POST on a connection that the server is just closing ends as unknown: reuse only what is
 /// surely still open, that is for less than the shortest common idle limit (Node's 5 s).
 const SUBMIT_IDLE: Duration = Duration::from_secs(3);
+
+/// What gateways of the new-api family name a request by (fact sheet, section 4).
+const REQUEST_ID: &str = "x-oneapi-request-id";
 
 /// A task that can't exist.
 const PROBE_ID: &str = "comet-worker-probe";
@@ -69,6 +77,8 @@ pub struct CometApi {
     query_path: String,
     submit_timeout: Duration,
     query_timeout: Duration,
+    forbidden: Forbidden,
+    foreign_words: ForeignWords,
 }
 
 /// A reply read to its end.
@@ -128,7 +138,15 @@ impl CometApi {
             query_path,
             submit_timeout,
             query_timeout,
+            forbidden: Forbidden::default(),
+            foreign_words: ForeignWords::default(),
         })
+    }
+
+    /// Counts there what the provider says in words that nobody here knows.
+    #[must_use]
+    pub fn counted_in(self, metrics: Metrics) -> Self {
+        Self { foreign_words: ForeignWords::counted_in(metrics), ..self }
     }
 
     async fn get(&self, id: &str) -> Result<(String, Read), Silence> {
@@ -151,9 +169,12 @@ impl Provider for CometApi {
             .post(self.submit_url.clone())
             .header(CONTENT_TYPE, "application/json")
             .timeout(self.submit_timeout)
-            .body(body);
+            .body(body.clone());
         match exchange(request).await {
-            Ok(read) => wire::submit(&read.reply(&format!("POST {}", self.submit_url.path()))),
+            Ok(read) => {
+                let answer = wire::submit(&read.reply(&format!("POST {}", self.submit_url.path())));
+                self.forbidden.judge(&body, answer)
+            }
             Err(Silence::NotSent(message)) => Answer::Account(unreachable(message)),
             Err(Silence::NoReply(message)) => Answer::Unknown { message, provider_code: None },
         }
@@ -161,7 +182,13 @@ impl Provider for CometApi {
 
     async fn query(&self, task: &TaskId) -> View {
         match self.get(task.as_str()).await {
-            Ok((asked, read)) => wire::query(&read.reply(&asked), task),
+            Ok((asked, read)) => {
+                let seen = wire::query(&read.reply(&asked), task);
+                if let Some(word) = &seen.foreign_word {
+                    self.foreign_words.note(word);
+                }
+                seen.view
+            }
             Err(silence) => {
                 let (message, fault) = silence.into_parts();
                 View::Unavailable { message, fault, after: None }
@@ -202,11 +229,12 @@ impl Provider for CometApi {
 
 impl Read {
     fn reply<'a>(&'a self, asked: &'a str) -> Reply<'a> {
-        let text = |name| self.headers.get(name).and_then(|value| value.to_str().ok());
         Reply {
             status: self.status,
-            content_type: text(CONTENT_TYPE),
-            retry_after: text(RETRY_AFTER),
+            content_type: text(&self.headers, CONTENT_TYPE),
+            retry_after: text(&self.headers, RETRY_AFTER),
+            date: text(&self.headers, DATE),
+            request_id: text(&self.headers, REQUEST_ID),
             asked,
             body: &self.body,
         }
@@ -295,6 +323,10 @@ fn with_path(base: &Url, path: &str, id: Option<&str>) -> Url {
         );
     }
     url
+}
+
+fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
 }
 
 fn unreachable(message: String) -> AccountFault {

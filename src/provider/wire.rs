@@ -12,16 +12,23 @@
 mod envelope;
 mod images;
 mod meaning;
+#[cfg(test)]
+mod property_tests;
 mod query;
 mod submit;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
-pub use query::{lookup, probe, query};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+
+pub use query::{Seen, lookup, probe, query};
 pub use submit::submit;
 
 use super::{AccountFault, AccountFaultKind};
-use crate::redact::for_people;
+use crate::redact::{bounded, for_people};
 use envelope::{Body, Envelope};
 use meaning::Meaning;
 
@@ -36,8 +43,13 @@ const CODE_CHARS_MAX: usize = 64;
 pub struct Reply<'a> {
     pub status: u16,
     pub content_type: Option<&'a str>,
-    /// The header's text; only whole seconds are understood.
+    /// The header's text: whole seconds, or an HTTP-date.
     pub retry_after: Option<&'a str>,
+    /// The header `Date`: what an HTTP-date in `retry_after` is counted from, so that no two clocks
+    /// need agree. Without it such a date says nothing.
+    pub date: Option<&'a str>,
+    /// The header `X-Oneapi-Request-Id`, for the provider's support.
+    pub request_id: Option<&'a str>,
     /// Method and path of the request, for faults of the configuration: `POST /kling/v1/…`.
     pub asked: &'a str,
     pub body: &'a [u8],
@@ -45,23 +57,45 @@ pub struct Reply<'a> {
 
 impl Reply<'_> {
     fn after(&self) -> Option<Duration> {
-        let seconds: u64 = self.retry_after?.trim().parse().ok()?;
+        let text = self.retry_after?.trim();
+        let seconds = match text.parse::<u64>() {
+            Ok(seconds) => seconds,
+            // A date that has passed is no wait.
+            Err(_) => {
+                u64::try_from(http_date(text)?.as_second() - http_date(self.date?)?.as_second()).unwrap_or(0)
+            }
+        };
         Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
     }
 
-    /// The words for people about this reply: the status, and what the provider said.
-    fn told(&self, message: Option<&str>) -> String {
-        match message {
+    /// The words for people about this reply: the status, what the provider said, and the id under
+    /// which its support finds the request (`said_id` is the body's), unless the words have it.
+    fn told(&self, message: Option<&str>, said_id: Option<&str>) -> String {
+        let words = match message {
             Some(message) => for_people(&format!("HTTP {}: {message}", self.status)),
             None => format!("HTTP {} without a message", self.status),
+        };
+        match said_id.or(self.request_id) {
+            Some(id) if !words.contains("request id") => {
+                for_people(&format!("{words} (request id: {})", bounded(id, CODE_CHARS_MAX)))
+            }
+            Some(_) | None => words,
         }
     }
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that may be sent today (RFC 9110, section 5.6.7).
+fn http_date(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()
 }
 
 /// A reply with its body read and its meaning looked up.
 struct Understood {
     meaning: Meaning,
+    /// For people.
     message: String,
+    /// The message as the provider wrote it, where a known envelope has one.
+    said: Option<String>,
     provider_code: Option<String>,
     envelope: Option<Envelope>,
 }
@@ -70,13 +104,15 @@ fn understand(reply: &Reply<'_>) -> Understood {
     match envelope::read(reply) {
         Body::Html => Understood {
             meaning: meaning::of_html(reply.status),
-            message: reply.told(Some("a web page instead of JSON")),
+            message: reply.told(Some("a web page instead of JSON"), None),
+            said: None,
             provider_code: None,
             envelope: None,
         },
         Body::Unreadable => Understood {
             meaning: meaning::of_unreadable(reply.status),
-            message: reply.told(Some("the body is no readable JSON object")),
+            message: reply.told(Some("the body is no readable JSON object"), None),
+            said: None,
             provider_code: None,
             envelope: None,
         },
@@ -84,8 +120,9 @@ fn understand(reply: &Reply<'_>) -> Understood {
             let about = envelope.complaint();
             Understood {
                 meaning: meaning::of(reply.status, &about),
-                message: reply.told(about.message.as_deref()),
+                message: reply.told(about.message.as_deref(), envelope.request_id()),
                 provider_code: about.code.verbatim(),
+                said: about.message,
                 envelope: Some(envelope),
             }
         }
@@ -106,7 +143,7 @@ fn account_fault(meaning: Meaning, message: &str, asked: &str) -> Option<Account
             AccountFaultKind::Configuration,
             format!("{asked} is not answered by the API that it should be: {message}"),
         ),
-        Meaning::Forbidden => (AccountFaultKind::Configuration, format!("{asked} is not allowed: {message}")),
+        Meaning::Forbidden => (AccountFaultKind::Forbidden, format!("{asked} is not allowed: {message}")),
         Meaning::Fine
         | Meaning::Busy
         | Meaning::NoChannel

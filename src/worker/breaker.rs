@@ -23,6 +23,8 @@ pub enum Cause {
     Key,
     /// The base URL or a path leads elsewhere.
     Configuration,
+    /// The key may not do what it is asked to.
+    Forbidden,
     /// The provider can't be reached, or several POSTs in a row were never answered.
     Provider,
     Redis,
@@ -34,7 +36,7 @@ impl Cause {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Money | Self::Key | Self::Configuration => "account",
+            Self::Money | Self::Key | Self::Configuration | Self::Forbidden => "account",
             Self::Provider => "provider",
             Self::Redis => "redis",
             Self::Storage => "storage",
@@ -46,6 +48,9 @@ impl Cause {
             Self::Money => "top the account up; one job at a time goes on trying",
             Self::Key => "check api.key",
             Self::Configuration => "check api.base_url, api.submit_path and api.query_path",
+            Self::Forbidden => {
+                "check what the key may do: its models, its group, the IP addresses it is good for"
+            }
             Self::Provider => "jobs wait until it answers again",
             Self::Redis => "check redis.url and the server",
             Self::Storage => "check storage.url, its space and its permissions",
@@ -204,6 +209,7 @@ impl Breaker {
             AccountFaultKind::Key => Cause::Key,
             AccountFaultKind::Money => Cause::Money,
             AccountFaultKind::Configuration => Cause::Configuration,
+            AccountFaultKind::Forbidden => Cause::Forbidden,
             AccountFaultKind::Unreachable => Cause::Provider,
         };
         self.fault(cause, &fault.message);

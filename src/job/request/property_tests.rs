@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::tests::{read, read_json, with_input};
 use super::*;
+use crate::mutated::{corpus, mutated};
 
 /// JSON of any shape, with the names that we look at among its keys.
 fn any_json() -> impl Strategy<Value = Value> {
@@ -49,7 +50,30 @@ fn spread_out(value: &Value) -> String {
     }
 }
 
+/// What a job's values may become.
+const WORDS: &[&str] = &[
+    "16:9",
+    "kling-v2",
+    "https://example.com/a.png",
+    "data:image/png;base64,iVBORw0KGgo=",
+    "order-1",
+    "a/b",
+];
+
 proptest! {
+    #[test]
+    fn a_spoilt_job_is_judged_or_a_dead_letter(body in mutated(corpus("jobs"), WORDS)) {
+        match read(&body) {
+            Ok(Request { body: Ok(body), .. }) => {
+                prop_assert!(serde_json::from_slice::<Value>(&body).unwrap().is_object());
+            }
+            Ok(Request { body: Err(faults), .. }) => {
+                prop_assert!((1..=FAULTS_MAX).contains(&faults.len()));
+            }
+            Err(dead) => prop_assert!(dead.detail.chars().count() <= 1_000, "{dead}"),
+        }
+    }
+
     #[test]
     fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = read(&body);

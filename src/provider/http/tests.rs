@@ -25,6 +25,11 @@ struct Server {
 
 impl Server {
     async fn start(act: Act) -> Self {
+        Self::start_with(vec![act]).await
+    }
+
+    /// One act a connection, the last one for all that follow.
+    async fn start_with(acts: Vec<Act>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -32,8 +37,8 @@ impl Server {
         let (kept, count) = (requests.clone(), connections.clone());
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
-                count.fetch_add(1, Ordering::SeqCst);
-                let (act, kept) = (act.clone(), kept.clone());
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                let (act, kept) = (acts[number.min(acts.len() - 1)].clone(), kept.clone());
                 tokio::spawn(async move {
                     let mut request = vec![0; 16 * 1024];
                     let read = socket.read(&mut request).await.unwrap_or(0);
@@ -175,9 +180,46 @@ async fn headers_of_the_reply_are_read() {
     let server = Server::replying("429 Too Many Requests", "retry-after: 9\r\n", "{}").await;
     let Answer::Later(later) = server.api().submit(Bytes::new()).await else { panic!("not later") };
     assert_eq!(later.after, Some(Duration::from_secs(9)));
+    let dates = "date: Wed, 21 Oct 2026 07:28:00 GMT\r\nretry-after: Wed, 21 Oct 2026 07:28:30 GMT\r\n";
+    let server = Server::replying("429 Too Many Requests", dates, "{}").await;
+    let Answer::Later(later) = server.api().submit(Bytes::new()).await else { panic!("not later") };
+    assert_eq!(later.after, Some(Duration::from_secs(30)));
     let html = Server::replying("200 OK", "content-type: text/html\r\n", "moved").await;
     let Answer::Account(fault) = html.api().submit(Bytes::new()).await else { panic!("no fault") };
     assert_eq!(fault.kind, AccountFaultKind::Configuration);
+}
+
+#[tokio::test]
+async fn a_status_word_that_nobody_knows_is_polled_on_and_counted() {
+    let server = Server::replying("200 OK", "", r#"{"code":0,"data":{"task_status":"brewing"}}"#).await;
+    let metrics = Metrics::new();
+    let api = server.api().counted_in(metrics.clone());
+    for _ in 0..2 {
+        assert_eq!(api.query(&task("7")).await, View::Running);
+    }
+    let text = metrics.encode();
+    assert!(text.contains("comet_unknown_words_total 2\n") && !text.contains("brewing"), "{text}");
+}
+
+#[tokio::test]
+async fn a_post_that_is_forbidden_twice_while_another_is_accepted_is_its_jobs_fault() {
+    let reply = |status: &str, body: &str| {
+        Act::Reply(format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        ))
+    };
+    let forbidden = reply("403 Forbidden", "<html>Attention Required!</html>");
+    let accepted = reply("200 OK", r#"{"code":0,"data":{"task_id":"7"}}"#);
+    let server = Server::start_with(vec![forbidden.clone(), forbidden.clone(), accepted, forbidden]).await;
+    let api = server.api();
+    for body in [r#"{"n":1}"#, r#"{"n":1}"#] {
+        let Answer::Account(fault) = api.submit(body.into()).await else { panic!("no fault") };
+        assert_eq!(fault.kind, AccountFaultKind::Forbidden);
+        assert!(fault.message.contains("POST /kling/v1/images/generations is not allowed"));
+    }
+    assert_eq!(api.submit(r#"{"n":2}"#.into()).await, Answer::Accepted(task("7")));
+    assert!(matches!(api.submit(r#"{"n":1}"#.into()).await, Answer::Refused(_)));
 }
 
 #[tokio::test]

@@ -72,6 +72,11 @@ impl Envelope {
         &self.root
     }
 
+    /// Kling's own, which its support asks for.
+    pub(super) fn request_id(&self) -> Option<&str> {
+        text_of(self.root.get("request_id"))
+    }
+
     pub(super) fn data(&self) -> Option<&Value> {
         self.root.get("data")
     }
@@ -85,15 +90,10 @@ impl Envelope {
     /// passes Kling's refusals on as a text in `message` (fact sheet, section 4.1).
     pub(super) fn complaint(&self) -> Complaint {
         let outer = complaint_of(&self.root);
-        let relays = match &outer.code {
-            Code::Word { value, .. } => value == "fail_to_fetch_task" || value == "task_failed",
-            Code::Ok | Code::Absent | Code::Number { .. } => false,
-        };
-        if !relays {
+        if !outer.relays() {
             return outer;
         }
-        let inner = outer.message.as_deref().and_then(|text| serde_json::from_str::<Object>(text).ok());
-        match inner.map(|object| complaint_of(&object)) {
+        match outer.relayed_body().map(|body| complaint_of(&body.root)) {
             None => Complaint { relayed: true, ..outer },
             Some(inner) => Complaint {
                 code: if inner.code == Code::Absent { outer.code } else { inner.code },
@@ -121,10 +121,29 @@ impl Envelope {
         .find_map(id_of)
     }
 
-    /// The id under a key that can mean nothing else: `data.task_id`, or `task_id`.
-    pub(super) fn plain_task_id(&self) -> Option<TaskId> {
-        let in_data = self.data().and_then(Value::as_object).and_then(|data| data.get("task_id"));
-        [in_data, self.root.get("task_id")].into_iter().flatten().find_map(id_of)
+    /// [`Self::task_id`], else that of a relayed upstream body.
+    pub(super) fn any_task_id(&self) -> Option<TaskId> {
+        self.task_id().or_else(|| complaint_of(&self.root).relayed_body()?.task_id())
+    }
+
+    /// There is an `error` that says something.
+    pub(super) fn complains(&self) -> bool {
+        complaint_of(&self.root).is_error
+    }
+}
+
+impl Complaint {
+    /// The gateway passes an upstream's refusal on under these codes.
+    fn relays(&self) -> bool {
+        match &self.code {
+            Code::Word { value, .. } => value == "fail_to_fetch_task" || value == "task_failed",
+            Code::Ok | Code::Absent | Code::Number { .. } => false,
+        }
+    }
+
+    fn relayed_body(&self) -> Option<Envelope> {
+        let text = self.message.as_deref().filter(|_| self.relays())?;
+        serde_json::from_str(text).ok().map(|root| Envelope { root })
     }
 }
 

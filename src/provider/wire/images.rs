@@ -66,6 +66,3 @@ fn index_of(element: &Value) -> Option<u32> {
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
-
-#[cfg(test)]
-mod tests;

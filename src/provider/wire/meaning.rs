@@ -9,6 +9,24 @@
 
 use super::envelope::{Code, Complaint};
 
+/// What a reply means. What follows from it, of a POST:
+///
+/// | meaning | taken? | whose fault | then |
+/// |---|---|---|---|
+/// | `Fine` | with a task id yes, else perhaps | | poll, else look up |
+/// | `Key`, `Money`, `Forbidden` | no | account | intake stops, the job is handed back |
+/// | `Configuration` | no | configuration | the same; the message names the path |
+/// | `ProviderCredential`, `Down` | no | provider | the same |
+/// | `Busy`, `NotTaken` | no | provider | later, after `Retry-After` or a growing pause |
+/// | `NoChannel` | no | provider | later, after a minute at least |
+/// | `Refused`, `Policy`, `NoSuchResource` | no | job | it ends, unpaid |
+/// | `NotFound` | no | configuration: the POST went to the path of a query | intake stops |
+/// | `Exists` | perhaps: an earlier POST was | | look up |
+/// | `Unknown` | perhaps | | look up |
+///
+/// Whatever the meaning, a reply that complains and names a task is "perhaps". A second `Forbidden`
+/// of one job may be that job's (see [`forbidden`](crate::provider)). Of a GET, none of them ends
+/// the task: it is looked at again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// No complaint: look at the data.
@@ -64,11 +82,11 @@ pub(super) fn of(status: u16, complaint: &Complaint) -> Meaning {
 
 /// Of a GET, a refusal or a 404 that says so is about the task and not about the path: unknown tasks
 /// come under several statuses (fact sheet, section 11, U16).
-pub(super) fn of_lookup(meaning: Meaning, message: &str) -> Meaning {
-    let message = message.to_lowercase();
+pub(super) fn of_lookup(meaning: Meaning, said: Option<&str>) -> Meaning {
+    let said = said.unwrap_or_default().to_lowercase();
     let is_missing = ["task_not_exist", "task not exist", "task not found", "resource does not exist"]
         .into_iter()
-        .any(|words| message.contains(words));
+        .any(|words| said.contains(words));
     match meaning {
         Meaning::Refused | Meaning::Configuration if is_missing => Meaning::NotFound,
         Meaning::Fine

@@ -16,6 +16,9 @@ const LAYERS: usize = 3;
 /// Longest `final_unit_deduction` kept, in characters.
 const UNITS_CHARS_MAX: usize = 64;
 
+/// Longest foreign status word kept, in characters.
+const WORD_CHARS_MAX: usize = 40;
+
 /// A status word's meaning (the table of fact sheet section 3.4); other words are `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
@@ -24,31 +27,46 @@ enum Progress {
     Failed,
 }
 
+/// What a reply to a query says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    pub view: View,
+    /// The status word that nobody here knows; empty where the reply has none at all. The view is
+    /// then [`View::Running`]: looked at again, until the job's own deadline.
+    pub foreign_word: Option<String>,
+}
+
+impl From<View> for Seen {
+    fn from(view: View) -> Self {
+        Self { view, foreign_word: None }
+    }
+}
+
 /// The reply to a query of `task`.
 ///
 /// Only the status word decides: `message` is "SUCCEED" for a failed task as well, and `code: 0`
 /// says that the call worked (fact sheet, section 0). `Succeeded` may come without images: the
 /// caller looks again a bounded number of times (section 3.4, step 8).
 #[must_use]
-pub fn query(reply: &Reply<'_>, task: &TaskId) -> View {
-    view(reply, understand(reply), task.as_str())
+pub fn query(reply: &Reply<'_>, task: &TaskId) -> Seen {
+    seen(reply, understand(reply), task.as_str())
 }
 
-fn view(reply: &Reply<'_>, understood: Understood, id: &str) -> View {
+fn seen(reply: &Reply<'_>, understood: Understood, id: &str) -> Seen {
     if let Some(envelope) = told_of_a_task(reply, &understood)
-        && let Some(view) = task_view(envelope, id)
+        && let Some(seen) = of_task(envelope, id)
     {
-        return view;
+        return seen;
     }
     let message = understood.message;
-    let meaning = meaning::of_lookup(understood.meaning, &message);
-    // A web page now and then is a proxy's hiccup; it is the probe that tells a wrong path from it
-    // (section 3.4). A redirect is never a hiccup.
+    let meaning = meaning::of_lookup(understood.meaning, understood.said.as_deref());
+    // A web page now and then is a proxy's or a firewall's hiccup; it is the probe that tells a
+    // wrong path or a closed door from it (section 3.4). A redirect is never a hiccup.
     let is_hiccup = understood.envelope.is_none()
-        && meaning == Meaning::Configuration
+        && matches!(meaning, Meaning::Configuration | Meaning::Forbidden)
         && !(300..400).contains(&reply.status);
     let fault = account_fault(meaning, &message, reply.asked).filter(|_| !is_hiccup);
-    match meaning {
+    let view = match meaning {
         Meaning::NotFound | Meaning::NoSuchResource => View::NotFound { message },
         // The gateway's empty lookup: `{"code":"success","data":null}` (section 3.3).
         Meaning::Fine if says_nothing(understood.envelope.as_ref()) => View::NotFound { message },
@@ -66,7 +84,8 @@ fn view(reply: &Reply<'_>, understood: Understood, id: &str) -> View {
         | Meaning::Policy
         | Meaning::Exists
         | Meaning::Unknown => View::Unavailable { message, fault, after: reply.after() },
-    }
+    };
+    view.into()
 }
 
 /// The reply to a query by our own `external_task_id`, which Kling allows and CometAPI may or may
@@ -86,7 +105,7 @@ pub fn lookup(reply: &Reply<'_>, external: &ExternalTaskId) -> Lookup {
             Some(_) | None => Lookup::Found(task),
         };
     }
-    match view(reply, understood, external.as_str()) {
+    match seen(reply, understood, external.as_str()).view {
         View::NotFound { message } => Lookup::NotFound { message },
         View::Unavailable { message, fault, after } => Lookup::Unavailable { message, fault, after },
         View::Running | View::Succeeded { .. } | View::Failed { .. } => Lookup::Unavailable {
@@ -105,7 +124,7 @@ pub fn lookup(reply: &Reply<'_>, external: &ExternalTaskId) -> Lookup {
 /// The fault that still stands; a 5xx of the proxies before the API is `Unreachable`.
 pub fn probe(reply: &Reply<'_>) -> Result<(), AccountFault> {
     let understood = understand(reply);
-    let meaning = meaning::of_lookup(understood.meaning, &understood.message);
+    let meaning = meaning::of_lookup(understood.meaning, understood.said.as_deref());
     if let Some(fault) = account_fault(meaning, &understood.message, reply.asked) {
         return Err(fault);
     }
@@ -153,8 +172,13 @@ fn task_object<'a>(envelope: &'a Envelope, id: &str) -> Option<&'a Object> {
     }
 }
 
-fn task_view(envelope: &Envelope, id: &str) -> Option<View> {
-    let outer = task_object(envelope, id)?;
+fn of_task(envelope: &Envelope, id: &str) -> Option<Seen> {
+    let empty = Object::new();
+    let outer = match envelope.data() {
+        // Nothing that can have a status: read like an empty object (section 3.4, step 4).
+        Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) => &empty,
+        Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => task_object(envelope, id)?,
+    };
     let mut layers = vec![outer];
     while let Some(inner) = layers.last().and_then(|last| last.get("data")).and_then(Value::as_object)
         && layers.len() < LAYERS
@@ -162,19 +186,33 @@ fn task_view(envelope: &Envelope, id: &str) -> Option<View> {
         layers.push(inner);
     }
     let units = layers.iter().find_map(|layer| units_of(layer));
-    match progress(envelope, &layers) {
-        Some(Progress::Running) => Some(View::Running),
-        Some(Progress::Succeeded) => Some(View::Succeeded { images: images::images(&layers), units }),
+    let view = match progress(envelope, &layers) {
+        Some(Progress::Running) => View::Running,
+        Some(Progress::Succeeded) => View::Succeeded { images: images::images(&layers), units },
         Some(Progress::Failed) => {
             let message = failure_message(envelope, &layers);
             let content_policy = message.to_lowercase().contains("risk control");
-            Some(View::Failed { message, content_policy, units })
+            View::Failed { message, content_policy, units }
         }
-        // An object about our task, with no status that we know: keep looking. Without a `data`
-        // it isn't even sure that this is about a task.
-        None if envelope.data().is_some() => Some(View::Running),
-        None => None,
-    }
+        // No status that we know: keep looking. Without a `data` or a place for a status it isn't
+        // even sure that this is about a task.
+        None => {
+            let root = envelope.root();
+            let has_place = ["status", "task_status"].into_iter().any(|key| root.contains_key(key));
+            let is_about_a_task = envelope.data().is_some() || (has_place && !envelope.complains());
+            let word = bounded(first_word(envelope, &layers), WORD_CHARS_MAX);
+            return is_about_a_task.then_some(Seen { view: View::Running, foreign_word: Some(word) });
+        }
+    };
+    Some(view.into())
+}
+
+/// The status word where no place has one that we know.
+fn first_word<'a>(envelope: &'a Envelope, layers: &[&'a Object]) -> &'a str {
+    let mut places = layers.iter().copied().chain([envelope.root()]);
+    places
+        .find_map(|place| text_of(place.get("task_status")).or_else(|| text_of(place.get("status"))))
+        .unwrap_or_default()
 }
 
 /// Fact sheet, section 3.4, step 5. The outer end wins over a stale inner state (tasks swept by

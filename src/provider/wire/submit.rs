@@ -29,7 +29,7 @@ pub fn submit(reply: &Reply<'_>) -> Answer {
             }
         };
     }
-    if let Some(task) = envelope.and_then(Envelope::plain_task_id) {
+    if let Some(task) = envelope.and_then(Envelope::any_task_id) {
         return Answer::Unknown {
             message: for_people(&format!("a refusal that names task {task}: {message}")),
             provider_code,

@@ -13,10 +13,11 @@ use crate::doubles::broker::Settled;
 use crate::doubles::provider::Reply;
 use crate::workbench::{Workbench, job, until};
 
-const KINDS: [AccountFaultKind; 4] = [
+const KINDS: [AccountFaultKind; 5] = [
     AccountFaultKind::Key,
     AccountFaultKind::Money,
     AccountFaultKind::Configuration,
+    AccountFaultKind::Forbidden,
     AccountFaultKind::Unreachable,
 ];
 

@@ -1,0 +1,279 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const STRICT: Guard = Guard { allow_private_hosts: false };
+const LAX: Guard = Guard { allow_private_hosts: true };
+
+#[test]
+fn only_addresses_of_the_public_internet_are_public() {
+    for public in [
+        "1.1.1.1",
+        "8.8.8.8",
+        "9.255.255.255",
+        "11.0.0.0",
+        "100.63.255.255",
+        "100.128.0.0",
+        "126.255.255.255",
+        "128.0.0.0",
+        "169.253.255.255",
+        "169.255.0.0",
+        "172.15.255.255",
+        "172.32.0.0",
+        "192.0.1.0",
+        "192.167.255.255",
+        "192.169.0.0",
+        "198.17.255.255",
+        "198.20.0.0",
+        "203.0.112.255",
+        "203.0.114.0",
+        "223.255.255.255",
+        "2606:4700::1111",
+        "2001:4860:4860::8888",
+        "2a00:1450:4001:80b::200e",
+        "2400:cb00::1",
+    ] {
+        assert!(is_public(public.parse().unwrap()), "{public}");
+    }
+    for private in [
+        "0.0.0.0",
+        "0.1.2.3",
+        "10.0.0.1",
+        "10.255.255.255",
+        "100.64.0.1",
+        "100.100.100.200",
+        "100.127.255.255",
+        "127.0.0.1",
+        "127.255.255.255",
+        "168.63.129.16",
+        "169.254.169.254",
+        "169.254.0.1",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.0.0.192",
+        "192.0.2.1",
+        "192.88.99.1",
+        "192.168.0.1",
+        "198.18.0.1",
+        "198.19.255.255",
+        "198.51.100.7",
+        "203.0.113.7",
+        "224.0.0.1",
+        "239.255.255.255",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::127.0.0.1",
+        "::ffff:127.0.0.1",
+        "::ffff:8.8.8.8",
+        "::ffff:0:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "64:ff9b::808:808",
+        "64:ff9b:1::1",
+        "100::1",
+        "2001::1",
+        "2001:0:4136:e378::1",
+        "2001:10::1",
+        "2001:20::1",
+        "2001:db8::1",
+        "2002:7f00:1::",
+        "2002:808:808::",
+        "3fff::1",
+        "3fff:fff::1",
+        "5f00::1",
+        "fc00::1",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "fe80::1",
+        "fec0::1",
+        "ff02::1",
+    ] {
+        assert!(!is_public(private.parse().unwrap()), "{private}");
+    }
+}
+
+#[test]
+fn a_private_address_is_refused_in_every_notation() {
+    for host in [
+        "127.0.0.1",
+        "127.1",
+        "127.0.1",
+        "0x7f.0.0.1",
+        "0x7f000001",
+        "2130706433",
+        "0177.0.0.1",
+        "017700000001",
+        "127.0.0.1.",
+        "0",
+        "0x0",
+        "%31%32%37.0.0.1",
+        "①②⑦.⓪.⓪.①",
+        "１２７.0.0.1",
+        "127。0。0。1",
+        "[::1]",
+        "[::]",
+        "[0:0:0:0:0:0:0:1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[0:0:0:0:0:ffff:7f00:0001]",
+        "[::127.0.0.1]",
+        "[64:ff9b::127.0.0.1]",
+        "[2002:7f00:1::]",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+        "10.1",
+        "192.168.257",
+        "0xa9fea9fe",
+        "2852039166",
+        "0251.0376.0251.0376",
+        "169.254.169.254.",
+        "[::ffff:169.254.169.254]",
+        "[64:ff9b::a9fe:a9fe]",
+        "100.64.0.1",
+        "cdn.klingai.com@127.0.0.1",
+        "127.0.0.1\\@cdn.klingai.com",
+        "127.0.0.1#@cdn.klingai.com",
+    ] {
+        let url = Url::parse(&format!("https://{host}/a.png")).unwrap();
+        assert!(STRICT.reach(&url).is_err(), "{host} became {url}");
+    }
+    // An address with a zone is no URL at all.
+    assert!(Url::parse("https://[fe80::1%25eth0]/").is_err());
+}
+
+#[test]
+fn schemes_and_users() {
+    let reach = |guard: Guard, url: &str| guard.reach(&Url::parse(url).unwrap()).ok();
+    assert_eq!(reach(STRICT, "https://cdn.klingai.com/a.png?x=1"), Some(Reach::Public));
+    assert_eq!(reach(STRICT, "https://8.8.8.8/a.png"), Some(Reach::Public));
+    for bad in [
+        "http://cdn.klingai.com/a.png",
+        "ftp://cdn.klingai.com/a",
+        "file:///etc/passwd",
+        "data:image/png;base64,AA",
+        "gopher://h/",
+        "https://user@h/",
+        "https://u:p@h/",
+        "https://:p@h/",
+    ] {
+        assert_eq!(reach(STRICT, bad), None, "{bad}");
+    }
+    assert_eq!(reach(LAX, "https://10.0.0.1/a"), Some(Reach::Anywhere));
+    assert_eq!(reach(LAX, "http://10.0.0.1/a"), Some(Reach::Private));
+    assert_eq!(reach(LAX, "http://minio.internal/a"), Some(Reach::Private));
+    assert_eq!(reach(LAX, "http://8.8.8.8/a"), None);
+    assert_eq!(reach(LAX, "https://user@10.0.0.1/a"), None);
+    assert_eq!(reach(LAX, "file:///etc/passwd"), None);
+}
+
+#[test]
+fn what_is_nobodys_server_of_images_is_refused_even_where_private_hosts_are_allowed() {
+    for host in [
+        "0.0.0.0",
+        "100.100.100.200",
+        "168.63.129.16",
+        "169.254.169.254",
+        "169.254.170.2",
+        "0xa9fea9fe",
+        "192.0.0.192",
+        "224.0.0.1",
+        "255.255.255.255",
+        "[::]",
+        "[::ffff:169.254.169.254]",
+        "[::ffff:10.0.0.1]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[64:ff9b:1::1]",
+        "[2002:a9fe:a9fe::]",
+        "[2001::1]",
+        "[fd00:ec2::254]",
+        "[fd20:ce::254]",
+        "[fe80::1]",
+        "[ff02::1]",
+    ] {
+        for scheme in ["http", "https"] {
+            let url = Url::parse(&format!("{scheme}://{host}/latest/meta-data/")).unwrap();
+            assert!(LAX.reach(&url).is_err(), "{url}");
+        }
+    }
+    for host in
+        ["127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "[::1]", "[fd12:3456::1]"]
+    {
+        for scheme in ["http", "https"] {
+            let url = Url::parse(&format!("{scheme}://{host}/a.png")).unwrap();
+            assert!(LAX.reach(&url).is_ok(), "{url}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_leads_home_is_refused_whole() {
+    let resolve = |reach: Reach| GuardedResolver(reach).resolve("localhost".parse().unwrap());
+    let refused = resolve(Reach::Public).await.err().unwrap();
+    assert!(refused.downcast_ref::<Forbidden>().is_some(), "{refused}");
+    assert!(resolve(Reach::Private).await.is_ok());
+    assert!(resolve(Reach::Anywhere).await.is_ok());
+}
+
+/// A host in one of the spellings that lead to this address.
+fn spelt(address: u32, spelling: u8) -> String {
+    let [a, b, c, d] = address.to_be_bytes();
+    match spelling {
+        0 => Ipv4Addr::from(address).to_string(),
+        1 => address.to_string(),
+        2 => format!("0x{address:x}"),
+        3 => format!("0{address:o}"),
+        4 => format!("{a}.{}", address & 0x00ff_ffff),
+        5 => format!("0x{a:x}.0{b:o}.{}", u16::from_be_bytes([c, d])),
+        6 => format!("{a}.{b}.{c}.{d}."),
+        _ => format!("%{:02x}{}.{b}.{c}.{d}", a.to_string().as_bytes()[0], &a.to_string()[1..]),
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_spelling_of_an_address_changes_where_it_may_lead(address: u32, spelling in 0_u8..8) {
+        let plain = Ipv4Addr::from(address);
+        let host = spelt(address, spelling);
+        let url = Url::parse(&format!("https://{host}/a.png")).unwrap();
+        prop_assert_eq!(url.host(), Some(Host::Ipv4(plain)), "{}", host);
+        prop_assert_eq!(STRICT.reach(&url).is_ok(), is_public(plain.into()));
+        // The same by the standard library's own lists.
+        if plain.is_private() || plain.is_loopback() || plain.is_link_local() || plain.is_multicast()
+            || plain.is_documentation() || plain.is_unspecified() || plain.is_broadcast()
+        {
+            prop_assert!(STRICT.reach(&url).is_err(), "{}", host);
+        }
+    }
+
+    #[test]
+    fn a_v4_address_inside_of_a_v6_one_is_never_public(address: u32) {
+        let [a, b, c, d] = Ipv4Addr::from(address).octets();
+        let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+        for v6 in [
+            Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, high, low),
+            Ipv6Addr::new(0, 0, 0, 0, 0, 0, high, low),
+            Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
+            Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 0),
+            Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, !high, !low),
+        ] {
+            prop_assert!(!is_public(v6.into()), "{v6}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_reached_is_https_and_without_a_user(
+        text in r"(https?|ftp|file|HTTPS)?:?[/\\]{0,3}([a-z0-9.]{0,8}(:[a-z0-9]{0,3})?@)?(127\.1|localhost|10\.0\.0\.1|cdn\.x|\[::1\]|8\.8\.8\.8|.{0,6})(:\d{0,5})?[/\\?#@]?.{0,8}"
+    ) {
+        if let Ok(url) = Url::parse(&text) && STRICT.reach(&url).is_ok() {
+            prop_assert_eq!(url.scheme(), "https");
+            prop_assert!(url.username().is_empty() && url.password().is_none());
+            match url.host() {
+                Some(Host::Ipv4(address)) => prop_assert!(is_public(address.into()), "{url}"),
+                Some(Host::Ipv6(address)) => prop_assert!(is_public(address.into()), "{url}"),
+                Some(Host::Domain(name)) => prop_assert!(!name.is_empty(), "{url}"),
+                None => prop_assert!(false, "{url}"),
+            }
+        }
+    }
+}

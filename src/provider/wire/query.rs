@@ -6,6 +6,7 @@ use super::envelope::{Code, Envelope, Object, id_of, text_of};
 use super::meaning::{self, Meaning};
 use super::{Reply, Understood, account_fault, images, understand};
 use crate::job::{ExternalTaskId, TaskId};
+use crate::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::provider::{AccountFault, AccountFaultKind, Lookup, View};
 use crate::redact::{bounded, for_people};
 
@@ -164,7 +165,10 @@ fn task_view(envelope: &Envelope, id: &str) -> Option<View> {
     let units = layers.iter().find_map(|layer| units_of(layer));
     match progress(envelope, &layers) {
         Some(Progress::Running) => Some(View::Running),
-        Some(Progress::Succeeded) => Some(View::Succeeded { images: images::images(&layers), units }),
+        Some(Progress::Succeeded) => {
+            let images = images::images(&layers, MULTI_IMAGE_TO_IMAGE.result);
+            Some(View::Succeeded { images, units })
+        }
         Some(Progress::Failed) => {
             let message = failure_message(envelope, &layers);
             let content_policy = message.to_lowercase().contains("risk control");

@@ -18,6 +18,7 @@ mod bad_input;
 mod cancelling;
 mod chaos;
 mod copies;
+mod editions;
 mod killing;
 mod outage;
 mod queue;

@@ -128,7 +128,8 @@ fn configuration(config: &Config) -> Vec<Finding> {
     let (profile, model) = (config.api.edition.profile, &rules.default_model);
     let (least, most) = rules.subject_images.into_inner();
     let mut findings = vec![Finding::ok(format!(
-        "read, and nothing in it is wrong: profile {profile}, {least} to {most} subject images, {model} for jobs that name no model"
+        "read, and nothing in it is wrong: profile {profile}, {least} to {most} subject images, {model} for jobs \
+         that name no model"
     ))];
     findings.extend(config.warnings().into_iter().map(Finding::warning));
     findings

@@ -32,7 +32,7 @@ pub use faults::{Fault, Faults};
 pub use images::{Download, Storage};
 pub use layers::DEFAULT_TOML;
 pub use process::{Admin, Log, LogFormat};
-pub use services::{Amqp, Api, Profile, Redis};
+pub use services::{Amqp, Api, Redis};
 pub use urls::redacted;
 pub use work::{Events, Generation, OnUnknownSubmit, Poll, Worker};
 

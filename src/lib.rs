@@ -41,6 +41,7 @@
 //! | [`queue`] | RabbitMQ: topology, the consumer, the pool of confirm channels |
 //! | [`ledger`] | Redis: a Lua script for each move of the record, and hints |
 //! | [`receipts`] | the store's memory: the gate, what Redis is rebuilt from, a person's decisions; and its sweep |
+//! | [`operation`] | the routes of the API and their editions, as data |
 //! | [`provider`] | CometAPI: what its replies mean (pure), and the HTTP client |
 //! | [`images`], [`storage`] | downloads behind a guard; where images go |
 //! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`pulse`] | the knobs, the log, the numbers, health |
@@ -71,6 +72,7 @@ pub mod ledger;
 pub mod metrics;
 #[cfg(test)]
 mod mutated;
+pub mod operation;
 pub mod provider;
 pub mod pulse;
 pub mod queue;

@@ -124,7 +124,13 @@ fn line(check: &str, finding: &Finding, json: bool) -> String {
 
 /// It could be read, or we were not here.
 fn configuration(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![Finding::ok("read, and nothing in it is wrong")];
+    let rules = parts::request_rules(config);
+    let (profile, model) = (config.api.edition.profile, &rules.default_model);
+    let (least, most) = rules.subject_images.into_inner();
+    let mut findings = vec![Finding::ok(format!(
+        "read, and nothing in it is wrong: profile {profile}, {least} to {most} subject images, {model} for jobs \
+         that name no model"
+    ))];
     findings.extend(config.warnings().into_iter().map(Finding::warning));
     findings
 }

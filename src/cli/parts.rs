@@ -5,9 +5,11 @@ use secrecy::ExposeSecret;
 
 use crate::config::{Config, redacted};
 use crate::images::{DownloadRules, Downloader};
+use crate::job::request::Rules;
 use crate::ledger::RedisLedger;
 use crate::ledger::connection::Connection;
 use crate::metrics::Metrics;
+use crate::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::provider::http::{CometApi, Endpoints};
 use crate::queue::topology::Names;
 use crate::queue::{Address, ConnectError};
@@ -62,6 +64,16 @@ pub(super) fn provider(config: &Config) -> anyhow::Result<CometApi> {
         query_timeout: api.query_timeout,
     })
     .context("api")
+}
+
+/// What a job is held to, by whoever looks at one.
+pub(super) fn request_rules(config: &Config) -> Rules {
+    let api = &config.api;
+    Rules {
+        subject_images: api.subject_images.clone(),
+        scene_names_sent: api.scene_names_sent,
+        ..Rules::of(&MULTI_IMAGE_TO_IMAGE, api.edition).with_default_model(&api.model)
+    }
 }
 
 pub(super) fn downloader(config: &Config) -> anyhow::Result<Downloader> {

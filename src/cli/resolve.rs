@@ -182,7 +182,9 @@ async fn send_back(config: &Config, job: &JobId) -> anyhow::Result<()> {
         topology::ensure(&connection, &names, true).await?;
     }
     let publisher = Publisher::new(address, 1, config.amqp.confirm_timeout, None, Metrics::default());
-    let found = dead::find(&connection, &publisher, &names, |message| is_copy_of(job, message)).await?;
+    let rules = parts::request_rules(config);
+    let found =
+        dead::find(&connection, &publisher, &names, |message| is_copy_of(job, message, &rules)).await?;
     let Some(found) = found else {
         bail!(
             "decided and noted, but {} has no copy of {job} (any more): send the same job once more, with \
@@ -208,9 +210,9 @@ async fn send_back(config: &Config, job: &JobId) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_copy_of(job: &JobId, message: &Message) -> bool {
+fn is_copy_of(job: &JobId, message: &Message, rules: &Rules) -> bool {
     let reason = message::dead_reason(&message.properties);
     reason.as_deref() == Some(DeadReason::OutcomeUnknown.as_str())
-        && request::parse(&message.body, &message::properties(&message.properties), &Rules::page())
+        && request::parse(&message.body, &message::properties(&message.properties), rules)
             .is_ok_and(|request| request.job.id == *job)
 }

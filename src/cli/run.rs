@@ -15,7 +15,6 @@ use crate::admin::{Admin, Status};
 use crate::clock::Clock;
 use crate::config::{Config, OnUnknownSubmit};
 use crate::job::pace::Pace;
-use crate::job::request;
 use crate::ledger::RedisLedger;
 use crate::ledger::hints::{self, Hints};
 use crate::metrics::Metrics;
@@ -174,7 +173,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         settings: Arc::new(Settings {
             names: parts::names(config),
             redis_prefix: config.redis.prefix.clone(),
-            request_rules: request::Rules::page(),
+            request_rules: parts::request_rules(config),
             message_bytes_max: config.amqp.max_message_bytes,
             gate: config.generation.gate,
             quiet: config.generation.quiet,

@@ -1,6 +1,7 @@
 //! `comet-worker submit`: jobs from a file into the queue, and on demand to their end.
 
 mod copies;
+mod files;
 mod follow;
 mod input;
 mod send;
@@ -19,14 +20,13 @@ use uuid::Uuid;
 
 use self::copies::Copies;
 use self::follow::Follow;
-use self::input::{Checked, Job};
+use self::input::{Checked, Job, Limits};
 use self::send::Submit;
 use super::output::{Output, words};
 use super::render::{self, count};
 use super::{Usage, parts};
 use crate::config::Config;
 use crate::job::event::EventView;
-use crate::job::request::Rules;
 use crate::metrics::Metrics;
 use crate::queue::listen::{ListenError, Listener};
 use crate::queue::publish::Publisher;
@@ -49,6 +49,9 @@ const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
   jq -c '.jobs[]' all.json | comet-worker submit --json -
 Every job is checked before the first one is sent; if one is wrong, none is. A job that was
 submitted before, the same job_id with the same input, is not generated again.
+An image of a job may be a file of this machine, \"file:a.png\" in place of a URL: it is sent along
+in base64. The name is a path, relative to the folder of FILE (of stdin: to this one). The message
+must stay under amqp.max_message_bytes, so big images go as URLs.
 Exit code: 0 done, 1 not (with --wait: a job failed), 2 wrong usage, configuration or job.")]
 pub(super) struct Arguments {
     /// One JSON object, an array of them, or one behind another (JSON lines); `-` is stdin
@@ -69,8 +72,13 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
     let text = read(&arguments.file)?;
-    let rules = Rules::page();
-    let checked = input::check(&text, &rules, config.amqp.max_message_bytes, || Uuid::new_v4().to_string());
+    let limits = Limits {
+        rules: &parts::request_rules(config),
+        folder: folder(&arguments.file),
+        message_bytes_max: config.amqp.max_message_bytes,
+        bytes_max: usize::try_from(INPUT_BYTES_MAX).unwrap_or(usize::MAX),
+    };
+    let checked = input::check(&text, limits, || Uuid::new_v4().to_string());
     let jobs = wholesome(checked)?;
     let copies = match &arguments.out {
         Some(folder) => {
@@ -114,13 +122,22 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     result
 }
 
+/// Where the jobs of `file` name their images from: beside it; those of stdin from here.
+fn folder(file: &Path) -> &Path {
+    if is_stdin(file) { Path::new("") } else { file.parent().unwrap_or(Path::new("")) }
+}
+
+fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
 /// # Errors
 ///
 /// [`Usage`].
 fn read(file: &Path) -> Result<String, Usage> {
     let mut bytes = Vec::new();
     let mut fill = |reader: &mut dyn std::io::Read| reader.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes);
-    let is_stdin = file.as_os_str() == "-";
+    let is_stdin = is_stdin(file);
     let read = if is_stdin {
         if std::io::stdin().is_terminal() {
             words("reading jobs from the terminal; end them with Ctrl-D");

@@ -1,6 +1,6 @@
 //! The services that the worker talks to: RabbitMQ, Redis, CometAPI.
 
-use std::str::FromStr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -8,6 +8,7 @@ use url::Url;
 
 use super::reader::Reader;
 use super::urls;
+use crate::operation::{Edition, MULTI_IMAGE_TO_IMAGE};
 
 /// RabbitMQ: where jobs come from and events go to.
 #[derive(Debug, Clone)]
@@ -63,28 +64,15 @@ pub struct Api {
     pub query_timeout: Duration,
     pub max_submits_at_once: usize,
     pub max_polls_at_once: usize,
-    pub profile: Profile,
+    /// What `api.profile` names.
+    pub edition: &'static Edition,
+    /// Sent where a job names none: the edition's, unless set.
+    pub model: String,
+    /// How many a job may have: the edition's, unless set.
+    pub subject_images: RangeInclusive<usize>,
+    /// The names under which the scene image goes out.
+    pub scene_names_sent: &'static [&'static str],
     pub allow_plain_text: bool,
-}
-
-/// Which edition of the API is spoken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Profile {
-    /// The API's own page.
-    #[default]
-    Page,
-}
-
-impl FromStr for Profile {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "page" => Ok(Self::Page),
-            "current" => Err("must be \"page\": this version doesn't have \"current\" yet".to_owned()),
-            _ => Err("must be \"page\"".to_owned()),
-        }
-    }
 }
 
 impl Amqp {
@@ -149,6 +137,10 @@ impl Api {
         let base_text = base_url.as_ref().map(Url::to_string).unwrap_or_default();
         let allow_plain_text = from.flag("api.allow_plain_text");
         refuse_plain_text(from, "api.base_url", &base_text, allow_plain_text, "https");
+        let profile = from.parsed("api.profile", |text| edition(text).map(Some));
+        let model = from.parsed("api.model", model_name);
+        let subject_images = subject_images(from, profile);
+        let scene_names_sent = from.parsed("api.scene_field", scene_names);
         let api = Self {
             key: from.secret("api.key", |text| {
                 // It goes into a header as it is.
@@ -162,12 +154,58 @@ impl Api {
             query_timeout: from.seconds("api.query_timeout_s", 1..=3600),
             max_submits_at_once: from.number("api.max_submits_at_once", 1..=10_000),
             max_polls_at_once: from.number("api.max_polls_at_once", 1..=10_000),
-            profile: from.word("api.profile"),
             allow_plain_text,
             base_url: base_url?,
+            model: if model.is_empty() { profile?.default_model.to_owned() } else { model },
+            edition: profile?,
+            subject_images,
+            scene_names_sent,
         };
         Some(api)
     }
+}
+
+/// 0 leaves a bound to the edition.
+fn subject_images(from: &mut Reader, edition: Option<&Edition>) -> RangeInclusive<usize> {
+    let (profile, min, max) = ("api.profile", "api.min_subject_images", "api.max_subject_images");
+    let own = edition.map_or(0..=0, |edition| edition.subject_images.clone());
+    let or = |set: usize, own: &usize| if set == 0 { *own } else { set };
+    let least = or(from.number(min, 0..=100), own.start());
+    let most = or(from.number(max, 0..=100), own.end());
+    from.must(&[min, max, profile], least <= most, |from| {
+        format!(
+            "{} and {} with {} make {least} to {most} subject images; the first must be at most the second",
+            from.says(min),
+            from.says(max),
+            from.says(profile)
+        )
+    });
+    least..=most
+}
+
+fn edition(profile: &str) -> Result<&'static Edition, String> {
+    let editions = MULTI_IMAGE_TO_IMAGE.editions;
+    editions.iter().find(|edition| edition.profile == profile).copied().ok_or_else(|| {
+        let known = editions.iter().map(|edition| format!("{:?}", edition.profile));
+        format!("must be {}", known.collect::<Vec<_>>().join(" or "))
+    })
+}
+
+fn scene_names(text: &str) -> Result<&'static [&'static str], String> {
+    let names = MULTI_IMAGE_TO_IMAGE.scene_names;
+    if text == "both" {
+        return Ok(names);
+    }
+    names.chunks(1).find(|name| name.contains(&text)).ok_or_else(|| {
+        let known = names.iter().map(|name| format!("{name:?}"));
+        format!("must be {} or \"both\"", known.collect::<Vec<_>>().join(", "))
+    })
+}
+
+fn model_name(text: &str) -> Result<String, String> {
+    let fits = text.len() <= 128 && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| "must be a model's name, without spaces; or \"\" for that of the profile".to_owned())
 }
 
 fn refuse_plain_text(from: &mut Reader, key: &str, url: &str, allowed: bool, with_tls: &str) {

@@ -42,7 +42,10 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(config.redis.remember, Duration::from_secs(7 * 86_400));
     assert_eq!(config.redis.response_timeout, Duration::from_millis(2000));
     assert_eq!(config.api.base_url.as_str(), "https://api.cometapi.com/");
-    assert_eq!(config.api.query_path, "/kling/v1/images/generations/{task_id}");
+    let operation = &crate::operation::MULTI_IMAGE_TO_IMAGE;
+    assert_eq!(config.api.submit_path, operation.submit_path);
+    assert_eq!(config.api.query_path, operation.query_path);
+    assert_eq!(config.api.edition, operation.editions[0]);
     assert_eq!(config.worker.max_in_flight, 256);
     assert_eq!(config.generation.timeout, Duration::from_secs(900));
     assert_eq!(config.poll.first, Duration::from_millis(3000));
@@ -52,7 +55,7 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(config.log.format, LogFormat::Auto);
 }
 
-/// Another value, that is allowed, for each key. A key that is missing here fails the test below.
+/// Another value, that is allowed, for each key that is a text. One that is missing here fails the test below.
 const OTHER_VALUES: &[(&str, &str)] = &[
     ("amqp.url", "amqps://mq.lan/shop"),
     ("amqp.queue", "q"),
@@ -65,6 +68,10 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("api.key", "sk-1"),
     ("api.submit_path", "/a"),
     ("api.query_path", "/a/{task_id}"),
+    ("api.profile", "current"),
+    ("api.model", "kling-v3"),
+    ("api.max_subject_images", "3"),
+    ("api.scene_field", "scene_image"),
     ("storage.url", "memory:"),
     ("storage.prefix", "a/b/"),
     ("storage.endpoint", "https://minio.lan"),
@@ -81,7 +88,6 @@ const NOT_VARIED: &[&str] = &[
     "amqp.url_file",
     "redis.url_file",
     "api.key_file",
-    "api.profile",
     "generation.on_unknown_submit",
     "generation.max_running",
 ];
@@ -101,14 +107,12 @@ fn every_key_is_read_and_makes_a_difference() {
         if NOT_VARIED.contains(&key.as_str()) {
             continue;
         }
-        let other = match &setting.value {
+        let other = OTHER_VALUES.iter().find(|(name, _)| name == key).map(|(_, other)| (*other).to_owned());
+        let other = other.unwrap_or_else(|| match &setting.value {
             layers::Plain::Flag(flag) => (!flag).to_string(),
             layers::Plain::Number(number) => (number + 1).to_string(),
-            layers::Plain::Text(_) => {
-                let other = OTHER_VALUES.iter().find(|(name, _)| name == key);
-                other.unwrap_or_else(|| panic!("give {key} another value")).1.to_owned()
-            }
-        };
+            layers::Plain::Text(_) => panic!("give {key} another value"),
+        });
         let variable = format!("COMET_WORKER__{}", key.to_uppercase().replacen('.', "__", 1));
         let config =
             Config::load(None, [(variable.clone(), other)]).unwrap_or_else(|faults| panic!("{faults}"));
@@ -142,4 +146,23 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     assert_eq!(config.poll.min, Duration::from_millis(2000));
     assert_eq!(config.poll.max, Duration::from_millis(40_000));
     assert!(config.amqp.declare);
+}
+
+#[test]
+fn a_profile_brings_its_model_and_counts_and_single_settings_go_over_it() {
+    let api = |toml: &str| {
+        let api = load(&format!("[api]\n{toml}"), &[]).unwrap_or_else(|faults| panic!("{faults}")).api;
+        (api.model, api.subject_images, api.scene_names_sent.join(" "))
+    };
+    let both = "scence_image scene_image";
+    for (toml, model, counts, scene) in [
+        ("", "kling-v2", 2..=4, both),
+        ("profile = \"current\"", "kling-v2-1", 1..=4, both),
+        ("model = \"kling-v3\"\nmin_subject_images = 1", "kling-v3", 1..=4, both),
+        ("profile = \"current\"\nmax_subject_images = 9", "kling-v2-1", 1..=9, both),
+        ("scene_field = \"scence_image\"", "kling-v2", 2..=4, "scence_image"),
+        ("scene_field = \"scene_image\"", "kling-v2", 2..=4, "scene_image"),
+    ] {
+        assert_eq!(api(toml), (model.to_owned(), counts, scene.to_owned()), "{toml}");
+    }
 }

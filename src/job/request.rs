@@ -9,13 +9,15 @@
 //!   that is wrong with it. It ends as an event, with all its faults at once: a producer that is
 //!   told one fault a round trip gives up.
 //!
-//! What the user wrote is judged by [`Rules`], which are data, so that another version of the
+//! What the user wrote is judged by [`Rules`], which are data, so that another edition of the
 //! provider's contract is another set of values and not another code path.
 //!
 //! Where a JSON object has the same key twice, the last one counts.
 
 mod canonical;
 mod checks;
+#[cfg(test)]
+mod edition_tests;
 mod faults;
 #[cfg(test)]
 mod input_tests;
@@ -35,7 +37,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-pub use self::rules::{PictureRules, Rules};
+pub use self::rules::Rules;
 
 use self::faults::{Faults, clip, found, member};
 use super::{Envelope, Fault, Job, JobId};

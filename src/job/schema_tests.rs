@@ -3,10 +3,13 @@
 //! The checker here knows just the keywords that our schemas use and fails on any other, so that no
 //! keyword is ever written that nobody checks; a whole validator would bring thirty crates.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::request::{DEPTH_MAX, METADATA_BYTES_MAX, Properties, Rules, TIMEOUT_S_MAX};
 use super::{ExternalTaskId, JobId, TaskId, event, request};
+use crate::operation::{Check, Field, MULTI_IMAGE_TO_IMAGE};
 
 fn schema(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -87,6 +90,7 @@ fn is_type(instance: &Value, name: &str) -> bool {
         "string" => instance.is_string(),
         "integer" => instance.is_i64() || instance.is_u64(),
         "null" => instance.is_null(),
+        "boolean" => instance.is_boolean(),
         other => panic!("unknown type {other}"),
     }
 }
@@ -126,8 +130,9 @@ fn fixtures(folder: &str, start: &str) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// Refused by us, and beyond what a schema can say.
-const BEYOND_A_SCHEMA: [&str; 2] = ["bad-base64.json", "bad-two-scenes.json"];
+/// Refused by us, and beyond what a schema can say; the last two by one profile only.
+const BEYOND_A_SCHEMA: [&str; 4] =
+    ["bad-base64.json", "bad-two-scenes.json", "bad-one-subject-image.json", "bad-model-of-current.json"];
 
 #[test]
 fn a_job_that_the_schema_takes_is_taken_and_one_that_it_refuses_is_refused() {
@@ -144,10 +149,12 @@ fn a_job_that_the_schema_takes_is_taken_and_one_that_it_refuses_is_refused() {
     let examples = schema(request::SCHEMA)["examples"].clone();
     for job in examples.as_array().unwrap() {
         assert_eq!(violations(request::SCHEMA, job), [""; 0]);
-        let parsed = request::parse(job.to_string().as_bytes(), &Properties::default(), &Rules::page());
-        assert!(parsed.unwrap().body.is_ok(), "{job}");
+        for rules in [Rules::page(), Rules::current()] {
+            let parsed = request::parse(job.to_string().as_bytes(), &Properties::default(), &rules);
+            assert!(parsed.unwrap().body.is_ok(), "{job}");
+        }
     }
-    for name in ["design.json", "smallest.json"] {
+    for name in ["design.json", "smallest.json", "current.json"] {
         let (_, body) = fixtures("jobs", name).remove(0);
         assert_eq!(violations(request::SCHEMA, &serde_json::from_slice(&body).unwrap()), [""; 0]);
     }
@@ -156,7 +163,6 @@ fn a_job_that_the_schema_takes_is_taken_and_one_that_it_refuses_is_refused() {
 #[test]
 fn the_schema_of_a_job_has_the_numbers_and_lists_of_the_rules() {
     let schema = schema(request::SCHEMA);
-    let rules = Rules::page();
     let at = |pointer: &str| schema.pointer(pointer).unwrap_or_else(|| panic!("{pointer}")).clone();
 
     assert_eq!(at("/properties/job_id/maxLength"), json!(JobId::MAX_LENGTH));
@@ -165,21 +171,44 @@ fn the_schema_of_a_job_has_the_numbers_and_lists_of_the_rules() {
     let words = at("/description");
     assert!(words.as_str().unwrap().contains(&format!("{DEPTH_MAX} levels")));
 
-    let input = |pointer: &str| at(&format!("/$defs/input/properties/{pointer}"));
-    assert_eq!(input("model_name/enum"), json!(rules.models));
-    assert_eq!(input("model_name/default"), json!(rules.default_model));
-    assert_eq!(input("aspect_ratio/enum"), json!(rules.aspect_ratios));
-    assert_eq!(input("prompt/maxLength"), json!(rules.prompt_chars_max));
-    assert_eq!(input("negative_prompt/maxLength"), json!(rules.prompt_chars_max));
-    assert_eq!(input("subject_image_list/minItems"), json!(rules.subject_images.start()));
-    assert_eq!(input("subject_image_list/maxItems"), json!(rules.subject_images.end()));
-    assert_eq!(input("n/minimum"), json!(rules.images.start()));
-    assert_eq!(input("n/maximum"), json!(rules.images.end()));
-    assert_eq!(input("external_task_id/maxLength"), json!(ExternalTaskId::MAX_LENGTH));
-    assert_eq!(input("callback_url/maxLength"), json!(rules.picture.url_bytes_max));
-    for name in rules.scene_names {
-        assert_eq!(input(name)["$ref"], "#/$defs/image");
+    let operation = &MULTI_IMAGE_TO_IMAGE;
+    let fields = at("/$defs/input/properties");
+    let mut unmentioned: BTreeSet<_> = fields.as_object().unwrap().keys().map(String::as_str).collect();
+    for Field { name, check } in operation.fields {
+        let says = |keyword: &str| at(&format!("/$defs/input/properties/{name}/{keyword}"));
+        let image = json!("#/$defs/image");
+        match check {
+            // What holds for all editions.
+            Check::Pictures { member } => {
+                let counts = || operation.editions.iter().map(|edition| &edition.subject_images);
+                assert_eq!(says("minItems"), json!(counts().map(|count| count.start()).min()));
+                assert_eq!(says("maxItems"), json!(counts().map(|count| count.end()).max()));
+                assert_eq!(says(&format!("items/properties/{member}/$ref")), image);
+            }
+            Check::Model => {
+                let models: BTreeSet<_> =
+                    operation.editions.iter().flat_map(|edition| edition.models).collect();
+                assert_eq!(says("enum"), json!(models));
+            }
+            Check::Picture => assert_eq!(says("$ref"), image),
+            Check::Scene => {
+                for other in operation.scene_names {
+                    assert_eq!(fields[other]["$ref"], image);
+                    unmentioned.remove(other);
+                }
+            }
+            Check::OneOf(choices) => assert_eq!(says("enum"), json!(choices)),
+            Check::Text { chars_max } => assert_eq!(says("maxLength"), json!(chars_max)),
+            Check::Images(range) => {
+                assert_eq!((says("minimum"), says("maximum")), (json!(range.start()), json!(range.end())));
+            }
+            Check::Switch => assert_eq!(says("properties/enabled/type"), "boolean"),
+            Check::Url => assert_eq!(says("maxLength"), json!(operation.picture.url_bytes_max)),
+            Check::ExternalTaskId => assert_eq!(says("maxLength"), json!(ExternalTaskId::MAX_LENGTH)),
+        }
+        unmentioned.remove(name);
     }
+    assert!(unmentioned.is_empty(), "{unmentioned:?} are in the schema, and nobody checks them");
 }
 
 #[test]

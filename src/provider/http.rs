@@ -24,6 +24,7 @@ use super::wire::{self, Reply};
 use super::{AccountFault, AccountFaultKind, Answer, Lookup, Provider, View};
 use crate::job::{ExternalTaskId, TaskId};
 use crate::metrics::Metrics;
+use crate::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::redact::for_people;
 
 /// The most that is read of a reply, in bytes (fact sheet, section 4.3).
@@ -253,12 +254,11 @@ impl Silence {
 
 /// CometAPI's page has one path for these tasks, Kling another.
 fn other_query_path(path: &str) -> Option<&'static str> {
-    const PAGE: &str = "/kling/v1/images/generations/{task_id}";
-    const KLING: &str = "/kling/v1/images/multi-image2image/{task_id}";
-    if path == PAGE {
-        Some(KLING)
-    } else if path == KLING {
-        Some(PAGE)
+    let (page, kling) = (MULTI_IMAGE_TO_IMAGE.query_path, MULTI_IMAGE_TO_IMAGE.other_query_path);
+    if path == page {
+        Some(kling)
+    } else if path == kling {
+        Some(page)
     } else {
         None
     }

@@ -20,6 +20,7 @@ mod chaos;
 mod clocks;
 mod consumer_timeout;
 mod copies;
+mod editions;
 mod flushing;
 mod killing;
 mod outage;

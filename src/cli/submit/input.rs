@@ -1,15 +1,20 @@
 //! From a text to jobs that a worker will take, or to everything that is wrong with them.
 //!
 //! A text is any row of JSON values: one object, an array of objects, a job a line, or one value
-//! behind another. Jobs stay slices of that text: they go out as they were written.
+//! behind another. Jobs stay slices of that text: they go out as they were written, but for the names of
+//! files ([`files`]).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::path::Path;
 
 use serde_json::value::RawValue;
 
+use super::files::{self, Inlined, Whole};
+
 use crate::job::request::{self, Properties, Rules};
-use crate::job::{Digest, JobId};
+use crate::job::{Digest, Fault, JobId};
 
 /// One job, found wholesome.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,8 +22,20 @@ pub(super) struct Job<'a> {
     pub(super) id: JobId,
     /// Whether the id is fresh, so that a second submit would be a second job.
     pub(super) named_here: bool,
-    /// As it was written.
-    pub(super) text: &'a str,
+    /// As it was written, files read in.
+    pub(super) text: Cow<'a, str>,
+}
+
+/// What jobs are held to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits<'a> {
+    pub(super) rules: &'a Rules,
+    /// Where the files that a job names are looked for.
+    pub(super) folder: &'a Path,
+    /// `amqp.max_message_bytes`
+    pub(super) message_bytes_max: usize,
+    /// Of all jobs together, files read in: they are held in memory.
+    pub(super) bytes_max: usize,
 }
 
 /// What came of a text.
@@ -51,16 +68,16 @@ impl Item<'_> {
 /// Reads all jobs; `fresh_id` names those that have no name.
 pub(super) fn check<'a>(
     text: &'a str,
-    rules: &Rules,
-    message_bytes_max: usize,
+    limits: Limits<'_>,
     mut fresh_id: impl FnMut() -> String,
 ) -> Checked<'a> {
     let mut checked = Checked::default();
     // By the job's number: what isn't JSON is found before the first job is looked at.
     let mut faults: Vec<(usize, String)> = Vec::new();
     let mut known: HashMap<JobId, (Digest, usize)> = HashMap::new();
+    let mut bytes = 0_usize;
     for item in items(text, &mut faults) {
-        let (job, digest) = match wholesome(item, rules, message_bytes_max, fresh_id()) {
+        let (job, digest) = match wholesome(item, limits, fresh_id()) {
             Ok(found) => found,
             Err(wrong) => {
                 faults.extend(wrong.into_iter().map(|fault| (item.number, fault)));
@@ -70,6 +87,15 @@ pub(super) fn check<'a>(
         let place = item.place(&format!(", {}", job.id));
         match known.entry(job.id.clone()) {
             Entry::Vacant(entry) => {
+                bytes = bytes.saturating_add(job.text.len());
+                if bytes > limits.bytes_max {
+                    let max = limits.bytes_max;
+                    faults.push((
+                        item.number,
+                        format!("{place}: up to here over {max} bytes, files read in: submit the jobs in parts"),
+                    ));
+                    break;
+                }
                 entry.insert((digest, item.number));
                 checked.jobs.push(job);
             }
@@ -94,34 +120,44 @@ pub(super) fn check<'a>(
 /// Everything that is wrong with the job, a line each.
 fn wholesome<'a>(
     item: Item<'a>,
-    rules: &Rules,
-    message_bytes_max: usize,
+    limits: Limits<'_>,
     fresh_id: String,
 ) -> Result<(Job<'a>, Digest), Vec<String>> {
-    let bytes = item.text.len();
-    if bytes > message_bytes_max {
-        let place = item.place("");
-        return Err(vec![format!(
-            "{place}: {bytes} bytes, and amqp.max_message_bytes is {message_bytes_max}: give the images as URLs, or \
-             raise it here and for the workers"
-        )]);
+    let whole = files::read_in(item.text, limits.folder, limits.rules);
+    if whole.text.len() > limits.message_bytes_max {
+        return Err(vec![format!("{}: {}", item.place(""), too_long(&whole, limits.message_bytes_max))]);
     }
     let properties = Properties { message_id: Some(fresh_id.clone()), ..Properties::default() };
-    let request = request::parse(item.text.as_bytes(), &properties, rules)
+    let request = request::parse(whole.text.as_bytes(), &properties, limits.rules)
         .map_err(|dead| vec![format!("{}: {}", item.place(""), dead.detail)])?;
     let id = request.job.id;
     let named_here = id.as_str() == fresh_id;
     let place = if named_here { item.place("") } else { item.place(&format!(", {id}")) };
+    let line = |fault: &Fault| match (fault.path.as_str(), whole.files.get(&fault.path)) {
+        ("", _) => format!("{place}: {}", fault.message),
+        (path, None) => format!("{place}: {path}: {}", fault.message),
+        (path, Some(Ok(read))) => format!("{place}: {path}: {}: {}", read.file.display(), fault.message),
+        (path, Some(Err(message))) => format!("{place}: {path}: {message}"),
+    };
     match request.body {
-        Ok(_) => Ok((Job { id, named_here, text: item.text }, request.job.digest)),
-        Err(faults) => Err(faults
-            .iter()
-            .map(|fault| match fault.path.as_str() {
-                "" => format!("{place}: {}", fault.message),
-                path => format!("{place}: {path}: {}", fault.message),
-            })
-            .collect()),
+        Ok(_) => Ok((Job { id, named_here, text: whole.text }, request.job.digest)),
+        Err(faults) => Err(faults.iter().map(line).collect()),
     }
+}
+
+/// What makes a message so long, and what to do about it.
+fn too_long(whole: &Whole<'_>, max: usize) -> String {
+    let bytes = whole.text.len();
+    let shown = |read: &Inlined| format!("{} of {} bytes", read.file.display(), read.bytes);
+    let read: Vec<String> = whole.files.values().flatten().map(shown).collect();
+    let with = match read.as_slice() {
+        [] => String::new(),
+        read => format!(" with {} in base64", read.join(", ")),
+    };
+    format!(
+        "{bytes} bytes{with}, and amqp.max_message_bytes is {max}: give the images as URLs, or raise it here and \
+         for the workers"
+    )
 }
 
 /// All values, those of arrays one by one. What can't be read is a fault, and reading goes on with
@@ -204,114 +240,4 @@ impl Lines<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const INPUT: &str = r#"{"subject_image_list": [{"subject_image": "https://example.com/a.png"},
-      {"subject_image": "https://example.com/b.png"}]}"#;
-
-    fn job(id: &str) -> String {
-        format!(r#"{{"job_id": "{id}", "input": {}}}"#, INPUT.replace('\n', ""))
-    }
-
-    fn checked(text: &str) -> Checked<'_> {
-        let mut number = 0;
-        check(text, &Rules::page(), 1000, move || {
-            number += 1;
-            format!("fresh-{number}")
-        })
-    }
-
-    fn ids<'a>(checked: &'a Checked<'_>) -> Vec<&'a str> {
-        assert_eq!(checked.faults, Vec::<String>::new());
-        checked.jobs.iter().map(|job| job.id.as_str()).collect()
-    }
-
-    #[test]
-    fn an_object_an_array_lines_and_values_in_a_row_are_all_jobs() {
-        let (a, b) = (job("a"), job("b"));
-        for text in [
-            format!("{a}\n{b}\n"),
-            format!("{a}{b}"),
-            format!("[{a},\n {b}]"),
-            format!("\u{feff}\r\n[{a}]\r\n\r\n[{b}]\r\n"),
-            format!("{a} [{b}, {a}]"),
-        ] {
-            assert_eq!(ids(&checked(&text)), ["a", "b"], "{text}");
-        }
-        assert_eq!(ids(&checked(&a)), ["a"]);
-        assert!(checked(" \n").jobs.is_empty() && checked("[]").jobs.is_empty());
-    }
-
-    #[test]
-    fn a_job_goes_out_as_it_was_written() {
-        let text = format!("[ {{ \"job_id\":\t\"a\",\n \"input\": {INPUT}, \"metadata\": 1.50e1 }} ]");
-        assert_eq!(checked(&text).jobs[0].text, text[2..text.len() - 2].trim());
-    }
-
-    #[test]
-    fn a_job_without_an_id_gets_a_fresh_one() {
-        let text = format!("{{\"input\": {INPUT}}}");
-        let checked = checked(&text);
-        assert_eq!(ids(&checked), ["fresh-1"]);
-        assert!(checked.jobs[0].named_here);
-    }
-
-    #[test]
-    fn every_fault_is_told_with_its_place() {
-        let text = format!(
-            "{}\n\n{}\n7\n{{\"job_id\": \"a b\"}}\n",
-            job("a"),
-            job("b")
-                .replace("https://example.com/b.png", "ftp://x")
-                .replace("\"input\"", "\"time\":1,\"input\"")
-        );
-        let faults = checked(&text).faults;
-        assert_eq!(faults.len(), 4, "{faults:#?}");
-        assert_eq!(
-            faults[0],
-            "job 2 (line 3, b): /time: is not a member of a job; those are job_id, input, metadata and timeout_s"
-        );
-        assert!(faults[1].starts_with("job 2 (line 3, b): /input/subject_image_list/1/subject_image: "));
-        assert_eq!(faults[2], "job 3 (line 4): not a JSON object");
-        assert!(faults[3].starts_with("job 4 (line 5): job_id: a job_id is"), "{}", faults[3]);
-    }
-
-    #[test]
-    fn broken_json_hides_nothing_behind_it() {
-        let text = format!("{}\n{{\"job_id\": \n{}\n{{]\n{}", job("a"), job("b"), job("c"));
-        let checked = checked(&text);
-        let ids: Vec<_> = checked.jobs.iter().map(|job| job.id.as_str()).collect();
-        assert_eq!(ids, ["a", "b", "c"]);
-        assert_eq!(checked.faults.len(), 2, "{:#?}", checked.faults);
-        assert!(
-            checked.faults[0].starts_with("job 2 (line 2): not JSON, seen at line 4 column 1: "),
-            "{:?}",
-            checked.faults
-        );
-        assert!(checked.faults[1].starts_with("job 4 (line 4): not JSON, seen at line 4 column 2: "));
-    }
-
-    #[test]
-    fn one_id_is_one_job() {
-        let text = format!("{}\n{}\n{}", job("a"), job("a"), job("a").replace("b.png", "c.png"));
-        let checked = checked(&text);
-        assert_eq!(checked.jobs.len(), 1);
-        assert_eq!(checked.notes, ["job 2 (line 2, a): the same as job 1, and sent once"]);
-        assert!(
-            checked.faults[0].starts_with("job 3 (line 3, a): the job_id of job 1"),
-            "{:?}",
-            checked.faults
-        );
-    }
-
-    #[test]
-    fn a_message_over_the_bound_is_told() {
-        let text = format!("{}\n{}", job("a"), job(&"x".repeat(900)));
-        let faults = checked(&text).faults;
-        assert!(
-            faults[0].starts_with("job 2 (line 2): 1")
-                && faults[0].contains("amqp.max_message_bytes is 1000")
-        );
-    }
-}
+mod tests;

@@ -63,6 +63,11 @@ fn what_must_be_true_of_several_settings_is_checked_with_both_places() {
         "worker.toml:2: amqp.dead_queue = \"comet.jobs.dead\" (config/default.toml) and amqp.queue = \
          \"comet.jobs.dead\" (worker.toml:2) must be two queues; rename one"
     );
+    assert_eq!(
+        refused("[api]\nmax_subject_images = 1", &[]),
+        "worker.toml:2: api.min_subject_images = 0 (config/default.toml) and api.max_subject_images = 1 (worker.toml:2) \
+         with api.profile = \"page\" (config/default.toml) make 2 to 1 subject images; the first must be at most the second"
+    );
     assert!(
         refused("[amqp]\nconfirm_timeout_s = 19", &[])
             .contains("must be at least twice amqp.heartbeat_s = 10")
@@ -77,8 +82,10 @@ fn what_this_version_does_not_have_is_refused_by_name() {
     assert!(fault.contains("must be \"park\" or \"trust_lookup\""), "{fault}");
     let fault = refused("[generation]\nmax_running = 8", &[]);
     assert!(fault.contains("must be 0: this version has no account-wide cap yet"), "{fault}");
-    let fault = refused("[api]\nprofile = \"current\"", &[]);
-    assert!(fault.contains("this version doesn't have \"current\" yet"), "{fault}");
+    let fault = refused("[api]\nprofile = \"newest\"", &[]);
+    assert!(fault.contains("must be \"page\" or \"current\""), "{fault}");
+    let fault = refused("[api]\nscene_field = \"scene\"", &[]);
+    assert!(fault.contains("must be \"scence_image\", \"scene_image\" or \"both\""), "{fault}");
 }
 
 #[test]
@@ -94,6 +101,8 @@ fn texts_that_can_not_work_are_refused() {
         ("api.submit_path", "kling"),
         ("api.query_path", "/kling/{id}"),
         ("api.query_path", "/kling"),
+        ("api.model", "kling v2"),
+        ("api.max_subject_images", "101"),
         ("storage.url", "./images"),
         ("storage.url", "file:"),
         ("storage.url", "s3://"),

@@ -5,6 +5,7 @@
 //! `""` is left out: gateways treat `""` as given (fact sheet, section 7).
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -13,6 +14,7 @@ use super::faults::{Faults, found, member};
 use super::picture;
 use super::rules::Rules;
 use crate::job::{ExternalTaskId, JobId};
+use crate::operation::{Check, Field};
 
 /// What an input comes to. Body and images mean something only if no fault was found.
 pub(super) struct Checked {
@@ -39,16 +41,21 @@ pub(super) fn check(input: Option<Value>, id: &JobId, rules: &Rules, faults: &mu
     };
     leave_out_empty(&mut input, rules);
 
-    subject_images(&mut input, rules, faults);
-    let scene = scene_image(&mut input, rules, faults);
-    image(&mut input, "style_image", rules, faults);
-    one_of(&input, "model_name", rules.models, faults);
-    one_of(&input, "aspect_ratio", rules.aspect_ratios, faults);
-    prompt(&input, "prompt", rules, faults);
-    prompt(&input, "negative_prompt", rules, faults);
-    let images = images(&input, rules, faults);
-    callback_url(&input, rules, faults);
-    let external_task_id = external_task_id(&input, faults);
+    let (mut scene, mut images, mut external_task_id) = (None, 1, None);
+    for Field { name, check } in rules.operation.fields {
+        match check {
+            Check::Pictures { member } => pictures(&mut input, name, member, rules, faults),
+            Check::Picture => image(&mut input, name, rules, faults),
+            Check::Scene => scene = scene_image(&mut input, rules, faults),
+            Check::Model => one_of(&input, name, &rules.models, faults),
+            Check::OneOf(choices) => one_of(&input, name, choices, faults),
+            Check::Text { chars_max } => text(&input, name, *chars_max, faults),
+            Check::Images(range) => images = number(&input, name, range, faults),
+            Check::Switch => switch(&input, name, faults),
+            Check::Url => url(&input, name, rules, faults),
+            Check::ExternalTaskId => external_task_id = own_id(&input, name, faults),
+        }
+    }
 
     let external = external_task_id.clone().unwrap_or_else(|| id.external_task_id());
     let body = if faults.is_empty() { body(&input, scene.as_ref(), &external, rules) } else { Bytes::new() };
@@ -57,7 +64,7 @@ pub(super) fn check(input: Option<Value>, id: &JobId, rules: &Rules, faults: &mu
 
 /// A view over the input, sorted: the images in it are copied once, into the body.
 fn body(input: &Input, scene: Option<&Value>, external: &ExternalTaskId, rules: &Rules) -> Bytes {
-    let model = Value::from(rules.default_model);
+    let model = Value::from(rules.default_model.as_str());
     let external = Value::from(external.as_str());
     let mut view: BTreeMap<&str, &Value> = BTreeMap::new();
     view.insert("model_name", &model);
@@ -70,45 +77,48 @@ fn body(input: &Input, scene: Option<&Value>, external: &ExternalTaskId, rules: 
 }
 
 fn leave_out_empty(input: &mut Input, rules: &Rules) {
-    const OPTIONAL: [&str; 8] = [
-        "aspect_ratio",
-        "callback_url",
-        "external_task_id",
-        "model_name",
-        "n",
-        "negative_prompt",
-        "prompt",
-        "style_image",
-    ];
-    for name in OPTIONAL.iter().chain(rules.scene_names) {
-        if input.get(*name).is_some_and(|value| value.is_null() || value == "") {
-            input.remove(*name);
+    let known = rules.operation.fields.iter().filter(|field| match field.check {
+        Check::Pictures { .. } => false,
+        Check::Picture
+        | Check::Scene
+        | Check::Model
+        | Check::OneOf(_)
+        | Check::Text { .. }
+        | Check::Images(_)
+        | Check::Switch
+        | Check::Url
+        | Check::ExternalTaskId => true,
+    });
+    for name in known.map(|field| field.name).chain(rules.operation.scene_names.iter().copied()) {
+        if input.get(name).is_some_and(|value| value.is_null() || value == "") {
+            input.remove(name);
         }
     }
 }
 
-fn subject_images(input: &mut Input, rules: &Rules, faults: &mut Faults) {
-    const PATH: &str = "/input/subject_image_list";
+fn pictures(input: &mut Input, name: &str, picture: &str, rules: &Rules, faults: &mut Faults) {
+    let list_path = member("/input", name);
     let (min, max) = (rules.subject_images.start(), rules.subject_images.end());
-    let expected = format!("expected an array of {min} to {max} objects with a subject_image each");
+    let number = if min == max { min.to_string() } else { format!("{min} to {max}") };
+    let expected = format!("expected an array of {number} objects with a {picture} each");
 
-    let list = match input.get_mut("subject_image_list") {
+    let list = match input.get_mut(name) {
         Some(Value::Array(list)) => list,
-        None => return faults.add(PATH, format!("{expected}, found nothing")),
-        Some(other) => return faults.add(PATH, format!("{expected}, found {}", found(other))),
+        None => return faults.add(list_path, format!("{expected}, found nothing")),
+        Some(other) => return faults.add(list_path, format!("{expected}, found {}", found(other))),
     };
     if !rules.subject_images.contains(&list.len()) {
-        faults.add(PATH, format!("{expected}, found {}", list.len()));
+        faults.add(&list_path, format!("{expected}, found {}", list.len()));
     }
     for (index, entry) in list.iter_mut().enumerate() {
-        let path = format!("{PATH}/{index}");
+        let path = format!("{list_path}/{index}");
         let Value::Object(entry) = entry else {
             let found = found_image(entry);
-            faults.add(path, format!("expected an object with a subject_image, found {found}"));
+            faults.add(path, format!("expected an object with a {picture}, found {found}"));
             continue;
         };
-        let path = member(&path, "subject_image");
-        match entry.get_mut("subject_image") {
+        let path = member(&path, picture);
+        match entry.get_mut(picture) {
             Some(value) => check_image(&path, value, rules, faults),
             None => faults.add(path, format!("{IMAGE_EXPECTED}, found nothing")),
         }
@@ -117,7 +127,7 @@ fn subject_images(input: &mut Input, rules: &Rules, faults: &mut Faults) {
 
 /// Both spellings are one field, so the same value under both is no contradiction.
 fn scene_image(input: &mut Input, rules: &Rules, faults: &mut Faults) -> Option<Value> {
-    let mut given = rules.scene_names.iter().filter_map(|name| Some((*name, input.remove(*name)?)));
+    let mut given = rules.operation.scene_names.iter().filter_map(|name| Some((*name, input.remove(*name)?)));
     let (first_name, mut first) = given.next()?;
     let mut others: Vec<_> = given.filter(|(_, other)| *other != first).collect();
 
@@ -144,7 +154,7 @@ fn check_image(path: &str, value: &mut Value, rules: &Rules, faults: &mut Faults
     if let Value::String(text) = value
         && !text.is_empty()
     {
-        picture::check(path, text, &rules.picture, faults);
+        picture::check(path, text, &rules.operation.picture, faults);
     } else {
         faults.add(path, format!("{IMAGE_EXPECTED}, found {}", found_image(value)));
     }
@@ -155,65 +165,74 @@ fn found_image(value: &Value) -> String {
     if value.as_str().is_some_and(|text| !text.is_empty()) { "a string".to_owned() } else { found(value) }
 }
 
-fn one_of(input: &Input, name: &str, choices: &[&str], faults: &mut Faults) {
+fn one_of(input: &Input, name: &str, choices: &[impl AsRef<str>], faults: &mut Faults) {
     let Some(value) = input.get(name) else { return };
-    if !value.as_str().is_some_and(|text| choices.contains(&text)) {
-        let expected = match choices {
+    if !value.as_str().is_some_and(|text| choices.iter().any(|choice| choice.as_ref() == text)) {
+        let choices: Vec<&str> = choices.iter().map(AsRef::as_ref).collect();
+        let expected = match choices.as_slice() {
             [only] => (*only).to_owned(),
-            _ => format!("one of {}", choices.join(", ")),
+            several => format!("one of {}", several.join(", ")),
         };
         faults.add(member("/input", name), format!("expected {expected}, found {}", found(value)));
     }
 }
 
-fn prompt(input: &Input, name: &str, rules: &Rules, faults: &mut Faults) {
-    let max = rules.prompt_chars_max;
+fn text(input: &Input, name: &str, chars_max: usize, faults: &mut Faults) {
     let found = match input.get(name) {
         None => return,
         Some(Value::String(text)) => match text.chars().count() {
-            length if length <= max => return,
+            length if length <= chars_max => return,
             length => length.to_string(),
         },
         Some(other) => found(other),
     };
-    faults
-        .add(member("/input", name), format!("expected a string of at most {max} characters, found {found}"));
+    let expected = format!("expected a string of at most {chars_max} characters");
+    faults.add(member("/input", name), format!("{expected}, found {found}"));
 }
 
-fn images(input: &Input, rules: &Rules, faults: &mut Faults) -> u32 {
-    let Some(value) = input.get("n") else {
-        return *rules.images.start();
+fn number(input: &Input, name: &str, range: &RangeInclusive<u32>, faults: &mut Faults) -> u32 {
+    let Some(value) = input.get(name) else {
+        return *range.start();
     };
-    let n = value.as_u64().and_then(|n| u32::try_from(n).ok());
-    if let Some(n) = n.filter(|n| rules.images.contains(n)) {
-        return n;
+    let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+    if let Some(number) = number.filter(|number| range.contains(number)) {
+        return number;
     }
-    let (min, max) = (rules.images.start(), rules.images.end());
-    let found = found(value);
-    faults.add("/input/n", format!("expected an integer from {min} to {max}, found {found}"));
+    let (min, max, found) = (range.start(), range.end(), found(value));
+    faults.add(member("/input", name), format!("expected an integer from {min} to {max}, found {found}"));
     1
 }
 
-fn callback_url(input: &Input, rules: &Rules, faults: &mut Faults) {
-    let checked = match input.get("callback_url") {
+fn switch(input: &Input, name: &str, faults: &mut Faults) {
+    let (path, expected, value) = match input.get(name) {
         None => return,
-        Some(Value::String(text)) => picture::check_url(text, &rules.picture),
+        Some(Value::Object(members)) => match members.get("enabled") {
+            None | Some(Value::Bool(_)) => return,
+            Some(other) => (member(&member("/input", name), "enabled"), "true or false", other),
+        },
+        Some(other) => (member("/input", name), "an object with enabled, true or false", other),
+    };
+    faults.add(path, format!("expected {expected}, found {}", found(value)));
+}
+
+fn url(input: &Input, name: &str, rules: &Rules, faults: &mut Faults) {
+    let checked = match input.get(name) {
+        None => return,
+        Some(Value::String(text)) => picture::check_url(text, &rules.operation.picture),
         Some(other) => Err(format!("expected an http or https URL, found {}", found(other))),
     };
     if let Err(message) = checked {
-        faults.add("/input/callback_url", message);
+        faults.add(member("/input", name), message);
     }
 }
 
-fn external_task_id(input: &Input, faults: &mut Faults) -> Option<ExternalTaskId> {
-    let value = input.get("external_task_id")?;
+fn own_id(input: &Input, name: &str, faults: &mut Faults) -> Option<ExternalTaskId> {
+    let value = input.get(name)?;
     let id = value.as_str().and_then(ExternalTaskId::new);
     if id.is_none() {
         let (max, found) = (ExternalTaskId::MAX_LENGTH, found(value));
-        faults.add(
-            "/input/external_task_id",
-            format!("expected 1 to {max} characters of A-Z a-z 0-9 _ -, found {found}"),
-        );
+        let expected = format!("expected 1 to {max} characters of A-Z a-z 0-9 _ -");
+        faults.add(member("/input", name), format!("{expected}, found {found}"));
     }
     id
 }

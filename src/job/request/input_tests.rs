@@ -81,6 +81,9 @@ fn an_image_in_base64_is_looked_into() {
         ("data:image/png;base64,".to_owned(), "found nothing"),
         (format!("data:image/png,{good}"), "another kind of data: URL"),
         ("data:text/html;base64,AAAA".to_owned(), "another kind of data: URL"),
+        ("file:a.png".to_owned(), "read by `comet-worker submit`, never by a worker"),
+        ("FILE:///etc/passwd".to_owned(), "never by a worker"),
+        ("@a.png".to_owned(), "'@' at byte 0 is none of its characters"),
     ] {
         let request = style(&text);
         assert!(only_fault(&request).message.contains(words), "{:?}", only_fault(&request));
@@ -139,6 +142,7 @@ fn an_optional_field_without_a_value_is_as_good_as_absent() {
             "model_name": nothing, "prompt": nothing, "negative_prompt": nothing, "n": nothing,
             "scene_image": nothing, "scence_image": nothing, "style_image": nothing,
             "aspect_ratio": nothing, "callback_url": nothing, "external_task_id": nothing,
+            "watermark_info": nothing,
         }));
         assert_eq!(request.job.images, 1);
         assert_eq!(sent(request), sent(with_input(&json!({}))));

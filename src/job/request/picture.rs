@@ -10,7 +10,7 @@ use base64::{DecodeError, Engine as _};
 use url::Url;
 
 use super::faults::{Faults, clip};
-use super::rules::PictureRules;
+use crate::operation::PictureRules;
 
 /// The plain alphabet, padded. Left-over bits in the last character are let through: some encoders
 /// leave them, and no decoder minds.
@@ -25,6 +25,15 @@ pub(super) fn check(path: &str, text: &mut String, rules: &PictureRules, faults:
         if let Err(message) = check_url(text, rules) {
             faults.add(path, message);
         }
+        return;
+    }
+    // Whoever can write into the queue must not be able to read the workers' disks.
+    if starts_with(text, "file:") {
+        let expected = "expected an http or https URL, or base64";
+        faults.add(
+            path,
+            format!("{expected}; file: names are read by `comet-worker submit`, never by a worker"),
+        );
         return;
     }
     if starts_with(text, "data:") {

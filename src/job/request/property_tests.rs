@@ -13,7 +13,7 @@ use crate::mutated::{corpus, mutated};
 fn any_json() -> impl Strategy<Value = Value> {
     let names = "job_id|input|metadata|timeout_s|model_name|prompt|subject_image_list|\
                  subject_image|scene_image|scence_image|style_image|n|aspect_ratio|callback_url|\
-                 external_task_id|[a-z~/ü]{0,3}";
+                 external_task_id|watermark_info|enabled|[a-z~/ü]{0,3}";
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -60,6 +60,19 @@ const WORDS: &[&str] = &[
     "a/b",
 ];
 
+/// As much of a PNG as tells its dimensions.
+fn header_of_png(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
+    bytes.extend(width.to_be_bytes());
+    bytes.extend(height.to_be_bytes());
+    bytes.extend([8, 6, 0, 0, 0, 0, 0, 0, 0]);
+    bytes
+}
+
+/// As much of a JPEG of 640 x 480, behind an application segment.
+const JPEG: &[u8] =
+    b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0\xff\xc0\0\x0b\x08\x01\xe0\x02\x80\x01\x01\x11\0\xff\xd9";
+
 proptest! {
     #[test]
     fn a_spoilt_job_is_judged_or_a_dead_letter(body in mutated(corpus("jobs"), WORDS)) {
@@ -90,6 +103,34 @@ proptest! {
     fn no_image_makes_it_panic(head in 0..2_usize, bytes in prop::collection::vec(any::<u8>(), 0..100)) {
         let head = [b"\x89PNG\r\n\x1a\n".as_slice(), b"\xff\xd8\xff"][head];
         let _ = with_input(&json!({"style_image": STANDARD.encode([head, &bytes].concat())}));
+    }
+
+    #[test]
+    fn no_text_in_the_place_of_an_image_makes_it_panic(
+        start in "(https?:|file:|data:|data:image/[a-zü]{0,3};base64,|ü)?", text: String
+    ) {
+        let request = with_input(&json!({"style_image": format!("{start}{text}")}));
+        prop_assert!(!start.starts_with("file:") || request.body.is_err());
+    }
+
+    #[test]
+    fn a_damaged_image_makes_it_no_panic(cut in 0..200_usize, at in 0..200_usize, byte: u8, is_png: bool) {
+        let mut image = if is_png { header_of_png(640, 480) } else { JPEG.to_vec() };
+        if let Some(hit) = image.get_mut(at) {
+            *hit = byte;
+        }
+        image.truncate(cut);
+        let _ = with_input(&json!({"style_image": STANDARD.encode(image)}));
+    }
+
+    #[test]
+    fn an_image_is_taken_exactly_when_its_sides_allow_it(
+        width in prop_oneof![295..305_u32, 740..760_u32, any::<u32>()],
+        height in prop_oneof![295..305_u32, 740..760_u32, any::<u32>()],
+    ) {
+        let request = with_input(&json!({"style_image": STANDARD.encode(header_of_png(width, height))}));
+        let (short, long) = (u64::from(width.min(height)), u64::from(width.max(height)));
+        prop_assert_eq!(request.body.is_ok(), short >= 300 && long * 2 <= short * 5);
     }
 
     #[test]

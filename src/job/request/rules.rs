@@ -1,63 +1,56 @@
-//! What the provider takes, as data: one set of values for each version of its contract.
+//! What the provider takes: an edition of its contract, and what the configuration says otherwise.
 
 use std::ops::RangeInclusive;
 
-/// One version of the provider's contract (`api.profile`).
+use crate::operation::{CURRENT, Edition, MULTI_IMAGE_TO_IMAGE, Operation, PAGE};
+
+/// What a job's input is held to, and how it goes out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
+    pub operation: &'static Operation,
     /// Values of `model_name`.
-    pub models: &'static [&'static str],
-    /// Sent where the job names none: what the provider takes for a missing name has changed before.
-    pub default_model: &'static str,
+    pub models: Vec<String>,
+    /// Sent where the job names none; always one of `models`.
+    pub default_model: String,
     /// How many subject images.
     pub subject_images: RangeInclusive<usize>,
-    /// The spellings under which a job may bring its scene image. They are one field.
-    pub scene_names: &'static [&'static str],
-    /// The spellings under which it goes out. The provider drops an unknown name silently, and a
-    /// dropped scene is a picture paid for and wrong (fact sheet, section 2.1).
+    /// The spellings under which the scene image goes out, whichever it came in by. The provider drops an
+    /// unknown name silently, and a dropped scene is a picture paid for and wrong (fact sheet, section 2.1).
     pub scene_names_sent: &'static [&'static str],
-    /// Values of `n`.
-    pub images: RangeInclusive<u32>,
-    /// Bound of `prompt` and of `negative_prompt`, in characters, not bytes.
-    pub prompt_chars_max: usize,
-    /// Values of `aspect_ratio`.
-    pub aspect_ratios: &'static [&'static str],
-    pub picture: PictureRules,
-}
-
-/// What holds for every image that goes in (fact sheet, section 7).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PictureRules {
-    /// Bound of a URL, to an image or for a callback.
-    pub url_bytes_max: usize,
-    /// Bound of the image itself, decoded.
-    pub bytes_max: usize,
-    /// Pixels that each side has at least.
-    pub side_px_min: usize,
-    /// How much longer the long side may be, in tenths: 25 is 2.5 to 1.
-    pub ratio_tenths_max: usize,
 }
 
 impl Rules {
-    /// `api.profile = "page"`: the page that the project started from. What that page leaves open
-    /// (the range of `n`, the bounds of an image) is Kling's own (fact sheet, sections 2.1 and 7).
+    /// An edition as it is; the scene goes out under all of its names.
     #[must_use]
-    pub const fn page() -> Self {
+    pub fn of(operation: &'static Operation, edition: &Edition) -> Self {
         Self {
-            models: &["kling-v2"],
-            default_model: "kling-v2",
-            subject_images: 2..=4,
-            scene_names: &["scence_image", "scene_image"],
-            scene_names_sent: &["scence_image", "scene_image"],
-            images: 1..=9,
-            prompt_chars_max: 2500,
-            aspect_ratios: &["16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"],
-            picture: PictureRules {
-                url_bytes_max: 8192,
-                bytes_max: 10 * 1024 * 1024,
-                side_px_min: 300,
-                ratio_tenths_max: 25,
-            },
+            operation,
+            models: edition.models.iter().map(|model| (*model).to_owned()).collect(),
+            default_model: edition.default_model.to_owned(),
+            subject_images: edition.subject_images.clone(),
+            scene_names_sent: operation.scene_names,
         }
+    }
+
+    /// With another model for jobs that name none; jobs may name it too.
+    #[must_use]
+    pub fn with_default_model(mut self, model: &str) -> Self {
+        if !self.models.iter().any(|known| known == model) {
+            self.models.push(model.to_owned());
+        }
+        model.clone_into(&mut self.default_model);
+        self
+    }
+
+    /// `api.profile = "page"`.
+    #[must_use]
+    pub fn page() -> Self {
+        Self::of(&MULTI_IMAGE_TO_IMAGE, &PAGE)
+    }
+
+    /// `api.profile = "current"`.
+    #[must_use]
+    pub fn current() -> Self {
+        Self::of(&MULTI_IMAGE_TO_IMAGE, &CURRENT)
     }
 }

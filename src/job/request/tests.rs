@@ -24,6 +24,12 @@ pub(super) fn with_input(changes: &Value) -> Request {
     read_json(&json!({"job_id": "job", "input": input}))
 }
 
+/// Under other rules than those of the page.
+pub(super) fn under(rules: &Rules, input: &Value) -> Request {
+    let message = json!({"job_id": "job", "input": input}).to_string();
+    parse(message.as_bytes(), &Properties::default(), rules).unwrap()
+}
+
 pub(super) fn sent(request: Request) -> Value {
     serde_json::from_slice(&request.body.expect("no fault")).unwrap()
 }
@@ -178,6 +184,7 @@ fn every_fault_of_a_job_is_named_by_its_place() {
     check!("n-is-no-integer", ["/input/n"]);
     check!("aspect-ratio", ["/input/aspect_ratio"]);
     check!("model", ["/input/model_name"]);
+    check!("model-of-current", ["/input/model_name"]);
     check!("base64", ["/input/subject_image_list/1/subject_image"]);
     check!("two-scenes", ["/input/scene_image"]);
     check!("external-task-id", ["/input/external_task_id"]);
@@ -196,6 +203,7 @@ fn every_fault_of_a_job_is_named_by_its_place() {
             "/input/prompt",
             "/input/negative_prompt",
             "/input/n",
+            "/input/watermark_info",
             "/input/callback_url",
             "/input/external_task_id",
         ]

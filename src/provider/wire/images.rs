@@ -11,11 +11,12 @@ use crate::provider::ResultImage;
 /// No more are looked at; `n` is 9 at most (fact sheet, section 2.1).
 const IMAGES_MAX: usize = 64;
 
-/// From the first of `layers` (outermost first) that has any; sorted by index, without repeats.
-pub(super) fn images(layers: &[&Object]) -> Vec<ResultImage> {
+/// From the first of `layers` (outermost first) that has any; sorted by index, without repeats. The member
+/// `listed_as` of `task_result` lists them.
+pub(super) fn images(layers: &[&Object], listed_as: &str) -> Vec<ResultImage> {
     let listed = layers.iter().map(|layer| {
         let result = layer.get("task_result").and_then(Value::as_object);
-        let list = result.and_then(|result| result.get("images")).and_then(Value::as_array);
+        let list = result.and_then(|result| result.get(listed_as)).and_then(Value::as_array);
         list.map(|list| of_list(list)).unwrap_or_default()
     });
     let single = layers.iter().flat_map(|layer| {

@@ -6,6 +6,7 @@ use super::envelope::{Code, Envelope, Object, id_of, text_of};
 use super::meaning::{self, Meaning};
 use super::{Reply, Understood, account_fault, images, understand};
 use crate::job::{ExternalTaskId, TaskId};
+use crate::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::provider::{AccountFault, AccountFaultKind, Lookup, View};
 use crate::redact::{bounded, for_people};
 
@@ -188,7 +189,9 @@ fn of_task(envelope: &Envelope, id: &str) -> Option<Seen> {
     let units = layers.iter().find_map(|layer| units_of(layer));
     let view = match progress(envelope, &layers) {
         Some(Progress::Running) => View::Running,
-        Some(Progress::Succeeded) => View::Succeeded { images: images::images(&layers), units },
+        Some(Progress::Succeeded) => {
+            View::Succeeded { images: images::images(&layers, MULTI_IMAGE_TO_IMAGE.result), units }
+        }
         Some(Progress::Failed) => {
             let message = failure_message(envelope, &layers);
             let content_policy = message.to_lowercase().contains("risk control");

@@ -1,0 +1,136 @@
+//! The routes of the API, as data: all in which one differs from another.
+//!
+//! There is one, [`MULTI_IMAGE_TO_IMAGE`], in two editions, since the provider has two pages about it
+//! (fact sheet, sections 0 and 2.1). No code asks which edition it is: it reads the edition's values.
+//!
+//! A further image route of Kling's (fact sheet, section 12) is a further [`Operation`] here, a fixture of
+//! its body in `tests/fixtures/jobs`, and a test beside them; a field of a kind that no route has had yet is
+//! a further [`Check`]. What no data can give, and nobody has needed with a single route: a way to say which
+//! one a job means, and a note of it in the record, since a task is polled where it was submitted.
+
+use std::ops::RangeInclusive;
+
+/// One route.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Operation {
+    pub name: &'static str,
+    /// Default of `api.submit_path`.
+    pub submit_path: &'static str,
+    /// Default of `api.query_path`.
+    pub query_path: &'static str,
+    /// Where else a task of it may be known: Kling's own path, and that of every sibling gateway
+    /// (fact sheet, section 1).
+    pub other_query_path: &'static str,
+    /// The first one is the default of `api.profile`.
+    pub editions: &'static [&'static Edition],
+    /// What is known of its input, in the order in which faults are told. Other fields pass through.
+    pub fields: &'static [Field],
+    /// The spellings of [`Check::Scene`].
+    pub scene_names: &'static [&'static str],
+    pub picture: PictureRules,
+    /// The member of `task_result` that lists what was made.
+    pub result: &'static str,
+}
+
+/// What changes from one page of the provider's to the next.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Edition {
+    /// The word for it in `api.profile`.
+    pub profile: &'static str,
+    /// Values of `model_name`.
+    pub models: &'static [&'static str],
+    /// Sent where the job names none: what the provider takes for a missing name has changed before.
+    pub default_model: &'static str,
+    pub subject_images: RangeInclusive<usize>,
+}
+
+/// A field of the input. All are optional but [`Check::Pictures`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Field {
+    pub name: &'static str,
+    pub check: Check,
+}
+
+/// What a field holds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Check {
+    /// The subjects: an array of objects with a picture each, under this name; the edition says how many.
+    Pictures {
+        member: &'static str,
+    },
+    Picture,
+    /// A picture under any of [`Operation::scene_names`], which are one field.
+    Scene,
+    /// One of the edition's models.
+    Model,
+    OneOf(&'static [&'static str]),
+    /// A text, bounded in characters, not bytes.
+    Text {
+        chars_max: usize,
+    },
+    /// How many images are made: what the job costs.
+    Images(RangeInclusive<u32>),
+    /// An object whose `enabled`, if it has one, is true or false.
+    Switch,
+    Url,
+    ExternalTaskId,
+}
+
+/// What holds for every image that goes in (fact sheet, section 7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PictureRules {
+    /// Bound of a URL, to an image or for a callback.
+    pub url_bytes_max: usize,
+    /// Bound of the image itself, decoded.
+    pub bytes_max: usize,
+    /// Pixels that each side has at least.
+    pub side_px_min: usize,
+    /// How much longer the long side may be, in tenths: 25 is 2.5 to 1.
+    pub ratio_tenths_max: usize,
+}
+
+/// The page that the project started from.
+pub static PAGE: Edition =
+    Edition { profile: "page", models: &["kling-v2"], default_model: "kling-v2", subject_images: 2..=4 };
+
+/// CometAPI's newer page, and Kling's own today.
+pub static CURRENT: Edition = Edition {
+    profile: "current",
+    models: &["kling-v2", "kling-v2-1"],
+    default_model: "kling-v2-1",
+    subject_images: 1..=4,
+};
+
+/// What one page leaves open (the range of `n`, the bounds of an image) or doesn't have (`negative_prompt`,
+/// `watermark_info`) is the other's, or Kling's own (fact sheet, sections 2.1 and 7).
+pub static MULTI_IMAGE_TO_IMAGE: Operation = Operation {
+    name: "multi_image_to_image",
+    submit_path: "/kling/v1/images/generations",
+    query_path: "/kling/v1/images/generations/{task_id}",
+    other_query_path: "/kling/v1/images/multi-image2image/{task_id}",
+    editions: &[&PAGE, &CURRENT],
+    fields: &[
+        Field { name: "subject_image_list", check: Check::Pictures { member: "subject_image" } },
+        Field { name: "scene_image", check: Check::Scene },
+        Field { name: "style_image", check: Check::Picture },
+        Field { name: "model_name", check: Check::Model },
+        Field {
+            name: "aspect_ratio",
+            check: Check::OneOf(&["16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"]),
+        },
+        Field { name: "prompt", check: Check::Text { chars_max: 2500 } },
+        Field { name: "negative_prompt", check: Check::Text { chars_max: 2500 } },
+        Field { name: "n", check: Check::Images(1..=9) },
+        Field { name: "watermark_info", check: Check::Switch },
+        Field { name: "callback_url", check: Check::Url },
+        Field { name: "external_task_id", check: Check::ExternalTaskId },
+    ],
+    scene_names: &["scence_image", "scene_image"],
+    picture: PictureRules {
+        url_bytes_max: 8192,
+        bytes_max: 10 * 1024 * 1024,
+        side_px_min: 300,
+        ratio_tenths_max: 25,
+    },
+    result: "images",
+};

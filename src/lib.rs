@@ -42,6 +42,7 @@
 //! | [`ledger`] | Redis: a Lua script for each move of the record, and hints |
 //! | [`receipts`] | the store's memory: the gate, what Redis is rebuilt from, a person's decisions; and its sweep |
 //! | [`provider`] | CometAPI: what its replies mean (pure), and the HTTP client |
+//! | [`callback`] | the URLs that the provider calls back at, and their listener |
 //! | [`images`], [`storage`] | downloads behind a guard; where images go |
 //! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`pulse`] | the knobs, the log, the numbers, health |
 //! | [`cli`] | one file a command |
@@ -59,9 +60,10 @@
 //! # What comes next, and where
 //!
 //! Account-wide slots go into `ledger/begin.lua` and [`worker::submits`]; learned polling into
-//! [`job::pace`]; callbacks into [`ledger::hints`].
+//! [`job::pace`].
 
 pub mod admin;
+pub mod callback;
 pub mod cli;
 pub mod clock;
 pub mod config;

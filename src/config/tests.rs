@@ -46,6 +46,8 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(config.worker.max_in_flight, 256);
     assert_eq!(config.generation.timeout, Duration::from_secs(900));
     assert_eq!(config.poll.first, Duration::from_millis(3000));
+    assert!(config.callback.public_url.is_none(), "off");
+    assert_eq!(config.callback.listen, Some("127.0.0.1:8085".parse().unwrap()));
     assert_eq!(config.storage.url, "file:./images");
     assert_eq!(config.storage.endpoint, None);
     assert_eq!(config.admin.listen, Some("127.0.0.1:9464".parse().unwrap()));
@@ -65,6 +67,9 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("api.key", "sk-1"),
     ("api.submit_path", "/a"),
     ("api.query_path", "/a/{task_id}"),
+    ("callback.public_url", "https://hooks.example.com/comet"),
+    ("callback.listen", ""),
+    ("callback.secret", "0123456789abcdef0123456789abcdef"),
     ("storage.url", "memory:"),
     ("storage.prefix", "a/b/"),
     ("storage.endpoint", "https://minio.lan"),
@@ -81,6 +86,7 @@ const NOT_VARIED: &[&str] = &[
     "amqp.url_file",
     "redis.url_file",
     "api.key_file",
+    "callback.secret_file",
     "api.profile",
     "generation.on_unknown_submit",
     "generation.max_running",
@@ -88,8 +94,8 @@ const NOT_VARIED: &[&str] = &[
 
 /// Like `Debug`, secrets included.
 fn everything(config: &Config) -> String {
-    let secrets =
-        [&config.amqp.url, &config.redis.url, &config.api.key].map(|s| s.expose_secret().to_owned());
+    let secrets = [&config.amqp.url, &config.redis.url, &config.api.key, &config.callback.secret];
+    let secrets = secrets.map(|s| s.expose_secret().to_owned());
     format!("{config:?} {secrets:?}")
 }
 

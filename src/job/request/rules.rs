@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::callback::Callbacks;
+
 /// One version of the provider's contract (`api.profile`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
@@ -23,6 +25,8 @@ pub struct Rules {
     /// Values of `aspect_ratio`.
     pub aspect_ratios: &'static [&'static str],
     pub picture: PictureRules,
+    /// Where the provider calls back for a job that names no place of its own; `None`: nowhere.
+    pub callbacks: Option<Callbacks>,
 }
 
 /// What holds for every image that goes in (fact sheet, section 7).
@@ -58,6 +62,7 @@ impl Rules {
                 side_px_min: 300,
                 ratio_tenths_max: 25,
             },
+            callbacks: None,
         }
     }
 }

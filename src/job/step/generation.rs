@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Act;
 use crate::job::TaskId;
+use crate::job::pace::Pace;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Generation {
@@ -12,6 +13,8 @@ pub(super) struct Generation {
     /// When it was accepted; before this life began, perhaps.
     pub(super) accepted: Since,
     pub(super) next_poll: Duration,
+    /// What callbacks may still do about it.
+    pub(super) pull: Pull,
     /// A receipt has the task id.
     pub(super) noted: bool,
     /// Queries in a row without an answer about the task.
@@ -46,6 +49,7 @@ impl Generation {
             task,
             accepted,
             next_poll,
+            pull: Pull::new(accepted.noted),
             noted: false,
             failures: 0,
             empty_results: 0,
@@ -62,5 +66,44 @@ impl Generation {
             return Act::NoteTask { attempt: self.attempt, task: self.task.clone() };
         }
         Act::Poll { task: self.task.clone(), at: self.next_poll }
+    }
+}
+
+/// How far callbacks may pull a look forward. They are unsigned and come in any number, so they change
+/// when looks are made, and hardly how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Pull {
+    not_before: Duration,
+    left: u32,
+}
+
+impl Pull {
+    /// Three for the changes of a task's status, and some for copies of them.
+    const TIMES_MAX: u32 = 8;
+    /// From one look to the next where `poll.min_ms` is longer: who relies on callbacks polls seldom.
+    const APART_MAX: Duration = Duration::from_secs(1);
+
+    pub(super) fn new(not_before: Duration) -> Self {
+        Self { not_before, left: Self::TIMES_MAX }
+    }
+
+    /// The look at `asked` saw nothing new, and one that is pulled keeps its distance from it.
+    pub(super) fn after_look(&mut self, asked: Duration, pace: &Pace) {
+        self.not_before = asked + pace.min.min(Self::APART_MAX);
+    }
+
+    /// The next look has a reason for its time, which a callback knows nothing of.
+    pub(super) fn hold_until(&mut self, next: Duration) {
+        self.not_before = next;
+    }
+
+    /// A callback came: when to look instead of at `next`.
+    pub(super) fn pull(&mut self, next: Duration, now: Duration) -> Duration {
+        let pulled = self.not_before.max(now);
+        if self.left == 0 || pulled >= next {
+            return next;
+        }
+        self.left -= 1;
+        pulled
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::generation::{Generation, Since};
+use super::generation::{Generation, Pull, Since};
 use super::life::{At, Life, Then};
 use super::{Act, Expect, Over, Rebuilt, Words, outcome};
 use crate::job::Charged;
@@ -29,6 +29,7 @@ pub(super) struct LookOn {
     phase: Phase,
     /// How long the last wait was; the next is half as long again.
     waited: Duration,
+    pull: Pull,
     /// Where the open POST was this life's own.
     unanswered: Option<Unanswered>,
 }
@@ -62,7 +63,8 @@ pub(super) enum Recalling {
 
 impl LookOn {
     pub(super) fn new(attempt: u32, nonce: Nonce, sight: Option<Duration>) -> Self {
-        Self { attempt, nonce, sight, phase: Phase::LookUp, waited: Duration::ZERO, unanswered: None }
+        let (phase, waited, pull) = (Phase::LookUp, Duration::ZERO, Pull::new(Duration::ZERO));
+        Self { attempt, nonce, sight, phase, waited, pull, unanswered: None }
     }
 
     pub(super) fn after_own_post(self, unanswered: Unanswered) -> Self {
@@ -126,11 +128,14 @@ impl Life {
             Lookup::NotFound { .. } if asked >= quiet_over => self.doubt(look),
             Lookup::NotFound { .. } => {
                 look.phase = Phase::WaitUntil((now + wait).min(quiet_over.max(now)));
+                look.pull.after_look(asked, &self.rules.pace);
                 self.at = At::LookingOn(look);
             }
             // No answer is no miss: the job waits until the provider can say.
             Lookup::Unavailable { after, .. } => {
-                look.phase = Phase::WaitUntil(now + after.unwrap_or_default().max(wait));
+                let until = now + after.unwrap_or_default().max(wait);
+                look.phase = Phase::WaitUntil(until);
+                look.pull.hold_until(until);
                 self.at = At::LookingOn(look);
             }
         }
@@ -140,6 +145,39 @@ impl Life {
     pub fn looked_on(&mut self) {
         let At::LookingOn(look) = &mut self.at else { return self.unexpected() };
         look.phase = Phase::Read;
+    }
+
+    /// The provider has called back: the look that is waited for comes now, or as soon as it may.
+    pub fn pulled(&mut self, now: Duration) {
+        match &mut self.at {
+            At::Generating(generation) => {
+                generation.next_poll = generation.pull.pull(generation.next_poll, now);
+            }
+            // Somebody's POST has made a task.
+            At::LookingOn(LookOn { phase: Phase::WaitUntil(until), pull, .. }) => {
+                *until = pull.pull(*until, now);
+            }
+            At::LookingOn(LookOn { phase: Phase::LookUp | Phase::Read, .. })
+            | At::Unread
+            | At::Recalling(_)
+            | At::Restoring { .. }
+            | At::Ready { .. }
+            | At::Asking { .. }
+            | At::Gated { .. }
+            | At::Accepting { .. }
+            | At::Refusing { .. }
+            | At::Reopening { .. }
+            | At::Shutting { .. }
+            | At::Parking { .. }
+            | At::Entering { .. }
+            | At::Storing { .. }
+            | At::Sealing { .. }
+            | At::Freezing { .. }
+            | At::Telling { .. }
+            | At::Conflicting
+            | At::Told
+            | At::HandingBack(_) => {}
+        }
     }
 
     fn doubt(&mut self, look: LookOn) {

@@ -13,8 +13,9 @@ pub(super) struct Generation {
     /// When it was accepted; before this life began, perhaps.
     pub(super) accepted: Since,
     pub(super) next_poll: Duration,
-    /// What callbacks may still do about it.
-    pub(super) pull: Pull,
+    /// A callback pulls it no further forward than this.
+    pub(super) pull_from: Duration,
+    pub(super) pulls: Pulls,
     /// A receipt has the task id.
     pub(super) noted: bool,
     /// Queries in a row without an answer about the task.
@@ -49,7 +50,8 @@ impl Generation {
             task,
             accepted,
             next_poll,
-            pull: Pull::new(accepted.noted),
+            pull_from: accepted.noted,
+            pulls: Pulls::new(),
             noted: false,
             failures: 0,
             empty_results: 0,
@@ -69,37 +71,31 @@ impl Generation {
     }
 }
 
-/// How far callbacks may pull a look forward. They are unsigned and come in any number, so they change
-/// when looks are made, and hardly how many.
+/// How often callbacks may still pull a look forward. They are unsigned and come in any number, so they
+/// change when looks are made, and hardly how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Pull {
-    not_before: Duration,
+pub(super) struct Pulls {
     left: u32,
 }
 
-impl Pull {
+impl Pulls {
     /// Three for the changes of a task's status, and some for copies of them.
     const TIMES_MAX: u32 = 8;
     /// From one look to the next where `poll.min_ms` is longer: who relies on callbacks polls seldom.
     const APART_MAX: Duration = Duration::from_secs(1);
 
-    pub(super) fn new(not_before: Duration) -> Self {
-        Self { not_before, left: Self::TIMES_MAX }
+    pub(super) fn new() -> Self {
+        Self { left: Self::TIMES_MAX }
     }
 
-    /// The look at `asked` saw nothing new, and one that is pulled keeps its distance from it.
-    pub(super) fn after_look(&mut self, asked: Duration, pace: &Pace) {
-        self.not_before = asked + pace.min.min(Self::APART_MAX);
-    }
-
-    /// The next look has a reason for its time, which a callback knows nothing of.
-    pub(super) fn hold_until(&mut self, next: Duration) {
-        self.not_before = next;
+    /// From when on a look may be pulled that follows one at `asked`.
+    pub(super) fn after_look(asked: Duration, pace: &Pace) -> Duration {
+        asked + pace.min.min(Self::APART_MAX)
     }
 
     /// A callback came: when to look instead of at `next`.
-    pub(super) fn pull(&mut self, next: Duration, now: Duration) -> Duration {
-        let pulled = self.not_before.max(now);
+    pub(super) fn pull(&mut self, next: Duration, from: Duration, now: Duration) -> Duration {
+        let pulled = from.max(now);
         if self.left == 0 || pulled >= next {
             return next;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::generation::{Generation, Pull, Since};
+use super::generation::{Generation, Pulls, Since};
 use super::life::{At, Life, Then};
 use super::{Act, Expect, Over, Rebuilt, Words, outcome};
 use crate::job::Charged;
@@ -29,7 +29,7 @@ pub(super) struct LookOn {
     phase: Phase,
     /// How long the last wait was; the next is half as long again.
     waited: Duration,
-    pull: Pull,
+    pulls: Pulls,
     /// Where the open POST was this life's own.
     unanswered: Option<Unanswered>,
 }
@@ -37,7 +37,11 @@ pub(super) struct LookOn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Phase {
     LookUp,
-    WaitUntil(Duration),
+    Wait {
+        until: Duration,
+        /// A callback pulls the end of it no further forward than this.
+        pull_from: Duration,
+    },
     Read,
 }
 
@@ -63,8 +67,8 @@ pub(super) enum Recalling {
 
 impl LookOn {
     pub(super) fn new(attempt: u32, nonce: Nonce, sight: Option<Duration>) -> Self {
-        let (phase, waited, pull) = (Phase::LookUp, Duration::ZERO, Pull::new(Duration::ZERO));
-        Self { attempt, nonce, sight, phase, waited, pull, unanswered: None }
+        let (phase, waited, pulls) = (Phase::LookUp, Duration::ZERO, Pulls::new());
+        Self { attempt, nonce, sight, phase, waited, pulls, unanswered: None }
     }
 
     pub(super) fn after_own_post(self, unanswered: Unanswered) -> Self {
@@ -82,8 +86,8 @@ impl LookOn {
         }
         match self.phase {
             Phase::LookUp => Act::LookUp,
-            Phase::WaitUntil(until) if now < until => Act::LookOn { until },
-            Phase::WaitUntil(_) | Phase::Read => Act::Read,
+            Phase::Wait { until, .. } if now < until => Act::LookOn { until },
+            Phase::Wait { .. } | Phase::Read => Act::Read,
         }
     }
 }
@@ -127,15 +131,14 @@ impl Life {
             Lookup::Found(task) => self.at = At::Accepting { attempt: look.attempt, task },
             Lookup::NotFound { .. } if asked >= quiet_over => self.doubt(look),
             Lookup::NotFound { .. } => {
-                look.phase = Phase::WaitUntil((now + wait).min(quiet_over.max(now)));
-                look.pull.after_look(asked, &self.rules.pace);
+                let until = (now + wait).min(quiet_over.max(now));
+                look.phase = Phase::Wait { until, pull_from: Pulls::after_look(asked, &self.rules.pace) };
                 self.at = At::LookingOn(look);
             }
             // No answer is no miss: the job waits until the provider can say.
             Lookup::Unavailable { after, .. } => {
                 let until = now + after.unwrap_or_default().max(wait);
-                look.phase = Phase::WaitUntil(until);
-                look.pull.hold_until(until);
+                look.phase = Phase::Wait { until, pull_from: until };
                 self.at = At::LookingOn(look);
             }
         }
@@ -151,11 +154,12 @@ impl Life {
     pub fn pulled(&mut self, now: Duration) {
         match &mut self.at {
             At::Generating(generation) => {
-                generation.next_poll = generation.pull.pull(generation.next_poll, now);
+                let (next, from) = (generation.next_poll, generation.pull_from);
+                generation.next_poll = generation.pulls.pull(next, from, now);
             }
             // Somebody's POST has made a task.
-            At::LookingOn(LookOn { phase: Phase::WaitUntil(until), pull, .. }) => {
-                *until = pull.pull(*until, now);
+            At::LookingOn(LookOn { phase: Phase::Wait { until, pull_from }, pulls, .. }) => {
+                *until = pulls.pull(*until, *pull_from, now);
             }
             At::LookingOn(LookOn { phase: Phase::LookUp | Phase::Read, .. })
             | At::Unread

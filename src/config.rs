@@ -8,6 +8,7 @@
 //! A new key: a line in `config/default.toml`, and a field and its reading in the file of its
 //! section. A key that is in one of the two only fails a test.
 
+mod callback;
 mod environment;
 mod faults;
 mod file;
@@ -27,6 +28,7 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
+pub use callback::Callback;
 pub use environment::environment;
 pub use faults::{Fault, Faults};
 pub use images::{Download, Storage};
@@ -47,6 +49,7 @@ pub struct Config {
     pub worker: Worker,
     pub generation: Generation,
     pub poll: Poll,
+    pub callback: Callback,
     pub storage: Storage,
     pub download: Download,
     pub events: Events,
@@ -90,6 +93,7 @@ impl Config {
         let worker = Worker::read(from);
         let generation = Generation::read(from);
         let poll = Poll::read(from);
+        let callback = Callback::read(from);
         let storage = Storage::read(from);
         let download = Download::read(from);
         let events = Events::read(from);
@@ -97,7 +101,20 @@ impl Config {
         let log = Log::read(from);
         let api = api?;
         generation.check(&amqp, &api, from);
-        Some(Self { amqp, redis, api, worker, generation, poll, storage, download, events, admin, log })
+        Some(Self {
+            amqp,
+            redis,
+            api,
+            worker,
+            generation,
+            poll,
+            callback,
+            storage,
+            download,
+            events,
+            admin,
+            log,
+        })
     }
 
     /// The key of CometAPI, for what can't work without it.

@@ -140,6 +140,17 @@ impl RedisLedger {
         format!("{{{}}}:job:{job}", self.prefix)
     }
 
+    /// Tells whoever holds the job that its task is worth a look now. Nobody may hear it.
+    ///
+    /// # Errors
+    ///
+    /// Whether it was told is unknown.
+    pub async fn hint_poll(&self, job: &JobId) -> Result<(), LedgerError> {
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(Self::hint_channel(&self.prefix)).arg(hints::to_poll(job));
+        self.connection.query::<redis::Value>(&publish).await.map(drop).map_err(unavailable)
+    }
+
     fn remember_ms(&self) -> String {
         self.remember.as_millis().max(1).to_string()
     }

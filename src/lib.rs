@@ -43,6 +43,7 @@
 //! | [`receipts`] | the store's memory: the gate, what Redis is rebuilt from, a person's decisions; and its sweep |
 //! | [`operation`] | the routes of the API and their editions, as data |
 //! | [`provider`] | CometAPI: what its replies mean (pure), and the HTTP client |
+//! | [`callback`] | the URLs that the provider calls back at, and their listener |
 //! | [`images`], [`storage`] | downloads behind a guard; where images go |
 //! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`pulse`] | the knobs, the log, the numbers, health |
 //! | [`cli`] | one file a command |
@@ -60,9 +61,10 @@
 //! # What comes next, and where
 //!
 //! Account-wide slots go into `ledger/begin.lua` and [`worker::submits`]; learned polling into
-//! [`job::pace`]; callbacks into [`ledger::hints`].
+//! [`job::pace`].
 
 pub mod admin;
+pub mod callback;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -16,7 +16,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-pub use families::{ANSWERS, PAUSED, SERVICES, STAGES, VIEWS};
+pub use families::{ANSWERS, CALLBACKS, PAUSED, SERVICES, STAGES, VIEWS};
 
 use crate::job::Timings;
 
@@ -78,6 +78,11 @@ impl Metrics {
     /// A look at a task met a status word that nobody here knows.
     pub fn unknown_word(&self) {
         self.0.unknown_words.inc();
+    }
+
+    /// A hit at the listener of callbacks was answered with one of [`CALLBACKS`].
+    pub fn callback(&self, answer: &'static str) {
+        count(&self.0.callbacks, [("answer", answer)]);
     }
 
     /// A lost connection to one of [`SERVICES`] stands again.

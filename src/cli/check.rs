@@ -131,8 +131,22 @@ fn configuration(config: &Config) -> Vec<Finding> {
         "read, and nothing in it is wrong: profile {profile}, {least} to {most} subject images, {model} for jobs \
          that name no model"
     ))];
+    findings.push(callbacks(config));
     findings.extend(config.warnings().into_iter().map(Finding::warning));
     findings
+}
+
+/// Whether they arrive is seen from outside only.
+fn callbacks(config: &Config) -> Finding {
+    let callback = &config.callback;
+    let Some(url) = &callback.public_url else {
+        return Finding::ok("callbacks are off (callback.public_url is not set): tasks are polled");
+    };
+    let listens = match callback.listen {
+        Some(listen) => format!("this worker listens at {listen}"),
+        None => "this worker doesn't listen (callback.listen is \"\")".to_owned(),
+    };
+    Finding::ok(format!("callbacks are asked for below {}, and {listens}", redacted(url.as_str())))
 }
 
 async fn look_at_redis(config: &Config) -> Vec<Finding> {

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use secrecy::ExposeSecret;
 
+use crate::callback::Callbacks;
 use crate::config::{Config, redacted};
 use crate::images::{DownloadRules, Downloader};
 use crate::job::request::Rules;
@@ -51,6 +52,14 @@ pub(super) fn ledger(config: &Config, metrics: &Metrics) -> anyhow::Result<Redis
         Connection::new(url, config.redis.response_timeout, move || metrics.reconnected("redis"))
             .context("redis.url")?;
     Ok(RedisLedger::new(connection, &config.redis.prefix, config.redis.remember))
+}
+
+/// The callback URLs of this fleet, where the provider is to call back.
+pub(super) fn callbacks(config: &Config) -> anyhow::Result<Option<Callbacks>> {
+    let Some(public_url) = &config.callback.public_url else { return Ok(None) };
+    let own = &config.callback.secret;
+    let secret = if own.expose_secret().is_empty() { config.require_key()? } else { own };
+    Ok(Some(Callbacks::new(public_url, secret, &config.redis.prefix)))
 }
 
 pub(super) fn provider(config: &Config) -> anyhow::Result<CometApi> {

@@ -12,9 +12,12 @@ use tokio_util::task::TaskTracker;
 
 use super::parts;
 use crate::admin::{Admin, Status};
+use crate::callback::Relay;
+use crate::callback::listener::Listener;
 use crate::clock::Clock;
 use crate::config::{Config, OnUnknownSubmit};
 use crate::job::pace::Pace;
+use crate::job::request::Rules;
 use crate::ledger::RedisLedger;
 use crate::ledger::hints::{self, Hints};
 use crate::metrics::Metrics;
@@ -80,6 +83,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
                 tracing::error!("the admin server ended: {error}");
             }
             "admin"
+        });
+    }
+    if let Some((listen, callbacks)) = config.callback.listen.zip(parts::callbacks(&config)?) {
+        let relay = Relay { hints: shared.hints.clone(), ledger: parts::ledger(&config, &metrics)? };
+        let listener = Listener::bind(listen, callbacks, Arc::new(relay), metrics.clone()).await?;
+        tracing::info!(listen = %listener.local_addr(), "callbacks are listened for");
+        let stop = stop.clone();
+        parts.spawn(async move {
+            if let Err(error) = listener.serve(stop).await {
+                tracing::error!("the listener of callbacks ended: {error}");
+            }
+            "callbacks"
         });
     }
     parts.spawn({
@@ -173,7 +188,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         settings: Arc::new(Settings {
             names: parts::names(config),
             redis_prefix: config.redis.prefix.clone(),
-            request_rules: parts::request_rules(config),
+            request_rules: Rules { callbacks: parts::callbacks(config)?, ..parts::request_rules(config) },
             message_bytes_max: config.amqp.max_message_bytes,
             gate: config.generation.gate,
             quiet: config.generation.quiet,

@@ -44,12 +44,16 @@ impl FromStr for LogFormat {
 
 impl Admin {
     pub(super) fn read(from: &mut Reader) -> Self {
-        let address = |text: &str| {
-            let wrong = "must be an address and a port such as 127.0.0.1:9464, or \"\" for none";
-            if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|_| wrong.to_owned()) }
-        };
-        Self { listen: from.parsed("admin.listen", address) }
+        Self { listen: from.parsed("admin.listen", |text| optional_address(text, "127.0.0.1:9464")) }
     }
+}
+
+pub(super) fn optional_address(text: &str, example: &str) -> Result<Option<SocketAddr>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |_| format!("must be an address and a port such as {example}, or \"\" for none");
+    text.parse().map(Some).map_err(wrong)
 }
 
 impl Log {

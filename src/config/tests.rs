@@ -49,6 +49,8 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(config.worker.max_in_flight, 256);
     assert_eq!(config.generation.timeout, Duration::from_secs(900));
     assert_eq!(config.poll.first, Duration::from_millis(3000));
+    assert!(config.callback.public_url.is_none(), "off");
+    assert_eq!(config.callback.listen, Some("127.0.0.1:8085".parse().unwrap()));
     assert_eq!(config.storage.url, "file:./images");
     assert_eq!(config.storage.endpoint, None);
     assert_eq!(config.admin.listen, Some("127.0.0.1:9464".parse().unwrap()));
@@ -72,6 +74,9 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("api.model", "kling-v3"),
     ("api.max_subject_images", "3"),
     ("api.scene_field", "scene_image"),
+    ("callback.public_url", "https://hooks.example.com/comet"),
+    ("callback.listen", ""),
+    ("callback.secret", "0123456789abcdef0123456789abcdef"),
     ("storage.url", "memory:"),
     ("storage.prefix", "a/b/"),
     ("storage.endpoint", "https://minio.lan"),
@@ -88,14 +93,15 @@ const NOT_VARIED: &[&str] = &[
     "amqp.url_file",
     "redis.url_file",
     "api.key_file",
+    "callback.secret_file",
     "generation.on_unknown_submit",
     "generation.max_running",
 ];
 
 /// Like `Debug`, secrets included.
 fn everything(config: &Config) -> String {
-    let secrets =
-        [&config.amqp.url, &config.redis.url, &config.api.key].map(|s| s.expose_secret().to_owned());
+    let secrets = [&config.amqp.url, &config.redis.url, &config.api.key, &config.callback.secret];
+    let secrets = secrets.map(|s| s.expose_secret().to_owned());
     format!("{config:?} {secrets:?}")
 }
 

@@ -20,6 +20,9 @@ impl Config {
                     .to_owned(),
             );
         }
+        if self.callback.public_url.is_none() && !self.callback.secret.expose_secret().is_empty() {
+            warnings.push("callback.secret has no effect: callback.public_url is not set".to_owned());
+        }
         if self.download.allow_private_hosts {
             warnings.push(
                 "download.allow_private_hosts = true: result URLs may lead into your own network".to_owned(),
@@ -47,6 +50,7 @@ impl Config {
             ("amqp.url", self.amqp.url.expose_secret()),
             ("redis.url", self.redis.url.expose_secret()),
             ("api.base_url", self.api.base_url.as_str()),
+            ("callback.public_url", self.callback.public_url.as_ref().map_or("", url::Url::as_str)),
             ("storage.endpoint", self.storage.endpoint.as_ref().map_or("", url::Url::as_str)),
         ] {
             if urls::is_plain_text_abroad(url) {

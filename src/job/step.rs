@@ -77,7 +77,8 @@ pub enum Act {
     SeeIntent { attempt: u32 },
     /// Ask the provider for a task under our own id. Report to [`Life::looked_up`].
     LookUp,
-    /// Another hand may have posted: wait until then, or for a hint, and [`Act::Read`] again.
+    /// Another hand may have posted: wait until then, or for a hint, and report to
+    /// [`Life::looked_on`]; a callback that comes before, to [`Life::pulled`].
     LookOn { until: Duration },
     /// Shut the gate of attempt `attempt`: the job is given up, or its user `cancels`. Report to
     /// [`Life::shut`].
@@ -85,7 +86,7 @@ pub enum Act {
     /// Leave a copy of the message for a person. Report to [`Life::parked`].
     Park,
     /// Wait until `at`, then query the task. Report to [`Life::viewed`]; a hint that comes before, to
-    /// [`Life::hinted`].
+    /// [`Life::hinted`], a callback to [`Life::pulled`].
     Poll { task: TaskId, at: Duration },
     /// Count this life among those that have entered the storing of the images. Report to
     /// [`Life::entered`].

@@ -1,5 +1,8 @@
-//! Hints: "look at this job again, now". They carry no truth: who gets one looks at the record, who
+//! Hints: "look at this job again, now". They carry no truth: who gets one looks for itself, who
 //! misses one looks on its timer.
+//!
+//! There are two, and a job may have one of each: `look <job_id>`, at the record, from the scripts
+//! that have moved it; `poll <job_id>`, at the task, since the provider has called back.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,54 +16,106 @@ use crate::job::JobId;
 use crate::job::pace::{Seed, backoff};
 use crate::pulse::Pulse;
 
+/// What is worth a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// The record.
+    Look,
+    /// The task, at the provider.
+    Poll,
+}
+
 /// Who waits for a hint in this process.
 #[derive(Debug, Default, Clone)]
 pub struct Hints {
-    waiting: Arc<Mutex<HashMap<JobId, Arc<Notify>>>>,
+    waiting: Arc<Mutex<HashMap<JobId, Arc<Bells>>>>,
 }
 
 /// While this lives, hints about the job wake [`Waiting::hint`], also those that came since the last
-/// one.
+/// one. Any number of the same kind that nobody has waited for are one.
 #[derive(Debug)]
 pub struct Waiting {
     hints: Hints,
     job: JobId,
-    notify: Arc<Notify>,
+    bells: Arc<Bells>,
+}
+
+#[derive(Debug, Default)]
+struct Bells {
+    look: Notify,
+    poll: Notify,
 }
 
 impl Hints {
     /// One life per job per process, so one place per job is enough.
     #[must_use]
     pub fn wait_for(&self, job: &JobId) -> Waiting {
-        let notify = Arc::new(Notify::new());
-        self.lock().insert(job.clone(), Arc::clone(&notify));
-        Waiting { hints: self.clone(), job: job.clone(), notify }
+        let bells = Arc::<Bells>::default();
+        self.lock().insert(job.clone(), Arc::clone(&bells));
+        Waiting { hints: self.clone(), job: job.clone(), bells }
     }
 
-    /// Wakes who waits for that job, if anybody does here.
+    /// Wakes who waits for that job to look at its record, if anybody does here.
     pub fn wake(&self, job: &str) {
-        let Ok(job) = job.parse::<JobId>() else { return };
-        if let Some(notify) = self.lock().get(&job) {
-            notify.notify_one();
+        if let Some(bells) = self.bells(job) {
+            bells.look.notify_one();
         }
     }
 
-    /// Wakes everybody: hints may have been missed.
+    /// Wakes who waits for that job to look at its task; whether anybody does here.
+    pub fn poll(&self, job: &str) -> bool {
+        let bells = self.bells(job);
+        if let Some(bells) = &bells {
+            bells.poll.notify_one();
+        }
+        bells.is_some()
+    }
+
+    /// Wakes everybody: hints may have been missed. Those to poll stay missed, or all tasks of this
+    /// process would be polled at once.
     fn wake_all(&self) {
-        for notify in self.lock().values() {
-            notify.notify_one();
+        for bells in self.lock().values() {
+            bells.look.notify_one();
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<Notify>>> {
+    /// A message of the channel. One that isn't known is a later version's, and nobody's loss.
+    fn hear(&self, message: &str) {
+        match message.split_once(' ') {
+            Some(("look", job)) => self.wake(job),
+            Some(("poll", job)) => drop(self.poll(job)),
+            Some(_) | None => {}
+        }
+    }
+
+    fn bells(&self, job: &str) -> Option<Arc<Bells>> {
+        self.lock().get(&job.parse::<JobId>().ok()?).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<Bells>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Waiting {
-    pub async fn hint(&self) {
-        self.notify.notified().await;
+    /// Of either kind.
+    pub async fn hint(&self) -> Hint {
+        tokio::select! {
+            biased;
+            () = self.bells.look.notified() => Hint::Look,
+            () = self.bells.poll.notified() => Hint::Poll,
+        }
     }
+
+    /// To look at the record; one to poll is kept for who can heed it.
+    pub async fn look(&self) {
+        self.bells.look.notified().await;
+    }
+}
+
+/// The message that tells of a task that is worth a look.
+pub(super) fn to_poll(job: &JobId) -> String {
+    format!("poll {job}")
 }
 
 impl Drop for Waiting {
@@ -113,9 +168,7 @@ async fn relay(pubsub: redis::aio::PubSub, hints: &Hints, pulse: &Pulse, stop: &
             message = stream.next() => match message {
                 Some(message) => {
                     let text: String = message.get_payload().unwrap_or_default();
-                    if let Some(job) = text.strip_prefix("look ") {
-                        hints.wake(job);
-                    }
+                    hints.hear(&text);
                 }
                 None => return,
             },
@@ -126,5 +179,53 @@ async fn relay(pubsub: redis::aio::PubSub, hints: &Hints, pulse: &Pulse, stop: &
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn job(id: &str) -> JobId {
+        id.parse().unwrap()
+    }
+
+    #[test]
+    fn a_message_wakes_only_who_waits_for_that_job_and_says_what_to_look_at() {
+        let hints = Hints::default();
+        let (one, other) = (hints.wait_for(&job("a")), hints.wait_for(&job("b")));
+        hints.hear(&to_poll(&job("a")));
+        assert_eq!(one.hint().now_or_never(), Some(Hint::Poll));
+        hints.hear("look a");
+        assert_eq!(one.hint().now_or_never(), Some(Hint::Look));
+        for message in ["", "poll", "look", "poll ", "poll a b", "dance a", "poll c", "look c"] {
+            hints.hear(message);
+        }
+        assert_eq!(one.hint().now_or_never(), None);
+        assert_eq!(other.hint().now_or_never(), None);
+    }
+
+    #[test]
+    fn many_hints_to_poll_are_one_and_hide_none_to_look() {
+        let hints = Hints::default();
+        let waiting = hints.wait_for(&job("a"));
+        for _ in 0..200 {
+            assert!(hints.poll("a"));
+        }
+        assert_eq!(waiting.look().now_or_never(), None, "who can't poll isn't woken");
+        hints.wake("a");
+        assert_eq!(waiting.hint().now_or_never(), Some(Hint::Look));
+        assert_eq!(waiting.hint().now_or_never(), Some(Hint::Poll));
+        assert_eq!(waiting.hint().now_or_never(), None);
+    }
+
+    #[test]
+    fn nobody_is_told_about_a_job_that_nobody_holds_any_more() {
+        let hints = Hints::default();
+        drop(hints.wait_for(&job("a")));
+        assert!(!hints.poll("a"));
+        hints.wake_all();
     }
 }

@@ -17,6 +17,9 @@ pub const PAUSED: [&str; 4] = ["account", "provider", "redis", "storage"];
 pub const ANSWERS: [&str; 5] = ["accepted", "later", "account", "refused", "unknown"];
 /// What a look at a task saw: the cases of [`View`](crate::provider::View).
 pub const VIEWS: [&str; 5] = ["running", "succeeded", "failed", "not_found", "unavailable"];
+/// What became of a hit at the listener of callbacks.
+pub const CALLBACKS: [&str; 6] =
+    ["accepted", "not_found", "too_large", "timed_out", "broken_off", "unavailable"];
 /// What is connected to for long.
 pub const SERVICES: [&str; 2] = ["rabbitmq", "redis"];
 
@@ -53,6 +56,7 @@ pub(super) struct Families {
     pub(super) submits: Family<Labels<1>, Counter>,
     pub(super) polls: Family<Labels<1>, Counter>,
     pub(super) unknown_words: Counter,
+    pub(super) callbacks: Family<Labels<1>, Counter>,
     pub(super) reconnects: Family<Labels<1>, Counter>,
     pub(super) events_published: Family<Labels<1>, Counter>,
     pub(super) events_unrouted: Counter,
@@ -92,6 +96,11 @@ impl Families {
                 &mut to,
                 "unknown_words",
                 "Looks at tasks whose status word this version doesn't know: such a task is polled until its job's deadline. The log has each word once",
+            ),
+            callbacks: add(
+                &mut to,
+                "callbacks",
+                "Hits at callback.listen: accepted (the job's holder was told), not_found (no token of this fleet), too_large, timed_out, broken_off, unavailable (nobody could be told)",
             ),
             reconnects: add(&mut to, "reconnects", "Connections that were lost and built anew"),
             events_published: add(&mut to, "events_published", "Events that RabbitMQ confirmed, by type"),
@@ -144,6 +153,7 @@ impl Families {
         for (family, label, values) in [
             (&self.submits, "answer", &ANSWERS[..]),
             (&self.polls, "view", &VIEWS),
+            (&self.callbacks, "answer", &CALLBACKS),
             (&self.reconnects, "service", &SERVICES),
             (&self.events_published, "type", &TERMINAL_EVENTS),
             (&self.dead_letters, "reason", &DEAD_REASONS),

@@ -15,6 +15,7 @@ mod support;
 
 mod account;
 mod bad_input;
+mod callbacks;
 mod cancelling;
 mod chaos;
 mod clocks;

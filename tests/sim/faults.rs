@@ -56,6 +56,20 @@ pub(crate) enum Fault {
     ImageExpired,
     /// download: 403 until the task was polled again, which gives a fresh URL
     ImageExpiredOnce,
+    /// callback: none is ever sent
+    CallbackLost,
+    /// callback: the body is not JSON
+    CallbackGarbage,
+    /// callback: both ids are another task's
+    CallbackWrongId,
+    /// callback: the task id is one that the client never saw, the external id is right
+    CallbackUpstreamId,
+    /// callback: the first comes before the reply to the submit
+    CallbackEarly,
+    /// callback: each comes twice
+    CallbackDuplicate,
+    /// callback: the end comes first, and then what was before it
+    CallbackOutOfOrder,
 }
 
 impl Fault {

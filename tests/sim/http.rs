@@ -21,6 +21,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    callback,
     duration::millis,
     model::{Answer, Model, Reply, Submission, read::Withheld},
     picture::Pictures,
@@ -44,6 +45,8 @@ pub(crate) struct Sim {
     /// What result URLs begin with, without a slash at the end.
     pub(crate) public_base: String,
     pub(crate) connections: Arc<Connections>,
+    /// For callbacks.
+    pub(crate) http: reqwest::Client,
 }
 
 /// How long the answers take.
@@ -103,6 +106,7 @@ async fn submit(
     if let Answer::Later { life } = answer {
         answer = submit_late(&sim, submission, life).await;
     }
+    callback::begin(&sim, &answer).await;
     tokio::time::sleep(sim.pace.submit).await;
     match answer {
         Answer::Made(task, Reply::Sent) => json(shape::submitted(&task, &request_id())),

@@ -8,6 +8,7 @@
 //! | `model.rs`, `account.rs`, `task.rs` | the provider as a pure model; the time is a parameter |
 //! | `rules.rs` | what a request may be |
 //! | `shape.rs`, `refusal.rs` | how the provider says yes and no |
+//! | `callback.rs` | the calls to a `callback_url` |
 //! | `faults.rs` | what can go wrong, by name |
 //! | `duration.rs`, `dice.rs` | how long things take, and chance that repeats itself |
 //! | `picture.rs` | real PNG and JPEG files |
@@ -15,6 +16,7 @@
 //! | `http.rs`, `wire.rs`, `options.rs` | the real paths, the connections, the command line |
 
 mod account;
+mod callback;
 mod dice;
 mod duration;
 mod faults;
@@ -91,6 +93,7 @@ fn sim(options: &Options, address: SocketAddr, connections: Arc<Connections>) ->
         pace: Pace { submit: options.submit_latency, poll: options.poll_latency, slow: options.slow_for },
         public_base,
         connections,
+        http: reqwest::Client::new(),
     }
 }
 

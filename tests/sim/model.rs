@@ -9,6 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::{
     account::Account,
+    callback::Plan,
     dice::Dice,
     duration::Distribution,
     faults::{Fault, Odds, Switches},
@@ -217,6 +218,7 @@ impl Model {
         submission: &Submission,
         now_ms: u64,
     ) -> TaskView {
+        let url = request.callback_url.as_ref();
         let making = Making {
             task_id: self.new_task_id(now_ms),
             account,
@@ -224,6 +226,7 @@ impl Model {
             fate: self.draw_fate(),
             duration: self.durations.draw(&mut self.dice),
             polls_missed: if self.faults.strikes(Fault::TaskNotExistAtFirst) { POLLS_MISSED } else { 0 },
+            callbacks: url.and_then(|url| Plan::draw(url, &mut self.faults)),
             now_ms,
         };
         let task = Task::new(request, making);

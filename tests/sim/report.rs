@@ -25,6 +25,7 @@ pub(crate) struct Counts {
     pub(crate) polls: u64,
     pub(crate) polls_refused: BTreeMap<&'static str, u64>,
     pub(crate) downloads: u64,
+    pub(crate) callbacks: BTreeMap<&'static str, u64>,
     pub(crate) leaked_keys: u64,
     ignored: BTreeMap<String, u64>,
 }
@@ -98,6 +99,7 @@ pub(crate) struct Report {
     polls: u64,
     polls_refused: BTreeMap<&'static str, u64>,
     downloads: u64,
+    callbacks: BTreeMap<&'static str, u64>,
     leaked_keys: u64,
     ignored_fields: BTreeMap<String, u64>,
     faults: BTreeMap<String, u64>,
@@ -141,6 +143,7 @@ impl Model {
             polls: counts.polls,
             polls_refused: counts.polls_refused.clone(),
             downloads: counts.downloads,
+            callbacks: counts.callbacks.clone(),
             leaked_keys: counts.leaked_keys,
             ignored_fields: counts.ignored.clone(),
             faults: self.faults.struck(),

@@ -45,6 +45,7 @@ pub(crate) struct GenerationRequest {
     /// Images to make, 1 to 9. Also the slots that the task takes.
     pub(crate) n: u8,
     pub(crate) aspect_ratio: AspectRatio,
+    pub(crate) callback_url: Option<Arc<str>>,
     /// `sha256:…` over prompts and images: tells jobs apart that have no external id.
     pub(crate) digest: Arc<str>,
     /// Fields of the body that had no effect.
@@ -87,7 +88,6 @@ impl Rules {
             add(&mut digest, image.unwrap_or_default());
         }
         self.check_model(fields)?;
-        check_callback(fields)?;
         if self.page == Page::Current {
             check_watermark(fields)?;
         }
@@ -95,6 +95,7 @@ impl Rules {
             external_task_id: external_task_id(fields)?,
             n: count(fields)?,
             aspect_ratio: aspect_ratio(fields)?,
+            callback_url: callback_url(fields)?,
             digest: format!("sha256:{}", hex(&digest.finalize())).into(),
             ignored: self.ignored(fields),
         })
@@ -248,10 +249,10 @@ fn external_task_id(fields: &Map<String, Value>) -> Result<Option<Arc<str>>, Str
     }
 }
 
-fn check_callback(fields: &Map<String, Value>) -> Result<(), String> {
+fn callback_url(fields: &Map<String, Value>) -> Result<Option<Arc<str>>, String> {
     match text(fields, "callback_url")?.map(url::Url::parse) {
-        None => Ok(()),
-        Some(Ok(url)) if ["http", "https"].contains(&url.scheme()) => Ok(()),
+        None => Ok(None),
+        Some(Ok(url)) if ["http", "https"].contains(&url.scheme()) => Ok(Some(url.as_str().into())),
         Some(_) => Err("callback_url is not a valid URL".to_owned()),
     }
 }

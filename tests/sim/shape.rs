@@ -24,6 +24,11 @@ pub(crate) fn submitted(task: &TaskView, request_id: &str) -> Value {
 
 /// The answer to a GET of a task.
 pub(crate) fn queried(task: &TaskView, request_id: &str, public_base: &str) -> Value {
+    json!({"code": 0, "message": "SUCCEED", "request_id": request_id, "data": told(task, public_base)})
+}
+
+/// What there is to tell of a task. A callback is this and nothing around it.
+pub(crate) fn told(task: &TaskView, public_base: &str) -> Value {
     let info = match &task.external_task_id {
         Some(id) => json!({"external_task_id": &**id}),
         None => json!({}),
@@ -46,8 +51,7 @@ pub(crate) fn queried(task: &TaskView, request_id: &str, public_base: &str) -> V
             data.extend([("task_status_msg", json!(message)), ("task_result", json!({}))])
         }
     }
-    let data: Value = data.into_iter().collect();
-    json!({"code": 0, "message": "SUCCEED", "request_id": request_id, "data": data})
+    data.into_iter().collect()
 }
 
 fn images(task: &TaskView, public_base: &str) -> Vec<Value> {

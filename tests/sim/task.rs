@@ -5,6 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    callback::Plan,
     dice::mix,
     duration::millis,
     faults::Kept,
@@ -71,6 +72,7 @@ pub(crate) struct Task {
     /// Polls that will still say task_not_exist.
     pub(crate) polls_missed: u8,
     pub(crate) image_faults: ImageFaults,
+    pub(crate) callbacks: Option<Plan>,
     links: Links,
 }
 
@@ -124,6 +126,7 @@ pub(crate) struct Making {
     pub(crate) fate: Fate,
     pub(crate) duration: Duration,
     pub(crate) polls_missed: u8,
+    pub(crate) callbacks: Option<Plan>,
     pub(crate) now_ms: u64,
 }
 
@@ -155,6 +158,7 @@ impl Task {
             downloads: 0,
             polls_missed: making.polls_missed,
             image_faults: ImageFaults::default(),
+            callbacks: making.callbacks,
             links: Links::default(),
         }
     }
@@ -185,6 +189,14 @@ impl Task {
             units: u64::from(self.charged) * units_per_image,
             links: Vec::new(),
         }
+    }
+
+    /// When its status changes, the making included.
+    pub(crate) fn changes_ms(&self) -> Vec<u64> {
+        let mut changes: Vec<u64> =
+            [Some(self.submitted_ms), Some(self.starts_ms), self.ends_ms].into_iter().flatten().collect();
+        changes.dedup();
+        changes
     }
 
     pub(crate) fn updated_ms(&self, now_ms: u64) -> u64 {

@@ -143,3 +143,20 @@ fn a_variable_that_is_set_twice_is_refused() {
          COMET_WORKER__POLL__MIN_MS; unset one of them"
     );
 }
+
+#[test]
+fn callbacks_refuse_what_cant_work_and_warn_of_what_is_weak() {
+    let fault = refused("[callback]\npublic_url = \"hooks.example.com\"\nlisten = \"8085\"", &[]);
+    assert!(fault.contains("callback.public_url") && fault.contains("https://"), "{fault}");
+    assert!(fault.contains("an address and a port such as 127.0.0.1:8085"), "{fault}");
+    let fault = refused("[callback]\nsecret = \"hunter2\"", &[]);
+    assert!(fault.contains("at least 32 bytes") && !fault.contains("hunter2"), "{fault}");
+
+    let warnings = |toml| load(toml, &[]).unwrap().warnings();
+    let before = warnings("").len();
+    assert_eq!(warnings("[callback]\npublic_url = \"https://hooks.example.com\"").len(), before);
+    let plain = warnings("[callback]\npublic_url = \"http://hooks.example.com\"");
+    assert!(plain.iter().any(|warning| warning.contains("callback.public_url")), "{plain:?}");
+    let unused = warnings("[callback]\nsecret = \"0123456789abcdef0123456789abcdef\"");
+    assert!(unused.iter().any(|warning| warning.contains("callback.secret has no effect")), "{unused:?}");
+}

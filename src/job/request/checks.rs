@@ -58,16 +58,20 @@ pub(super) fn check(input: Option<Value>, id: &JobId, rules: &Rules, faults: &mu
     }
 
     let external = external_task_id.clone().unwrap_or_else(|| id.external_task_id());
-    let body = if faults.is_empty() { body(&input, scene.as_ref(), &external, rules) } else { Bytes::new() };
+    let body =
+        if faults.is_empty() { body(&input, scene.as_ref(), id, &external, rules) } else { Bytes::new() };
     Checked { body, images, external_task_id }
 }
 
 /// A view over the input, sorted: the images in it are copied once, into the body.
-fn body(input: &Input, scene: Option<&Value>, external: &ExternalTaskId, rules: &Rules) -> Bytes {
+fn body(input: &Input, scene: Option<&Value>, id: &JobId, external: &ExternalTaskId, rules: &Rules) -> Bytes {
     let model = Value::from(rules.default_model.as_str());
+    let callback = rules.callbacks.as_ref().map(|callbacks| Value::from(callbacks.url(id)));
     let external = Value::from(external.as_str());
     let mut view: BTreeMap<&str, &Value> = BTreeMap::new();
     view.insert("model_name", &model);
+    // Not in the digest: the same job is the same on a fleet that listens elsewhere, or not at all.
+    view.extend(callback.iter().map(|callback| ("callback_url", callback)));
     view.extend(input.iter().map(|(name, value)| (name.as_str(), value)));
     view.insert("external_task_id", &external);
     if let Some(scene) = scene {

@@ -2,9 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::tests::{only_fault, paths, read, sent, with_input};
+use super::tests::{DESIGN, only_fault, paths, read, sent, with_input};
+use super::{Properties, Rules, parse};
+use crate::callback::Callbacks;
 
 fn png(width: u32, height: u32) -> String {
     let mut bytes = Vec::new();
@@ -148,4 +150,44 @@ fn an_optional_field_without_a_value_is_as_good_as_absent() {
         assert_eq!(sent(request), sent(with_input(&json!({}))));
     }
     assert!(read(br#"{"job_id":"j","timeout_s":null}"#).unwrap().job.timeout_s.is_none());
+}
+
+/// As configured with `callback.public_url`.
+fn calling_back() -> Rules {
+    let url = "https://hooks.example.com".parse().unwrap();
+    let callbacks = Callbacks::new(&url, &"a secret".to_owned().into(), "comet");
+    Rules { callbacks: Some(callbacks), ..Rules::page() }
+}
+
+#[test]
+fn a_job_is_called_back_about_where_the_fleet_listens_and_stays_the_same_job() {
+    let here = parse(DESIGN, &Properties::default(), &calling_back()).unwrap();
+    let nowhere = read(DESIGN).unwrap();
+    assert_eq!(here.job.digest, nowhere.job.digest, "the user's input is what makes a job the same");
+    let (here, nowhere) = (sent(here), sent(nowhere));
+    let url = here["callback_url"].as_str().unwrap();
+    let token = url.strip_prefix("https://hooks.example.com/").unwrap();
+    assert_eq!(calling_back().callbacks.unwrap().job(token).unwrap().as_str(), "order-8812");
+    assert_eq!(nowhere.get("callback_url"), None);
+    let without = |mut body: Value| {
+        body.as_object_mut().unwrap().remove("callback_url");
+        body
+    };
+    assert_eq!(without(here), nowhere);
+}
+
+#[test]
+fn a_job_keeps_a_callback_url_of_its_own() {
+    for (own, sent_url) in
+        [(json!("https://mine.example/hook"), Some("https://mine.example/hook")), (json!(""), None)]
+    {
+        let mut job: Value = serde_json::from_slice(DESIGN).unwrap();
+        job["input"]["callback_url"] = own;
+        let request = parse(job.to_string().as_bytes(), &Properties::default(), &calling_back()).unwrap();
+        let body = sent(request);
+        match sent_url {
+            Some(url) => assert_eq!(body["callback_url"], url),
+            None => assert!(body["callback_url"].as_str().unwrap().starts_with("https://hooks.example.com/")),
+        }
+    }
 }

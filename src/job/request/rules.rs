@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use crate::callback::Callbacks;
 use crate::operation::{CURRENT, Edition, MULTI_IMAGE_TO_IMAGE, Operation, PAGE};
 
 /// What a job's input is held to, and how it goes out.
@@ -17,6 +18,8 @@ pub struct Rules {
     /// The spellings under which the scene image goes out, whichever it came in by. The provider drops an
     /// unknown name silently, and a dropped scene is a picture paid for and wrong (fact sheet, section 2.1).
     pub scene_names_sent: &'static [&'static str],
+    /// Where the provider calls back for a job that names no place of its own; `None`: nowhere.
+    pub callbacks: Option<Callbacks>,
 }
 
 impl Rules {
@@ -29,6 +32,7 @@ impl Rules {
             default_model: edition.default_model.to_owned(),
             subject_images: edition.subject_images.clone(),
             scene_names_sent: operation.scene_names,
+            callbacks: None,
         }
     }
 

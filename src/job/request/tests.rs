@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 
-const DESIGN: &[u8] = include_bytes!("../../../tests/fixtures/jobs/design.json");
+pub(super) const DESIGN: &[u8] = include_bytes!("../../../tests/fixtures/jobs/design.json");
 
 pub(super) fn read(body: &[u8]) -> Result<Request, DeadLetter> {
     parse(body, &Properties::default(), &Rules::page())

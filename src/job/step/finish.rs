@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::generation::Pulls;
 use super::life::{At, Life, Then};
 use super::look::Recalling;
 use super::{Expect, Frozen, Over, Stored, Words, outcome};
@@ -40,10 +41,12 @@ impl Life {
                 let due = now + self.rules.pace.wait(self.polls, self.rules.seed);
                 let deadline = now + generation.accepted.left(now, &self.rules);
                 generation.next_poll = due.min(deadline);
+                generation.pull_from = Pulls::after_look(asked, &self.rules.pace);
             }
             View::Unavailable { after, .. } => {
                 let wait = self.rules.pace.wait_after_failure(generation.failures, self.rules.seed);
                 generation.next_poll = now + after.unwrap_or_default().max(wait);
+                generation.pull_from = generation.next_poll;
             }
             View::Failed { message, content_policy, units } => {
                 self.timings.generate = Some(milliseconds(generation.accepted.age(now)));
@@ -53,6 +56,7 @@ impl Life {
             View::Succeeded { images, units } if images.is_empty() => {
                 generation.empty_results += 1;
                 generation.next_poll = now + EMPTY_RESULT_WAIT;
+                generation.pull_from = generation.next_poll;
                 if generation.empty_results > EMPTY_RESULTS_MAX {
                     return self.end(outcome::without_images(generation.task, units), Expect::Unfinished);
                 }
@@ -124,6 +128,7 @@ impl Life {
                 let tried_for = now.saturating_sub(generation.succeeded.unwrap_or(now));
                 let wait = self.rules.pace.wait_after_failure(generation.failed_downloads, self.rules.seed);
                 generation.next_poll = now + wait;
+                generation.pull_from = generation.next_poll;
                 // Paid for, so it is worth as much patience as the generation itself.
                 if tried_for >= self.rules.timeout {
                     return self.end(outcome::expired(generation.task, message, units), Expect::Unfinished);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Act, Rules};
 use crate::job::TaskId;
+use crate::job::pace::Pace;
 
 /// A life gives a task at least this part of the timeout on its own clock, whatever age the record says: that one is told by
 /// Redis's clock, and a jump of it by an hour must not end a generation at the first look. A part and not the whole, so that
@@ -17,6 +18,9 @@ pub(super) struct Generation {
     /// When it was accepted; before this life began, perhaps.
     pub(super) accepted: Since,
     pub(super) next_poll: Duration,
+    /// A callback pulls it no further forward than this.
+    pub(super) pull_from: Duration,
+    pub(super) pulls: Pulls,
     /// A receipt has the task id.
     pub(super) noted: bool,
     /// Queries in a row without an answer about the task.
@@ -64,6 +68,8 @@ impl Generation {
             task,
             accepted,
             next_poll,
+            pull_from: accepted.noted,
+            pulls: Pulls::new(),
             noted: false,
             failures: 0,
             empty_results: 0,
@@ -84,10 +90,43 @@ impl Generation {
     }
 }
 
+/// How often callbacks may still pull a look forward. They are unsigned and come in any number, so they
+/// change when looks are made, and hardly how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Pulls {
+    left: u32,
+}
+
+impl Pulls {
+    /// Three for the changes of a task's status, and some for copies of them.
+    const TIMES_MAX: u32 = 8;
+    /// From one look to the next where `poll.min_ms` is longer: who relies on callbacks polls seldom.
+    const APART_MAX: Duration = Duration::from_secs(1);
+
+    pub(super) fn new() -> Self {
+        Self { left: Self::TIMES_MAX }
+    }
+
+    /// From when on a look may be pulled that follows one at `asked`.
+    pub(super) fn after_look(asked: Duration, pace: &Pace) -> Duration {
+        asked + pace.min.min(Self::APART_MAX)
+    }
+
+    /// A callback came: when to look instead of at `next`.
+    pub(super) fn pull(&mut self, next: Duration, from: Duration, now: Duration) -> Duration {
+        let pulled = from.max(now);
+        if self.left == 0 || pulled >= next {
+            return next;
+        }
+        self.left -= 1;
+        pulled
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::pace::{Pace, Seed};
+    use crate::job::pace::Seed;
 
     const HOUR_S: u64 = 3600;
 

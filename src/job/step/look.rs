@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::generation::Pulls;
 use super::life::{At, Life, Then};
 use super::{Act, Expect, Over, Rebuilt, Words, outcome};
 use crate::job::Charged;
@@ -28,6 +29,7 @@ pub(super) struct LookOn {
     phase: Phase,
     /// How long the last wait was; the next is half as long again.
     waited: Duration,
+    pulls: Pulls,
     /// Where the open POST was this life's own.
     unanswered: Option<Unanswered>,
 }
@@ -35,7 +37,11 @@ pub(super) struct LookOn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Phase {
     LookUp,
-    WaitUntil(Duration),
+    Wait {
+        until: Duration,
+        /// A callback pulls the end of it no further forward than this.
+        pull_from: Duration,
+    },
     Read,
 }
 
@@ -61,7 +67,8 @@ pub(super) enum Recalling {
 
 impl LookOn {
     pub(super) fn new(attempt: u32, nonce: Nonce, sight: Option<Duration>) -> Self {
-        Self { attempt, nonce, sight, phase: Phase::LookUp, waited: Duration::ZERO, unanswered: None }
+        let (phase, waited, pulls) = (Phase::LookUp, Duration::ZERO, Pulls::new());
+        Self { attempt, nonce, sight, phase, waited, pulls, unanswered: None }
     }
 
     pub(super) fn after_own_post(self, unanswered: Unanswered) -> Self {
@@ -79,8 +86,8 @@ impl LookOn {
         }
         match self.phase {
             Phase::LookUp => Act::LookUp,
-            Phase::WaitUntil(until) if now < until => Act::LookOn { until },
-            Phase::WaitUntil(_) | Phase::Read => Act::Read,
+            Phase::Wait { until, .. } if now < until => Act::LookOn { until },
+            Phase::Wait { .. } | Phase::Read => Act::Read,
         }
     }
 }
@@ -124,12 +131,14 @@ impl Life {
             Lookup::Found(task) => self.at = At::Accepting { attempt: look.attempt, task },
             Lookup::NotFound { .. } if asked >= quiet_over => self.doubt(look),
             Lookup::NotFound { .. } => {
-                look.phase = Phase::WaitUntil((now + wait).min(quiet_over.max(now)));
+                let until = (now + wait).min(quiet_over.max(now));
+                look.phase = Phase::Wait { until, pull_from: Pulls::after_look(asked, &self.rules.pace) };
                 self.at = At::LookingOn(look);
             }
             // No answer is no miss: the job waits until the provider can say.
             Lookup::Unavailable { after, .. } => {
-                look.phase = Phase::WaitUntil(now + after.unwrap_or_default().max(wait));
+                let until = now + after.unwrap_or_default().max(wait);
+                look.phase = Phase::Wait { until, pull_from: until };
                 self.at = At::LookingOn(look);
             }
         }
@@ -139,6 +148,40 @@ impl Life {
     pub fn looked_on(&mut self) {
         let At::LookingOn(look) = &mut self.at else { return self.unexpected() };
         look.phase = Phase::Read;
+    }
+
+    /// The provider has called back: the look that is waited for comes now, or as soon as it may.
+    pub fn pulled(&mut self, now: Duration) {
+        match &mut self.at {
+            At::Generating(generation) => {
+                let (next, from) = (generation.next_poll, generation.pull_from);
+                generation.next_poll = generation.pulls.pull(next, from, now);
+            }
+            // Somebody's POST has made a task.
+            At::LookingOn(LookOn { phase: Phase::Wait { until, pull_from }, pulls, .. }) => {
+                *until = pulls.pull(*until, *pull_from, now);
+            }
+            At::LookingOn(LookOn { phase: Phase::LookUp | Phase::Read, .. })
+            | At::Unread
+            | At::Recalling(_)
+            | At::Restoring { .. }
+            | At::Ready { .. }
+            | At::Asking { .. }
+            | At::Gated { .. }
+            | At::Accepting { .. }
+            | At::Refusing { .. }
+            | At::Reopening { .. }
+            | At::Shutting { .. }
+            | At::Parking { .. }
+            | At::Entering { .. }
+            | At::Storing { .. }
+            | At::Sealing { .. }
+            | At::Freezing { .. }
+            | At::Telling { .. }
+            | At::Conflicting
+            | At::Told
+            | At::HandingBack(_) => {}
+        }
     }
 
     fn doubt(&mut self, look: LookOn) {

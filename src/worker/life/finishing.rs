@@ -10,6 +10,7 @@ use crate::job::event::{Context, Event};
 use crate::job::step::{Expect, Frozen, HandBack, Words};
 use crate::job::{Charged, Outcome, Reason, TaskId, Timings};
 use crate::ledger::Entry;
+use crate::ledger::hints::Hint;
 use crate::ledger::record::Unreadable;
 use crate::provider::View;
 
@@ -22,12 +23,17 @@ impl Actor<'_> {
         let hinted = async {
             tokio::select! {
                 biased;
-                () = self.shared.clock.sleep_until(at) => false,
-                () = self.hints.hint() => true,
+                () = self.shared.clock.sleep_until(at) => None,
+                hint = self.hints.hint() => Some(hint),
             }
         };
-        if self.interrupts.or(hinted).await? {
-            return self.heed().await;
+        match self.interrupts.or(hinted).await? {
+            Some(Hint::Look) => return self.heed().await,
+            Some(Hint::Poll) => {
+                self.life.pulled(self.shared.clock.now());
+                return Ok(());
+            }
+            None => {}
         }
         let querying = async {
             let _place = self.shared.polls.acquire().await;

@@ -6,6 +6,7 @@ use super::Actor;
 use crate::job::request::{DeadLetter, DeadReason};
 use crate::job::step::{HandBack, Over, Rebuilt};
 use crate::ledger::Entry;
+use crate::ledger::hints::Hint;
 use crate::provider::Lookup;
 use crate::worker::breaker::Cause;
 use crate::worker::tell;
@@ -87,12 +88,14 @@ impl Actor<'_> {
         let _held = self.shared.metrics.held("looking_on");
         let either = async {
             tokio::select! {
-                () = self.hints.hint() => {}
-                () = self.shared.clock.sleep_until(until) => {}
+                hint = self.hints.hint() => hint,
+                () = self.shared.clock.sleep_until(until) => Hint::Look,
             }
         };
-        self.interrupts.or(either).await?;
-        self.life.looked_on();
+        match self.interrupts.or(either).await? {
+            Hint::Look => self.life.looked_on(),
+            Hint::Poll => self.life.pulled(self.shared.clock.now()),
+        }
         Ok(())
     }
 

@@ -128,7 +128,7 @@ impl Actor<'_> {
     /// Until the ledger says that the user wants the job no more; asked only when a hint comes.
     async fn cancelled(&self) {
         loop {
-            self.hints.hint().await;
+            self.hints.look().await;
             if self.shared.ledger.read(&self.job.id).await.is_ok_and(|known| known.cancelled) {
                 return;
             }

@@ -34,7 +34,7 @@ impl Actor<'_> {
             tokio::select! {
                 biased;
                 () = self.shared.breaker.closed() => Line::Closed,
-                () = self.hints.hint() => Line::Hint,
+                () = self.hints.look() => Line::Hint,
                 place = self.shared.submits.place() => match self.shared.breaker.pass() {
                     Some(pass) => Line::Head(Right { _place: place, _pass: pass }),
                     None => Line::Closed,

@@ -7,7 +7,7 @@ use crate::{
     picture::{AspectRatio, Format},
     refusal::Refusal,
     report::Counts,
-    task::{Status, TaskView},
+    task::{Status, Task, TaskView},
 };
 
 /// Downloads of an image that `image-error` spoils.
@@ -94,6 +94,20 @@ impl Model {
             view.links = task.issue_links(&self.settings.issuer, now_ms);
         }
         Ok(view)
+    }
+
+    pub(crate) fn task(&self, task_id: u64) -> Option<&Task> {
+        self.tasks.get(*self.places.get(&task_id)?)
+    }
+
+    /// A task as a callback tells of it; nobody has asked.
+    pub(crate) fn told_of(&mut self, task_id: u64, now_ms: u64) -> Option<TaskView> {
+        let task = self.tasks.get_mut(*self.places.get(&task_id)?)?;
+        let mut view = task.view(self.settings.units_per_image, now_ms);
+        if view.status == Status::Succeed {
+            view.links = task.issue_links(&self.settings.issuer, now_ms);
+        }
+        Some(view)
     }
 
     fn find(&self, account: usize, id: &str, now_ms: u64) -> Option<usize> {

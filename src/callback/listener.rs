@@ -1,0 +1,184 @@
+//! The port that callbacks come in at. Plain HTTP without a login, meant to stand behind a proxy
+//! that has the TLS; apart from the admin port, since this one is reached from outside.
+//!
+//! Whatever isn't a POST to a token of this fleet is "not found", and nothing says why: neither the
+//! answer nor the log. What stands before the token in the path is the proxy's business.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::Callbacks;
+use super::door::Door;
+use crate::job::JobId;
+use crate::metrics::Metrics;
+
+/// A callback is about 1 KB; nothing of it is kept.
+const BODY_BYTES_MAX: u64 = 64 * 1024;
+const BODY_TIME_MAX: Duration = Duration::from_secs(5);
+/// Requests under way at a stop get this long to end.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// Who passes a hit on.
+#[async_trait]
+pub trait Tell: Send + Sync {
+    /// Whoever holds the job, wherever, is told that its task is worth a look. Nobody: nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why nobody could be told, for the log.
+    async fn tell(&self, job: &JobId) -> Result<(), String>;
+}
+
+/// The bound, not yet served port.
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+    hits: Router,
+}
+
+#[derive(Clone)]
+struct Sources {
+    callbacks: Callbacks,
+    tell: Arc<dyn Tell>,
+    metrics: Metrics,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Accepted,
+    NotFound,
+    TooLarge,
+    /// The body didn't come in time.
+    TimedOut,
+    /// The body ended before its end.
+    BrokenOff,
+    /// Nobody could be told. A provider that tries again does no harm.
+    Unavailable,
+}
+
+impl Listener {
+    /// Takes the port, 0 for any.
+    ///
+    /// # Errors
+    ///
+    /// The port can't be had; the error names the setting `callback.listen`.
+    pub async fn bind(
+        listen: SocketAddr,
+        callbacks: Callbacks,
+        tell: Arc<dyn Tell>,
+        metrics: Metrics,
+    ) -> io::Result<Self> {
+        let named = |error: io::Error| {
+            let advice = "set another address, or \"\" where other workers listen";
+            io::Error::new(
+                error.kind(),
+                format!("callback.listen = {listen} can't be bound: {error}; {advice}"),
+            )
+        };
+        let listener = TcpListener::bind(listen).await.map_err(named)?;
+        let address = listener.local_addr().map_err(named)?;
+        let hits = Router::new().fallback(hit).with_state(Sources { callbacks, tell, metrics });
+        Ok(Self { listener, address, hits })
+    }
+
+    /// The address in use, with the real port.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `stop`, and ends within half a second of it.
+    ///
+    /// # Errors
+    ///
+    /// None that is known: what fails on accepting a connection is tried again.
+    pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
+        let stopped = stop.clone().cancelled_owned();
+        let serving = axum::serve(Door::new(self.listener), self.hits).with_graceful_shutdown(stopped);
+        tokio::select! {
+            served = serving.into_future() => served,
+            () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+        }
+    }
+}
+
+async fn hit(State(sources): State<Sources>, request: Request) -> Response {
+    let answer = sources.answer(request).await;
+    sources.metrics.callback(answer.as_str());
+    answer.status().into_response()
+}
+
+impl Sources {
+    async fn answer(&self, request: Request) -> Answer {
+        let token = request.uri().path().rsplit('/').next().unwrap_or_default();
+        let job = self.callbacks.job(token).filter(|_| request.method() == Method::POST);
+        let Some(job) = job else { return Answer::NotFound };
+        match tokio::time::timeout(BODY_TIME_MAX, read_past(request)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(answer)) => return answer,
+            Err(_) => return Answer::TimedOut,
+        }
+        match self.tell.tell(&job).await {
+            Ok(()) => Answer::Accepted,
+            Err(why) => {
+                tracing::debug!(job_id = %job, "a callback was passed on to nobody: {why}");
+                Answer::Unavailable
+            }
+        }
+    }
+}
+
+/// Reads the body, so that the client can read its answer, and keeps nothing of it.
+async fn read_past(request: Request) -> Result<(), Answer> {
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|bytes: u64| bytes > BODY_BYTES_MAX) {
+        return Err(Answer::TooLarge);
+    }
+    let mut chunks = Body::into_data_stream(request.into_body());
+    let mut left = BODY_BYTES_MAX;
+    while let Some(chunk) = chunks.next().await {
+        let bytes = chunk.map_err(|_| Answer::BrokenOff)?.len();
+        left = left.checked_sub(u64::try_from(bytes).unwrap_or(u64::MAX)).ok_or(Answer::TooLarge)?;
+    }
+    Ok(())
+}
+
+impl Answer {
+    /// As in [`CALLBACKS`](crate::metrics::CALLBACKS).
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::NotFound => "not_found",
+            Self::TooLarge => "too_large",
+            Self::TimedOut => "timed_out",
+            Self::BrokenOff => "broken_off",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The fact sheet knows of 200 as the answer that is expected.
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Accepted => StatusCode::OK,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
+            Self::BrokenOff => StatusCode::BAD_REQUEST,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! What every ledger must do: Redis and its double pass the same tests, and pass them again with
 //! every call made twice, as after a lost answer.
 
+#[path = "marks.rs"]
+mod marks;
 #[path = "twice.rs"]
 mod twice;
 
@@ -13,6 +15,7 @@ use comet_worker::job::{Digest, JobId, TaskId};
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
 use comet_worker::ledger::{Entry, Ledger};
 
+pub use self::marks::*;
 pub use self::twice::Twice;
 
 /// One job in one ledger.
@@ -287,82 +290,6 @@ pub async fn an_open_attempt_is_restored_to_what_the_receipts_say(bench: Bench) 
     let done = Stage::Done { event: Bytes::from_static(b"the end"), replaceable: false };
     assert_eq!(bench.restore(Some(2), done.clone()).await, done);
     assert_eq!(bench.freeze(Expect::Unfinished, "another").await, event("the end"));
-}
-
-pub async fn a_cancelled_job_is_known_as_such_at_every_stage_before_its_end(bench: Bench) {
-    let cancelled = Moved::Yes { cancelled: true };
-    assert_eq!(bench.ledger.cancel(&bench.job).await.unwrap().record, None);
-    assert_eq!(bench.known().await, Known { record: None, cancelled: true }, "before it was seen");
-    assert_eq!(bench.begin(1, "a").await, cancelled);
-    assert!(bench.known().await.cancelled, "submitting");
-    assert_eq!(bench.reopen("a").await, cancelled);
-    bench.begin(2, "b").await;
-    bench.accept("t-1").await;
-    assert!(bench.known().await.cancelled, "generating");
-    bench.freeze(Expect::Unfinished, "the end").await;
-    assert!(!bench.known().await.cancelled, "the end is the end");
-}
-
-pub async fn an_ended_job_is_not_cancelled(bench: Bench) {
-    bench.freeze(Expect::Unfinished, "the end").await;
-    let known = bench.ledger.cancel(&bench.job).await.unwrap();
-    assert!(matches!(stage(known.record), Stage::Done { .. }));
-    assert!(!bench.known().await.cancelled);
-}
-
-pub async fn a_job_that_was_cancelled_before_it_was_seen_is_restored_and_ended_like_any_other(bench: Bench) {
-    bench.ledger.cancel(&bench.job).await.unwrap();
-    assert_eq!(bench.restore(None, Stage::New { attempt: 3 }).await, Stage::New { attempt: 3 });
-    assert!(bench.known().await.cancelled);
-    assert_eq!(bench.begin(3, "a").await, Moved::Yes { cancelled: true });
-    let expect = Expect::Submitting { nonce: nonce("a") };
-    assert_eq!(bench.freeze(expect, "cancelled").await, event("cancelled"));
-}
-
-pub async fn lives_that_may_have_entered_the_storing_are_counted_and_those_that_left_are_not(bench: Bench) {
-    let entries = |known: Known| known.record.expect("a record").entries;
-    bench.begin(1, "a").await;
-    assert_eq!(entries(bench.ledger.enter(&bench.job, "x").await.unwrap()), 0, "nothing to store");
-    assert_eq!(bench.accept("t-1").await.entries, 1, "the one that submitted it");
-    assert_eq!(entries(bench.ledger.enter(&bench.job, "x").await.unwrap()), 2);
-    bench.ledger.leave(&bench.job, "y").await.unwrap();
-    assert_eq!(entries(bench.known().await), 2, "another's");
-    bench.ledger.leave(&bench.job, "x").await.unwrap();
-    assert_eq!(entries(bench.known().await), 1);
-    assert_eq!(entries(bench.ledger.enter(&bench.job, "z").await.unwrap()), 2);
-}
-
-pub async fn the_life_that_submitted_a_job_can_leave_its_storing_too(bench: Bench) {
-    bench.accept("t-1").await;
-    bench.ledger.leave(&bench.job, "").await.unwrap();
-    assert_eq!(bench.known().await.record.unwrap().entries, 0);
-}
-
-pub async fn an_unknown_outcome_is_reopened_by_who_names_it_and_corrected_once(bench: Bench) {
-    let unknown = Bytes::from_static(b"unknown");
-    bench.begin(1, "a").await;
-    bench.freeze(Expect::Unfinished, "unknown").await;
-    let reopen = |corrects: &'static str| {
-        let (bench, corrects) = (&bench, Bytes::from_static(corrects.as_bytes()));
-        let next = Stage::New { attempt: 3 };
-        async move { bench.ledger.restore(bench.entry(), Over::Ended, &next, Some(&corrects)).await.unwrap() }
-    };
-    assert!(matches!(stage(reopen("another").await.record), Stage::Done { .. }));
-    let record = reopen("unknown").await.record.unwrap();
-    assert_eq!((record.stage, record.corrects), (Stage::New { attempt: 3 }, Some(unknown.clone())));
-    bench.begin(3, "b").await;
-    assert_eq!(bench.accept("t-3").await.corrects, Some(unknown.clone()), "it is carried along");
-    let correcting = Expect::Correcting { first: unknown };
-    assert_eq!(bench.freeze(correcting.clone(), "the truth").await, event("the truth"));
-    assert_eq!(bench.freeze(correcting, "another truth").await, event("the truth"));
-    assert_eq!(bench.read().await.unwrap().corrects, None);
-}
-
-pub async fn a_correction_takes_the_place_of_the_event_that_it_corrects_and_of_no_other(bench: Bench) {
-    bench.freeze(Expect::Unfinished, "unknown").await;
-    let correcting = |first: &'static str| Expect::Correcting { first: Bytes::from_static(first.as_bytes()) };
-    assert_eq!(bench.freeze(correcting("another"), "no").await, event("unknown"));
-    assert_eq!(bench.freeze(correcting("unknown"), "the truth").await, event("the truth"));
 }
 
 pub async fn the_first_store_that_a_ledger_meets_is_its_own(bench: Bench) {

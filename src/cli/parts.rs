@@ -71,6 +71,7 @@ pub(super) fn provider(config: &Config) -> anyhow::Result<CometApi> {
         query_path: api.query_path.clone(),
         submit_timeout: api.submit_timeout,
         query_timeout: api.query_timeout,
+        proxy: api.proxy.clone(),
     })
     .context("api")
 }

@@ -62,6 +62,8 @@ pub struct Api {
     /// The bound of one POST.
     pub submit_timeout: Duration,
     pub query_timeout: Duration,
+    /// `http://[user:password@]host:port`, or empty.
+    pub proxy: SecretString,
     pub max_submits_at_once: usize,
     pub max_polls_at_once: usize,
     /// What `api.profile` names.
@@ -148,6 +150,7 @@ impl Api {
                 fits.then(|| text.to_owned())
                     .ok_or_else(|| "must be printable ASCII without spaces".to_owned())
             }),
+            proxy: from.secret("api.proxy", |text| urls::optional_proxy(text).map(str::to_owned)),
             submit_path: from.parsed("api.submit_path", |text| path(text, 0)),
             query_path: from.parsed("api.query_path", |text| path(text, 1)),
             submit_timeout: from.seconds("api.submit_timeout_s", 1..=3600),

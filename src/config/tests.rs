@@ -68,6 +68,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("redis.prefix", "other"),
     ("api.base_url", "https://example.com"),
     ("api.key", "sk-1"),
+    ("api.proxy", "http://user:pass@proxy.lan:3128"),
     ("api.submit_path", "/a"),
     ("api.query_path", "/a/{task_id}"),
     ("api.profile", "current"),
@@ -93,6 +94,7 @@ const NOT_VARIED: &[&str] = &[
     "amqp.url_file",
     "redis.url_file",
     "api.key_file",
+    "api.proxy_file",
     "callback.secret_file",
     "generation.on_unknown_submit",
     "generation.max_running",
@@ -100,7 +102,8 @@ const NOT_VARIED: &[&str] = &[
 
 /// Like `Debug`, secrets included.
 fn everything(config: &Config) -> String {
-    let secrets = [&config.amqp.url, &config.redis.url, &config.api.key, &config.callback.secret];
+    let secrets =
+        [&config.amqp.url, &config.redis.url, &config.api.key, &config.api.proxy, &config.callback.secret];
     let secrets = secrets.map(|s| s.expose_secret().to_owned());
     format!("{config:?} {secrets:?}")
 }

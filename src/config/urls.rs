@@ -72,6 +72,14 @@ pub(super) fn optional_web(text: &str) -> Result<Option<Url>, String> {
     if text.is_empty() { Ok(None) } else { web(text).map(Some) }
 }
 
+/// `http://[user:password@]host:port`, or nothing for an empty text.
+pub(super) fn optional_proxy(text: &str) -> Result<&str, String> {
+    if !text.is_empty() {
+        service(text, &["http"])?;
+    }
+    Ok(text)
+}
+
 fn service(text: &str, schemes: &[&str]) -> Result<Url, String> {
     let start = schemes.iter().take(2).map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(" or ");
     let url = Url::parse(text).map_err(|error| {

@@ -14,7 +14,7 @@ use reqwest::header::{
     ACCEPT, AUTHORIZATION, AsHeaderName, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
 };
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, RequestBuilder};
+use reqwest::{Client, ClientBuilder, Proxy, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -61,6 +61,8 @@ pub struct Endpoints {
     /// From connecting to the last byte of the reply.
     pub submit_timeout: Duration,
     pub query_timeout: Duration,
+    /// The way to the API, perhaps with a login; empty: directly. The environment's proxies are not used.
+    pub proxy: SecretString,
 }
 
 /// Why [`Endpoints`] can't be used. The message names the setting and never the key.
@@ -69,7 +71,6 @@ pub struct Endpoints {
 pub struct InvalidEndpoints(String);
 
 /// The client of CometAPI.
-#[derive(Debug)]
 pub struct CometApi {
     submits: Client,
     queries: Client,
@@ -102,7 +103,8 @@ impl CometApi {
     ///
     /// [`InvalidEndpoints`] says which setting can't be used.
     pub fn new(endpoints: Endpoints) -> Result<Self, InvalidEndpoints> {
-        let Endpoints { base_url, key, submit_path, query_path, submit_timeout, query_timeout } = endpoints;
+        let Endpoints { base_url, key, submit_path, query_path, submit_timeout, query_timeout, proxy } =
+            endpoints;
         let invalid = |message: &str| Err(InvalidEndpoints(message.to_owned()));
         if !matches!(base_url.scheme(), "http" | "https") || !base_url.has_host() {
             return invalid("api.base_url must be an http(s) URL with a host");
@@ -124,16 +126,17 @@ impl CometApi {
             [(AUTHORIZATION, bearer), (ACCEPT, HeaderValue::from_static("application/json"))]
                 .into_iter()
                 .collect();
+        let proxy = way(&proxy)?;
         let built = |builder: ClientBuilder| builder.build().map_err(|error| InvalidEndpoints(told(&error)));
         Ok(Self {
             submits: built(
-                client(headers.clone())
+                client(headers.clone(), proxy.clone())
                     .http1_only()
                     .retry(reqwest::retry::never())
                     .pool_idle_timeout(SUBMIT_IDLE),
             )?,
             // Over TLS it may become HTTP/2 (ALPN); in plain text it stays HTTP/1.1.
-            queries: built(client(headers).pool_idle_timeout(QUERY_IDLE))?,
+            queries: built(client(headers, proxy).pool_idle_timeout(QUERY_IDLE))?,
             submit_url: with_path(&base_url, &submit_path, None),
             base_url,
             query_path,
@@ -264,8 +267,15 @@ fn other_query_path(path: &str) -> Option<&'static str> {
     }
 }
 
-fn client(headers: HeaderMap) -> ClientBuilder {
-    Client::builder()
+fn way(proxy: &SecretString) -> Result<Option<Proxy>, InvalidEndpoints> {
+    let url = proxy.expose_secret();
+    // The reason could quote the login.
+    let invalid = |_| InvalidEndpoints("api.proxy must be an http:// URL with a host".to_owned());
+    if url.is_empty() { Ok(None) } else { Proxy::all(url).map(Some).map_err(invalid) }
+}
+
+fn client(headers: HeaderMap, proxy: Option<Proxy>) -> ClientBuilder {
+    let builder = Client::builder()
         .user_agent(concat!("comet-worker/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers)
         .redirect(Policy::none())
@@ -273,7 +283,11 @@ fn client(headers: HeaderMap) -> ClientBuilder {
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .tcp_keepalive(Duration::from_secs(15))
+        .tcp_keepalive(Duration::from_secs(15));
+    match proxy {
+        Some(proxy) => builder.proxy(proxy),
+        None => builder,
+    }
 }
 
 /// One request, and its reply read to the end or to the bound.
@@ -303,6 +317,13 @@ async fn exchange(request: RequestBuilder) -> Result<Read, Silence> {
         headers: std::mem::take(response.headers_mut()),
         body: body.freeze(),
     })
+}
+
+impl std::fmt::Debug for CometApi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the clients: they show the login of a proxy.
+        f.debug_struct("CometApi").field("submit_url", &self.submit_url.as_str()).finish_non_exhaustive()
+    }
 }
 
 /// `base` with the segments of `path` behind its own; [`TASK_ID_MARK`] becomes `id`, percent-encoded

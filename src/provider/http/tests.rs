@@ -81,6 +81,7 @@ fn endpoints(base_url: Url) -> Endpoints {
         query_path: "/kling/v1/images/generations/{task_id}".to_owned(),
         submit_timeout: Duration::from_millis(500),
         query_timeout: Duration::from_millis(500),
+        proxy: SecretString::default(),
     }
 }
 
@@ -122,6 +123,36 @@ async fn a_get_has_the_id_as_one_encoded_segment() {
     ] {
         assert_eq!(with_path(&base, "/q/{task_id}/x", Some(id)).as_str(), url);
     }
+}
+
+#[tokio::test]
+async fn everything_goes_by_the_proxy_with_its_login_and_nothing_past_it() {
+    let proxy = Server::replying("200 OK", "", r#"{"code":0,"data":{"task_id":"7"}}"#).await;
+    let way = format!("http://user:pass@{}", proxy.url.authority());
+    let base = Url::parse("http://nowhere.invalid/").unwrap();
+    let api = CometApi::new(Endpoints { proxy: way.into(), ..endpoints(base) }).unwrap();
+    assert_eq!(api.submit(Bytes::from_static(b"{}")).await, Answer::Accepted(task("7")));
+    let request = proxy.request();
+    assert!(
+        request.starts_with("POST http://nowhere.invalid/kling/v1/images/generations HTTP/1.1\r\n"),
+        "{request}"
+    );
+    assert!(request.contains("proxy-authorization: Basic dXNlcjpwYXNz\r\n"), "{request}");
+    api.query(&task("7")).await;
+    assert_eq!(proxy.requests.lock().unwrap().len(), 2);
+    assert!(!format!("{api:?}").contains("pass"));
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_there_is_nobody_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let way = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let server = Server::replying("200 OK", "", "{}").await;
+    let api = CometApi::new(Endpoints { proxy: way.into(), ..endpoints(server.url.clone()) }).unwrap();
+    let answer = api.submit(Bytes::from_static(b"{}")).await;
+    assert!(matches!(answer, Answer::Account(_)), "{answer:?}");
+    assert_eq!(server.connections.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]

@@ -33,7 +33,15 @@ impl Life {
         let last_look = generation.accepted.left(asked, &self.rules).is_zero();
         let answered = !matches!(view, View::Unavailable { .. });
         generation.failures = if answered { 0 } else { generation.failures + 1 };
+        // Once ended, a task stays ended: caches and pollers behind the API have been seen to take it back.
+        let taken_back =
+            generation.succeeded.is_some() && !matches!(view, View::Succeeded { .. }) && answered;
+        let view = if taken_back { View::Running } else { view };
         match view {
+            View::Running if last_look && taken_back => {
+                let message = "the provider called it a success, and then took that back".to_owned();
+                return self.end(outcome::expired(generation.task, message, None), Expect::Unfinished);
+            }
             View::Running | View::NotFound { .. } if last_look => {
                 return self.end(outcome::timed_out(generation.task), Expect::Unfinished);
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use comet_worker::images::FetchError;
 use comet_worker::job::event::EventKind;
+use comet_worker::provider::View;
 use comet_worker::worker::breaker::Mode;
 use tokio::time::Instant;
 
@@ -51,6 +52,33 @@ async fn a_result_that_is_gone_twice_has_not() {
     bench.images.fail(repeat_n(gone(), 2));
     bench.run(job("a")).await;
     assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_the_provider_takes_back_is_waited_for_and_is_no_failure() {
+    let failed = View::Failed { message: "too late".to_owned(), content_policy: false, units: None };
+    for taken_back in [View::Running, failed, View::NotFound { message: String::new() }] {
+        let bench = Workbench::new();
+        bench.images.fail([gone()]);
+        let delivery = bench.deliver(job("a"));
+        until("a spent URL", || !bench.images.fetched().is_empty()).await;
+        bench.provider.show(repeat_n(taken_back, 3));
+        assert_eq!(delivery.ended().await, Some(Settled::Acked));
+        assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
+        assert_eq!(bench.images.fetched().len(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_the_provider_takes_back_for_good_has_expired_and_was_paid_for() {
+    let bench = Workbench::new();
+    bench.images.fail([gone()]);
+    let delivery = bench.deliver(job("a"));
+    until("a spent URL", || !bench.images.fetched().is_empty()).await;
+    bench.provider.show(repeat_n(View::Running, 10_000));
+    assert_eq!(delivery.ended().await, Some(Settled::Acked));
+    let end = bench.broker.end("a");
+    assert_eq!((end.reason.as_deref(), end.charged.as_deref()), (Some("result_expired"), Some("yes")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,7 +43,8 @@ pub(crate) static FILES: &[(Fault, Serve)] = &[
     }),
     (Fault::FileRedirects, |file| {
         if file.hops < HOPS {
-            return Redirect::temporary(&format!("{}&hops={}", file.url, file.hops + 1)).into_response();
+            let url = file.url.split_once("&hops=").map_or(&*file.url, |(url, _)| url);
+            return Redirect::temporary(&format!("{url}&hops={}", file.hops + 1)).into_response();
         }
         whole(file)
     }),

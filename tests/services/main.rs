@@ -28,6 +28,7 @@ mod outage;
 mod queue;
 mod redis_ledger;
 mod resolving;
+mod scenarios;
 mod stopping;
 mod storage;
 mod sweeping;

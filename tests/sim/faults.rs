@@ -26,10 +26,44 @@ pub(crate) enum Fault {
     ContentPolicy,
     /// submit: the account is out of money, as --no-money-as says; no task
     NoMoney,
+    /// submit: 429 of the gateway, too many requests; no task
+    GatewayLimit,
+    /// submit: the same with Retry-After; no task
+    RetryAfter,
+    /// submit: 429 with code 1304, IP whitelist; no task
+    IpRefused,
+    /// submit: 503 model_not_found; no task
+    NoChannel,
+    /// submit: 404 with JSON; no task
+    NoSuchRoute,
+    /// submit: 301 with HTML; no task
+    Redirected,
+    /// submit: 413; no task
+    BodyTooLarge,
+    /// submit: 400 with an error object; no task
+    InvalidRequest,
+    /// submit: 500 with invalid_request; no task
+    InvalidRequestAs500,
+    /// submit: 400 with code 1201, the model has been discontinued; no task
+    Discontinued,
+    /// submit: 200 with code 1301; no task
+    PolicyAs200,
+    /// submit: 400 with code 1201, already exists, which is not so; no task
+    ExistsFalsely,
     /// submit: the task is made and charged, the reply is a 500
     ServerErrorAfter,
     /// submit: the task is made and charged, the reply is a 502 with HTML
     BadGatewayAfter,
+    /// submit: the task is made and charged, the reply says that it already exists
+    ExistsAfter,
+    /// submit: the task is made and charged, the reply is a 504
+    GatewayTimeoutAfter,
+    /// submit: the task is made and charged, the reply has no id
+    NoIdAfter,
+    /// submit: the task is made and charged, the reply has null for data
+    NullDataAfter,
+    /// submit: the task is made and charged, the JSON of the reply is cut short
+    CutShortAfter,
     /// submit: the task is made and charged, the connection is closed without a reply
     ReplyLost,
     /// submit: the task is made and charged, no reply ever comes
@@ -38,6 +72,18 @@ pub(crate) enum Fault {
     Slow,
     /// submit: the task is made only after --slow-for, also when the client has gone away meanwhile
     MadeLate,
+    /// submit: made, told without request_id
+    ReplyA2,
+    /// submit: made, told with nulls everywhere
+    ReplyA3,
+    /// submit: made, told by a wrapper whose data is the id
+    ReplyBText,
+    /// submit: made, told by a wrapper around the id
+    ReplyBObject,
+    /// submit: made, told as a video
+    ReplyC,
+    /// submit: made, told with a number for an id
+    ReplyNumberId,
     /// submit and poll: 401, the key is closed
     AccountClosed,
     /// task: ends failed, "Failure to pass the risk control system"; not charged
@@ -48,6 +94,50 @@ pub(crate) enum Fault {
     NeverEnds,
     /// poll: the first three polls of the task say task_not_exist
     TaskNotExistAtFirst,
+    /// poll: task_not_exist, for ever
+    TaskNotExist,
+    /// poll: 502 with HTML
+    PollHtml,
+    /// poll: 429 of the gateway
+    PollRateLimited,
+    /// poll: a wrapper around the data
+    LookWrapper,
+    /// poll: a wrapper around the whole reply
+    LookWrapperEnvelope,
+    /// poll: a wrapper with the URL in fail_reason
+    LookUrlInFailReason,
+    /// poll: a wrapper that says FAILURE at the end, around a stale processing
+    LookSwept,
+    /// poll: status and one URL side by side
+    LookFlat,
+    /// poll: times in seconds
+    LookSeconds,
+    /// poll: images without an index
+    LookNoIndex,
+    /// poll: images with texts for indices
+    LookTextIndex,
+    /// poll: images from the last to the first
+    LookOutOfOrder,
+    /// poll: each image twice
+    LookDuplicates,
+    /// poll: succeeded in place of succeed
+    LookSucceeded,
+    /// poll: statuses in capitals
+    LookUppercase,
+    /// poll: an empty status until the end
+    LookEmptyStatus,
+    /// poll: an unknown status until the end
+    LookUnknownStatus,
+    /// poll: succeed without images twice, and then with them
+    LookFilledLate,
+    /// poll: succeed with null for a result
+    LookNullResult,
+    /// poll: succeed without images, processing, and then succeed with them
+    LookRegress,
+    /// lookup: found by its external id only from the third look on
+    LookupLate,
+    /// lookup: never found by its external id
+    LookupUnsupported,
     /// poll: 500
     PollError,
     /// download: the first two downloads of each image of the task are a 500
@@ -56,6 +146,18 @@ pub(crate) enum Fault {
     ImageExpired,
     /// download: 403 until the task was polled again, which gives a fresh URL
     ImageExpiredOnce,
+    /// download: the body ends at half of its length
+    FileShort,
+    /// download: two redirects, and then the file
+    FileRedirects,
+    /// download: a redirect to 127.0.0.1
+    FileRedirectInside,
+    /// download: 200 with HTML
+    FileHtml,
+    /// download: the body takes --slow-for
+    FileSlow,
+    /// download: 4 GiB
+    FileOversize,
     /// callback: none is ever sent
     CallbackLost,
     /// callback: the body is not JSON
@@ -84,7 +186,7 @@ impl Fault {
             .unwrap_or_default()
     }
 
-    fn named(name: &str) -> Result<Self, String> {
+    pub(crate) fn named(name: &str) -> Result<Self, String> {
         Self::from_str(name, false)
             .map_err(|_| format!("«{name}» is no fault; comet-sim --list-faults names them all"))
     }
@@ -195,6 +297,11 @@ impl Switches {
                 strikes
             }
         }
+    }
+
+    /// The first of a table that strikes.
+    pub(crate) fn first_of<T>(&mut self, table: &[(Fault, T)]) -> Option<Fault> {
+        table.iter().map(|(fault, _)| *fault).find(|fault| self.strikes(*fault))
     }
 
     pub(crate) fn struck(&self) -> BTreeMap<String, u64> {

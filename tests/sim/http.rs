@@ -12,7 +12,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State, rejection::BytesRejection},
-    http::{HeaderMap, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -21,8 +21,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    callback,
+    callback, dress,
     duration::millis,
+    files::{self, File},
     model::{Answer, Model, Reply, Submission, read::Withheld},
     picture::Pictures,
     refusal::{Body, Refusal},
@@ -110,6 +111,10 @@ async fn submit(
     tokio::time::sleep(sim.pace.submit).await;
     match answer {
         Answer::Made(task, Reply::Sent) => json(shape::submitted(&task, &request_id())),
+        Answer::Made(task, Reply::Dressed(fault)) => {
+            let reply = shape::submitted(&task, &request_id());
+            json(dress::dress(dress::SUBMITS, Some(fault), reply, &task))
+        }
         Answer::Made(task, Reply::Slow) => {
             tokio::time::sleep(sim.pace.slow).await;
             json(shape::submitted(&task, &request_id()))
@@ -150,7 +155,10 @@ async fn query(State(sim): State<Arc<Sim>>, Path(id): Path<String>, headers: Hea
     tokio::time::sleep(sim.pace.poll).await;
     let polled = sim.model().poll(bearer(&headers), &id, sim.clock.now_ms());
     match polled {
-        Ok(task) => json(shape::queried(&task, &request_id(), &sim.public_base)),
+        Ok(task) => {
+            let reply = shape::queried(&task, &request_id(), &sim.public_base);
+            json(dress::dress(dress::LOOKS, task.look, reply, &task))
+        }
         Err(refusal) => refuse(&refusal),
     }
 }
@@ -159,12 +167,16 @@ async fn query(State(sim): State<Arc<Sim>>, Path(id): Path<String>, headers: Hea
 struct LinkQuery {
     #[serde(default)]
     pkey: String,
+    /// Redirects that led here.
+    #[serde(default)]
+    hops: u8,
 }
 
 async fn download(
     State(sim): State<Arc<Sim>>,
     Path((task, file)): Path<(String, String)>,
     Query(link): Query<LinkQuery>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response {
     if headers.contains_key(header::AUTHORIZATION) {
@@ -182,7 +194,12 @@ async fn download(
         Err(why) => return withheld(why),
     };
     match sim.pictures.draw(task_id, index, picture.aspect_ratio, picture.format) {
-        Ok(file) => ([(header::CONTENT_TYPE, picture.format.content_type())], file).into_response(),
+        Ok(bytes) => {
+            let content_type = picture.format.content_type();
+            let file =
+                File { bytes, content_type, url: uri.to_string(), hops: link.hops, slow: sim.pace.slow };
+            files::serve(picture.oddity, file)
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")).into_response(),
     }
 }
@@ -216,12 +233,16 @@ fn request_id() -> String {
 
 fn refuse(refusal: &Refusal) -> Response {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    match refusal.body(&request_id()) {
+    let mut response = match refusal.body(&request_id()) {
         Body::Json(text) => {
             (status, [(header::CONTENT_TYPE, "application/json; charset=utf-8")], text).into_response()
         }
         Body::Html(text) => (status, [(header::CONTENT_TYPE, "text/html")], text).into_response(),
+    };
+    if let Some((name, value)) = refusal.header() {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
+    response
 }
 
 fn json(value: Value) -> Response {

@@ -8,8 +8,9 @@
 //! | `model.rs`, `account.rs`, `task.rs` | the provider as a pure model; the time is a parameter |
 //! | `rules.rs` | what a request may be |
 //! | `shape.rs`, `refusal.rs` | how the provider says yes and no |
+//! | `said.rs`, `dress.rs`, `files.rs` | the same in other words, other shapes, and broken files |
 //! | `callback.rs` | the calls to a `callback_url` |
-//! | `faults.rs` | what can go wrong, by name |
+//! | `faults.rs`, `scenarios.rs` | what can go wrong, by name |
 //! | `duration.rs`, `dice.rs` | how long things take, and chance that repeats itself |
 //! | `picture.rs` | real PNG and JPEG files |
 //! | `report.rs`, `steering.rs` | what was charged and polled; `/sim/` |
@@ -18,8 +19,10 @@
 mod account;
 mod callback;
 mod dice;
+mod dress;
 mod duration;
 mod faults;
+mod files;
 mod http;
 mod model;
 mod options;
@@ -27,6 +30,8 @@ mod picture;
 mod refusal;
 mod report;
 mod rules;
+mod said;
+mod scenarios;
 mod shape;
 mod steering;
 mod task;
@@ -52,7 +57,13 @@ use crate::{
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    let done = if options.list_faults { print(&options::fault_list()) } else { serve(&options).await };
+    let done = if options.list_faults {
+        print(&options::fault_list())
+    } else if options.list_scenarios {
+        print(&scenarios::list())
+    } else {
+        serve(&options).await
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

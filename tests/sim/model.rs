@@ -11,16 +11,22 @@ use crate::{
     account::Account,
     callback::Plan,
     dice::Dice,
+    dress::{LOOKS, SUBMITS},
     duration::Distribution,
     faults::{Fault, Odds, Switches},
+    files::FILES,
     refusal::{NoMoneyAs, Refusal},
     report::{Counts, Jobs},
     rules::GenerationRequest,
-    task::{Fate, Issuer, Making, Task, TaskView},
+    said::{AFTER, BEFORE, Said},
+    task::{Fate, Issuer, Making, Oddities, Task, TaskView},
 };
 
 /// Polls of a task that `task-not-exist-at-first` spoils.
 const POLLS_MISSED: u8 = 3;
+/// Looks by external id that `lookup-late` spoils.
+const LOOKUPS_MISSED: u64 = 2;
+
 /// What is fixed for the life of the process.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -64,6 +70,8 @@ pub(crate) enum Answer {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Sent,
+    /// In another shape.
+    Dressed(Fault),
     Slow,
     /// The connection is closed without it.
     Lost,
@@ -155,6 +163,7 @@ impl Model {
         self.strike(Fault::ContentPolicy, Refusal::ContentPolicy)?;
         self.strike(Fault::NoMoney, Refusal::NoMoney(self.settings.no_money_as))?;
         self.strike(Fault::Busy, Refusal::Busy)?;
+        self.strike_said(BEFORE)?;
         self.check_account(account, request, now_ms)?;
         if self.faults.strikes(Fault::MadeLate) {
             return Ok(Answer::Later { life: self.life });
@@ -173,6 +182,11 @@ impl Model {
 
     fn strike(&mut self, fault: Fault, refusal: Refusal) -> Result<(), Refusal> {
         if self.faults.strikes(fault) { Err(refusal) } else { Ok(()) }
+    }
+
+    /// The first of a table that strikes is what is said.
+    fn strike_said(&mut self, table: &'static [Said]) -> Result<(), Refusal> {
+        table.iter().try_for_each(|said| self.strike(said.fault, Refusal::Said(said)))
     }
 
     fn account_of(&self, key: &str) -> Result<usize, Refusal> {
@@ -229,7 +243,8 @@ impl Model {
             callbacks: url.and_then(|url| Plan::draw(url, &mut self.faults)),
             now_ms,
         };
-        let task = Task::new(request, making);
+        let mut task = Task::new(request, making);
+        task.oddities = self.draw_oddities();
         let place = self.tasks.len();
         if let Some(account) = self.accounts.get_mut(account) {
             account.begin(&task, place);
@@ -256,8 +271,21 @@ impl Model {
         }
     }
 
+    fn draw_oddities(&mut self) -> Oddities {
+        Oddities {
+            look: self.faults.first_of(LOOKS),
+            file: self.faults.first_of(FILES),
+            lookups_missed: if self.faults.strikes(Fault::LookupLate) { LOOKUPS_MISSED } else { 0 },
+            never_found: self.faults.strikes(Fault::LookupUnsupported),
+        }
+    }
+
     fn draw_reply(&mut self) -> Reply {
-        if self.faults.strikes(Fault::ServerErrorAfter) {
+        if let Err(said) = self.strike_said(AFTER) {
+            Reply::Replaced(said)
+        } else if let Some(dress) = self.faults.first_of(SUBMITS) {
+            Reply::Dressed(dress)
+        } else if self.faults.strikes(Fault::ServerErrorAfter) {
             Reply::Replaced(Refusal::ServerErrorAfter)
         } else if self.faults.strikes(Fault::BadGatewayAfter) {
             Reply::Replaced(Refusal::BadGateway)

@@ -10,6 +10,7 @@ use crate::{
     model::Settings,
     refusal::NoMoneyAs,
     rules::{Page, Rules},
+    scenarios::{Scenarios, parse_scenarios},
     task::{Formats, Issuer},
 };
 
@@ -102,6 +103,14 @@ pub(crate) struct Options {
     #[arg(long = "fault", value_parser = parse_fault, value_name = "NAME[=ODDS]")]
     faults: Vec<(Fault, Odds)>,
 
+    /// Something that the real provider does, by its name in --list-scenarios; can be given many times
+    #[arg(long = "scenario", value_parser = parse_scenarios, value_name = "NAME[=ODDS][,NAME…]")]
+    scenarios: Vec<Scenarios>,
+
+    /// Print the scenarios, a line each, and end
+    #[arg(long)]
+    pub(crate) list_scenarios: bool,
+
     /// Print what can go wrong, a line each, and end
     #[arg(long)]
     pub(crate) list_faults: bool,
@@ -135,7 +144,12 @@ impl Options {
             running_max: self.max_running,
             units_per_image: self.units_per_image,
             durations: self.durations,
-            faults: self.faults.clone(),
+            faults: self
+                .faults
+                .iter()
+                .chain(self.scenarios.iter().flat_map(|scenarios| scenarios.iter()))
+                .copied()
+                .collect(),
             issuer: Issuer { seed: self.seed, link_lifetime: self.link_lifetime, formats: self.format },
         }
     }

@@ -6,6 +6,8 @@
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use crate::said::Said;
+
 /// How an account without money is told so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NoMoneyAs {
@@ -38,6 +40,7 @@ pub(crate) enum Refusal {
     TaskNotExist,
     PollError,
     NoSuchPath(String),
+    Said(&'static Said),
 }
 
 /// What goes over the wire, less the headers.
@@ -69,6 +72,7 @@ impl Refusal {
             Self::TaskNotExist => "task-not-exist",
             Self::PollError => "poll-error",
             Self::NoSuchPath(_) => "no-such-path",
+            Self::Said(said) => said.name,
         }
     }
 
@@ -87,7 +91,12 @@ impl Refusal {
             Self::NoMoney(NoMoneyAs::Kling1102) | Self::RateLimited | Self::Busy | Self::Saturated => 429,
             Self::ServerError | Self::ServerErrorAfter | Self::PollError => 500,
             Self::BadGateway => 502,
+            Self::Said(said) => said.status,
         }
+    }
+
+    pub(crate) fn header(&self) -> Option<(&'static str, &'static str)> {
+        if let Self::Said(said) = self { said.header } else { None }
     }
 
     pub(crate) fn body(&self, request_id: &str) -> Body {
@@ -102,6 +111,8 @@ impl Refusal {
             Self::ServerError | Self::PollError => kling(5000, "Internal server error", request_id),
             Self::ServerErrorAfter => task_route("do_request_failed", "do request failed: timeout"),
             Self::BadGateway => return Body::Html(BAD_GATEWAY),
+            Self::Said(said) if said.body.starts_with('<') => return Body::Html(said.body),
+            Self::Said(said) => return Body::Json(said.body.to_owned()),
             Self::ContentPolicy => kling(1301, "Triggered content risk control", request_id),
             Self::BrokenOff => gateway("unexpected EOF", "invalid_request", request_id),
             Self::NotJson(words) => gateway(words, "invalid_request", request_id),

@@ -83,6 +83,8 @@ mod tests {
             updated_ms: 2_000,
             units: 8,
             links: vec![Link { index: 0, format: Format::Png, expires_s: 60, key: 255 }],
+            look: None,
+            looks: 0,
         }
     }
 

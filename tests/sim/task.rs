@@ -8,7 +8,7 @@ use crate::{
     callback::Plan,
     dice::mix,
     duration::millis,
-    faults::Kept,
+    faults::{Fault, Kept},
     picture::{AspectRatio, Format},
     rules::GenerationRequest,
 };
@@ -73,6 +73,9 @@ pub(crate) struct Task {
     pub(crate) polls_missed: u8,
     pub(crate) image_faults: ImageFaults,
     pub(crate) callbacks: Option<Plan>,
+    pub(crate) oddities: Oddities,
+    /// Looks at it since it has succeeded.
+    pub(crate) looks: u64,
     links: Links,
 }
 
@@ -84,6 +87,16 @@ pub(crate) struct ImageFaults {
     pub(crate) expired_once: Kept,
     /// Errors that each image has answered with.
     pub(crate) errors: [u8; IMAGES_MAX],
+}
+
+/// How a task is told of, drawn when it is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Oddities {
+    pub(crate) look: Option<Fault>,
+    pub(crate) file: Option<Fault>,
+    /// Looks by external id that find nothing.
+    pub(crate) lookups_missed: u64,
+    pub(crate) never_found: bool,
 }
 
 /// The signed URLs that a poll gives out: a later issue makes the earlier ones worthless.
@@ -115,6 +128,9 @@ pub(crate) struct TaskView {
     pub(crate) units: u64,
     /// Only a query of a task that has succeeded has them.
     pub(crate) links: Vec<Link>,
+    /// The shape that it is told in.
+    pub(crate) look: Option<Fault>,
+    pub(crate) looks: u64,
 }
 
 /// What a task is made of besides the request.
@@ -159,6 +175,8 @@ impl Task {
             polls_missed: making.polls_missed,
             image_faults: ImageFaults::default(),
             callbacks: making.callbacks,
+            oddities: Oddities::default(),
+            looks: 0,
             links: Links::default(),
         }
     }
@@ -188,6 +206,8 @@ impl Task {
             updated_ms: self.updated_ms(now_ms),
             units: u64::from(self.charged) * units_per_image,
             links: Vec::new(),
+            look: self.oddities.look,
+            looks: self.looks,
         }
     }
 

@@ -35,6 +35,12 @@ impl Sim {
         Self { _child: child, url, http: reqwest::Client::new() }
     }
 
+    /// What it prints when it only has to print.
+    pub async fn says(arguments: &[&str]) -> String {
+        let said = Command::new(program()).args(arguments).output().await.unwrap();
+        String::from_utf8(said.stdout).unwrap()
+    }
+
     pub async fn report(&self) -> Report {
         let url = format!("{}/sim/report", self.url);
         Report(self.http.get(url).send().await.unwrap().json().await.unwrap())

@@ -7,6 +7,7 @@ use crate::{
     picture::{AspectRatio, Format},
     refusal::Refusal,
     report::Counts,
+    said::POLLS,
     task::{Status, Task, TaskView},
 };
 
@@ -18,6 +19,8 @@ const IMAGE_ERRORS: u8 = 2;
 pub(crate) struct Picture {
     pub(crate) aspect_ratio: AspectRatio,
     pub(crate) format: Format,
+    /// What is wrong with the file.
+    pub(crate) oddity: Option<Fault>,
 }
 
 /// Why a result image may not be downloaded.
@@ -76,18 +79,33 @@ impl Model {
         Ok(Picture {
             aspect_ratio: task.aspect_ratio,
             format: self.settings.issuer.formats.of(task_id, index),
+            oddity: task.oddities.file,
         })
     }
 
     fn try_poll(&mut self, key: &str, id: &str, now_ms: u64) -> Result<TaskView, Refusal> {
         let account = self.open_account(key)?;
+        self.strike_said(POLLS)?;
         self.strike(Fault::PollError, Refusal::PollError)?;
+        self.strike(Fault::TaskNotExist, Refusal::TaskNotExist)?;
         let place = self.find(account, id, now_ms).ok_or(Refusal::TaskNotExist)?;
         let task = self.tasks.get_mut(place).ok_or(Refusal::TaskNotExist)?;
         task.polls += 1;
         if let Some(fewer) = task.polls_missed.checked_sub(1) {
             task.polls_missed = fewer;
             return Err(Refusal::TaskNotExist);
+        }
+        if id.parse() != Ok(task.task_id) {
+            if task.oddities.never_found {
+                return Err(Refusal::TaskNotExist);
+            }
+            if let Some(fewer) = task.oddities.lookups_missed.checked_sub(1) {
+                task.oddities.lookups_missed = fewer;
+                return Err(Refusal::TaskNotExist);
+            }
+        }
+        if task.status(now_ms) == Status::Succeed {
+            task.looks += 1;
         }
         let mut view = task.view(self.settings.units_per_image, now_ms);
         if view.status == Status::Succeed {

@@ -1,0 +1,173 @@
+//! The other shapes that the same news comes in: which gateway version answers is nothing that a client can choose.
+//!
+//! Each takes the transparent Kling reply of `shape.rs` and turns it into its own.
+
+use serde_json::{Value, json};
+
+use crate::{
+    faults::Fault,
+    task::{Status, TaskView},
+};
+
+type Dress = fn(Value, &TaskView) -> Value;
+
+/// The reply to an accepted POST.
+pub(crate) static SUBMITS: &[(Fault, Dress)] = &[
+    (Fault::ReplyA2, |reply, _| without_request_id(with(reply, "/data", "task_info", no_external_id()))),
+    (Fault::ReplyA3, |reply, _| {
+        let reply = with(reply, "/data", "task_info", no_external_id());
+        let reply = with(reply, "/data", "task_result", Value::Null);
+        without_request_id(with(reply, "/data", "task_status_msg", Value::Null))
+    }),
+    (Fault::ReplyBText, |_, task| wrapper(json!(task.task_id.to_string()))),
+    (Fault::ReplyBObject, |_, task| wrapper(json!({"task_id": task.task_id.to_string()}))),
+    (Fault::ReplyC, |_, task| {
+        let id = task.task_id.to_string();
+        json!({"id": id, "task_id": id, "object": "video", "model": "kling-v2", "status": "", "progress": 0,
+            "created_at": task.created_ms / 1000})
+    }),
+    (Fault::ReplyNumberId, |reply, task| with(reply, "/data", "task_id", json!(task.task_id))),
+];
+
+/// The reply to a query, drawn when the task is made.
+pub(crate) static LOOKS: &[(Fault, Dress)] = &[
+    (Fault::LookWrapper, |reply, task| outer(task, outer_word(task), "", inner(&reply))),
+    (Fault::LookWrapperEnvelope, |reply, task| outer(task, outer_word(task), "", reply)),
+    (Fault::LookUrlInFailReason, |reply, task| {
+        let images = images(&reply);
+        let url = images.first().and_then(|image| image["url"].as_str()).unwrap_or_default();
+        outer(task, outer_word(task), url, inner(&reply))
+    }),
+    (Fault::LookSwept, |reply, task| {
+        let stale = with(inner(&reply), "", "task_status", json!("processing"));
+        match task.status {
+            Status::Succeed | Status::Failed(_) => {
+                let stale = with(stale, "", "task_result", json!({}));
+                outer(task, "FAILURE", "timeout", stale)
+            }
+            Status::Submitted | Status::Processing => outer(task, "IN_PROGRESS", "", stale),
+        }
+    }),
+    (Fault::LookFlat, |reply, task| {
+        let url = images(&reply).first().map_or(Value::Null, |image| image["url"].clone());
+        let id = task.task_id.to_string();
+        wrapper(json!({"error": null, "format": "png", "metadata": null, "status": task.status.name(),
+            "task_id": id, "url": url}))
+    }),
+    (Fault::LookSeconds, |reply, task| {
+        let reply = with(reply, "/data", "created_at", json!(task.created_ms / 1000));
+        with(reply, "/data", "updated_at", json!(task.updated_ms / 1000))
+    }),
+    (Fault::LookNoIndex, |reply, _| {
+        each_image(reply, |mut image, _| {
+            image.as_object_mut().map(|image| image.remove("index"));
+            image
+        })
+    }),
+    (Fault::LookTextIndex, |reply, _| {
+        each_image(reply, |image, place| with(image, "", "index", json!(place.to_string())))
+    }),
+    (Fault::LookOutOfOrder, |reply, _| {
+        let mut images = images(&reply);
+        images.reverse();
+        with_images(reply, images)
+    }),
+    (Fault::LookDuplicates, |reply, _| {
+        let images = images(&reply);
+        with_images(reply, images.iter().chain(&images).cloned().collect())
+    }),
+    (Fault::LookSucceeded, |reply, task| match task.status {
+        Status::Succeed => with(reply, "/data", "task_status", json!("succeeded")),
+        Status::Submitted | Status::Processing | Status::Failed(_) => reply,
+    }),
+    (Fault::LookUppercase, |reply, task| {
+        with(reply, "/data", "task_status", json!(task.status.name().to_uppercase()))
+    }),
+    (Fault::LookEmptyStatus, |reply, task| unclear(reply, task, "")),
+    (Fault::LookUnknownStatus, |reply, task| unclear(reply, task, "reticulating")),
+    (
+        Fault::LookFilledLate,
+        |reply, task| if task.looks <= 2 { with_images(reply, Vec::new()) } else { reply },
+    ),
+    (Fault::LookNullResult, |reply, _| with(reply, "/data", "task_result", Value::Null)),
+    (Fault::LookRegress, |reply, task| match (task.status, task.looks) {
+        (Status::Succeed, 1) => with_images(reply, Vec::new()),
+        (Status::Succeed, 2) => {
+            let reply = with(reply, "/data", "task_status", json!("processing"));
+            with(reply, "/data", "task_result", json!({}))
+        }
+        _ => reply,
+    }),
+];
+
+/// Puts a reply into the shape that a fault stands for.
+pub(crate) fn dress(table: &[(Fault, Dress)], fault: Option<Fault>, reply: Value, task: &TaskView) -> Value {
+    match table.iter().find(|(named, _)| Some(*named) == fault) {
+        Some((_, dress)) => dress(reply, task),
+        None => reply,
+    }
+}
+
+fn with(mut value: Value, place: &str, name: &str, new: Value) -> Value {
+    if let Some(fields) = value.pointer_mut(place).and_then(Value::as_object_mut) {
+        fields.insert(name.to_owned(), new);
+    }
+    value
+}
+
+fn without_request_id(mut reply: Value) -> Value {
+    reply.as_object_mut().map(|fields| fields.remove("request_id"));
+    reply
+}
+
+fn no_external_id() -> Value {
+    json!({"external_task_id": null})
+}
+
+fn wrapper(data: Value) -> Value {
+    json!({"code": "success", "message": "", "data": data})
+}
+
+fn outer(task: &TaskView, status: &str, fail_reason: &str, data: Value) -> Value {
+    wrapper(json!({"task_id": task.task_id.to_string(), "action": "IMAGE_GENERATIONS", "status": status,
+        "fail_reason": fail_reason, "submit_time": task.created_ms / 1000, "start_time": 0,
+        "finish_time": 0, "progress": "", "data": data}))
+}
+
+fn outer_word(task: &TaskView) -> &'static str {
+    match task.status {
+        Status::Submitted => "QUEUED",
+        Status::Processing => "IN_PROGRESS",
+        Status::Succeed => "SUCCESS",
+        Status::Failed(_) => "FAILURE",
+    }
+}
+
+fn inner(reply: &Value) -> Value {
+    reply.get("data").cloned().unwrap_or_default()
+}
+
+fn images(reply: &Value) -> Vec<Value> {
+    reply.pointer("/data/task_result/images").and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+/// A task without images keeps its result as it is.
+fn with_images(reply: Value, images: Vec<Value>) -> Value {
+    match reply.pointer("/data/task_result/images") {
+        Some(_) => with(reply, "/data/task_result", "images", Value::Array(images)),
+        None => reply,
+    }
+}
+
+fn each_image(reply: Value, change: impl Fn(Value, usize) -> Value) -> Value {
+    let images = images(&reply).into_iter().enumerate().map(|(place, image)| change(image, place)).collect();
+    with_images(reply, images)
+}
+
+/// A word that says nothing, for as long as the task runs.
+fn unclear(reply: Value, task: &TaskView, word: &str) -> Value {
+    match task.status {
+        Status::Submitted | Status::Processing => with(reply, "/data", "task_status", json!(word)),
+        Status::Succeed | Status::Failed(_) => reply,
+    }
+}

@@ -49,7 +49,12 @@ pub enum Answer {
     /// Surely not accepted, for what the job is.
     Refused(Refusal),
     /// May or may not have been accepted: nobody may post it again on a guess.
-    Unknown { message: String, provider_code: Option<String> },
+    Unknown {
+        message: String,
+        provider_code: Option<String>,
+        /// The provider says that it has a task under our external id: an earlier POST's, or another's.
+        exists: bool,
+    },
 }
 
 /// The provider has no room just now.

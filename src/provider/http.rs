@@ -180,7 +180,7 @@ impl Provider for CometApi {
                 self.forbidden.judge(&body, answer)
             }
             Err(Silence::NotSent(message)) => Answer::Account(unreachable(message)),
-            Err(Silence::NoReply(message)) => Answer::Unknown { message, provider_code: None },
+            Err(Silence::NoReply(message)) => Answer::Unknown { message, provider_code: None, exists: false },
         }
     }
 

@@ -80,7 +80,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("look-null-result", "", "result_invalid"),
     ("look-regress", "", SUCCEEDED),
     ("lookup-late", "lost-reply", SUCCEEDED),
-    ("lookup-unsupported", "", SUCCEEDED),
+    ("lookup-unsupported", "lost-reply", "outcome_unknown"),
     ("poll-error", "", HELD),
     ("file-500-twice", "", SUCCEEDED),
     ("file-403", "", "result_expired"),

@@ -50,6 +50,8 @@ enum Phase {
 pub(super) struct Unanswered {
     pub(super) message: String,
     pub(super) provider_code: Option<String>,
+    /// It has a task of ours, so that none is found means nothing.
+    pub(super) exists: bool,
 }
 
 /// Why the receipts are read.
@@ -187,11 +189,16 @@ impl Life {
     fn doubt(&mut self, look: LookOn) {
         if self.rules.receipts {
             self.at = At::Recalling(Recalling::InDoubt(look));
-        } else if self.rules.trust_lookup {
+        } else if self.trusts_a_miss(&look) {
             self.at = At::Reopening { attempt: look.attempt, nonce: Some(look.nonce), hand_back: false };
         } else {
             self.give_up(look);
         }
+    }
+
+    /// Whether a task that isn't found was not made.
+    fn trusts_a_miss(&self, look: &LookOn) -> bool {
+        self.rules.trust_lookup && !look.unanswered.as_ref().is_some_and(|unanswered| unanswered.exists)
     }
 
     /// Whether nothing is known of the job but that there is no record: who can't read the receipts
@@ -231,7 +238,7 @@ impl Life {
                 self.at = At::LookingOn(look);
             }
             Some(_) | None if history.is_shut_behind(look.attempt) => self.give_up(look),
-            Some(_) | None if self.rules.trust_lookup => {
+            Some(_) | None if self.trusts_a_miss(&look) => {
                 self.at = At::Refusing { attempt: look.attempt, hand_back: false };
             }
             Some(_) | None => self.at = At::Shutting { look, cancels: false },
@@ -293,7 +300,7 @@ impl Life {
         }
         let expect = look.expect();
         let outcome = Box::new(match look.unanswered {
-            Some(Unanswered { message, provider_code }) => outcome::unknown(message, provider_code),
+            Some(Unanswered { message, provider_code, .. }) => outcome::unknown(message, provider_code),
             None => outcome::left_open(),
         });
         self.at = At::Parking { outcome, expect };

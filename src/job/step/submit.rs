@@ -71,8 +71,8 @@ impl Life {
             Answer::Refused(refusal) => {
                 self.end(outcome::refused(refusal), Expect::Submitting { nonce });
             }
-            Answer::Unknown { message, provider_code } => {
-                let unanswered = Unanswered { message, provider_code };
+            Answer::Unknown { message, provider_code, exists } => {
+                let unanswered = Unanswered { message, provider_code, exists };
                 self.posted(attempt, asked);
                 let look = LookOn::new(attempt, nonce, Some(asked)).after_own_post(unanswered);
                 self.at = At::LookingOn(look);

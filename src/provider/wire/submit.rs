@@ -25,7 +25,8 @@ pub fn submit(reply: &Reply<'_>) -> Answer {
         return match envelope.and_then(Envelope::task_id) {
             Some(task) => Answer::Accepted(task),
             None => {
-                Answer::Unknown { message: format!("HTTP {} without a task id", reply.status), provider_code }
+                let message = format!("HTTP {} without a task id", reply.status);
+                Answer::Unknown { message, provider_code, exists: false }
             }
         };
     }
@@ -33,6 +34,7 @@ pub fn submit(reply: &Reply<'_>) -> Answer {
         return Answer::Unknown {
             message: for_people(&format!("a refusal that names task {task}: {message}")),
             provider_code,
+            exists: meaning == Meaning::Exists,
         };
     }
     // A POST that is answered like a lookup went to the wrong path.
@@ -54,6 +56,7 @@ pub fn submit(reply: &Reply<'_>) -> Answer {
         Meaning::Exists => Answer::Unknown {
             message: for_people(&format!("a task with this external id exists: {message}")),
             provider_code,
+            exists: true,
         },
         Meaning::Fine
         | Meaning::Key
@@ -63,7 +66,7 @@ pub fn submit(reply: &Reply<'_>) -> Answer {
         | Meaning::Forbidden
         | Meaning::Down
         | Meaning::NotFound
-        | Meaning::Unknown => Answer::Unknown { message, provider_code },
+        | Meaning::Unknown => Answer::Unknown { message, provider_code, exists: false },
     }
 }
 

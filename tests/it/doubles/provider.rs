@@ -25,6 +25,8 @@ pub enum Reply {
     Refuse {
         content_policy: bool,
     },
+    /// There is a task under this external id, it says.
+    Exists,
     /// The answer is lost; the task was made all the same, or wasn't.
     Lost {
         made: bool,
@@ -251,11 +253,12 @@ impl State {
             Reply::Refuse { content_policy } => {
                 Answer::Refused(Refusal { content_policy, message, provider_code })
             }
+            Reply::Exists => Answer::Unknown { message, provider_code, exists: true },
             Reply::Lost { made } => {
                 if made {
                     self.make(&external_task_id, images, end);
                 }
-                Answer::Unknown { message, provider_code }
+                Answer::Unknown { message, provider_code, exists: false }
             }
         }
     }

@@ -136,6 +136,23 @@ async fn a_look_up_that_is_trusted_and_finds_nothing_lets_the_next_attempt_post_
     assert!(bench.broker.queue("comet.jobs.dead").is_empty());
 }
 
+/// Found by the stand-in's scenarios: a POST was lost, no look-up worked, and every further POST was told
+/// that its external id exists, without an end.
+#[tokio::test(start_paused = true)]
+async fn a_miss_is_not_trusted_where_the_provider_says_that_the_task_exists() {
+    for receipts in [true, false] {
+        let bench = Workbench::with(|options| {
+            options.settings.trust_lookup = true;
+            options.settings.receipts = receipts;
+        });
+        bench.provider.reply([Reply::Lost { made: true }, Reply::Exists]);
+        assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));
+        assert_eq!(bench.broker.end("a").reason.as_deref(), Some("outcome_unknown"));
+        assert_eq!((bench.charges("a"), bench.provider.posts().len()), (1, 2));
+        assert_eq!(bench.broker.queue("comet.jobs.dead").len(), 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_look_up_without_an_answer_is_no_miss_and_nobody_decides_by_it() {
     for (trust, made) in [(false, true), (true, true), (true, false)] {

@@ -109,7 +109,8 @@ impl SharedProvider {
             Fate::Fails | Fate::Never => 0,
         };
         if exists && self.kind == Kind::Refuses {
-            return Answer::Unknown { message: "this external_task_id exists".to_owned(), provider_code };
+            let message = "this external_task_id exists".to_owned();
+            return Answer::Unknown { message, provider_code, exists: true };
         }
         let id = format!("task-{}", state.tasks.len() + 1);
         let task = Task { external_task_id: external.to_owned(), in_time, images, made: Instant::now() };
@@ -152,7 +153,7 @@ pub struct LinkedProvider {
 
 impl LinkedProvider {
     fn unknown(message: &str) -> Answer {
-        Answer::Unknown { message: message.to_owned(), provider_code: None }
+        Answer::Unknown { message: message.to_owned(), provider_code: None, exists: false }
     }
 
     fn unreachable() -> AccountFault {

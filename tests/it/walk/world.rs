@@ -263,5 +263,5 @@ impl World {
 }
 
 fn unknown() -> Answer {
-    Answer::Unknown { message: String::new(), provider_code: None }
+    Answer::Unknown { message: String::new(), provider_code: None, exists: false }
 }

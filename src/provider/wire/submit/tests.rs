@@ -15,7 +15,7 @@ fn a_message_keeps_the_words_and_loses_the_secrets() {
     assert!(fault.message.contains("POST /kling/v1/images/generations"), "{}", fault.message);
 
     let exists = r#"{"code":"1201","message":"external_task_id already exists"}"#;
-    let Answer::Unknown { message, provider_code } = submit(&reply(400, exists)) else {
+    let Answer::Unknown { message, provider_code, exists: true } = submit(&reply(400, exists)) else {
         panic!("not unknown")
     };
     assert!(message.contains("already exists"));

@@ -80,7 +80,8 @@ impl World {
             if self.provider == Provider::Refuses && self.tasks > 0 {
                 // "This external id exists": a task of ours, and not a refusal.
                 let mut exists = without_it();
-                exists.answer(post.sender, unknown());
+                let message = "exists".to_owned();
+                exists.answer(post.sender, Answer::Unknown { message, provider_code: None, exists: true });
                 steps.push(format_args!("POST {} is refused as a repetition", post.attempt), exists);
                 continue;
             }

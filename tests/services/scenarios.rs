@@ -36,7 +36,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("invalid-request-as500", "", "rejected"),
     ("discontinued", "", "rejected"),
     ("policy-as200", "", "content_policy"),
-    ("exists-falsely", "", HELD),
+    ("exists-falsely", "", "outcome_unknown"),
     ("do-request-failed-after", "", SUCCEEDED),
     ("bad-gateway-after", "", SUCCEEDED),
     ("exists-after", "", SUCCEEDED),

@@ -5,6 +5,7 @@
 //! and when to look again is [`pace`].
 
 pub mod event;
+mod failed_tasks;
 pub mod pace;
 pub mod request;
 #[cfg(test)]
@@ -17,6 +18,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
+
+pub use self::failed_tasks::FailedTasks;
+
+/// Of the ids that we make up.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6d2f_4c1e_90b7_5a43_8e0c_51f7_c0b6_77aa);
 
 /// The user's name for a job and its idempotency key: 1–128 characters of `[A-Za-z0-9._:-]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -36,12 +42,11 @@ impl JobId {
         &self.0
     }
 
-    /// The id that the provider gets for all attempts of this job: the same for every worker and
+    /// The id that the provider gets for all attempts to submit this job: the same for every worker and
     /// every restart, so that a task can be looked up by it. 39 characters of `[a-z0-9-]`;
     /// clients of Kling keep to 64 at most (fact sheet, section 2.1).
     #[must_use]
     pub fn external_task_id(&self) -> ExternalTaskId {
-        const NAMESPACE: Uuid = Uuid::from_u128(0x6d2f_4c1e_90b7_5a43_8e0c_51f7_c0b6_77aa);
         ExternalTaskId(format!("cw-{}", Uuid::new_v5(&NAMESPACE, self.0.as_bytes())))
     }
 }
@@ -113,6 +118,18 @@ impl ExternalTaskId {
             .then(|| Self(text.to_owned()))
     }
 
+    /// That of the job's `number`-th generation, where this is the first one's: a failed task is found
+    /// by its own id, and must not be taken for the one after it.
+    #[must_use]
+    pub fn of_generation(&self, number: u32) -> Self {
+        if number <= 1 {
+            return self.clone();
+        }
+        // A slash is in nobody's own id, nor in a job's.
+        let name = format!("{}/{number}", self.0);
+        Self(format!("cw-{}", Uuid::new_v5(&NAMESPACE, name.as_bytes())))
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -142,6 +159,7 @@ impl Digest {
 pub struct Job {
     pub id: JobId,
     pub digest: Digest,
+    /// Of its first generation.
     pub external_task_id: ExternalTaskId,
     /// `n`: images asked for, which is also the number of the account's slots that it takes.
     pub images: u32,
@@ -209,6 +227,10 @@ impl Reason {
         Self::Quarantined,
     ];
 
+    /// Of a task that was accepted, and whose images are not stored: perhaps they are still to be had.
+    pub const UNSTORED: [Self; 4] =
+        [Self::TimedOut, Self::ResultExpired, Self::ResultInvalid, Self::Quarantined];
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -226,12 +248,33 @@ impl Reason {
 }
 
 /// Whether the provider took money for a job without images, as far as anybody can tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Charged {
     No,
     Yes,
     Unknown,
+}
+
+impl Charged {
+    /// For both of two tasks.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Yes, _) | (_, Self::Yes) => Self::Yes,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            (Self::No, Self::No) => Self::No,
+        }
+    }
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Yes => "yes",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// How a job ended.

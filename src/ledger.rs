@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::job::step::{Expect, Frozen, Moved, Over};
-use crate::job::{Digest, JobId, TaskId};
+use crate::job::{Digest, FailedTasks, JobId, TaskId};
 use connection::Connection;
 use record::{Known, Nonce, Record, Stage, Unreadable};
 use scripts::{Reply, Scripts, Word};
@@ -37,6 +37,8 @@ pub struct Entry<'a> {
     pub job: &'a JobId,
     pub digest: &'a Digest,
     pub round: u32,
+    /// Those of the generations before this one, for a record that is missing.
+    pub failed: &'a FailedTasks,
 }
 
 /// How far each job is, as the life of a job sees it. A double of it passes the same suite as Redis.
@@ -75,9 +77,13 @@ pub trait Ledger: Send + Sync {
         corrects: Option<&Bytes>,
     ) -> Result<Known, LedgerError>;
 
-    /// Notes the accepted task, unless another task or an outcome was noted before; the record that
-    /// counts is returned.
+    /// Notes the accepted task, unless another task or an outcome was noted before, or this task as one
+    /// that failed; the record that counts is returned.
     async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError>;
+
+    /// The task of attempt `attempt` has failed, and another generation may follow: the next attempt is
+    /// free for whoever asks first. `failed` has that task as its last.
+    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError>;
 
     /// Freezes the outcome as the bytes of its event. Once this has returned [`Frozen::Event`] every
     /// caller gets those same bytes.
@@ -211,18 +217,31 @@ impl Ledger for RedisLedger {
         };
         let texts = [entry.digest.as_str(), &round, &over, word, &attempt, nonce, task].map(str::as_bytes);
         let corrects = corrects.map(AsRef::as_ref).unwrap_or_default();
-        let args: Vec<&[u8]> = texts.into_iter().chain([event, corrects]).collect();
+        let failed = entry.failed.to_words();
+        let last = [event, corrects, failed.as_bytes(), entry.failed.charged().as_str().as_bytes()];
+        let args: Vec<&[u8]> = texts.into_iter().chain(last).collect();
         Ok(self.run(&self.scripts.restore, entry.job, &args).await?.known)
     }
 
     async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
         let (round, attempt) = (entry.round.to_string(), attempt.to_string());
-        let args = [entry.digest.as_str(), &round, &attempt, task.as_str()].map(str::as_bytes);
+        let (failed, charged) = (entry.failed.to_words(), entry.failed.charged().as_str());
+        let args =
+            [entry.digest.as_str(), &round, &attempt, task.as_str(), &failed, charged].map(str::as_bytes);
         let reply = self.run(&self.scripts.accept, entry.job, &args).await?;
         reply
             .known
             .record
             .ok_or_else(|| LedgerError::Unavailable("accept.lua answered without a record".to_owned()))
+    }
+
+    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
+        let Some(task) = failed.tasks().last() else {
+            return Err(LedgerError::Unavailable("no task has failed".to_owned()));
+        };
+        let (attempt, words, charged) = (attempt.to_string(), failed.to_words(), failed.charged().as_str());
+        let args = [attempt.as_str(), task.as_str(), &words, charged].map(str::as_bytes);
+        Ok(self.run(&self.scripts.follow, job, &args).await?.moved())
     }
 
     async fn freeze(

@@ -115,6 +115,11 @@ impl Metrics {
         self.0.job_panics.inc();
     }
 
+    /// A generation failed, and another one follows.
+    pub fn generated_again(&self) {
+        self.0.generations_again.inc();
+    }
+
     /// All images of a job are stored.
     pub fn stored(&self, took: Duration) {
         self.0.store.observe(took.as_secs_f64());

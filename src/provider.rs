@@ -37,6 +37,9 @@ pub trait Provider: Send + Sync {
     async fn probe(&self) -> Result<(), AccountFault>;
 }
 
+/// The id of a task that can't exist.
+pub const NOBODYS_TASK: &str = "comet-worker-probe";
+
 /// What a POST came to.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {

@@ -10,66 +10,28 @@
 //! `receipts/3f/order-8812.intent-1`.
 
 pub mod history;
+mod notes;
 pub mod sweep;
 
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
-use crate::job::event::says_unknown;
-use crate::job::{Digest, ExternalTaskId, JobId, TaskId};
+use crate::job::event::may_be_corrected;
+use crate::job::{Charged, Digest, ExternalTaskId, JobId, TaskId};
 use crate::ledger::record::Nonce;
 use crate::storage::{OPERATION_TIMEOUT, Storage, StoreError};
-use history::{Attempt, History};
+use history::{Attempt, FailedTask, History};
+use notes::{DecisionNote, FailureNote, TaskNote};
 
-/// The version of the receipts that this worker writes.
-const VERSION: u32 = 1;
+pub use notes::{Decision, Intent};
+
 /// A store that says "already there" and then has nothing (S3 answers so to two creates at once) is
 /// asked again this often.
 const CONFLICTS_MAX: u32 = 5;
-
-/// `intent-n`: somebody is going to post attempt n, or has, or nobody will any more.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Intent {
-    version: u32,
-    pub job_id: String,
-    pub digest: String,
-    pub round: u32,
-    pub nonce: String,
-    /// For a person who looks for the task at the provider.
-    pub external_task_id: String,
-    /// The gate was shut by a worker that gave the job up, or cancelled it: nobody posts this attempt.
-    #[serde(default)]
-    pub shut: bool,
-    /// It was shut for a user who wanted the job no more, when nothing was under way.
-    #[serde(default)]
-    pub cancelled: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct TaskNote {
-    version: u32,
-    task_id: String,
-}
-
-/// `resolve-n`: what a person has decided about a job that was given up and whose gate n is shut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decision {
-    /// Nothing was accepted, by this person's word: there is an attempt after this gate.
-    SubmitAgain,
-    /// Whatever was accepted, nobody waits for it any more.
-    GiveUp,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct DecisionNote {
-    version: u32,
-    decision: Decision,
-}
 
 /// What came of the ask at the gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +68,10 @@ pub struct Of<'a> {
     pub job: &'a JobId,
     pub digest: &'a Digest,
     pub round: u32,
+    /// Of the generation that the attempt is for.
     pub external: &'a ExternalTaskId,
+    /// `generation.max_attempts`
+    pub max_attempts: u32,
 }
 
 impl Receipts {
@@ -122,16 +87,7 @@ impl Receipts {
     ///
     /// The store's; whether the receipt is there is unknown. Repeat with the same nonce.
     pub async fn intend(&self, of: Of<'_>, attempt: u32, nonce: &Nonce) -> Result<Gate, StoreError> {
-        let intent = Intent {
-            version: VERSION,
-            job_id: of.job.to_string(),
-            digest: of.digest.as_str().to_owned(),
-            round: of.round,
-            nonce: nonce.as_str().to_owned(),
-            external_task_id: of.external.as_str().to_owned(),
-            shut: false,
-            cancelled: false,
-        };
+        let intent = Intent::of(of, nonce.as_str());
         match self.create(&self.intent_key(of.job, attempt), json(&intent)).await? {
             Created::Now => Ok(Gate::Mine),
             Created::Before(bytes) => match serde_json::from_slice::<Intent>(&bytes) {
@@ -148,16 +104,7 @@ impl Receipts {
     ///
     /// The store's. Repeat.
     pub async fn shut(&self, of: Of<'_>, attempt: u32, cancelled: bool) -> Result<Shut, StoreError> {
-        let intent = Intent {
-            version: VERSION,
-            job_id: of.job.to_string(),
-            digest: of.digest.as_str().to_owned(),
-            round: of.round,
-            nonce: String::new(),
-            external_task_id: of.external.as_str().to_owned(),
-            shut: true,
-            cancelled,
-        };
+        let intent = Intent { shut: true, cancelled, ..Intent::of(of, "") };
         match self.create(&self.intent_key(of.job, attempt), json(&intent)).await? {
             Created::Now => Ok(Shut::Shut),
             Created::Before(bytes) => match serde_json::from_slice::<Intent>(&bytes) {
@@ -193,9 +140,36 @@ impl Receipts {
     ///
     /// The store's. Repeat.
     pub async fn note_task(&self, job: &JobId, attempt: u32, task: &TaskId) -> Result<(), StoreError> {
-        let note = TaskNote { version: VERSION, task_id: task.as_str().to_owned() };
+        let note = TaskNote::of(task);
         self.create(&self.key(job, &format!("task-{attempt}")), json(&note)).await?;
         Ok(())
+    }
+
+    /// Notes that the task of attempt `attempt` has failed, where another generation may follow. What was
+    /// noted first stays.
+    ///
+    /// # Errors
+    ///
+    /// The store's. Repeat.
+    pub async fn note_failure(
+        &self,
+        job: &JobId,
+        attempt: u32,
+        task: &TaskId,
+        charged: Charged,
+    ) -> Result<(), StoreError> {
+        let note = FailureNote::of(task, charged);
+        self.create(&self.key(job, &format!("failed-{attempt}")), json(&note)).await?;
+        Ok(())
+    }
+
+    async fn failure(&self, job: &JobId, attempt: u32) -> Result<Option<FailedTask>, StoreError> {
+        let bytes = self.read(&self.key(job, &format!("failed-{attempt}"))).await?;
+        let note = bytes.and_then(|bytes| serde_json::from_slice::<FailureNote>(&bytes).ok());
+        Ok(note.and_then(|note| {
+            let task = TaskId::new(&note.task_id)?;
+            Some(FailedTask { task, charged: note.charged })
+        }))
     }
 
     /// Seals the outcome as the bytes of its event. Once this has returned, every call gets the same
@@ -244,7 +218,7 @@ impl Receipts {
         attempt: u32,
         decision: Decision,
     ) -> Result<Decision, StoreError> {
-        let note = DecisionNote { version: VERSION, decision };
+        let note = DecisionNote::of(decision);
         let key = self.key(job, &format!("resolve-{attempt}"));
         match self.create(&key, json(&note)).await? {
             Created::Now => Ok(decision),
@@ -273,8 +247,10 @@ impl Receipts {
             let note = task.and_then(|bytes| serde_json::from_slice::<TaskNote>(&bytes).ok());
             let intent: Option<Intent> = serde_json::from_slice(&bytes).ok();
             let is_shut = intent.as_ref().is_some_and(|intent| intent.shut);
+            let may_follow = history.max_attempts().or(intent.as_ref().map(|intent| intent.max_attempts));
             history.attempts.push(Attempt {
                 decision: if is_shut { self.decision(job, attempt).await? } else { None },
+                failed: if may_follow > Some(1) { self.failure(job, attempt).await? } else { None },
                 intent,
                 task: note.and_then(|note| TaskId::new(&note.task_id)),
                 refused: self.read(&self.key(job, &format!("refused-{attempt}"))).await?.is_some(),
@@ -283,8 +259,7 @@ impl Receipts {
         }
         if !history.attempts.is_empty() {
             history.result = self.result(job).await?;
-            // Only an unknown outcome is ever corrected.
-            if history.result.as_deref().is_some_and(says_unknown) {
+            if history.result.as_deref().is_some_and(may_be_corrected) {
                 history.resolved = self.read(&self.key(job, "resolved")).await?;
             }
         }

@@ -80,6 +80,8 @@ pub struct Settings {
     pub receipts: bool,
     /// `generation.on_unknown_submit = "trust_lookup"`
     pub trust_lookup: bool,
+    /// `generation.max_attempts`
+    pub max_attempts: u32,
     pub pace: Pace,
     /// `download.attempts`
     pub download_attempts: u32,

@@ -2,14 +2,17 @@
 //!
 //! The decision is a receipt, so it outlives this process and a loss of Redis. Acting on it is a
 //! worker's business: the job's message goes back from the dead letters to the jobs, and whoever
-//! gets it finds the decision.
+//! gets it finds the decision. Of a job that ended before its task did nothing is left in a queue:
+//! its images are fetched here.
+
+mod fetch;
 
 use anyhow::{Context as _, bail};
 
 use super::output::Output;
 use super::{Usage, parts, render};
 use crate::config::Config;
-use crate::job::event::{EventView, says_unknown};
+use crate::job::event::{EventView, may_be_corrected, says_unknown};
 use crate::job::request::{self, DeadReason, Rules};
 use crate::job::{JobId, TaskId};
 use crate::metrics::Metrics;
@@ -27,10 +30,13 @@ use crate::storage::Storage;
   comet-worker resolve order-1 --task-id 878106242831892487
   comet-worker resolve order-1 --submit-again
   comet-worker resolve order-1 --give-up
+  comet-worker resolve order-2 --fetch
 For jobs that ended as outcome_unknown: look for their external_task_id at CometAPI first. Their
 message goes back from the dead letters to the jobs, and a worker tells the correction, event
-JOB/resolved, which supersedes the first one. Needs generation.receipts.
-Exit code: 0 decided and on its way, 1 there is nothing to resolve, or it failed.")]
+JOB/resolved, which supersedes the first one. --fetch is for jobs whose task was accepted and whose
+images are not stored (timed_out, result_expired, result_invalid, quarantined): this command fetches,
+stores and tells them, as the same correction. Needs generation.receipts.
+Exit code: 0 decided and on its way, or fetched, 1 there is nothing to resolve, or it failed.")]
 #[command(group(clap::ArgGroup::new("decision").required(true)))]
 pub(super) struct Arguments {
     /// The job's id
@@ -45,7 +51,10 @@ pub(super) struct Arguments {
     /// Nobody waits for it any more: it ends as job.cancelled, charged: unknown
     #[arg(long, group = "decision")]
     give_up: bool,
-    /// One JSON object: {job_id, decision, task_id}
+    /// Its task ended after the job did: its images are fetched, stored and told, now
+    #[arg(long, group = "decision")]
+    fetch: bool,
+    /// One JSON object: {job_id, decision, task_id}; of --fetch, the event
     #[arg(long)]
     json: bool,
 }
@@ -88,8 +97,16 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
         ));
     }
     let (job, word) = (&arguments.job, Word::of(arguments));
-    let receipts = Receipts::new(Storage::open(&parts::storage_options(config)).context("storage")?);
+    let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
+    let receipts = Receipts::new(storage.clone());
     let history = receipts.history(job).await?;
+    if arguments.fetch {
+        let event = fetch::fetch(config, job, &history, &storage).await?;
+        let view = EventView::parse(&event).context("the correction")?;
+        let mut output = Output::plain();
+        output.data(&if arguments.json { render::json(&event) } else { render::event(&view) });
+        return output.check();
+    }
     let gate = gate(job, &history, &word)?;
     if let Word::Task(task) = &word {
         known_to_the_provider(config, task).await?;
@@ -126,6 +143,9 @@ fn gate(job: &JobId, history: &History, word: &Word) -> anyhow::Result<u32> {
     let shown = |event: &[u8]| EventView::parse(event).map(|view| render::event(&view)).unwrap_or_default();
     if let Some(resolved) = &history.resolved {
         bail!("{job} is resolved already: {}", shown(resolved));
+    }
+    if !says_unknown(result) && may_be_corrected(result) {
+        bail!("{job} ended before its task did; --fetch gets its images: {}", shown(result));
     }
     if !says_unknown(result) {
         bail!("{job} has an outcome that is known, so there is nothing to resolve: {}", shown(result));

@@ -196,6 +196,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
             // Receipts that end with the process would be a gate for nobody.
             receipts: config.generation.receipts && config.storage.url != "memory:",
             trust_lookup: config.generation.on_unknown_submit == OnUnknownSubmit::TrustLookup,
+            max_attempts: config.generation.max_attempts,
             pace: Pace { first: config.poll.first, min: config.poll.min, max: config.poll.max },
             download_attempts: config.download.attempts,
             source: config.events.source.clone(),

@@ -25,6 +25,8 @@ pub struct Generation {
     /// A POST leaves within this after it was allowed to, or not at all.
     pub gate: Duration,
     pub on_unknown_submit: OnUnknownSubmit,
+    /// Generations for one job, one after the other, as long as their tasks fail; each is paid for.
+    pub max_attempts: u32,
     /// Wanted; this version writes none.
     pub receipts: bool,
     /// Account-wide cap on running generations; 0 = none, all that this version has.
@@ -91,6 +93,7 @@ impl Generation {
             quiet: from.seconds("generation.quiet_s", 0..=DAY_S),
             gate: from.seconds("generation.gate_s", 1..=600),
             on_unknown_submit: from.word("generation.on_unknown_submit"),
+            max_attempts: from.number("generation.max_attempts", 1..=10),
             receipts: from.flag("generation.receipts"),
             max_running,
         }

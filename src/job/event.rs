@@ -17,10 +17,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-pub use self::view::{EventView, ImageView, NotAnEvent, says_unknown};
+pub use self::view::{EventView, ImageView, NotAnEvent, may_be_corrected, says_unknown};
 
 use super::{
-    Cancellation, Charged, Failure, Fault, Job, Outcome, Reason, StoredImage, Success, TaskId, Timings,
+    Cancellation, Charged, FailedTasks, Failure, Fault, Job, Outcome, Reason, StoredImage, Success, TaskId,
+    Timings,
 };
 
 /// JSON Schema (2020-12) of all events, for consumers and for `comet-worker schema`.
@@ -113,8 +114,10 @@ pub struct Context<'a> {
     pub timings: Timings,
     /// How often the task was queried.
     pub polls: u32,
-    /// The id of the event that this one corrects: it said that the outcome is unknown, and now it
-    /// isn't. The id of a correction is `<job_id>/resolved`.
+    /// Those of the job's generations before the one that counts.
+    pub failed: &'a FailedTasks,
+    /// The id of the event that this one corrects: it said that the outcome is unknown, or that there
+    /// are no images, and that has changed. The id of a correction is `<job_id>/resolved`.
     pub supersedes: Option<&'a str>,
 }
 
@@ -134,10 +137,11 @@ impl Event {
     /// The provider has accepted the job.
     #[must_use]
     pub fn submitted(job: &Job, task: &TaskId, context: &Context<'_>) -> Self {
+        let external = context.failed.external_task_id(&job.external_task_id);
         let data = Submitted {
             job_id: job.id.as_str(),
             task_id: task.as_str(),
-            external_task_id: job.external_task_id.as_str(),
+            external_task_id: external.as_str(),
             timings_ms: context.timings,
             metadata: job.metadata.as_deref(),
         };
@@ -160,12 +164,14 @@ impl Event {
     }
 
     fn succeeded(job: &Job, success: &Success, context: &Context<'_>) -> Self {
+        let external = context.failed.external_task_id(&job.external_task_id);
         let data = Succeeded {
             job_id: job.id.as_str(),
             task_id: success.task_id.as_str(),
-            external_task_id: job.external_task_id.as_str(),
+            external_task_id: external.as_str(),
             images: &success.images,
             units: success.units.as_deref(),
+            failed_task_ids: context.failed.tasks(),
             timings_ms: context.timings,
             polls: context.polls,
             metadata: job.metadata.as_deref(),
@@ -174,16 +180,18 @@ impl Event {
     }
 
     fn failed(job: &Job, failure: &Failure, context: &Context<'_>) -> Self {
+        let external = context.failed.external_task_id(&job.external_task_id);
         let data = Failed {
             job_id: job.id.as_str(),
             task_id: failure.task_id.as_ref().map(TaskId::as_str),
-            external_task_id: job.external_task_id.as_str(),
+            external_task_id: external.as_str(),
             reason: failure.reason,
             message: &failure.message,
             provider_code: failure.provider_code.as_deref(),
             charged: failure.charged,
             faults: (failure.reason == Reason::InvalidRequest).then_some(&failure.faults),
             units: failure.units.as_deref(),
+            failed_task_ids: context.failed.tasks(),
             timings_ms: context.timings,
             polls: context.polls,
             metadata: job.metadata.as_deref(),
@@ -192,12 +200,14 @@ impl Event {
     }
 
     fn cancelled(job: &Job, cancellation: &Cancellation, context: &Context<'_>) -> Self {
+        let external = context.failed.external_task_id(&job.external_task_id);
         let data = Cancelled {
             job_id: job.id.as_str(),
             task_id: cancellation.task_id.as_ref().map(TaskId::as_str),
-            external_task_id: job.external_task_id.as_str(),
+            external_task_id: external.as_str(),
             message: &cancellation.message,
             charged: cancellation.charged,
+            failed_task_ids: context.failed.tasks(),
             timings_ms: context.timings,
             polls: context.polls,
             metadata: job.metadata.as_deref(),
@@ -269,6 +279,8 @@ struct Succeeded<'a> {
     images: &'a [StoredImage],
     #[serde(skip_serializing_if = "Option::is_none")]
     units: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[TaskId]>::is_empty")]
+    failed_task_ids: &'a [TaskId],
     timings_ms: Timings,
     polls: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -290,6 +302,8 @@ struct Failed<'a> {
     faults: Option<&'a Vec<Fault>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     units: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[TaskId]>::is_empty")]
+    failed_task_ids: &'a [TaskId],
     timings_ms: Timings,
     polls: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -304,6 +318,8 @@ struct Cancelled<'a> {
     external_task_id: &'a str,
     message: &'a str,
     charged: Charged,
+    #[serde(skip_serializing_if = "<[TaskId]>::is_empty")]
+    failed_task_ids: &'a [TaskId],
     timings_ms: Timings,
     polls: u32,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -28,7 +28,8 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::Bytes;
@@ -40,7 +41,7 @@ use serde_json::value::RawValue;
 pub use self::rules::Rules;
 
 use self::faults::{Faults, clip, found, member};
-use super::{Envelope, Fault, Job, JobId};
+use super::{Envelope, ExternalTaskId, Fault, Job, JobId};
 
 /// JSON Schema (2020-12) of a job, for producers and for `comet-worker schema`.
 pub const SCHEMA: &str = include_str!("../../schemas/job.schema.json");
@@ -157,6 +158,16 @@ pub fn parse(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Requ
     let envelope = properties.envelope.clone();
     let job = Job { id, digest, external_task_id, images, timeout_s, metadata, envelope };
     Ok(Request { job, body })
+}
+
+/// The body of a further generation of the same job: the same but for its `external_task_id`.
+#[must_use]
+pub fn under_id(body: &Bytes, external: &ExternalTaskId) -> Bytes {
+    let members: Result<BTreeMap<Cow<'_, str>, &RawValue>, _> = serde_json::from_slice(body);
+    let id = serde_json::value::to_raw_value(external);
+    let (Ok(mut members), Ok(id)) = (members, id) else { return body.clone() };
+    members.insert(Cow::Borrowed("external_task_id"), &id);
+    serde_json::to_vec(&members).map_or_else(|_| body.clone(), Bytes::from)
 }
 
 /// A message's own members, of any type.

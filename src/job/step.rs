@@ -10,21 +10,24 @@
 //! after an answer that leaves open whether the first was accepted, but on the word of a look-up
 //! that is trusted, or of a person; an [`Act::Ack`] that doesn't follow a published event or dead letter.
 
+mod again;
 mod finish;
 mod generation;
 mod life;
 mod look;
 mod outcome;
+mod sight;
 mod submit;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::life::{Life, Sight};
+pub use self::life::Life;
+pub use self::sight::Sight;
 
 use super::pace::{Pace, Seed};
-use super::{Outcome, StoredImage, TaskId};
+use super::{Charged, FailedTasks, Outcome, StoredImage, TaskId};
 use crate::ledger::record::{Known, Nonce, Stage};
 use crate::provider::ResultImage;
 
@@ -44,6 +47,9 @@ pub struct Rules {
     /// `generation.on_unknown_submit = "trust_lookup"`: a look-up that finds nothing after the
     /// quiet period means that nothing was accepted.
     pub trust_lookup: bool,
+    /// `generation.max_attempts`: so many generations for a job, one after the other, as long as their
+    /// tasks fail. With receipts, what those say holds.
+    pub max_attempts: u32,
     pub pace: Pace,
     pub seed: Seed,
 }
@@ -80,6 +86,12 @@ pub enum Act {
     /// Another hand may have posted: wait until then, or for a hint, and report to
     /// [`Life::looked_on`]; a callback that comes before, to [`Life::pulled`].
     LookOn { until: Duration },
+    /// Write down in a receipt that the attempt's task has failed, and another generation may follow.
+    /// Report to [`Life::failure_noted`].
+    NoteFailure { attempt: u32, task: TaskId, charged: Charged },
+    /// Move the record past the attempt whose task is the last that `failed`. Report to
+    /// [`Life::followed`].
+    Follow { attempt: u32, failed: FailedTasks },
     /// Shut the gate of attempt `attempt`: the job is given up, or its user `cancels`. Report to
     /// [`Life::shut`].
     Shut { attempt: u32, cancels: bool },
@@ -116,6 +128,8 @@ pub enum HandBack {
     Unreadable,
     /// The worker stops.
     Stopping,
+    /// The message is needed once more, and was dropped when its task was known.
+    NeedsMessage,
     /// Half of the broker's consumer timeout is over.
     HeldLong,
     /// The connection that brought the delivery is gone; the broker has given it back itself.
@@ -129,6 +143,7 @@ impl HandBack {
             Self::Paused => "paused",
             Self::Unreadable => "unreadable",
             Self::Stopping => "stopping",
+            Self::NeedsMessage => "needs_message",
             Self::HeldLong => "held_long",
             Self::Disconnected => "disconnected",
         }
@@ -177,6 +192,8 @@ pub struct Rebuilt {
     pub round: u32,
     /// A generation's age is unknown, and counts from its rebuilding.
     pub stage: Stage,
+    /// Those of the generations before the one that the stage is about.
+    pub failed: FailedTasks,
     /// The event of an unknown outcome, where a person has had the job submitted again.
     pub corrects: Option<Bytes>,
 }

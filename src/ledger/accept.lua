@@ -1,14 +1,16 @@
 -- -> generating: the provider has accepted this task. Knowledge, so it overwrites everything but an outcome
--- and an earlier task.
+-- and an earlier task. One that is known to have failed is none: another generation has taken its place.
 -- ARGV[3] digest   ARGV[4] round   ARGV[5] attempt   ARGV[6] task id
+-- ARGV[7] "", or the tasks that failed before it, and ARGV[8] whether any was charged: for a record that is missing
 -- answer  "ok" also to a repeated call; "moved" where a task or an outcome was there before
 local digest, round, attempt, task = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if foreign() then return answer('moved') end
 if record.stage == 'generating' then
   return answer(record.task == task and 'ok' or 'moved')
 end
-if record.stage == 'done' then return answer('moved') end
+if record.stage == 'done' or has_failed(task) then return answer('moved') end
 move({'stage', 'generating', 'digest', digest, 'round', round, 'attempt', attempt, 'task', task, 'since_ms', now,
       'entries', '1'},
      {'nonce', 'event', 'replaceable'})
+if missing and ARGV[7] ~= '' then redis.call('HSET', job, 'failed_tasks', ARGV[7], 'failed_charged', ARGV[8]) end
 return answer('ok')

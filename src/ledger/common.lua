@@ -1,6 +1,7 @@
 -- Put before every script.
 -- KEYS[1]  the job's hash; its fields: version, digest, round, stage, attempt, nonce, task, since_ms, event, replaceable, watched,
---          cancelled (its user wants it no more), corrects (the event that its end will correct), entries and entered (see enter.lua)
+--          cancelled (its user wants it no more), corrects (the event that its end will correct), entries and entered (see enter.lua),
+--          failed_tasks and failed_charged (see follow.lua)
 -- ARGV[1]  the channel of the hints      ARGV[2]  the job id
 -- Every script answers {word, Redis's time in ms, the fields of the record after it}; a record of
 -- another version is touched by none and answered as "moved". Every script may run twice.
@@ -21,6 +22,11 @@ end
 
 local function foreign()
   return #fields > 0 and record.version ~= VERSION
+end
+
+-- Whether the task is one of those that have failed, by the list of them.
+local function has_failed(task)
+  return string.find(' ' .. (record.failed_tasks or '') .. ' ', ' ' .. task .. ' ', 1, true) ~= nil
 end
 
 -- Writes fields, takes away others, and wakes those who look on.

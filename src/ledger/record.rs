@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::job::{Digest, TaskId};
+use crate::job::{Charged, Digest, FailedTasks, TaskId};
 
 /// The version that this worker writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -42,6 +42,8 @@ pub struct Record {
     /// The event of an unknown outcome, where a person has had the job submitted again: what it comes
     /// to corrects that one.
     pub corrects: Option<Bytes>,
+    /// Those of the generations before the one that the stage is about.
+    pub failed: FailedTasks,
     /// How many lives may have entered the storing of its images, the one that submitted it included.
     pub entries: u32,
 }
@@ -147,9 +149,25 @@ impl Record {
             round: small("round")?,
             stage,
             corrects: fields.get("corrects").cloned(),
+            failed: if fields.contains_key("failed_tasks") {
+                failed_tasks(text("failed_tasks")?, text("failed_charged")?)
+                    .ok_or_else(|| Unreadable::Damaged("field failed_tasks is none".into()))?
+            } else {
+                FailedTasks::NONE
+            },
             entries: if fields.contains_key("entries") { small("entries")? } else { 0 },
         })
     }
+}
+
+fn failed_tasks(tasks: &str, charged: &str) -> Option<FailedTasks> {
+    let charged = match charged {
+        "no" => Charged::No,
+        "yes" => Charged::Yes,
+        "unknown" => Charged::Unknown,
+        _ => return None,
+    };
+    FailedTasks::from_words(tasks, charged)
 }
 
 #[cfg(test)]
@@ -196,6 +214,15 @@ mod tests {
                 ("attempt", "1"),
             ]),
             fields(&[("version", "1"), ("digest", "d"), ("round", "x"), ("stage", "new"), ("attempt", "1")]),
+            fields(&[
+                ("version", "1"),
+                ("digest", "d"),
+                ("round", "1"),
+                ("stage", "new"),
+                ("attempt", "2"),
+                ("failed_tasks", "t-1"),
+                ("failed_charged", "perhaps"),
+            ]),
         ] {
             assert!(matches!(Record::from_fields(&damaged, 0), Err(Unreadable::Damaged(_))), "{damaged:?}");
         }

@@ -2,6 +2,7 @@
 -- ARGV[3] digest   ARGV[4] round   ARGV[5] "", the attempt that the record has as open, or "ended"   ARGV[6] stage   ARGV[7] attempt
 -- ARGV[8] nonce, for "submitting"   ARGV[9] task id, for "generating"   ARGV[10] event, for "done"
 -- ARGV[11] "", or the event of the unknown outcome that the end will correct
+-- ARGV[12] "", or the tasks that have failed before, and ARGV[13] whether any of them was charged
 -- answer  "ok", or "moved" when the record is not the one that was to be replaced
 local digest, round, open, stage, attempt, corrects = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[11]
 if foreign() then return answer('moved') end
@@ -28,6 +29,11 @@ if corrects ~= '' then
   set[#set + 1], set[#set + 2] = 'corrects', corrects
 else
   drop[#drop + 1] = 'corrects'
+end
+if ARGV[12] ~= '' then
+  set[#set + 1], set[#set + 2], set[#set + 3], set[#set + 4] = 'failed_tasks', ARGV[12], 'failed_charged', ARGV[13]
+else
+  drop[#drop + 1], drop[#drop + 2] = 'failed_tasks', 'failed_charged'
 end
 move(set, drop)
 return answer('ok')

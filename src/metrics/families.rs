@@ -26,8 +26,17 @@ pub const SERVICES: [&str; 2] = ["rabbitmq", "redis"];
 const TERMINAL_EVENTS: [&str; 2] = ["comet.job.succeeded", "comet.job.failed"];
 const DEAD_REASONS: [&str; 7] =
     ["not_json", "no_job_id", "invalid_job_id", "conflict", "outcome_unknown", "too_large", "quarantined"];
-const HANDED_BACK: [&str; 8] =
-    ["paused", "unreadable", "stopping", "held_long", "disconnected", "panicked", "handed_on", "copy"];
+const HANDED_BACK: [&str; 9] = [
+    "paused",
+    "unreadable",
+    "needs_message",
+    "stopping",
+    "held_long",
+    "disconnected",
+    "panicked",
+    "handed_on",
+    "copy",
+];
 const FAILURES: [Reason; 9] = [
     Reason::InvalidRequest,
     Reason::Rejected,
@@ -63,6 +72,7 @@ pub(super) struct Families {
     pub(super) dead_letters: Family<Labels<1>, Counter>,
     pub(super) handed_back: Family<Labels<1>, Counter>,
     pub(super) job_panics: Counter,
+    pub(super) generations_again: Counter,
     pub(super) submit: Histogram,
     pub(super) generation: Histogram,
     pub(super) store: Histogram,
@@ -123,6 +133,11 @@ impl Families {
                 &mut to,
                 "job_panics",
                 "Panics while a job was worked on: faults of this program, each that job's alone",
+            ),
+            generations_again: add(
+                &mut to,
+                "generations_again",
+                "Failed generations that another one follows, new and paid for (generation.max_attempts)",
             ),
             submit: add_seconds(&mut to, "submit", "From sending a POST to its answer", &SUBMIT_S),
             generation: add_seconds(

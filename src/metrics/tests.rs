@@ -13,6 +13,7 @@ fn what_happened_is_counted_under_its_name() {
     metrics.dead_letter("conflict");
     metrics.handed_back("shutdown");
     metrics.job_panicked();
+    metrics.generated_again();
     metrics.paused("account", true);
     metrics.stored(Duration::from_millis(310));
     metrics.timings(&Timings { queued: Some(12), generate: Some(24_100), ..Timings::default() });
@@ -28,6 +29,7 @@ fn what_happened_is_counted_under_its_name() {
         "comet_dead_letters_total{reason=\"conflict\"} 1",
         "comet_handed_back_total{why=\"shutdown\"} 1",
         "comet_job_panics_total 1",
+        "comet_generations_again_total 1",
         "comet_paused{reason=\"account\"} 1",
         "comet_submit_seconds_sum 0.24",
         "comet_store_seconds_count 1",

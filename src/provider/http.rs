@@ -21,7 +21,7 @@ use url::Url;
 use super::forbidden::Forbidden;
 use super::foreign::ForeignWords;
 use super::wire::{self, Reply};
-use super::{AccountFault, AccountFaultKind, Answer, Lookup, Provider, View};
+use super::{AccountFault, AccountFaultKind, Answer, Lookup, NOBODYS_TASK, Provider, View};
 use crate::job::{ExternalTaskId, TaskId};
 use crate::metrics::Metrics;
 use crate::operation::MULTI_IMAGE_TO_IMAGE;
@@ -44,9 +44,6 @@ const SUBMIT_IDLE: Duration = Duration::from_secs(3);
 
 /// What gateways of the new-api family name a request by (fact sheet, section 4).
 const REQUEST_ID: &str = "x-oneapi-request-id";
-
-/// A task that can't exist.
-const PROBE_ID: &str = "comet-worker-probe";
 
 /// Where the API is, and what it is asked with.
 #[derive(Debug, Clone)]
@@ -224,7 +221,7 @@ impl Provider for CometApi {
     }
 
     async fn probe(&self) -> Result<(), AccountFault> {
-        match self.get(PROBE_ID).await {
+        match self.get(NOBODYS_TASK).await {
             Ok((asked, read)) => wire::probe(&read.reply(&asked)),
             Err(Silence::NotSent(message) | Silence::NoReply(message)) => Err(unreachable(message)),
         }

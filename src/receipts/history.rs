@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Decision, Intent};
 use crate::job::step::Rebuilt;
-use crate::job::{Digest, TaskId};
+use crate::job::{Charged, Digest, FailedTasks, TaskId};
 use crate::ledger::record::{Nonce, Stage};
 
 /// The receipts of one job, as they were read one after the other.
@@ -25,8 +25,17 @@ pub struct Attempt {
     pub intent: Option<Intent>,
     pub task: Option<TaskId>,
     pub refused: bool,
+    /// Its task, where that failed and another generation may follow.
+    pub failed: Option<FailedTask>,
     /// What a person has decided, where this gate was shut when the job was given up.
     pub decision: Option<Decision>,
+}
+
+/// What a receipt has of a failed task.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FailedTask {
+    pub task: TaskId,
+    pub charged: Charged,
 }
 
 impl Attempt {
@@ -61,6 +70,7 @@ impl History {
             digest: named.map(|intent| Digest::new(intent.digest.clone())),
             round: named.map_or(1, |intent| intent.round),
             corrects: self.result.clone().filter(|_| !is_done),
+            failed: self.failed_before(&stage),
             stage,
         })
     }
@@ -91,6 +101,9 @@ impl History {
         }
         let index = last?;
         let attempt = self.attempts.get(index)?;
+        if attempt.failed.is_some() {
+            return Some(Stage::New { attempt: number(index) + 1 });
+        }
         // Behind a shut gate no attempt follows, whatever is known of the last one by now.
         if attempt.refused && !self.is_shut_behind(number(index)) {
             return Some(Stage::New { attempt: number(index) + 1 });
@@ -99,11 +112,65 @@ impl History {
         Some(Stage::Submitting { attempt: number(index), nonce: Nonce::new(nonce) })
     }
 
-    /// The task of this job, and its attempt.
+    /// The task of this job that counts, and its attempt. One that failed counts where no generation
+    /// follows it after all, since somebody has given the job up behind it.
     #[must_use]
     pub fn task(&self) -> Option<(u32, TaskId)> {
         let mut attempts = self.attempts.iter().enumerate();
-        attempts.find_map(|(index, attempt)| Some((number(index), attempt.task.clone()?)))
+        attempts.find_map(|(index, attempt)| {
+            let number = number(index);
+            let failed = attempt.failed.as_ref().map(|failed| &failed.task);
+            let task = failed.or(attempt.task.as_ref()).cloned()?;
+            (failed.is_none() || self.is_given_up_behind(number)).then_some((number, task))
+        })
+    }
+
+    /// How many generations the job may have, as was said when the first of them began; `None` where no
+    /// receipt says it.
+    #[must_use]
+    pub fn max_attempts(&self) -> Option<u32> {
+        self.attempts.first()?.intent.as_ref().map(|intent| intent.max_attempts)
+    }
+
+    /// Whether another generation may follow the one of attempt `attempt`, should its task fail.
+    #[must_use]
+    pub fn allows_another(&self, attempt: u32) -> bool {
+        let open = usize::try_from(attempt).unwrap_or(usize::MAX);
+        let failed = self.attempts.iter().take(open.saturating_sub(1)).filter(|one| one.failed.is_some());
+        let generation = u32::try_from(failed.count()).unwrap_or(u32::MAX).saturating_add(1);
+        self.result.is_none()
+            && open <= self.attempts.len()
+            && self.max_attempts().is_some_and(|max| generation < max)
+            && !self.is_shut_behind(attempt)
+    }
+
+    /// The failed tasks of the attempts up to `attempt`, where that one's is among them.
+    #[must_use]
+    pub fn failed_at(&self, attempt: u32) -> Option<FailedTasks> {
+        let number = usize::try_from(attempt).unwrap_or(usize::MAX);
+        self.attempts.get(number.checked_sub(1)?)?.failed.as_ref()?;
+        Some(self.failed_among(number))
+    }
+
+    /// All that have failed.
+    #[must_use]
+    pub fn failed(&self) -> FailedTasks {
+        self.failed_among(self.attempts.len())
+    }
+
+    fn failed_before(&self, stage: &Stage) -> FailedTasks {
+        let attempt = match stage {
+            Stage::New { attempt }
+            | Stage::Submitting { attempt, .. }
+            | Stage::Generating { attempt, .. } => *attempt,
+            Stage::Done { .. } => return FailedTasks::NONE,
+        };
+        self.failed_among(usize::try_from(attempt).unwrap_or(usize::MAX).saturating_sub(1))
+    }
+
+    fn failed_among(&self, first: usize) -> FailedTasks {
+        let failed = self.attempts.iter().take(first).filter_map(|attempt| attempt.failed.clone());
+        failed.fold(FailedTasks::NONE, |all, one| all.and(one.task, one.charged))
     }
 
     /// Whether these receipts say more than that attempt `attempt` is open.
@@ -120,7 +187,7 @@ impl History {
     /// not come further all the same.
     #[must_use]
     pub fn is_given_up_at(&self, attempt: u32) -> bool {
-        let is_running = self.result.is_some() || self.attempts.iter().any(|attempt| attempt.task.is_some());
+        let is_running = self.result.is_some() || self.task().is_some();
         !is_running && attempt > 0 && self.is_shut_behind(attempt - 1)
     }
 
@@ -143,6 +210,11 @@ impl History {
     #[must_use]
     pub fn decision(&self) -> Option<Decision> {
         self.attempts.last()?.decision
+    }
+
+    /// Whether the gate behind attempt `attempt` was shut, and not for a user who cancels.
+    fn is_given_up_behind(&self, attempt: u32) -> bool {
+        self.is_shut_behind(attempt) && !self.is_cancelled_at(attempt.saturating_add(1))
     }
 
     /// Whether somebody has given the job up and shut the gate behind attempt `attempt`.
@@ -169,7 +241,7 @@ mod tests {
     }
 
     fn open() -> Attempt {
-        Attempt { intent: intent(false), task: None, refused: false, decision: None }
+        Attempt { intent: intent(false), task: None, refused: false, failed: None, decision: None }
     }
 
     fn stage(attempts: &[Attempt]) -> Option<Stage> {

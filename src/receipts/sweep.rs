@@ -62,7 +62,7 @@ impl Kind {
             _ => {}
         }
         let is_step = text.rsplit_once('-').is_some_and(|(word, number)| {
-            matches!(word, "intent" | "refused" | "task" | "resolve")
+            matches!(word, "intent" | "refused" | "task" | "failed" | "resolve")
                 && !number.is_empty()
                 && number.bytes().all(|byte| byte.is_ascii_digit())
         });

@@ -132,6 +132,7 @@ async fn run(
         hold: settings.hold,
         receipts: settings.receipts,
         trust_lookup: settings.trust_lookup,
+        max_attempts: settings.max_attempts,
         pace: settings.pace,
         seed: Seed::of(&job.id),
     };
@@ -197,9 +198,11 @@ async fn hand_back(shared: &Shared, settle: &dyn Settle, why: HandBack) {
     match why {
         // The broker has done it itself.
         HandBack::Disconnected => {}
-        HandBack::Paused | HandBack::Unreadable | HandBack::Stopping | HandBack::HeldLong => {
-            settle.hand_back().await
-        }
+        HandBack::Paused
+        | HandBack::Unreadable
+        | HandBack::NeedsMessage
+        | HandBack::Stopping
+        | HandBack::HeldLong => settle.hand_back().await,
     }
 }
 
@@ -258,6 +261,10 @@ impl Actor<'_> {
                 Act::SeeIntent { attempt } => self.see_intent(attempt).await?,
                 Act::LookUp => self.look_up().await?,
                 Act::LookOn { until } => self.look_on(until).await?,
+                Act::NoteFailure { attempt, task, charged } => {
+                    self.note_failure(attempt, task, charged).await?
+                }
+                Act::Follow { attempt, failed } => self.follow(attempt, failed).await?,
                 Act::Shut { attempt, cancels } => self.shut(attempt, cancels).await?,
                 Act::Park => self.park().await?,
                 Act::Poll { task, at } => self.poll(task, at).await?,

@@ -118,6 +118,7 @@ fn settings() -> Settings {
         timeout: Duration::from_secs(600),
         receipts: true,
         trust_lookup: false,
+        max_attempts: 1,
         pace,
         download_attempts: 5,
         source: "/comet-worker".to_owned(),

@@ -22,6 +22,7 @@ mod clocks;
 mod consumer_timeout;
 mod copies;
 mod editions;
+mod fetching;
 mod flushing;
 mod killing;
 mod outage;

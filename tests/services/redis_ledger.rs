@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comet_worker::job::step::{Expect, Moved, Over};
-use comet_worker::job::{Digest, JobId};
+use comet_worker::job::{Digest, FailedTasks, JobId};
 use comet_worker::ledger::connection::Connection;
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage, Unreadable};
 use comet_worker::ledger::{Entry, Ledger, LedgerError, RedisLedger};
@@ -105,6 +105,10 @@ impl Ledger for Cleaning {
     ) -> Result<Record, LedgerError> {
         and_expire!(self, entry.job, self.0.accept(entry, attempt, task))
     }
+    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
+        and_expire!(self, job, self.0.follow(job, attempt, failed))
+    }
+
     async fn freeze(
         &self,
         entry: Entry<'_>,
@@ -144,7 +148,7 @@ impl One {
     }
 
     fn entry(&self) -> Entry<'_> {
-        Entry { job: &self.job, digest: &self.digest, round: 1 }
+        Entry { job: &self.job, digest: &self.digest, round: 1, failed: FailedTasks::none() }
     }
 
     async fn expires_in(&self) -> i64 {
@@ -172,7 +176,7 @@ async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
     let left = one.expires_in().await;
     assert!(left > 0 && left <= 600_000, "{left}");
     let corrected = Digest::new("other".to_owned());
-    let entry = Entry { job: &one.job, digest: &corrected, round: 2 };
+    let entry = Entry { job: &one.job, digest: &corrected, round: 2, failed: FailedTasks::none() };
     one.ledger.begin(entry, 1, &nonce, None).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "a corrected job's record would vanish while it runs");
     one.remove().await;
@@ -241,7 +245,7 @@ async fn a_job_that_was_cancelled_before_it_was_seen_is_remembered_for_a_while_a
     let bounds = 1..=i64::try_from(REMEMBER.as_millis()).unwrap();
     assert!(bounds.contains(&time_to_live().await));
     let digest = Digest::new("digest".to_owned());
-    let entry = Entry { job: &job, digest: &digest, round: 1 };
+    let entry = Entry { job: &job, digest: &digest, round: 1, failed: FailedTasks::none() };
     ledger.begin(entry, 1, &Nonce::new("n".to_owned()), None).await.unwrap();
     assert_eq!(time_to_live().await, -1, "an unfinished job never expires");
 }

@@ -112,7 +112,7 @@ async fn one_of_many_asks_passes_the_gate_in_a_folder_and_in_a_bucket() {
 
         let (job, digest): (JobId, _) = ("raced".parse().unwrap(), Digest::new("d".to_owned()));
         let external = job.external_task_id();
-        let of = Of { job: &job, digest: &digest, round: 1, external: &external };
+        let of = Of { job: &job, digest: &digest, round: 1, external: &external, max_attempts: 1 };
         let nonces: Vec<Nonce> = (0..8).map(|number| Nonce::new(format!("ask-{number}"))).collect();
         let asks = nonces.iter().map(|nonce| receipts.intend(of, 1, nonce));
         let gates = futures_util::future::try_join_all(asks).await.unwrap();

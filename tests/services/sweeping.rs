@@ -154,7 +154,7 @@ async fn a_bucket_is_swept_like_a_folder() {
     let jobs: [JobId; 2] = ["ended".parse().unwrap(), "open".parse().unwrap()];
     for job in &jobs {
         let (digest, external) = (Digest::new("d".to_owned()), job.external_task_id());
-        let of = Of { job, digest: &digest, round: 1, external: &external };
+        let of = Of { job, digest: &digest, round: 1, external: &external, max_attempts: 1 };
         receipts.intend(of, 1, &Nonce::new("n".to_owned())).await.unwrap();
     }
     let event = br#"{"id":"ended/failed","type":"comet.job.failed","data":{"job_id":"ended"}}"#;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comet_worker::job::step::{Expect, Frozen, Moved, Over};
-use comet_worker::job::{Digest, JobId, TaskId};
+use comet_worker::job::{Charged, Digest, FailedTasks, JobId, TaskId};
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
 use comet_worker::ledger::{Entry, Ledger};
 
@@ -31,7 +31,7 @@ impl Bench {
     }
 
     fn entry(&self) -> Entry<'_> {
-        Entry { job: &self.job, digest: &self.digest, round: 1 }
+        Entry { job: &self.job, digest: &self.digest, round: 1, failed: FailedTasks::none() }
     }
 
     async fn read(&self) -> Option<Record> {
@@ -329,6 +329,9 @@ macro_rules! ledger_suite {
             the_life_that_submitted_a_job_can_leave_its_storing_too
             an_unknown_outcome_is_reopened_by_who_names_it_and_corrected_once
             a_correction_takes_the_place_of_the_event_that_it_corrects_and_of_no_other
+            a_failed_task_makes_way_for_the_next_attempt_and_is_remembered
+            what_failed_comes_back_into_a_record_that_was_lost
+            an_accepted_task_brings_what_failed_before_it_where_the_record_was_lost
             the_first_store_that_a_ledger_meets_is_its_own
         );
     };

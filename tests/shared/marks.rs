@@ -78,3 +78,42 @@ pub async fn a_correction_takes_the_place_of_the_event_that_it_corrects_and_of_n
     assert_eq!(bench.freeze(correcting("another"), "no").await, event("unknown"));
     assert_eq!(bench.freeze(correcting("unknown"), "the truth").await, event("the truth"));
 }
+
+pub async fn a_failed_task_makes_way_for_the_next_attempt_and_is_remembered(bench: Bench) {
+    let failed = |task: &str| FailedTasks::NONE.and(super::task(task), Charged::Unknown);
+    let follow = async |attempt, failed: &FailedTasks| bench.ledger.follow(&bench.job, attempt, failed).await;
+    assert!(matches!(follow(1, &failed("t-1")).await.unwrap(), Moved::No(Known { record: None, .. })));
+    bench.begin(1, "a").await;
+    assert!(matches!(follow(1, &failed("t-1")).await.unwrap(), Moved::No(_)), "nothing is generated");
+    bench.accept("t-1").await;
+    assert!(matches!(follow(1, &failed("t-2")).await.unwrap(), Moved::No(_)), "another task");
+    assert!(matches!(follow(2, &failed("t-1")).await.unwrap(), Moved::No(_)), "another attempt");
+    assert_eq!(follow(1, &failed("t-1")).await.unwrap(), YES);
+    let record = bench.read().await.unwrap();
+    assert_eq!((record.stage, record.failed, record.entries), (Stage::New { attempt: 2 }, failed("t-1"), 0));
+
+    assert_eq!(bench.begin(2, "b").await, YES);
+    assert!(matches!(follow(1, &failed("t-1")).await.unwrap(), Moved::No(_)), "it has gone on");
+    // Who learns of the failed task only now learns nothing.
+    assert!(matches!(bench.accept("t-1").await.stage, Stage::Submitting { attempt: 2, .. }));
+    let entry = Entry { failed: &failed("t-1"), ..bench.entry() };
+    let record = bench.ledger.accept(entry, 2, &task("t-2")).await.unwrap();
+    assert!(matches!(record.stage, Stage::Generating { attempt: 2, .. }));
+    assert_eq!(record.failed, failed("t-1"));
+    bench.freeze(Expect::Unfinished, "the end").await;
+    assert_eq!(bench.read().await.unwrap().failed, FailedTasks::NONE);
+}
+
+pub async fn what_failed_comes_back_into_a_record_that_was_lost(bench: Bench) {
+    let failed = FailedTasks::NONE.and(task("t-1"), Charged::No).and(task("t-2"), Charged::Yes);
+    let entry = Entry { failed: &failed, ..bench.entry() };
+    let next = Stage::New { attempt: 3 };
+    let known = bench.ledger.restore(entry, Over::Nothing, &next, None).await.unwrap();
+    assert_eq!(known.record.unwrap().failed, failed);
+}
+
+pub async fn an_accepted_task_brings_what_failed_before_it_where_the_record_was_lost(bench: Bench) {
+    let failed = FailedTasks::NONE.and(task("t-1"), Charged::No);
+    let entry = Entry { failed: &failed, ..bench.entry() };
+    assert_eq!(bench.ledger.accept(entry, 2, &task("t-2")).await.unwrap().failed, failed);
+}

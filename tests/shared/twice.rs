@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use comet_worker::job::step::{Expect, Frozen, Moved, Over};
-use comet_worker::job::{JobId, TaskId};
+use comet_worker::job::{FailedTasks, JobId, TaskId};
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 
@@ -58,6 +58,11 @@ impl Ledger for Twice {
         self.0.accept(entry, attempt, task).await?;
         self.0.accept(entry, attempt, task).await
     }
+    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
+        self.0.follow(job, attempt, failed).await?;
+        self.0.follow(job, attempt, failed).await
+    }
+
     async fn freeze(
         &self,
         entry: Entry<'_>,

@@ -23,7 +23,15 @@ fn job(metadata: Option<&str>) -> Job {
 }
 
 fn context(time_ms: i64, round: u32, timings: Timings, polls: u32) -> Context<'static> {
-    Context { source: "/comet-worker", time_ms, round, timings, polls, supersedes: None }
+    Context {
+        source: "/comet-worker",
+        time_ms,
+        round,
+        timings,
+        polls,
+        failed: FailedTasks::none(),
+        supersedes: None,
+    }
 }
 
 fn task() -> TaskId {

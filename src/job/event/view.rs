@@ -85,6 +85,16 @@ pub fn says_unknown(event: &[u8]) -> bool {
         .is_ok_and(|event| event.reason.as_deref() == Some(Reason::OutcomeUnknown.as_str()))
 }
 
+/// Whether another event may take this one's place: nobody knew what became of the job, or its task was
+/// accepted and its images are not stored, and a person has had them fetched.
+#[must_use]
+pub fn may_be_corrected(event: &[u8]) -> bool {
+    EventView::parse(event).is_ok_and(|event| {
+        let said = |reason: Reason| event.reason.as_deref() == Some(reason.as_str());
+        said(Reason::OutcomeUnknown) || (event.task_id.is_some() && Reason::UNSTORED.into_iter().any(said))
+    })
+}
+
 #[derive(Deserialize)]
 struct Envelope {
     id: String,

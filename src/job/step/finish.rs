@@ -18,6 +18,8 @@ const EMPTY_RESULTS_MAX: u32 = 3;
 const EMPTY_RESULT_WAIT: Duration = Duration::from_secs(10);
 /// Results at URLs that the provider itself calls gone are asked for afresh this often.
 const GONE_RESULTS_MAX: u32 = 2;
+/// A task whose timeout is over, and about which alone the provider has no answer, is given up after so many looks.
+const IN_VAIN_MAX: u32 = 4;
 /// The life that would be this one to enter the storing of the images doesn't: those before it died.
 const ENTRIES_MAX: u32 = 5;
 
@@ -32,7 +34,8 @@ impl Life {
         }
         let last_look = generation.accepted.left(asked, &self.rules).is_zero();
         let answered = !matches!(view, View::Unavailable { .. });
-        generation.failures = if answered { 0 } else { generation.failures + 1 };
+        (generation.failures, generation.in_vain) =
+            if answered { (0, 0) } else { (generation.failures + 1, generation.in_vain) };
         // Once ended, a task stays ended: caches and pollers behind the API have been seen to take it back.
         let taken_back =
             generation.succeeded.is_some() && !matches!(view, View::Succeeded { .. }) && answered;
@@ -40,10 +43,12 @@ impl Life {
         match view {
             View::Running if last_look && taken_back => {
                 let message = "the provider called it a success, and then took that back".to_owned();
-                return self.end(outcome::expired(generation.task, message, None), Expect::Unfinished);
+                let expired = outcome::expired(generation.task.clone(), message, None);
+                return self.end_badly(generation, expired, None);
             }
             View::Running | View::NotFound { .. } if last_look => {
-                return self.end(outcome::timed_out(generation.task), Expect::Unfinished);
+                let timed_out = outcome::timed_out(generation.task.clone());
+                return self.end_badly(generation, timed_out, None);
             }
             View::Running | View::NotFound { .. } => {
                 let due = now + self.rules.pace.wait(self.polls, self.rules.seed);
@@ -58,15 +63,17 @@ impl Life {
             }
             View::Failed { message, content_policy, units } => {
                 self.timings.generate = Some(milliseconds(generation.accepted.age(now)));
-                let failed = outcome::failed(generation.task, message, content_policy, units);
-                return self.end(failed, Expect::Unfinished);
+                let charged = outcome::charged(units.as_deref());
+                let failed = outcome::failed(generation.task.clone(), message, content_policy, units);
+                return self.end_badly(generation, failed, (!content_policy).then_some(charged));
             }
             View::Succeeded { images, units } if images.is_empty() => {
                 generation.empty_results += 1;
                 generation.next_poll = now + EMPTY_RESULT_WAIT;
                 generation.pull_from = generation.next_poll;
                 if generation.empty_results > EMPTY_RESULTS_MAX {
-                    return self.end(outcome::without_images(generation.task, units), Expect::Unfinished);
+                    let without_images = outcome::without_images(generation.task.clone(), units);
+                    return self.end_badly(generation, without_images, None);
                 }
             }
             View::Succeeded { images, units } => {
@@ -80,6 +87,27 @@ impl Life {
             }
         }
         self.at = At::Generating(generation);
+    }
+
+    /// Whether the task's timeout is over, and it is looked at only since nobody could say how it is.
+    #[must_use]
+    pub fn is_overdue(&self, now: Duration) -> bool {
+        let At::Generating(generation) = &self.at else { return false };
+        generation.accepted.left(now, &self.rules).is_zero()
+    }
+
+    /// The task was queried at `asked`, when it was overdue, without an answer, and the provider answers
+    /// about others: it is not the provider that is down.
+    pub fn viewed_in_vain(&mut self, message: String, asked: Duration, now: Duration) {
+        let At::Generating(generation) = &mut self.at else { return self.unexpected() };
+        generation.in_vain += 1;
+        if generation.in_vain < IN_VAIN_MAX {
+            return self.viewed(View::Unavailable { message, fault: None, after: None }, asked, now);
+        }
+        self.polls += 1;
+        let generation = generation.clone();
+        let never_answered = outcome::never_answered(generation.task.clone(), &message);
+        self.end_badly(generation, never_answered, None);
     }
 
     /// Whether lives have died while they stored this job's images, as it seems.
@@ -101,8 +129,8 @@ impl Life {
                 return self.read(known, now);
             }
             Some(record) if record.entries >= ENTRIES_MAX => {
-                let quarantined = outcome::quarantined(generation.task, record.entries - 1, units);
-                return self.end(quarantined, Expect::Unfinished);
+                let quarantined = outcome::quarantined(generation.task.clone(), record.entries - 1, units);
+                return self.end_badly(generation, quarantined, None);
             }
             Some(_) => {}
         }
@@ -121,14 +149,15 @@ impl Life {
                 return self.end(Outcome::Succeeded(success), Expect::Unfinished);
             }
             Stored::Invalid(message) => {
-                return self
-                    .end(outcome::invalid_result(generation.task, message, units), Expect::Unfinished);
+                let invalid = outcome::invalid_result(generation.task.clone(), message, units);
+                return self.end_badly(generation, invalid, None);
             }
             Stored::Gone(message) => {
                 generation.gone_results += 1;
                 generation.next_poll = now;
                 if generation.gone_results > GONE_RESULTS_MAX {
-                    return self.end(outcome::expired(generation.task, message, units), Expect::Unfinished);
+                    let expired = outcome::expired(generation.task.clone(), message, units);
+                    return self.end_badly(generation, expired, None);
                 }
             }
             Stored::Failed(message) => {
@@ -139,7 +168,8 @@ impl Life {
                 generation.pull_from = generation.next_poll;
                 // Paid for, so it is worth as much patience as the generation itself.
                 if tried_for >= self.rules.timeout {
-                    return self.end(outcome::expired(generation.task, message, units), Expect::Unfinished);
+                    let expired = outcome::expired(generation.task.clone(), message, units);
+                    return self.end_badly(generation, expired, None);
                 }
             }
         }

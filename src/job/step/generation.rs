@@ -25,6 +25,8 @@ pub(super) struct Generation {
     pub(super) noted: bool,
     /// Queries in a row without an answer about the task.
     pub(super) failures: u32,
+    /// Those of them that came after its timeout, while the provider answers about other tasks.
+    pub(super) in_vain: u32,
     pub(super) empty_results: u32,
     pub(super) gone_results: u32,
     /// When the provider first called it a success.
@@ -72,6 +74,7 @@ impl Generation {
             pulls: Pulls::new(),
             noted: false,
             failures: 0,
+            in_vain: 0,
             empty_results: 0,
             gone_results: 0,
             succeeded: None,
@@ -139,6 +142,7 @@ mod tests {
             hold: Duration::from_secs(hold_s),
             receipts: true,
             trust_lookup: false,
+            max_attempts: 1,
             pace: Pace { first: second, min: second, max: second },
             seed: Seed::from_text("a"),
         }

@@ -4,20 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::again::BadEnd;
 use super::generation::{Generation, Since};
 use super::look::{LookOn, Recalling};
+use super::sight::Sight;
 use super::{Act, Expect, HandBack, Over, Rebuilt, Rules, Words, outcome};
 use crate::job::event::says_unknown;
-use crate::job::{Charged, Digest, Fault, Outcome, TaskId, Timings};
+use crate::job::{Charged, Digest, FailedTasks, Fault, Outcome, TaskId, Timings};
 use crate::ledger::record::{Known, Nonce, Stage};
 use crate::provider::ResultImage;
-
-/// When this process first knew that somebody had asked at the gate of an attempt, on its own clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Sight {
-    attempt: u32,
-    at: Duration,
-}
 
 /// One job, from its delivery to its ack.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,9 +26,11 @@ pub struct Life {
     pub(super) timings: Timings,
     /// The event of an unknown outcome that this life is going to correct.
     pub(super) corrects: Option<Bytes>,
+    /// Those of the generations before the one that this life is about.
+    pub(super) failed: FailedTasks,
     /// The user wants it no more.
     pub(super) cancelled: bool,
-    sight: Option<Sight>,
+    pub(super) sight: Option<Sight>,
     /// When this life asked for the right to post that it got.
     pub(super) asked: Option<Duration>,
     /// What a receipt has as the job's task.
@@ -83,6 +80,17 @@ pub(super) enum At {
     Shutting {
         look: LookOn,
         cancels: bool,
+    },
+    /// The gate behind a task that came to no good, before the job ends with it.
+    Closing(BadEnd),
+    NotingFailure {
+        attempt: u32,
+        task: TaskId,
+        charged: Charged,
+    },
+    Following {
+        attempt: u32,
+        failed: FailedTasks,
     },
     Parking {
         outcome: Box<Outcome>,
@@ -144,41 +152,13 @@ impl Life {
             polls: 0,
             timings,
             corrects: None,
+            failed: FailedTasks::NONE,
             cancelled: false,
             sight: None,
             asked: None,
             noted: None,
             at: At::Unread,
         }
-    }
-
-    /// What an earlier life of this process knew of an open attempt: the quiet period goes on, and
-    /// doesn't begin anew with every connection.
-    #[must_use]
-    pub fn with_sight(self, sight: Option<Sight>) -> Self {
-        Self { sight, ..self }
-    }
-
-    /// For a later life of this process.
-    #[must_use]
-    pub fn sight(&self) -> Option<Sight> {
-        self.sight
-    }
-
-    /// Somebody has asked at the gate of `attempt`, as is known since `at` or since before that.
-    pub(super) fn sighted(&mut self, attempt: u32, at: Duration) -> Duration {
-        match self.sight {
-            Some(sight) if sight.attempt == attempt => sight.at,
-            Some(_) | None => {
-                self.sight = Some(Sight { attempt, at });
-                at
-            }
-        }
-    }
-
-    /// This life's own POST of `attempt` is open: nothing that was known before counts.
-    pub(super) fn posted(&mut self, attempt: u32, asked: Duration) {
-        self.sight = Some(Sight { attempt, at: asked });
     }
 
     #[must_use]
@@ -210,6 +190,9 @@ impl Life {
             | At::Reopening { .. }
             | At::LookingOn(_)
             | At::Shutting { .. }
+            | At::Closing(_)
+            | At::NotingFailure { .. }
+            | At::Following { .. }
             | At::Parking { .. }
             | At::Telling { then: Then::Reopen(_) | Then::LookBack, .. }
             | At::Conflicting => true,
@@ -288,6 +271,11 @@ impl Life {
             At::LookingOn(look) => look.next(now),
             At::Shutting { look, cancels: true } => Act::Shut { attempt: look.attempt, cancels: true },
             At::Shutting { look, cancels: false } => Act::Shut { attempt: look.attempt + 1, cancels: false },
+            At::Closing(end) => Act::Shut { attempt: end.attempt + 1, cancels: false },
+            At::NotingFailure { attempt, task, charged } => {
+                Act::NoteFailure { attempt: *attempt, task: task.clone(), charged: *charged }
+            }
+            At::Following { attempt, failed } => Act::Follow { attempt: *attempt, failed: failed.clone() },
             At::Parking { .. } => Act::Park,
             At::Generating(generation) => {
                 generation.next(now, self.rules.receipts, self.may_have_been_given_up(now))
@@ -330,7 +318,7 @@ impl Life {
             };
         }
         self.round = record.round;
-        self.corrects = record.corrects;
+        (self.corrects, self.failed) = (record.corrects, record.failed);
         match record.stage {
             Stage::New { attempt } => self.fresh(attempt, record.round),
             Stage::Submitting { attempt, nonce } => self.look_on(attempt, nonce, now),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::again::BadEnd;
 use super::generation::Pulls;
 use super::life::{At, Life, Then};
 use super::{Act, Expect, Over, Rebuilt, Words, outcome};
@@ -63,6 +64,8 @@ pub(super) enum Recalling {
     Attempt(LookOn),
     /// The quiet period is over and the provider knows of no task.
     InDoubt(LookOn),
+    /// The task of this attempt came to no good: may another generation follow?
+    BadEnd(BadEnd),
     /// The job ended as unknown, by this event: a task may have come to light since.
     Ended { event: Bytes, told: bool },
 }
@@ -174,6 +177,9 @@ impl Life {
             | At::Refusing { .. }
             | At::Reopening { .. }
             | At::Shutting { .. }
+            | At::Closing(_)
+            | At::NotingFailure { .. }
+            | At::Following { .. }
             | At::Parking { .. }
             | At::Entering { .. }
             | At::Storing { .. }
@@ -218,6 +224,7 @@ impl Life {
                     None => self.fresh(1, 1),
                 };
             }
+            Recalling::BadEnd(end) => return self.recalled_after(end, history),
             Recalling::Ended { event, told } => return self.ended(event, told, history),
             Recalling::Attempt(look) => (look, false),
             Recalling::InDoubt(look) => (look, true),
@@ -283,6 +290,9 @@ impl Life {
 
     /// The gate is shut, or somebody has passed it.
     pub fn shut(&mut self, shut: Shut) {
+        if let At::Closing(end) = self.at.clone() {
+            return self.closed(end, shut);
+        }
         let At::Shutting { look, cancels } = self.at.clone() else { return self.unexpected() };
         match (shut, cancels) {
             // Nothing was under way, and nothing will be.

@@ -35,15 +35,27 @@ pub(super) fn timed_out(task: TaskId) -> Outcome {
     of_task(task, Reason::TimedOut, message, Charged::Unknown, None)
 }
 
+pub(super) fn never_answered(task: TaskId, message: &str) -> Outcome {
+    let message = format!(
+        "the provider had no answer about this task up to its timeout and beyond, while it answered about others: \
+         {message}"
+    );
+    of_task(task, Reason::TimedOut, message, Charged::Unknown, None)
+}
+
 pub(super) fn failed(task: TaskId, message: String, content_policy: bool, units: Option<String>) -> Outcome {
     let reason = if content_policy { Reason::ContentPolicy } else { Reason::GenerationFailed };
-    // Whether a failed task is charged is documented nowhere (fact sheet, section 5); units say it.
-    let charged = match units.as_deref().map(str::parse::<f64>) {
+    let charged = charged(units.as_deref());
+    of_task(task, reason, message, charged, units)
+}
+
+/// Whether a failed task is charged is documented nowhere (fact sheet, section 5); its units say it.
+pub(super) fn charged(units: Option<&str>) -> Charged {
+    match units.map(str::parse::<f64>) {
         Some(Ok(0.0)) => Charged::No,
         Some(Ok(_)) => Charged::Yes,
         Some(Err(_)) | None => Charged::Unknown,
-    };
-    of_task(task, reason, message, charged, units)
+    }
 }
 
 pub(super) fn without_images(task: TaskId, units: Option<String>) -> Outcome {

@@ -154,6 +154,7 @@ impl Life {
         Rebuilt {
             digest: Some(self.digest.clone()),
             round: self.round,
+            failed: self.failed.clone(),
             stage: Stage::Generating { attempt, task, age: Duration::ZERO },
             corrects: Some(corrects),
         }
@@ -167,7 +168,7 @@ impl Life {
 
     /// The job ends so: sealed in a receipt first, where there are receipts.
     pub(super) fn end(&mut self, outcome: Outcome, expect: Expect) {
-        let outcome = Box::new(outcome);
+        let outcome = Box::new(self.failed.counted_in(outcome));
         self.forget();
         self.at = if self.rules.receipts {
             At::Sealing { outcome }

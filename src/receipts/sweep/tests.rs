@@ -111,7 +111,7 @@ impl Desk {
     async fn posted(&self, id: &str) -> JobId {
         let job: JobId = id.parse().unwrap();
         let (digest, external) = (Digest::new("d".to_owned()), job.external_task_id());
-        let of = Of { job: &job, digest: &digest, round: 1, external: &external };
+        let of = Of { job: &job, digest: &digest, round: 1, external: &external, max_attempts: 1 };
         self.receipts.intend(of, 1, &Nonce::new("n".to_owned())).await.unwrap();
         self.receipts.note_task(&job, 1, &TaskId::new("t").unwrap()).await.unwrap();
         job

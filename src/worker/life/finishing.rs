@@ -9,10 +9,9 @@ use crate::clock;
 use crate::job::event::{Context, Event};
 use crate::job::step::{Expect, Frozen, HandBack, Words};
 use crate::job::{Charged, Outcome, Reason, TaskId, Timings};
-use crate::ledger::Entry;
 use crate::ledger::hints::Hint;
 use crate::ledger::record::Unreadable;
-use crate::provider::View;
+use crate::provider::{NOBODYS_TASK, View};
 
 impl Actor<'_> {
     pub(super) async fn poll(&mut self, task: TaskId, at: Duration) -> Result<(), HandBack> {
@@ -45,8 +44,27 @@ impl Actor<'_> {
         if let View::Unavailable { fault: Some(fault), .. } = &view {
             self.shared.breaker.account_fault(fault);
         }
-        self.life.viewed(view, asked, self.shared.clock.now());
+        match view {
+            View::Unavailable { message, fault: None, .. }
+                if self.life.is_overdue(asked) && self.interrupts.or(self.answers_about_others()).await? =>
+            {
+                tracing::info!(task_id = %task, "overdue, and no answer about this task alone: {message}");
+                self.life.viewed_in_vain(message, asked, self.shared.clock.now());
+            }
+            View::Running
+            | View::Succeeded { .. }
+            | View::Failed { .. }
+            | View::NotFound { .. }
+            | View::Unavailable { .. } => self.life.viewed(view, asked, self.shared.clock.now()),
+        }
         Ok(())
+    }
+
+    /// Whether the provider can say of a task that nobody has that there is none.
+    async fn answers_about_others(&self) -> bool {
+        let _place = self.shared.polls.acquire().await;
+        let Some(nobodys) = TaskId::new(NOBODYS_TASK) else { return false };
+        matches!(self.shared.provider.query(&nobodys).await, View::NotFound { .. })
     }
 
     /// A hint came: the record is looked at for what its user wants. Where that fails, the generation
@@ -83,7 +101,7 @@ impl Actor<'_> {
             Words::Sealed(event) => (event, None),
             Words::New(outcome) => (self.words(&outcome, None), Some(outcome)),
         };
-        let entry = Entry { job: &self.job.id, digest: &self.job.digest, round: self.life.round() };
+        let entry = self.entry(self.life.round());
         let replaceable = outcome.as_deref().is_some_and(is_replaceable);
         let ledger = &self.shared.ledger;
         let freezing = self.until_known(|| ledger.freeze(entry, &expect, event.clone(), replaceable));
@@ -115,6 +133,7 @@ impl Actor<'_> {
             round: self.life.round(),
             timings: self.life.timings(),
             polls: self.life.polls(),
+            failed: self.life.failed(),
             supersedes,
         };
         Event::terminal(&self.job, outcome, &context).body

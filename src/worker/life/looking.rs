@@ -41,7 +41,7 @@ impl Actor<'_> {
     pub(super) async fn restore(&mut self, over: Over, rebuilt: Rebuilt) -> Result<(), HandBack> {
         let ledger = &self.shared.ledger;
         let digest = rebuilt.digest.as_ref().unwrap_or(&self.job.digest);
-        let entry = Entry { job: &self.job.id, digest, round: rebuilt.round };
+        let entry = Entry { digest, failed: &rebuilt.failed, ..self.entry(rebuilt.round) };
         let restoring =
             self.until_known(|| ledger.restore(entry, over, &rebuilt.stage, rebuilt.corrects.as_ref()));
         match self.interrupts.or(restoring).await?? {
@@ -65,10 +65,11 @@ impl Actor<'_> {
     pub(super) async fn look_up(&mut self) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("looking_on");
         self.right = None;
+        let external = self.external();
         let looking = async {
             let _place = self.shared.polls.acquire().await;
             let asked = self.shared.clock.now();
-            (self.shared.provider.lookup(&self.job.external_task_id).await, asked)
+            (self.shared.provider.lookup(&external).await, asked)
         };
         let (found, asked) = self.interrupts.or(looking).await?;
         match &found {
@@ -101,7 +102,8 @@ impl Actor<'_> {
 
     pub(super) async fn shut(&mut self, attempt: u32, cancels: bool) -> Result<(), HandBack> {
         let receipts = &self.shared.receipts;
-        let of = self.of();
+        let external = self.external();
+        let of = self.of(&external);
         let shut = self.until_stored(|| receipts.shut(of, attempt, cancels)).await?;
         self.life.shut(shut);
         Ok(())

@@ -1,10 +1,12 @@
 //! The acts of storing the images, which a life that was not the first to come so far is counted for:
 //! what takes the process down takes it down here.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 
@@ -25,11 +27,13 @@ pub(super) struct Entry {
     counted: AtomicBool,
     /// A job whose lives have died there enters alone, so that none is counted for another's death.
     alone: Option<OwnedMutexGuard<()>>,
+    /// Its images that are stored already, while others are tried again. A job has images of one task only.
+    kept: Mutex<BTreeMap<u32, StoredImage>>,
 }
 
 impl Entry {
     pub(super) fn none() -> Self {
-        Self { word: String::new(), counted: AtomicBool::new(false), alone: None }
+        Self { word: String::new(), counted: AtomicBool::new(false), alone: None, kept: Mutex::default() }
     }
 
     /// The job's task was noted by this life, and this life was counted along.
@@ -64,12 +68,12 @@ impl Actor<'_> {
         let all = async {
             tokio::select! {
                 biased;
-                all = try_join_all(images.iter().map(|image| self.store_one(image))) => Some(all),
+                all = join_all(images.iter().map(|image| self.store_one(image))) => Some(all.into_iter().collect()),
                 () = self.cancelled() => None,
             }
         };
         let stored = match self.interrupts.or(all).await {
-            Ok(Some(Ok(images))) => Stored::All(images),
+            Ok(Some(Ok::<Vec<_>, Stored>(images))) => Stored::All(images),
             Ok(Some(Err(problem))) => {
                 tracing::info!(task_id = %task, "the result is not stored yet: {problem:?}");
                 problem
@@ -92,11 +96,18 @@ impl Actor<'_> {
 
     /// One image: downloaded, checked, and in the store under its final name.
     async fn store_one(&self, image: &ResultImage) -> Result<StoredImage, Stored> {
+        let kept = || self.entry.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stored) = kept().get(&image.index) {
+            return Ok(stored.clone());
+        }
         let downloaded = self.download(image).await?;
         let mut failures = 0;
         loop {
             match self.shared.storage.put_image(&self.job.id, image.index, &downloaded).await {
-                Ok(stored) => return Ok(stored),
+                Ok(stored) => {
+                    kept().insert(image.index, stored.clone());
+                    return Ok(stored);
+                }
                 Err(error) => self.shared.breaker.fault(Cause::Storage, &error.to_string()),
             }
             // Whoever dies from here on has died waiting.

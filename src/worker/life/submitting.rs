@@ -4,9 +4,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Actor, Interrupts, Right};
-use crate::job::TaskId;
 use crate::job::event::{Context, Event, says_unknown};
-use crate::job::step::HandBack;
+use crate::job::step::{HandBack, Moved};
+use crate::job::{Charged, ExternalTaskId, FailedTasks, TaskId, request};
 use crate::ledger::record::{Nonce, Stage};
 use crate::ledger::{Entry, LedgerError};
 use crate::provider::Answer;
@@ -28,7 +28,7 @@ impl Actor<'_> {
         if self.body.is_none() {
             // Dropped when this life thought that it would not post any more. An ask that nothing
             // follows would look like an open POST; the next delivery brings the message again.
-            return Err(HandBack::Unreadable);
+            return Err(HandBack::NeedsMessage);
         }
         let in_line = async {
             tokio::select! {
@@ -61,7 +61,7 @@ impl Actor<'_> {
         let nonce = Nonce::new(uuid::Uuid::new_v4().simple().to_string());
         let asked = self.shared.clock.now();
         let ledger = &self.shared.ledger;
-        let entry = Entry { job: &self.job.id, digest: &self.job.digest, round };
+        let entry = self.entry(round);
         match self.until_known(|| ledger.begin(entry, attempt, &nonce, instead_of.as_ref())).await? {
             Ok(moved) => self.life.begun(moved, nonce, asked, self.shared.clock.now()),
             Err(unreadable) => self.unreadable(&unreadable),
@@ -74,7 +74,8 @@ impl Actor<'_> {
     pub(super) async fn ask(&mut self, attempt: u32, nonce: Nonce) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("submitting");
         let receipts = &self.shared.receipts;
-        let of = self.of();
+        let external = self.external();
+        let of = self.of(&external);
         let gate = self.until_stored(|| receipts.intend(of, attempt, &nonce)).await?;
         self.life.gated(gate, self.shared.clock.now());
         Ok(())
@@ -89,7 +90,10 @@ impl Actor<'_> {
     /// The one act that costs money: neither a stop nor a lost connection cuts it short.
     pub(super) async fn post(&mut self) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("submitting");
-        let Some(body) = self.body.clone() else { return Err(HandBack::Unreadable) };
+        let Some(mut body) = self.body.clone() else { return Err(HandBack::NeedsMessage) };
+        if !self.life.failed().is_empty() {
+            body = request::under_id(&body, &self.external());
+        }
         let started = self.shared.clock.now();
         let answer = self.shared.provider.submit(body).await;
         let took = self.shared.clock.now().saturating_sub(started);
@@ -112,7 +116,7 @@ impl Actor<'_> {
     /// A paid task id: tried at Redis until it lands, and at the receipts as long as Redis is away.
     /// A worker that stops may go once either has it.
     pub(super) async fn accept(&mut self, attempt: u32, task: TaskId) -> Result<(), HandBack> {
-        let entry = Entry { job: &self.job.id, digest: &self.job.digest, round: self.life.round() };
+        let entry = self.entry(self.life.round());
         let mut noted = false;
         let mut failures = 0;
         let accepted = loop {
@@ -139,6 +143,10 @@ impl Actor<'_> {
                     }
                     Stage::Generating { task: known, .. } => {
                         tracing::error!(task_id = %task, known_task_id = %known, "this job has two tasks: paid for twice");
+                        if self.shared.settings.receipts {
+                            let receipts = &self.shared.receipts;
+                            self.until_stored(|| receipts.note_task(&self.job.id, attempt, &task)).await?;
+                        }
                     }
                     Stage::Done { .. } => {
                         tracing::warn!(task_id = %task, "accepted after the job was ended; its event is corrected");
@@ -201,6 +209,39 @@ impl Actor<'_> {
         Ok(())
     }
 
+    /// The task failed, and another generation may follow.
+    pub(super) async fn note_failure(
+        &mut self,
+        attempt: u32,
+        task: TaskId,
+        charged: Charged,
+    ) -> Result<(), HandBack> {
+        let receipts = &self.shared.receipts;
+        self.until_stored(|| receipts.note_failure(&self.job.id, attempt, &task, charged)).await?;
+        self.life.failure_noted();
+        Ok(())
+    }
+
+    pub(super) async fn follow(&mut self, attempt: u32, failed: FailedTasks) -> Result<(), HandBack> {
+        let ledger = &self.shared.ledger;
+        match self.until_known(|| ledger.follow(&self.job.id, attempt, &failed)).await? {
+            Ok(moved) => {
+                if matches!(moved, Moved::Yes { .. }) {
+                    let failed_task = failed.tasks().last().map(TaskId::as_str);
+                    tracing::info!(
+                        failed_task,
+                        generation = failed.generation(),
+                        "failed, and is generated again"
+                    );
+                    self.shared.metrics.generated_again();
+                }
+                self.life.followed(moved, self.shared.clock.now());
+            }
+            Err(unreadable) => self.unreadable(&unreadable),
+        }
+        Ok(())
+    }
+
     pub(super) async fn reopen(&mut self, attempt: u32, nonce: Option<Nonce>) -> Result<(), HandBack> {
         let ledger = &self.shared.ledger;
         match self.until_known(|| ledger.reopen(&self.job.id, attempt, nonce.as_ref())).await? {
@@ -210,13 +251,23 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) fn of(&self) -> Of<'_> {
+    pub(super) fn of<'a>(&'a self, external: &'a ExternalTaskId) -> Of<'a> {
         Of {
             job: &self.job.id,
             digest: &self.job.digest,
             round: self.life.round(),
-            external: &self.job.external_task_id,
+            external,
+            max_attempts: self.shared.settings.max_attempts,
         }
+    }
+
+    pub(super) fn entry(&self, round: u32) -> Entry<'_> {
+        Entry { job: &self.job.id, digest: &self.job.digest, round, failed: self.life.failed() }
+    }
+
+    /// Of the generation that this life is about.
+    pub(super) fn external(&self) -> ExternalTaskId {
+        self.life.failed().external_task_id(&self.job.external_task_id)
     }
 
     fn tell_submitted(&self, task: &TaskId) {
@@ -227,6 +278,7 @@ impl Actor<'_> {
                 round: self.life.round(),
                 timings: self.life.timings(),
                 polls: 0,
+                failed: self.life.failed(),
                 supersedes: None,
             };
             tell::unawaited(self.shared, &self.job, Event::submitted(&self.job, task, &context));

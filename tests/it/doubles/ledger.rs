@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use comet_worker::job::step::{Expect, Frozen, Moved, Over};
-use comet_worker::job::{Digest, JobId, TaskId};
+use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ pub struct Kept {
     nonce: Option<Nonce>,
     since: Duration,
     corrects: Option<Bytes>,
+    failed: FailedTasks,
     entries: u32,
     /// The word of the life that has entered last.
     entered: String,
@@ -94,6 +95,7 @@ impl Table {
             round: kept.round,
             stage,
             corrects: kept.corrects.clone(),
+            failed: kept.failed.clone(),
             entries: kept.entries,
         })
     }
@@ -169,7 +171,9 @@ impl Table {
         if replaced {
             let nonce = if let Stage::Submitting { nonce, .. } = stage { Some(nonce.clone()) } else { None };
             self.put(entry, stage.clone(), nonce, now);
-            self.kept(entry.job).corrects = corrects.cloned();
+            let kept = self.kept(entry.job);
+            (kept.corrects, kept.failed) = (corrects.cloned(), entry.failed.clone());
+            (kept.entries, kept.entered) = (0, String::new());
         }
         self.known(entry.job, now)
     }
@@ -179,16 +183,42 @@ impl Table {
     }
 
     pub fn accept(&mut self, entry: Entry<'_>, attempt: u32, task: &TaskId, now: Duration) -> Record {
-        if let Some(record) = self.read(entry.job, now)
-            && matches!(record.stage, Stage::Generating { .. } | Stage::Done { .. })
-        {
-            return record;
+        let record = self.read(entry.job, now);
+        let lost = record.is_none();
+        if let Some(record) = record {
+            let ended = matches!(record.stage, Stage::Generating { .. } | Stage::Done { .. });
+            if ended || record.failed.contains(task) {
+                return record;
+            }
         }
         let stage = Stage::Generating { attempt, task: task.clone(), age: Duration::ZERO };
         self.put(entry, stage, None, now);
         let kept = self.kept(entry.job);
         (kept.entries, kept.entered) = (1, String::new());
+        if lost {
+            kept.failed = entry.failed.clone();
+        }
         self.read(entry.job, now).unwrap()
+    }
+
+    pub fn follow(&mut self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Moved {
+        let known = self.known(job, Duration::ZERO);
+        let yes = self.yes(job);
+        let Some(kept) = self.records.get_mut(job.as_str()) else { return Moved::No(known) };
+        match &kept.stage {
+            Stage::New { attempt: open } if *open == attempt + 1 && kept.failed == *failed => yes,
+            Stage::Generating { attempt: known, task, .. }
+                if *known == attempt && failed.tasks().last() == Some(task) =>
+            {
+                kept.stage = Stage::New { attempt: attempt + 1 };
+                kept.failed = failed.clone();
+                (kept.nonce, kept.entries, kept.entered) = (None, 0, String::new());
+                yes
+            }
+            Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. } | Stage::Done { .. } => {
+                Moved::No(known)
+            }
+        }
     }
 
     pub fn freeze(
@@ -232,10 +262,10 @@ impl Table {
 
     fn put(&mut self, entry: Entry<'_>, stage: Stage, nonce: Option<Nonce>, now: Duration) {
         let before = self.records.remove(entry.job.as_str());
-        let (corrects, entries, entered) =
-            before.map(|kept| (kept.corrects, kept.entries, kept.entered)).unwrap_or_default();
+        let (corrects, failed, entries, entered) =
+            before.map(|kept| (kept.corrects, kept.failed, kept.entries, kept.entered)).unwrap_or_default();
         let (digest, round) = (entry.digest.clone(), entry.round);
-        let kept = Kept { digest, round, stage, nonce, since: now, corrects, entries, entered };
+        let kept = Kept { digest, round, stage, nonce, since: now, corrects, failed, entries, entered };
         self.records.insert(entry.job.as_str().to_owned(), kept);
     }
 }
@@ -340,6 +370,10 @@ impl Ledger for MemoryLedger {
 
     async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
         self.act(|table, now| table.accept(entry, attempt, task, now)).await
+    }
+
+    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
+        self.act(|table, _| table.follow(job, attempt, failed)).await
     }
 
     async fn freeze(

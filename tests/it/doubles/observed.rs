@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use bytes::Bytes;
 use comet_worker::job::step::{Expect, Frozen, Moved, Over};
-use comet_worker::job::{JobId, TaskId};
+use comet_worker::job::{FailedTasks, JobId, TaskId};
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 
@@ -81,6 +81,10 @@ impl Ledger for ObservedLedger {
 
     async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
         self.call("accept", self.ledger.accept(entry, attempt, task)).await
+    }
+
+    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
+        self.call("follow", self.ledger.follow(job, attempt, failed)).await
     }
 
     async fn freeze(

@@ -282,12 +282,14 @@ impl State {
     fn look(&mut self, id: &TaskId) -> View {
         self.queries += 1;
         let fresh = self.queries;
+        let cut_off = self.cut_off;
+        let no_answer = || View::Unavailable { message: "no answer".to_owned(), fault: None, after: None };
         let Some(task) = self.tasks.get_mut(id.as_str()) else {
-            return View::NotFound { message: "never made".to_owned() };
+            return if cut_off { no_answer() } else { View::NotFound { message: "never made".to_owned() } };
         };
         task.polls.push(Instant::now());
-        if self.cut_off {
-            return View::Unavailable { message: "no answer".to_owned(), fault: None, after: None };
+        if cut_off {
+            return no_answer();
         }
         if let Some(view) = self.views.pop_front() {
             return view;

@@ -4,7 +4,7 @@ use std::iter::repeat_n;
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::provider::View;
+use comet_worker::provider::{AccountFault, AccountFaultKind, View};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -69,6 +69,30 @@ async fn a_provider_that_gives_no_answer_at_the_deadline_ends_no_job() {
     assert!(bench.provider.polls() > 30, "it is looked at all the time");
     bench.provider.cut_off(false);
     assert_eq!(delivery.ended().await, Some(Settled::Acked));
+    assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_about_which_alone_the_provider_has_no_answer_times_out_all_the_same() {
+    let bench = Workbench::new();
+    let message = "HTTP 500: internal error".to_owned();
+    bench.provider.show(repeat_n(View::Unavailable { message, fault: None, after: None }, 10_000));
+    let delivered = Instant::now();
+    bench.run(job("a")).await;
+    let took = delivered.elapsed();
+    assert!(took > TIMEOUT && took < TIMEOUT + Duration::from_secs(120), "{took:?}");
+    let end = bench.broker.end("a");
+    assert_eq!((end.reason.as_deref(), end.task_id.as_deref()), (Some("timed_out"), Some("task-1")));
+    assert!(end.message.unwrap().contains("HTTP 500"), "what it said is told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_is_refused_at_the_deadline_ends_no_job() {
+    let bench = Workbench::new();
+    let fault = AccountFault { kind: AccountFaultKind::Key, message: "HTTP 401".to_owned() };
+    let refused = View::Unavailable { message: "HTTP 401".to_owned(), fault: Some(fault), after: None };
+    bench.provider.show(repeat_n(refused, 40));
+    bench.run(job("a")).await;
     assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
 }
 

@@ -7,10 +7,11 @@ use comet_worker::images::FetchError;
 use comet_worker::job::event::EventKind;
 use comet_worker::provider::View;
 use comet_worker::worker::breaker::Mode;
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::doubles::broker::Settled;
-use crate::workbench::{Workbench, job, until};
+use crate::workbench::{Workbench, input, job, message, until};
 
 fn gone() -> FetchError {
     FetchError::Gone("HTTP 403".to_owned())
@@ -32,6 +33,18 @@ async fn a_spent_url_is_asked_for_afresh_at_once() {
     let polls = &bench.provider.tasks()[0].polls;
     assert!(polls[polls.len() - 1] - polls[polls.len() - 2] < Duration::from_millis(200));
     assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_that_are_stored_are_not_downloaded_again_for_the_sake_of_another() {
+    let bench = Workbench::new();
+    // Of three, whichever comes first is gone, twice.
+    bench.images.fail(repeat_n(gone(), 2));
+    let mut three = input();
+    three["n"] = 3.into();
+    bench.run(message(&json!({"job_id": "a", "input": three}))).await;
+    assert_eq!(bench.broker.end("a").images.len(), 3);
+    assert_eq!(bench.images.fetched().len(), 3 + 2, "{:?}", bench.images.fetched());
 }
 
 #[tokio::test(start_paused = true)]

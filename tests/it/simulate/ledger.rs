@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use comet_worker::job::step::{Expect, Frozen, Moved, Over};
-use comet_worker::job::{Digest, JobId, TaskId};
+use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 
@@ -101,15 +101,21 @@ struct Owned {
     job: JobId,
     digest: Digest,
     round: u32,
+    failed: FailedTasks,
 }
 
 impl Owned {
     fn of(entry: Entry<'_>) -> Self {
-        Self { job: entry.job.clone(), digest: entry.digest.clone(), round: entry.round }
+        Self {
+            job: entry.job.clone(),
+            digest: entry.digest.clone(),
+            round: entry.round,
+            failed: entry.failed.clone(),
+        }
     }
 
     fn entry(&self) -> Entry<'_> {
-        Entry { job: &self.job, digest: &self.digest, round: self.round }
+        Entry { job: &self.job, digest: &self.digest, round: self.round, failed: &self.failed }
     }
 }
 
@@ -161,6 +167,13 @@ impl Ledger for LinkedLedger {
         let about = format!("{} {attempt}", entry.job);
         let act = |memory: MemoryLedger| async move { memory.accept(owned.entry(), attempt, &task).await };
         self.call("accept", &about, act).await
+    }
+
+    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
+        let (id, failed) = (job.clone(), failed.clone());
+        let about = format!("{job} {attempt}");
+        let act = |memory: MemoryLedger| async move { memory.follow(&id, attempt, &failed).await };
+        self.call("follow", &about, act).await
     }
 
     async fn freeze(

@@ -20,6 +20,8 @@ const NONE: Faults = Faults {
     refusals: 0,
     cancels: 0,
     decisions: 0,
+    failures: 0,
+    timeouts: 0,
 };
 
 fn holds(provider: Provider, trust_lookup: bool, copies: usize, faults: Faults) {
@@ -122,6 +124,32 @@ fn what_a_person_decides_about_an_unknown_outcome_is_told_once_and_breaks_no_pro
 #[test]
 fn a_job_that_is_submitted_again_can_be_cancelled() {
     holds(Provider::Neither, false, 1, Faults { decisions: 1, cancels: 1, ..NONE });
+}
+
+#[test]
+fn a_failed_task_is_followed_by_one_more_and_no_promise_breaks() {
+    let failed = Faults { failures: 1, ..NONE };
+    for (provider, trust_lookup) in
+        [(Provider::Finds, true), (Provider::Finds, false), (Provider::Neither, false)]
+    {
+        holds(provider, trust_lookup, 1, Faults { crashes: 1, timeouts: 1, ..failed });
+        holds(provider, trust_lookup, 1, Faults { flushes: 1, ..failed });
+        holds(provider, trust_lookup, 1, Faults { lost_writes: 1, ..failed });
+    }
+    holds(Provider::Refuses, true, 1, Faults { crashes: 1, refusals: 1, ..failed });
+    holds(Provider::Finds, true, 1, Faults { crashes: 1, cancels: 1, ..failed });
+    holds(Provider::Finds, true, 1, Faults { failures: 2, crashes: 1, ..NONE });
+    holds(Provider::Neither, false, 1, Faults { decisions: 1, ..failed });
+    // Two hands at it: one may see the task fail while the other gives it up.
+    holds(Provider::Neither, false, 1, Faults { losses: 1, ..failed });
+    holds(Provider::Finds, true, 2, Faults { timeouts: 1, ..failed });
+}
+
+#[test]
+fn without_shutting_the_gate_behind_a_task_that_timed_out_a_paid_result_is_never_delivered() {
+    let faults = Faults { failures: 1, timeouts: 1, ..NONE };
+    let broken = breaks(Safeguard::ShutGate, Provider::Finds, true, 2, faults);
+    assert_eq!(broken.promise, "a paid result is never delivered", "{broken:#?}");
 }
 
 #[test]

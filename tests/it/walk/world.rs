@@ -47,6 +47,10 @@ pub struct Faults {
     pub cancels: u8,
     /// A person decides about an unknown outcome.
     pub decisions: u8,
+    /// Tasks that fail; where there are any, a job may have two generations.
+    pub failures: u8,
+    /// A task's timeout is over while it runs.
+    pub timeouts: u8,
 }
 
 /// What can be taken out.
@@ -72,9 +76,17 @@ enum Copy {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Post {
     attempt: u32,
+    generation: u32,
     sender: Option<usize>,
     /// Accepted, and the answer is on its way.
     accepted: Option<u32>,
+}
+
+/// A paid generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Task {
+    generation: u32,
+    fails: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -102,9 +114,11 @@ pub struct World {
     hands: [Option<Hand>; 2],
     net: Vec<Post>,
     /// The ghost: what the provider has accepted for this job.
-    tasks: u32,
+    tasks: Vec<Task>,
     told: BTreeSet<Bytes>,
     faults: Faults,
+    /// As all workers are configured.
+    max_attempts: u32,
     /// The walk doesn't look at what comes after so many attempts.
     attempts_max: u32,
     /// How often a person has had the job submitted again, and so may have paid once more.
@@ -141,7 +155,8 @@ impl World {
             copies: vec![Copy::Queued; copies],
             hands: [None, None],
             net: Vec::new(),
-            tasks: 0,
+            tasks: Vec::new(),
+            max_attempts: if faults.failures > 0 { 2 } else { 1 },
             told: BTreeSet::new(),
             // A decision takes one for the gate that it opens, and one for what follows.
             attempts_max: 2 + 2 * u32::from(faults.decisions),
@@ -160,14 +175,22 @@ impl World {
             hold: LONG * 1000,
             receipts: true,
             trust_lookup: self.trust_lookup,
+            max_attempts: self.max_attempts,
             pace: Pace { first: second, min: second, max: second },
             seed: Seed::from_text("walk"),
         }
     }
 
-    fn found(&self) -> Option<TaskId> {
-        let finds = self.provider != Provider::Neither;
-        (finds && self.tasks > 0).then(|| task(1))
+    /// What a look-up by the external id of this hand's generation finds.
+    fn found(&self, who: usize) -> Option<TaskId> {
+        let generation = self.hands[who].as_ref()?.life.failed().generation();
+        let first = self.tasks.iter().position(|task| task.generation == generation)?;
+        (self.provider != Provider::Neither).then(|| task(u32::try_from(first).unwrap() + 1))
+    }
+
+    fn fails(&self, id: &TaskId) -> bool {
+        let known = (1..).zip(&self.tasks).find(|(number, _)| task(*number) == *id);
+        known.is_some_and(|(_, task)| task.fails)
     }
 
     fn hand(&mut self, who: usize) -> &mut Hand {
@@ -192,8 +215,9 @@ impl World {
     }
 
     fn create_intent(&mut self, attempt: u32, nonce: String, shut: bool) {
+        let max_attempts = self.max_attempts;
         let text = format!(
-            r#"{{"version":1,"job_id":"walked","digest":"d","round":1,"nonce":"{nonce}","external_task_id":"x","shut":{shut}}}"#
+            r#"{{"version":1,"job_id":"walked","digest":"d","round":1,"nonce":"{nonce}","external_task_id":"x","max_attempts":{max_attempts},"shut":{shut}}}"#
         );
         let intent: Option<Intent> = serde_json::from_str(&text).ok();
         let index = attempt as usize - 1;
@@ -201,7 +225,13 @@ impl World {
         if let Some(there) = self.history.attempts.get_mut(index) {
             there.intent = intent;
         } else {
-            self.history.attempts.push(Attempt { intent, task: None, refused: false, decision: None });
+            self.history.attempts.push(Attempt {
+                intent,
+                task: None,
+                refused: false,
+                failed: None,
+                decision: None,
+            });
         }
     }
 
@@ -235,10 +265,18 @@ impl World {
         let says = |event: &Bytes, what: &str| String::from_utf8_lossy(event).contains(what);
         let is_correction = |event: &&Bytes| says(event, "/resolved");
         let corrections = self.told.iter().filter(is_correction).count();
-        if self.tasks > 1 + self.reopened {
+        let of = |generation| self.tasks.iter().filter(move |task| task.generation == generation);
+        if of(1).chain(of(2)).count() < self.tasks.len() {
+            return Some("more generations than the user allows");
+        }
+        if of(1).count().max(of(2).count()) > 1 + self.reopened as usize {
             return Some("paid for twice");
         }
-        if self.tasks > 0 && self.reopened == 0 && self.told.iter().any(|event| says(event, "unpaid")) {
+        if of(2).count() > 0 && of(1).all(|task| !task.fails) {
+            return Some("a second generation without a failed first one");
+        }
+        if !self.tasks.is_empty() && self.reopened == 0 && self.told.iter().any(|event| says(event, "unpaid"))
+        {
             return Some("told as unpaid and paid for");
         }
         if self.told.len() - corrections > 1 || corrections > 1 {
@@ -248,8 +286,14 @@ impl World {
             return Some("acked and never told");
         }
         let over = self.is_complete() && self.net.is_empty() && self.hands.iter().all(Option::is_none);
-        let delivered = |event: &Bytes| says(event, "succeeded") || says(event, "cancelled");
-        if over && self.provider == Provider::Finds && self.tasks > 0 && !self.told.iter().any(delivered) {
+        let delivered = |number| {
+            let timed_out = format!("timed_out of {}", task(number));
+            move |event: &Bytes| {
+                says(event, "succeeded") || says(event, "cancelled") || says(event, &timed_out)
+            }
+        };
+        let lost = |(number, task): (u32, &Task)| !task.fails && !self.told.iter().any(delivered(number));
+        if over && self.provider == Provider::Finds && (1..).zip(&self.tasks).any(lost) {
             return Some("a paid result is never delivered");
         }
         None

@@ -6,6 +6,7 @@ use comet_worker::job::{Charged, Outcome, StoredImage};
 use comet_worker::ledger::Entry;
 use comet_worker::ledger::record::{Known, Nonce, Stage};
 use comet_worker::provider::{Lookup, ResultImage, View};
+use comet_worker::receipts::history::FailedTask;
 use comet_worker::receipts::{Gate, Shut};
 
 use super::{Copy, Post, Safeguard, World, ZERO, digest, job};
@@ -13,7 +14,8 @@ use super::{Copy, Post, Safeguard, World, ZERO, digest, job};
 impl World {
     pub(super) fn perform(&mut self, who: usize, act: Act) {
         let (id, digest) = (job(), digest());
-        let entry = |round| Entry { job: &id, digest: &digest, round };
+        let failed = self.hand(who).life.failed().clone();
+        let entry = |round| Entry { job: &id, digest: &digest, round, failed: &failed };
         let now = self.hand(who).now;
         match act {
             Act::Read => {
@@ -26,7 +28,7 @@ impl World {
                 self.hand(who).life.recalled(&history, now);
             }
             Act::Restore { over, rebuilt } => {
-                let entry = entry(rebuilt.round);
+                let entry = Entry { failed: &rebuilt.failed, ..entry(rebuilt.round) };
                 let corrects = rebuilt.corrects.as_ref();
                 let known = self.write(|table| table.restore(entry, over, &rebuilt.stage, corrects, ZERO));
                 self.note_open_attempt(who, &known);
@@ -52,7 +54,8 @@ impl World {
             }
             Act::Post => {
                 let attempt = self.hand(who).attempt;
-                self.net.push(Post { attempt, sender: Some(who), accepted: None });
+                let generation = failed.generation();
+                self.net.push(Post { attempt, generation, sender: Some(who), accepted: None });
                 self.net.sort();
                 self.hand(who).awaits = true;
             }
@@ -69,6 +72,16 @@ impl World {
                 self.attempt_mut(attempt).refused = true;
                 self.hand(who).life.refused();
             }
+            Act::NoteFailure { attempt, task, charged } => {
+                self.attempt_mut(attempt).failed.get_or_insert(FailedTask { task, charged });
+                self.hand(who).life.failure_noted();
+            }
+            Act::Follow { attempt, failed } => {
+                let moved = self.write(|table| table.follow(&id, attempt, &failed));
+                self.hand(who).attempt = attempt + 1;
+                self.hand(who).now = ZERO;
+                self.hand(who).life.followed(moved, ZERO);
+            }
             Act::Reopen { attempt, nonce } => {
                 let moved = self.write(|table| table.reopen(&id, attempt, nonce.as_ref(), ZERO));
                 self.hand(who).attempt = attempt + 1;
@@ -81,8 +94,9 @@ impl World {
                 self.hand(who).life.saw_intent(intended, ZERO);
             }
             Act::LookUp => {
-                let found =
-                    self.found().map_or_else(|| Lookup::NotFound { message: String::new() }, Lookup::Found);
+                let found = self
+                    .found(who)
+                    .map_or_else(|| Lookup::NotFound { message: String::new() }, Lookup::Found);
                 self.hand(who).life.looked_up(found, now, now);
             }
             Act::Shut { attempt, cancels } => {
@@ -91,6 +105,10 @@ impl World {
                 self.hand(who).life.shut(shut);
             }
             Act::Park => self.hand(who).life.parked(),
+            Act::Poll { task, .. } if self.fails(&task) => {
+                let view = View::Failed { message: String::new(), content_policy: false, units: None };
+                self.hand(who).life.viewed(view, now, now);
+            }
             Act::Poll { .. } => {
                 let image = ResultImage { index: 0, url: "https://cdn.example/0.png".parse().unwrap() };
                 let view = View::Succeeded { images: vec![image], units: None };
@@ -170,13 +188,14 @@ impl World {
 
 /// What two workers put into words differs by its time at least.
 fn words(outcome: &Outcome, who: usize, corrects: bool) -> Bytes {
-    let (kind, reason) = match outcome {
-        Outcome::Succeeded(_) => ("succeeded", ""),
-        Outcome::Failed(failure) => ("failed", failure.reason.as_str()),
-        Outcome::Cancelled(cancellation) => ("cancelled", charged(cancellation.charged)),
+    let (kind, reason, task) = match outcome {
+        Outcome::Succeeded(_) => ("succeeded", "", None),
+        Outcome::Failed(failure) => ("failed", failure.reason.as_str(), failure.task_id.as_ref()),
+        Outcome::Cancelled(cancellation) => ("cancelled", charged(cancellation.charged), None),
     };
+    let of = task.map(|task| format!(r#","message":"{reason} of {task}""#)).unwrap_or_default();
     let id = if corrects { "walked/resolved" } else { "walked/first" };
-    let data = format!(r#"{{"job_id":"walked","reason":"{reason}"}}"#);
+    let data = format!(r#"{{"job_id":"walked","reason":"{reason}"{of}}}"#);
     Bytes::from(format!(r#"{{"id":"{id}","type":"comet.job.{kind}","by":"w{who}","data":{data}}}"#))
 }
 

@@ -5,10 +5,10 @@ use std::fmt;
 use comet_worker::job::event::says_unknown;
 use comet_worker::job::step::{Act, Life};
 use comet_worker::ledger::record::Stage;
-use comet_worker::provider::{Answer, Later};
+use comet_worker::provider::{Answer, Later, View};
 use comet_worker::receipts::Decision;
 
-use super::{Copy, Hand, LONG, Provider, Safeguard, Table, World, ZERO, digest, job, task, unknown};
+use super::{Copy, Hand, LONG, Provider, Safeguard, Table, Task, World, ZERO, digest, job, task, unknown};
 
 /// What can happen next, and what it is called, where somebody wants to be told.
 struct Steps {
@@ -77,7 +77,9 @@ impl World {
             let mut lost = without_it();
             lost.answer(post.sender, unknown());
             steps.push(format_args!("POST {} of {:?} is lost", post.attempt, post.sender), lost);
-            if self.provider == Provider::Refuses && self.tasks > 0 {
+            if self.provider == Provider::Refuses
+                && self.tasks.iter().any(|task| task.generation == post.generation)
+            {
                 // "This external id exists": a task of ours, and not a refusal.
                 let mut exists = without_it();
                 let message = "exists".to_owned();
@@ -85,11 +87,21 @@ impl World {
                 steps.push(format_args!("POST {} is refused as a repetition", post.attempt), exists);
                 continue;
             }
-            let mut accepted = self.clone();
-            accepted.tasks += 1;
-            accepted.net[index].accepted = Some(accepted.tasks);
-            accepted.net.sort();
-            steps.push(format_args!("POST {} of {:?} is accepted", post.attempt, post.sender), accepted);
+            for fails in [false, true] {
+                let mut accepted = self.clone();
+                if fails {
+                    let Some(left) = accepted.faults.failures.checked_sub(1) else { continue };
+                    accepted.faults.failures = left;
+                }
+                accepted.tasks.push(Task { generation: post.generation, fails });
+                accepted.net[index].accepted = u32::try_from(accepted.tasks.len()).ok();
+                accepted.net.sort();
+                let (attempt, sender) = (post.attempt, post.sender);
+                steps.push(
+                    format_args!("POST {attempt} of {sender:?} is accepted, and fails: {fails}"),
+                    accepted,
+                );
+            }
             if self.faults.refusals > 0 && post.sender.is_some() {
                 let mut refused = without_it();
                 refused.faults.refusals -= 1;
@@ -198,6 +210,15 @@ impl World {
             next.hand(who).life.hinted(&known);
             steps.push(format_args!("w{who} hears that the user cancels"), next);
         }
+        if let Act::Poll { task, .. } = &act
+            && self.faults.timeouts > 0
+        {
+            let mut next = self.clone();
+            next.faults.timeouts -= 1;
+            next.hand(who).life.viewed(View::Running, LONG * 2000, LONG * 2000);
+            next.settle(who);
+            steps.push(format_args!("w{who} sees task {task} run at the end of its timeout"), next);
+        }
         let mut next = self.clone();
         next.perform(who, act.clone());
         next.settle(who);
@@ -210,9 +231,12 @@ impl World {
             let act = hand.life.next(hand.now);
             let misses = self.provider == Provider::Neither;
             let cancelled = self.faults.cancels > 0 || self.table.known(&job(), ZERO).cancelled;
+            // Of two hands one may poll while the other does what follows the end.
+            let told_apart = cancelled || self.max_attempts > 1 || self.faults.timeouts > 0;
             #[expect(clippy::wildcard_enum_match_arm, reason = "every other act is a step of its own")]
             match act {
-                Act::Poll { .. } | Act::Store { .. } if cancelled => return,
+                Act::Poll { .. } if told_apart => return,
+                Act::Store { .. } if cancelled => return,
                 Act::Poll { .. } | Act::Store { .. } | Act::Park => self.perform(who, act),
                 Act::LookUp if misses => self.perform(who, act),
                 _ => return,
@@ -230,7 +254,7 @@ impl World {
             Some(Stage::Submitting { attempt, .. }) => Some(attempt),
             Some(Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. }) | None => None,
         };
-        if open != Some(hand.attempt) || self.found().is_some() {
+        if open != Some(hand.attempt) || self.found(who).is_some() {
             let mut looked = self.clone();
             looked.hand(who).life.looked_on();
             steps.push(format_args!("w{who} looks again"), looked);

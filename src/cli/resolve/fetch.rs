@@ -1,0 +1,188 @@
+//! `comet-worker resolve --fetch`: the images of a task that ended after its job did.
+//!
+//! Nothing of the job is left in a queue, so this process does itself what a worker would: download,
+//! store, seal, freeze, tell. Each of these may be repeated, and whoever seals first is believed, so a
+//! run that was broken off is mended by another one.
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::parts;
+use crate::clock;
+use crate::config::Config;
+use crate::images::{Downloader, FetchError, Image, Images as _};
+use crate::job::event::{Context, Event, EventView, may_be_corrected, says_unknown};
+use crate::job::step::{Expect, Frozen};
+use crate::job::{
+    Digest, Envelope, ExternalTaskId, FailedTasks, Job, JobId, Outcome, Success, TaskId, Timings,
+};
+use crate::ledger::{Entry, Ledger as _};
+use crate::metrics::Metrics;
+use crate::provider::{Provider as _, ResultImage, View};
+use crate::queue::message::event_properties;
+use crate::queue::publish::{Outgoing, Publish as _, Publisher, Routed};
+use crate::queue::topology;
+use crate::receipts::Receipts;
+use crate::receipts::history::History;
+use crate::storage::Storage;
+
+/// Before a server that fails is asked again.
+const REST: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Gets the images of the job's task and tells them; the event that was told is returned.
+///
+/// # Errors
+///
+/// There is nothing to fetch, or not now, or a service is away: saying it again is safe.
+pub(super) async fn fetch(
+    config: &Config,
+    job: &JobId,
+    history: &History,
+    storage: &Storage,
+) -> anyhow::Result<Bytes> {
+    let Some(first) = history.result.clone() else { bail!("{job} has not ended yet") };
+    let told = EventView::parse(&first).context("its sealed event")?;
+    let Some(task) = told.task_id.as_deref().and_then(TaskId::new) else {
+        bail!("{job} ended without a task, so there is nothing to fetch")
+    };
+    if says_unknown(&first) || !may_be_corrected(&first) {
+        let reason = told.reason.as_deref().unwrap_or("with its images");
+        bail!("{job} ended as {reason}, so there is nothing to fetch");
+    }
+    let job = known_job(job, &told, &first, history)?;
+    let event = match &history.resolved {
+        // An earlier run got so far.
+        Some(resolved) => resolved.clone(),
+        None => {
+            let event = stored_event(config, &job, &task, &told.id, history, storage).await?;
+            Receipts::new(storage.clone()).seal_correction(&job.id, event).await?
+        }
+    };
+    freeze(config, &job, first, &event).await?;
+    publish(config, &job, &event).await?;
+    Ok(event)
+}
+
+/// What the event and the receipts still know of the job.
+fn known_job(id: &JobId, told: &EventView, first: &[u8], history: &History) -> anyhow::Result<Job> {
+    #[derive(Deserialize)]
+    struct Told {
+        data: Data,
+    }
+    #[derive(Deserialize)]
+    struct Data {
+        #[serde(default)]
+        metadata: Option<Box<RawValue>>,
+    }
+
+    let Told { data } = serde_json::from_slice(first).context("its sealed event")?;
+    let intent = history.attempts.first().and_then(|attempt| attempt.intent.as_ref());
+    let named = intent.map(|intent| intent.external_task_id.as_str()).or(told.external_task_id.as_deref());
+    Ok(Job {
+        id: id.clone(),
+        digest: Digest::new(intent.map(|intent| intent.digest.clone()).unwrap_or_default()),
+        external_task_id: named.and_then(ExternalTaskId::new).unwrap_or_else(|| id.external_task_id()),
+        images: 1,
+        timeout_s: None,
+        metadata: data.metadata,
+        envelope: Envelope::default(),
+    })
+}
+
+async fn stored_event(
+    config: &Config,
+    job: &Job,
+    task: &TaskId,
+    supersedes: &str,
+    history: &History,
+    storage: &Storage,
+) -> anyhow::Result<Bytes> {
+    let (images, units) = match parts::provider(config)?.query(task).await {
+        View::Succeeded { images, .. } if images.is_empty() => {
+            bail!("CometAPI calls task {task} a success and gives no image")
+        }
+        View::Succeeded { images, units } => (images, units),
+        View::Running => bail!("task {task} still runs at CometAPI; say it again later"),
+        View::Failed { message, .. } => bail!("task {task} has failed at CometAPI: {message}"),
+        View::NotFound { message } => bail!("CometAPI has no task {task} any more: {message}"),
+        View::Unavailable { message, .. } => bail!("CometAPI gives no answer about task {task}: {message}"),
+    };
+    let downloader = parts::downloader(config)?;
+    let started = tokio::time::Instant::now();
+    let mut stored = Vec::with_capacity(images.len());
+    for image in &images {
+        let downloaded = download(&downloader, image, config.download.attempts).await?;
+        stored.push(storage.put_image(&job.id, image.index, &downloaded).await?);
+    }
+    let store = u64::try_from(started.elapsed().as_millis()).ok();
+    let context = Context {
+        source: &config.events.source,
+        time_ms: clock::unix_ms(),
+        round: 1,
+        timings: Timings { store, ..Timings::default() },
+        polls: 1,
+        failed: &history.failed(),
+        supersedes: Some(supersedes),
+    };
+    let success = Success { task_id: task.clone(), images: stored, units };
+    Ok(Event::terminal(job, &Outcome::Succeeded(success), &context).body)
+}
+
+async fn download(downloader: &Downloader, image: &ResultImage, attempts: u32) -> anyhow::Result<Image> {
+    let mut attempt = 1;
+    loop {
+        match downloader.fetch(&image.url).await {
+            Ok(downloaded) => return Ok(downloaded),
+            Err(FetchError::Again(_)) if attempt < attempts => tokio::time::sleep(REST).await,
+            Err(error) => bail!("image {}: {error}", image.index),
+        }
+        attempt += 1;
+    }
+}
+
+/// So that a further copy of the job is told the same.
+async fn freeze(config: &Config, job: &Job, first: Bytes, event: &Bytes) -> anyhow::Result<()> {
+    let again = "the images are stored and sealed; say it again to have them told";
+    let ledger = parts::ledger(config, &Metrics::default())?;
+    let entry = Entry { job: &job.id, digest: &job.digest, round: 1, failed: FailedTasks::none() };
+    let frozen = ledger.freeze(entry, &Expect::Correcting { first }, event.clone(), false).await;
+    match frozen.context(again)? {
+        Frozen::Event(_) => {
+            // Lost, the record only stays longer.
+            if let Err(error) = ledger.told(&job.id, 1).await {
+                tracing::debug!("the record will not expire: {error}");
+            }
+            Ok(())
+        }
+        Frozen::Moved(_) => bail!("another job with this job_id is in Redis by now; {again}"),
+    }
+}
+
+async fn publish(config: &Config, job: &Job, body: &Bytes) -> anyhow::Result<()> {
+    let names = parts::names(config);
+    let address = parts::address(config)?;
+    let connection = address.connect("resolve").await.map_err(|error| parts::no_rabbitmq(config, &error))?;
+    if config.amqp.declare {
+        topology::ensure(&connection, &names, true).await?;
+    }
+    let Some(event) = Event::from_stored(body.clone()) else { bail!("the sealed correction can't be read") };
+    let message = Outgoing {
+        exchange: names.events.clone(),
+        routing_key: event.kind.routing_key().to_owned(),
+        mandatory: true,
+        properties: event_properties(job, &event.id, event.kind.event_type()),
+        body: event.body,
+    };
+    let publisher = Publisher::new(address, 1, config.amqp.confirm_timeout, None, Metrics::default());
+    if publisher.publish(&message).await? == Routed::Nowhere {
+        let kept = Outgoing { exchange: String::new(), routing_key: names.unrouted.clone(), ..message };
+        if publisher.publish(&kept).await? == Routed::Nowhere {
+            bail!("no queue takes the event, and there is no {}; say it again", names.unrouted);
+        }
+        tracing::warn!(kept_in = names.unrouted, "no queue takes the event; bind one to the exchange");
+    }
+    publisher.close().await;
+    Ok(())
+}

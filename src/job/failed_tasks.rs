@@ -1,0 +1,159 @@
+//! The tasks of a job that failed, where `generation.max_attempts` allows another generation.
+
+use std::fmt::Write as _;
+
+use super::{Charged, ExternalTaskId, Outcome, TaskId};
+
+/// The tasks of one job that the provider says have failed, before the one that counts. Each was a
+/// generation of its own, with an external id of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FailedTasks {
+    tasks: Vec<TaskId>,
+    /// Over all of them.
+    charged: Charged,
+}
+
+impl FailedTasks {
+    pub const NONE: Self = Self { tasks: Vec::new(), charged: Charged::No };
+
+    /// For a job that has none, as most.
+    #[must_use]
+    pub fn none() -> &'static Self {
+        static NONE: FailedTasks = FailedTasks::NONE;
+        &NONE
+    }
+
+    /// In the order of the generations.
+    #[must_use]
+    pub fn tasks(&self) -> &[TaskId] {
+        &self.tasks
+    }
+
+    #[must_use]
+    pub fn charged(&self) -> Charged {
+        self.charged
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    #[must_use]
+    pub fn contains(&self, task: &TaskId) -> bool {
+        self.tasks.contains(task)
+    }
+
+    /// These, and one more.
+    #[must_use]
+    pub fn and(mut self, task: TaskId, charged: Charged) -> Self {
+        self.tasks.push(task);
+        self.charged = self.charged.and(charged);
+        self
+    }
+
+    /// Which generation of the job comes after these: 1 where none has failed.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        u32::try_from(self.tasks.len()).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
+    /// The external id of the generation that comes after these; `first` is that of the job's first one.
+    #[must_use]
+    pub fn external_task_id(&self, first: &ExternalTaskId) -> ExternalTaskId {
+        first.of_generation(self.generation())
+    }
+
+    /// What the job's end says of money must be true of all its tasks.
+    #[must_use]
+    pub fn counted_in(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Succeeded(success) => Outcome::Succeeded(success),
+            Outcome::Failed(mut failure) => {
+                failure.charged = failure.charged.and(self.charged);
+                if !self.is_empty() {
+                    let _ = write!(failure.message, " (generation {} of this job)", self.generation());
+                }
+                Outcome::Failed(failure)
+            }
+            Outcome::Cancelled(mut cancellation) => {
+                cancellation.charged = cancellation.charged.and(self.charged);
+                Outcome::Cancelled(cancellation)
+            }
+        }
+    }
+
+    /// As words with a space between them, which no task id has.
+    #[must_use]
+    pub fn to_words(&self) -> String {
+        let words: Vec<_> = self.tasks.iter().map(TaskId::as_str).collect();
+        words.join(" ")
+    }
+
+    /// What [`Self::to_words`] has made; `None` for anything else.
+    #[must_use]
+    pub fn from_words(words: &str, charged: Charged) -> Option<Self> {
+        let tasks: Option<Vec<_>> = words.split_ascii_whitespace().map(TaskId::new).collect();
+        Some(Self { tasks: tasks?, charged })
+    }
+}
+
+impl Default for FailedTasks {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(text: &str) -> TaskId {
+        TaskId::new(text).unwrap()
+    }
+
+    #[test]
+    fn each_generation_has_an_external_id_of_its_own_and_the_first_keeps_its_name() {
+        let first = ExternalTaskId::new("mine").unwrap();
+        let none = FailedTasks::NONE;
+        let one = none.clone().and(task("t-1"), Charged::No);
+        let two = one.clone().and(task("t-2"), Charged::No);
+        assert_eq!(none.external_task_id(&first), first);
+        let (second, third) = (one.external_task_id(&first), two.external_task_id(&first));
+        assert!(first != second && second != third && first != third);
+        assert_eq!(second, one.external_task_id(&first), "the same on every worker");
+        // No other job's own id is hit, however its user names it.
+        let long = ExternalTaskId::new(&"x".repeat(64)).unwrap();
+        for id in [second, third, one.external_task_id(&long)] {
+            assert!(ExternalTaskId::new(id.as_str()).is_some(), "{id:?}");
+            assert!(id.as_str().starts_with("cw-"));
+        }
+    }
+
+    #[test]
+    fn what_is_charged_is_charged_over_all_of_them() {
+        use Charged::{No, Unknown, Yes};
+        for (first, second, both) in [
+            (No, No, No),
+            (No, Unknown, Unknown),
+            (Unknown, No, Unknown),
+            (Unknown, Unknown, Unknown),
+            (Yes, No, Yes),
+            (No, Yes, Yes),
+            (Yes, Unknown, Yes),
+            (Unknown, Yes, Yes),
+            (Yes, Yes, Yes),
+        ] {
+            let failed = FailedTasks::NONE.and(task("a"), first).and(task("b"), second);
+            assert_eq!(failed.charged(), both, "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn they_come_back_from_their_words() {
+        let failed = FailedTasks::NONE.and(task("1"), Charged::No).and(task("b-2"), Charged::Yes);
+        assert_eq!(FailedTasks::from_words(&failed.to_words(), Charged::Yes), Some(failed));
+        assert_eq!(FailedTasks::from_words("", Charged::No), Some(FailedTasks::NONE));
+        assert_eq!(FailedTasks::from_words(&"9".repeat(300), Charged::No), None);
+    }
+}

@@ -20,6 +20,7 @@ use url::Url;
 
 use super::forbidden::Forbidden;
 use super::foreign::ForeignWords;
+use super::models::Models;
 use super::wire::{self, Reply};
 use super::{AccountFault, AccountFaultKind, Answer, Lookup, Provider, View};
 use crate::job::{ExternalTaskId, TaskId};
@@ -58,6 +59,8 @@ pub struct Endpoints {
     pub submit_path: String,
     /// With [`TASK_ID_MARK`]: `/kling/v1/images/generations/{task_id}`
     pub query_path: String,
+    /// What the worker sends where a job names no model.
+    pub model: String,
     /// From connecting to the last byte of the reply.
     pub submit_timeout: Duration,
     pub query_timeout: Duration,
@@ -80,6 +83,7 @@ pub struct CometApi {
     submit_timeout: Duration,
     query_timeout: Duration,
     forbidden: Forbidden,
+    models: Models,
     foreign_words: ForeignWords,
 }
 
@@ -103,7 +107,7 @@ impl CometApi {
     ///
     /// [`InvalidEndpoints`] says which setting can't be used.
     pub fn new(endpoints: Endpoints) -> Result<Self, InvalidEndpoints> {
-        let Endpoints { base_url, key, submit_path, query_path, submit_timeout, query_timeout, proxy } =
+        let Endpoints { base_url, key, submit_path, query_path, model, submit_timeout, query_timeout, proxy } =
             endpoints;
         let invalid = |message: &str| Err(InvalidEndpoints(message.to_owned()));
         if !matches!(base_url.scheme(), "http" | "https") || !base_url.has_host() {
@@ -143,6 +147,7 @@ impl CometApi {
             submit_timeout,
             query_timeout,
             forbidden: Forbidden::default(),
+            models: Models::new(&model),
             foreign_words: ForeignWords::default(),
         })
     }
@@ -177,7 +182,7 @@ impl Provider for CometApi {
         match exchange(request).await {
             Ok(read) => {
                 let answer = wire::submit(&read.reply(&format!("POST {}", self.submit_url.path())));
-                self.forbidden.judge(&body, answer)
+                self.models.judge(&body, self.forbidden.judge(&body, answer))
             }
             Err(Silence::NotSent(message)) => Answer::Account(unreachable(message)),
             Err(Silence::NoReply(message)) => Answer::Unknown { message, provider_code: None, exists: false },

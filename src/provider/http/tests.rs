@@ -79,6 +79,7 @@ fn endpoints(base_url: Url) -> Endpoints {
         key: SecretString::from("SECRET-KEY"),
         submit_path: "/kling/v1/images/generations".to_owned(),
         query_path: "/kling/v1/images/generations/{task_id}".to_owned(),
+        model: "kling-v2".to_owned(),
         submit_timeout: Duration::from_millis(500),
         query_timeout: Duration::from_millis(500),
         proxy: SecretString::default(),

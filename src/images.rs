@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, ClientBuilder, Response};
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -127,8 +127,8 @@ impl Downloader {
         Ok(Self {
             rules,
             guard: Guard { allow_private_hosts: rules.allow_private_hosts },
-            secure: client(secure)?,
-            plain: client(Reach::Private)?,
+            secure: built(client().dns_resolver(GuardedResolver(secure)))?,
+            plain: built(client().dns_resolver(GuardedResolver(Reach::Private)))?,
         })
     }
 
@@ -201,8 +201,9 @@ impl Images for Downloader {
     }
 }
 
-/// No redirects of its own, no proxy, no cookies, no credentials, no decompression.
-fn client(reach: Reach) -> Result<Client, String> {
+/// No redirects of its own, no proxy, no cookies, no credentials, no decompression. Whoever builds it adds the
+/// resolver.
+fn client() -> ClientBuilder {
     let headers: HeaderMap = [
         (ACCEPT, HeaderValue::from_static("image/png, image/jpeg, image/webp")),
         (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
@@ -212,15 +213,16 @@ fn client(reach: Reach) -> Result<Client, String> {
     Client::builder()
         .user_agent(concat!("comet-worker/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers)
-        .dns_resolver(GuardedResolver(reach))
         .redirect(Policy::none())
         .referer(false)
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(Duration::from_secs(20))
         .pool_max_idle_per_host(8)
-        .build()
-        .map_err(|error| for_people(&format!("no HTTPS client: {error}")))
+}
+
+fn built(client: ClientBuilder) -> Result<Client, String> {
+    client.build().map_err(|error| for_people(&format!("no HTTPS client: {error}")))
 }
 
 fn next_url(url: &Url, response: &Response) -> Option<Url> {
@@ -254,5 +256,7 @@ fn broken(url: &Url, error: &reqwest::Error) -> FetchError {
     FetchError::Again(for_people(&text))
 }
 
+#[cfg(test)]
+mod hops_tests;
 #[cfg(test)]
 mod tests;

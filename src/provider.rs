@@ -6,6 +6,7 @@
 mod forbidden;
 mod foreign;
 pub mod http;
+mod models;
 pub mod wire;
 
 use std::time::Duration;
@@ -65,9 +66,11 @@ pub enum Answer {
 pub struct Later {
     pub message: String,
     pub provider_code: Option<String>,
-    /// From the `Retry-After` header, at most an hour; at least a minute
-    /// where no channel has the model.
+    /// From the `Retry-After` header, at most an hour; longer with each try where no channel has the
+    /// model.
     pub after: Option<Duration>,
+    /// It is about this job's model and says nothing about other jobs: this one waits by itself.
+    pub this_job_only: bool,
 }
 
 /// The provider will never take this job.
@@ -75,6 +78,8 @@ pub struct Later {
 pub struct Refusal {
     /// For what it shows or says, rather than for its form.
     pub content_policy: bool,
+    /// Its model doesn't exist, or not any more.
+    pub no_model: bool,
     pub message: String,
     pub provider_code: Option<String>,
 }
@@ -92,7 +97,7 @@ pub enum AccountFaultKind {
     Key,
     /// No money, no quota, or the account is closed.
     Money,
-    /// The base URL or the path leads to something that is not the API.
+    /// The base URL or the path leads to something that is not the API, or `api.model` isn't there.
     Configuration,
     /// The key may not do this: its models, its group, our IP address, or a firewall before the API.
     Forbidden,

@@ -69,6 +69,7 @@ pub(super) fn provider(config: &Config) -> anyhow::Result<CometApi> {
         key: config.require_key()?.clone(),
         submit_path: api.submit_path.clone(),
         query_path: api.query_path.clone(),
+        model: api.model.clone(),
         submit_timeout: api.submit_timeout,
         query_timeout: api.query_timeout,
         proxy: api.proxy.clone(),

@@ -14,6 +14,7 @@
 //! `download.allow_private_hosts` opens both doors to one's own network, and still not to what
 //! `is_never` names: the metadata services, where credentials lie, above all.
 
+use std::error::Error;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::LazyLock;
@@ -72,6 +73,17 @@ impl Guard {
 }
 
 impl Reach {
+    /// What a name resolves to: all of it, or it is refused whole.
+    pub(super) fn admit(self, found: &[SocketAddr]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if found.is_empty() {
+            return Err(io::Error::other("the name has no address").into());
+        }
+        for address in found {
+            self.check(address.ip())?;
+        }
+        Ok(())
+    }
+
     fn check(self, address: IpAddr) -> Result<(), Forbidden> {
         if is_never(address) {
             return Err(Forbidden(format!("{address} is not an address of a server of images")));
@@ -97,12 +109,7 @@ impl Resolve for GuardedResolver {
         let reach = self.0;
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            if found.is_empty() {
-                return Err(io::Error::other("the name has no address").into());
-            }
-            for address in &found {
-                reach.check(address.ip())?;
-            }
+            reach.admit(&found)?;
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }

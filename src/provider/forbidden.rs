@@ -43,7 +43,9 @@ impl Forbidden {
                     return Answer::Account(AccountFault { kind: AccountFaultKind::Forbidden, message });
                 }
                 seen.jobs.remove(&job);
-                Answer::Refused(Refusal { content_policy: false, message, provider_code: None })
+                let refusal =
+                    Refusal { content_policy: false, no_model: false, message, provider_code: None };
+                Answer::Refused(refusal)
             }
             Answer::Accepted(_) => {
                 seen.accepted += 1;
@@ -55,7 +57,7 @@ impl Forbidden {
 }
 
 /// Attempts at one job have one body.
-fn hash_of(body: &[u8]) -> u64 {
+pub(super) fn hash_of(body: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     body.hash(&mut hasher);
     hasher.finish()

@@ -5,30 +5,29 @@
 //! also to streams which the server had begun to process, once the connection ends: a POST could
 //! be paid twice (read in reqwest 0.13.5 `retry.rs` and h2 `proto/streams/streams.rs`, `recv_eof`).
 
-use std::error::Error as _;
+mod exchange;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, AsHeaderName, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
-};
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Proxy, RequestBuilder};
+use reqwest::{Client, ClientBuilder, Proxy};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::forbidden::Forbidden;
 use super::foreign::ForeignWords;
-use super::wire::{self, Reply};
+use super::models::Models;
+use super::wire;
 use super::{AccountFault, AccountFaultKind, Answer, Lookup, NOBODYS_TASK, Provider, View};
 use crate::job::{ExternalTaskId, TaskId};
 use crate::metrics::Metrics;
 use crate::operation::MULTI_IMAGE_TO_IMAGE;
-use crate::redact::for_people;
-
-/// The most that is read of a reply, in bytes (fact sheet, section 4.3).
-pub const REPLY_BYTES_MAX: usize = 1024 * 1024;
+pub use exchange::REPLY_BYTES_MAX;
+use exchange::{Read, Silence, exchange, told, unreachable};
 
 /// What the query path has in the place of the task id.
 pub const TASK_ID_MARK: &str = "{task_id}";
@@ -42,9 +41,6 @@ const QUERY_IDLE: Duration = Duration::from_secs(30);
 /// surely still open, that is for less than the shortest common idle limit (Node's 5 s).
 const SUBMIT_IDLE: Duration = Duration::from_secs(3);
 
-/// What gateways of the new-api family name a request by (fact sheet, section 4).
-const REQUEST_ID: &str = "x-oneapi-request-id";
-
 /// Where the API is, and what it is asked with.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
@@ -55,6 +51,8 @@ pub struct Endpoints {
     pub submit_path: String,
     /// With [`TASK_ID_MARK`]: `/kling/v1/images/generations/{task_id}`
     pub query_path: String,
+    /// What the worker sends where a job names no model.
+    pub model: String,
     /// From connecting to the last byte of the reply.
     pub submit_timeout: Duration,
     pub query_timeout: Duration,
@@ -77,22 +75,9 @@ pub struct CometApi {
     submit_timeout: Duration,
     query_timeout: Duration,
     forbidden: Forbidden,
+    models: Models,
     foreign_words: ForeignWords,
-}
-
-/// A reply read to its end.
-struct Read {
-    status: u16,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-/// Why there is no reply.
-enum Silence {
-    /// No connection came about, so nothing was sent.
-    NotSent(String),
-    /// Anything later: the request may have arrived.
-    NoReply(String),
+    told_of_other_path: AtomicBool,
 }
 
 impl CometApi {
@@ -100,7 +85,7 @@ impl CometApi {
     ///
     /// [`InvalidEndpoints`] says which setting can't be used.
     pub fn new(endpoints: Endpoints) -> Result<Self, InvalidEndpoints> {
-        let Endpoints { base_url, key, submit_path, query_path, submit_timeout, query_timeout, proxy } =
+        let Endpoints { base_url, key, submit_path, query_path, model, submit_timeout, query_timeout, proxy } =
             endpoints;
         let invalid = |message: &str| Err(InvalidEndpoints(message.to_owned()));
         if !matches!(base_url.scheme(), "http" | "https") || !base_url.has_host() {
@@ -140,7 +125,9 @@ impl CometApi {
             submit_timeout,
             query_timeout,
             forbidden: Forbidden::default(),
+            models: Models::new(&model),
             foreign_words: ForeignWords::default(),
+            told_of_other_path: AtomicBool::new(false),
         })
     }
 
@@ -150,8 +137,33 @@ impl CometApi {
         Self { foreign_words: ForeignWords::counted_in(metrics), ..self }
     }
 
-    async fn get(&self, id: &str) -> Result<(String, Read), Silence> {
-        self.get_at(&self.query_path, id).await
+    /// What this path tells of a task, and whether another may tell more.
+    async fn query_at(&self, path: &str, task: &TaskId) -> (View, bool) {
+        let (asked, read) = match self.get_at(path, task.as_str()).await {
+            Ok(asked_and_read) => asked_and_read,
+            Err(silence) => {
+                let (message, fault) = silence.into_parts();
+                return (View::Unavailable { message, fault, after: None }, false);
+            }
+        };
+        let seen = wire::query(&read.reply(&asked), task);
+        if let Some(word) = &seen.foreign_word {
+            self.foreign_words.note(word);
+        }
+        let may_be_elsewhere = match seen.view {
+            View::NotFound { .. } => true,
+            // A wrong path is a redirect, a web page with 200, or a 404 (fact sheet, section 4.1).
+            View::Unavailable { .. } => matches!(read.status, 200 | 300..=399 | 404 | 405),
+            View::Running | View::Succeeded { .. } | View::Failed { .. } => false,
+        };
+        (seen.view, may_be_elsewhere)
+    }
+
+    async fn probe_at(&self, path: &str) -> Result<(), AccountFault> {
+        match self.get_at(path, NOBODYS_TASK).await {
+            Ok((asked, read)) => wire::probe(&read.reply(&asked)),
+            Err(Silence::NotSent(message) | Silence::NoReply(message)) => Err(unreachable(message)),
+        }
     }
 
     async fn get_at(&self, path: &str, id: &str) -> Result<(String, Read), Silence> {
@@ -174,25 +186,28 @@ impl Provider for CometApi {
         match exchange(request).await {
             Ok(read) => {
                 let answer = wire::submit(&read.reply(&format!("POST {}", self.submit_url.path())));
-                self.forbidden.judge(&body, answer)
+                self.models.judge(&body, self.forbidden.judge(&body, answer))
             }
             Err(Silence::NotSent(message)) => Answer::Account(unreachable(message)),
             Err(Silence::NoReply(message)) => Answer::Unknown { message, provider_code: None, exists: false },
         }
     }
 
+    /// At the query path, and where that isn't there or knows of nothing, at the other one: which of the two
+    /// is open for these tasks isn't known, and a GET is free (fact sheet, section 11, U2).
     async fn query(&self, task: &TaskId) -> View {
-        match self.get(task.as_str()).await {
-            Ok((asked, read)) => {
-                let seen = wire::query(&read.reply(&asked), task);
-                if let Some(word) = &seen.foreign_word {
-                    self.foreign_words.note(word);
+        let (view, may_be_elsewhere) = self.query_at(&self.query_path, task).await;
+        let Some(other) = other_query_path(&self.query_path).filter(|_| may_be_elsewhere) else {
+            return view;
+        };
+        match self.query_at(other, task).await.0 {
+            View::NotFound { .. } | View::Unavailable { .. } => view,
+            found @ (View::Running | View::Succeeded { .. } | View::Failed { .. }) => {
+                if !self.told_of_other_path.swap(true, Ordering::Relaxed) {
+                    let (path, other) = (&self.query_path, other);
+                    tracing::warn!("tasks are found at {other} and not at {path}: set api.query_path to it");
                 }
-                seen.view
-            }
-            Err(silence) => {
-                let (message, fault) = silence.into_parts();
-                View::Unavailable { message, fault, after: None }
+                found
             }
         }
     }
@@ -221,33 +236,14 @@ impl Provider for CometApi {
     }
 
     async fn probe(&self) -> Result<(), AccountFault> {
-        match self.get(NOBODYS_TASK).await {
-            Ok((asked, read)) => wire::probe(&read.reply(&asked)),
-            Err(Silence::NotSent(message) | Silence::NoReply(message)) => Err(unreachable(message)),
-        }
-    }
-}
-
-impl Read {
-    fn reply<'a>(&'a self, asked: &'a str) -> Reply<'a> {
-        Reply {
-            status: self.status,
-            content_type: text(&self.headers, CONTENT_TYPE),
-            retry_after: text(&self.headers, RETRY_AFTER),
-            date: text(&self.headers, DATE),
-            request_id: text(&self.headers, REQUEST_ID),
-            asked,
-            body: &self.body,
-        }
-    }
-}
-
-impl Silence {
-    /// For a GET: the message, and the fault if the provider can't be reached at all.
-    fn into_parts(self) -> (String, Option<AccountFault>) {
-        match self {
-            Self::NotSent(message) => (message.clone(), Some(unreachable(message))),
-            Self::NoReply(message) => (message, None),
+        let fault = match self.probe_at(&self.query_path).await {
+            Ok(()) => return Ok(()),
+            Err(fault) => fault,
+        };
+        let other = other_query_path(&self.query_path);
+        match other.filter(|_| fault.kind == AccountFaultKind::Configuration) {
+            Some(other) => self.probe_at(other).await.map_err(|_| fault),
+            None => Err(fault),
         }
     }
 }
@@ -287,35 +283,6 @@ fn client(headers: HeaderMap, proxy: Option<Proxy>) -> ClientBuilder {
     }
 }
 
-/// One request, and its reply read to the end or to the bound.
-async fn exchange(request: RequestBuilder) -> Result<Read, Silence> {
-    let mut response = request.send().await.map_err(|error| {
-        let message = told(&error);
-        // DNS, refused, TLS handshake, connect timeout: hyper says "connect" only before the first
-        // byte of the request (fact sheet, section 4.3).
-        if error.is_connect() { Silence::NotSent(message) } else { Silence::NoReply(message) }
-    })?;
-    let mut body = BytesMut::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len().saturating_add(chunk.len()) > REPLY_BYTES_MAX => {
-                return Err(Silence::NoReply(format!(
-                    "HTTP {} with a body of more than {REPLY_BYTES_MAX} bytes",
-                    response.status().as_u16()
-                )));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => break,
-            Err(error) => return Err(Silence::NoReply(told(&error))),
-        }
-    }
-    Ok(Read {
-        status: response.status().as_u16(),
-        headers: std::mem::take(response.headers_mut()),
-        body: body.freeze(),
-    })
-}
-
 impl std::fmt::Debug for CometApi {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not the clients: they show the login of a proxy.
@@ -341,31 +308,6 @@ fn with_path(base: &Url, path: &str, id: Option<&str>) -> Url {
         );
     }
     url
-}
-
-fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
-}
-
-fn unreachable(message: String) -> AccountFault {
-    AccountFault { kind: AccountFaultKind::Unreachable, message }
-}
-
-/// The whole chain of causes, without the URL.
-fn told(error: &reqwest::Error) -> String {
-    let mut text = match (error.is_timeout(), error.is_connect()) {
-        (true, true) => "no connection in time".to_owned(),
-        (true, false) => "no reply in time".to_owned(),
-        (false, true) => "no connection".to_owned(),
-        (false, false) => "the exchange broke off".to_owned(),
-    };
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    for_people(&text)
 }
 
 #[cfg(test)]

@@ -151,6 +151,7 @@ fn account_fault(meaning: Meaning, message: &str, asked: &str) -> Option<Account
         | Meaning::Refused
         | Meaning::Policy
         | Meaning::Exists
+        | Meaning::NoModel
         | Meaning::NoSuchResource
         | Meaning::NotFound
         | Meaning::Unknown => return None,

@@ -21,11 +21,11 @@ pub enum Cause {
     Money,
     /// The key is refused.
     Key,
-    /// The base URL or a path leads elsewhere.
+    /// The base URL or a path leads elsewhere, or the configured model isn't there.
     Configuration,
     /// The key may not do what it is asked to.
     Forbidden,
-    /// The provider can't be reached, or several POSTs in a row were never answered.
+    /// The provider can't be reached, or several POSTs in a row were never answered or found no channel.
     Provider,
     Redis,
     Storage,
@@ -47,7 +47,7 @@ impl Cause {
         match self {
             Self::Money => "top the account up; one job at a time goes on trying",
             Self::Key => "check api.key",
-            Self::Configuration => "check api.base_url, api.submit_path and api.query_path",
+            Self::Configuration => "check api.base_url, api.submit_path, api.query_path and api.model",
             Self::Forbidden => {
                 "check what the key may do: its models, its group, the IP addresses it is good for"
             }

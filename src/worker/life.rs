@@ -145,7 +145,8 @@ async fn run(
     let hints = shared.hints.wait_for(&job.id);
     let original = Some(original);
     let entry = Entry::none();
-    let mut actor = Actor { shared, job, body, original, life, interrupts, right: None, hints, entry };
+    let mut actor =
+        Actor { shared, job, body, original, life, interrupts, right: None, rests_until: None, hints, entry };
     let acting = async move {
         let acted = actor.act().await;
         if acted.is_err() {
@@ -229,6 +230,8 @@ struct Actor<'a> {
     life: Life,
     interrupts: &'a Interrupts,
     right: Option<Right>,
+    /// Until then this job posts nothing, though others may.
+    rests_until: Option<Instant>,
     hints: Waiting,
     entry: Entry,
 }

@@ -56,6 +56,8 @@ impl Submits {
         let mut pause = self.lock();
         match answer {
             Answer::Accepted(_) => pause.refusals = 0,
+            // About one job's model: the others go on.
+            Answer::Later(later) if later.this_job_only => {}
             Answer::Later(later) => {
                 let now = Instant::now();
                 if pause.until <= now {
@@ -82,7 +84,7 @@ mod tests {
     use crate::provider::Later;
 
     fn later(after: Option<Duration>) -> Answer {
-        Answer::Later(Later { message: String::new(), provider_code: None, after })
+        Answer::Later(Later { message: String::new(), provider_code: None, after, this_job_only: false })
     }
 
     async fn waited(submits: &Submits) -> Duration {
@@ -104,6 +106,14 @@ mod tests {
         submits.note(&Answer::Accepted(TaskId::new("1").unwrap()));
         submits.note(&later(None));
         assert!(waited(&submits).await <= FIRST_PAUSE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_waits_by_itself_makes_nobody_else_wait() {
+        let submits = Submits::new(4);
+        let Answer::Later(later) = later(Some(Duration::from_secs(90))) else { panic!("not later") };
+        submits.note(&Answer::Later(Later { this_job_only: true, ..later }));
+        assert_eq!(waited(&submits).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,12 +6,9 @@ use comet_worker::callback::Callbacks;
 use serde_json::json;
 
 use crate::support::jobs::{job, jobs};
+use crate::support::listener::{Listener, SECRET, SELDOM};
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
-/// Jobs that wait for their next look wait longer than any test does.
-const SELDOM: [(&str, &str); 3] =
-    [("POLL__FIRST_MS", "600000"), ("POLL__MIN_MS", "600000"), ("POLL__MAX_MS", "600000")];
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// What callbacks may pull forward for one job.
 const PULLS_MAX: u64 = 8;
 
@@ -19,52 +16,25 @@ const PULLS_MAX: u64 = 8;
 /// their jobs: its queue is another one.
 struct Pair {
     holder: Worker,
-    listener: Worker,
+    listener: Listener,
     callbacks: Callbacks,
-    other_queue: String,
 }
 
 impl Pair {
     async fn start(place: &Place, sim: &Sim) -> Self {
-        let other_queue = format!("{}.other", place.prefix);
-        let own: [(&str, &str); 4] = [
-            // Only the listener's port is known, and only once it runs.
-            ("CALLBACK__PUBLIC_URL", "http://127.0.0.1:1"),
-            ("CALLBACK__LISTEN", "127.0.0.1:0"),
-            ("CALLBACK__SECRET", SECRET),
-            ("AMQP__QUEUE", &other_queue),
-        ];
-        let listener = Worker::start(place, sim, &own);
-        let address = wait_for("the listener's address", async || {
-            let log = listener.log();
-            let (_, rest) = log.split_once("listen=")?;
-            Some(rest.split_whitespace().next()?.to_owned())
-        })
-        .await;
-        let public_url = format!("http://{address}/comet");
-        let own: [(&str, &str); 3] =
-            [("CALLBACK__PUBLIC_URL", &public_url), ("CALLBACK__LISTEN", ""), ("CALLBACK__SECRET", SECRET)];
-        let holder = Worker::start(place, sim, &[&SELDOM[..], &own].concat());
-        for worker in [&listener, &holder] {
+        let listener = Listener::start(place, sim).await;
+        let holder = Worker::start(place, sim, &[&SELDOM[..], &listener.settings()].concat());
+        for worker in [&listener.worker, &holder] {
             worker.says("taking jobs").await;
         }
         let callbacks =
-            Callbacks::new(&public_url.parse().unwrap(), &SECRET.to_owned().into(), &place.prefix);
-        Self { holder, listener, callbacks, other_queue }
-    }
-
-    async fn accepted(&self) -> u64 {
-        let (_, metrics) = self.listener.admin("/metrics").await;
-        let line =
-            metrics.lines().find(|line| line.starts_with("comet_callbacks_total{answer=\"accepted\"}"));
-        line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+            Callbacks::new(&listener.public_url.parse().unwrap(), &SECRET.to_owned().into(), &place.prefix);
+        Self { holder, listener, callbacks }
     }
 
     async fn stop(mut self, broker: &Broker) {
         assert!(self.holder.stop().await.success());
-        assert!(self.listener.stop().await.success());
-        broker.delete_queue(&self.other_queue).await;
-        for log in [self.holder.log(), self.listener.log()] {
+        for log in [self.holder.log(), self.listener.stop(broker).await] {
             assert!(
                 !log.contains(SECRET) && !log.contains("/comet/"),
                 "secrets or tokens in the log:\n{log}"
@@ -107,7 +77,7 @@ async fn a_hit_on_one_worker_wakes_the_one_that_holds_the_job() {
         }
         let report = sim.report().await;
         report.nothing_was_paid_for_twice();
-        assert!(pair.accepted().await >= 8);
+        assert!(pair.listener.accepted().await >= 8);
         for task in report.0["tasks"].as_array().unwrap() {
             let polls = task["polls"].as_u64().unwrap();
             assert!((1..=PULLS_MAX).contains(&polls), "{task}");
@@ -142,7 +112,7 @@ async fn a_flood_of_hits_costs_a_bounded_number_of_looks() {
             let [a, b, c, d] = [(); 4].map(|()| hit(&flooded));
             assert_eq!(tokio::join!(a, b, c, d), (200, 200, 200, 200));
         }
-        assert_eq!(pair.accepted().await, 201);
+        assert_eq!(pair.listener.accepted().await, 201);
         // What was told before this has been heard by then: the channel keeps its order.
         assert_eq!(hit(&quiet).await, 200);
         let polls = async || -> BTreeMap<String, u64> {

@@ -1,105 +1,21 @@
-//! Every scenario that the stand-in can play: each alone, and all that cost no job together.
+//! Every scenario that the stand-in can play: each alone, and all of them together.
+
+mod table;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::support::jobs::job;
+use crate::support::listener::{Listener, SELDOM};
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
+use table::{EXPECTED, HELD, ONE_IMAGE, STOPS, SUCCEEDED, fits};
 
 /// Stand-ins beside each other.
 const ABREAST: usize = 6;
-const SUCCEEDED: &str = "succeeded";
-/// The jobs wait while the scenario is played, and succeed after it.
-const HELD: &str = "held";
-
-/// What becomes of a job: the scenario, those that must be played with it to be seen, and the outcome.
-const EXPECTED: &[(&str, &str, &str)] = &[
-    ("rate-limited", "", HELD),
-    ("busy", "", HELD),
-    ("saturated", "", HELD),
-    ("server-error", "", HELD),
-    ("bad-gateway", "", HELD),
-    ("content-policy", "", "content_policy"),
-    ("no-money", "", HELD),
-    ("gateway-limit", "", HELD),
-    ("retry-after", "", HELD),
-    ("ip-refused", "", HELD),
-    ("no-channel", "", HELD),
-    ("no-such-route", "", HELD),
-    ("redirected", "", HELD),
-    ("body-too-large", "", "rejected"),
-    ("invalid-request", "", "rejected"),
-    ("invalid-request-as500", "", "rejected"),
-    ("discontinued", "", "rejected"),
-    ("policy-as200", "", "content_policy"),
-    ("exists-falsely", "", "outcome_unknown"),
-    ("do-request-failed-after", "", SUCCEEDED),
-    ("bad-gateway-after", "", SUCCEEDED),
-    ("exists-after", "", SUCCEEDED),
-    ("gateway-timeout-after", "", SUCCEEDED),
-    ("no-id-after", "", SUCCEEDED),
-    ("null-data-after", "", SUCCEEDED),
-    ("cut-short-after", "", SUCCEEDED),
-    ("lost-reply", "", SUCCEEDED),
-    ("hang-after", "", SUCCEEDED),
-    ("slow-reply", "", SUCCEEDED),
-    ("arrives-late", "", SUCCEEDED),
-    ("reply-a2", "", SUCCEEDED),
-    ("reply-a3", "", SUCCEEDED),
-    ("reply-b-text", "", SUCCEEDED),
-    ("reply-b-object", "", SUCCEEDED),
-    ("reply-c", "", SUCCEEDED),
-    ("reply-number-id", "", SUCCEEDED),
-    ("wrong-key", "", HELD),
-    ("failed", "", "content_policy"),
-    ("failed-internal", "", "generation_failed"),
-    ("never-finishes", "", "timed_out"),
-    ("task-not-exist-at-first", "", SUCCEEDED),
-    ("task-not-exist", "", "timed_out"),
-    ("poll-html", "", HELD),
-    ("poll-rate-limited", "", HELD),
-    ("look-wrapper", "", SUCCEEDED),
-    ("look-wrapper-envelope", "", SUCCEEDED),
-    ("look-url-in-fail-reason", "", SUCCEEDED),
-    ("look-swept", "", "generation_failed"),
-    ("look-flat", "", SUCCEEDED),
-    ("look-seconds", "", SUCCEEDED),
-    ("look-no-index", "", SUCCEEDED),
-    ("look-text-index", "", SUCCEEDED),
-    ("look-out-of-order", "", SUCCEEDED),
-    ("look-duplicates", "", SUCCEEDED),
-    ("look-succeeded", "", SUCCEEDED),
-    ("look-uppercase", "", SUCCEEDED),
-    ("look-empty-status", "", SUCCEEDED),
-    ("look-unknown-status", "", SUCCEEDED),
-    ("look-filled-late", "", SUCCEEDED),
-    ("look-null-result", "", "result_invalid"),
-    ("look-regress", "", SUCCEEDED),
-    ("lookup-late", "lost-reply", SUCCEEDED),
-    ("lookup-unsupported", "lost-reply", "outcome_unknown"),
-    ("poll-error", "", HELD),
-    ("file-500-twice", "", SUCCEEDED),
-    ("file-403", "", "result_expired"),
-    ("file-403-then-fresh", "", SUCCEEDED),
-    ("file-short", "", "result_expired"),
-    ("file-redirects", "", SUCCEEDED),
-    ("file-redirect-inside", "", "result_expired"),
-    ("file-html", "", "result_invalid"),
-    ("file-slow", "", SUCCEEDED),
-    ("file-oversize", "", "result_invalid"),
-    // Who gives no callback_url is told nothing, rightly or wrongly.
-    ("callback-lost", "", SUCCEEDED),
-    ("callback-garbage", "", SUCCEEDED),
-    ("callback-wrong-id", "", SUCCEEDED),
-    ("callback-upstream-id", "", SUCCEEDED),
-    ("callback-early", "", SUCCEEDED),
-    ("callback-duplicate", "", SUCCEEDED),
-    ("callback-out-of-order", "", SUCCEEDED),
-];
 
 const SIM: &[&str] = &["--lookup", "--durations", "fixed:500ms", "--slow-for", "800ms", "--image-px", "64"];
 
@@ -119,7 +35,9 @@ fn pair(id: &str) -> Value {
 }
 
 fn outcome(event: &Value) -> String {
-    event["data"]["reason"].as_str().unwrap_or(SUCCEEDED).to_owned()
+    let images = event["data"]["images"].as_array().map_or(0, Vec::len);
+    let succeeded = if images == 1 { ONE_IMAGE } else { SUCCEEDED };
+    event["data"]["reason"].as_str().unwrap_or(succeeded).to_owned()
 }
 
 /// How often each outcome came.
@@ -140,8 +58,11 @@ async fn play(name: &str, with: &str, expected: &str) -> BTreeMap<String, usize>
             arguments.extend(["--scenario", with]);
         }
         let sim = Sim::start(&[SIM, &arguments].concat()).await;
-        let _worker = Worker::start(place, &sim, SETTINGS);
         let broker = Broker::connect(place).await;
+        let called =
+            if name.starts_with("callback-") { Some(Listener::start(place, &sim).await) } else { None };
+        let worker = Worker::start(place, &sim, &[SETTINGS, &calls(called.as_ref(), name)].concat());
+        worker.says("taking jobs").await;
         broker.listen(place).await;
         for number in 0..3 {
             broker.publish(place, &pair(&format!("{name}-{number}"))).await;
@@ -149,6 +70,14 @@ async fn play(name: &str, with: &str, expected: &str) -> BTreeMap<String, usize>
         if expected == HELD {
             let struck = async || sim.report().await.0["faults"].as_object().map(serde_json::Map::len);
             wait_for(name, async || (struck().await? > 0).then_some(())).await;
+            if let Some((_, words)) = STOPS.iter().find(|(stops, _)| *stops == name) {
+                let told = async || worker.admin("/readyz").await;
+                let says = async || {
+                    let (status, text) = told().await;
+                    (status == 503 && text.contains(words)).then_some(())
+                };
+                wait_for(&format!("{name}: not ready, {words}"), says).await;
+            }
             sim.faults(json!({})).await;
         }
         let ending = outcomes(&broker, place, 3);
@@ -157,9 +86,21 @@ async fn play(name: &str, with: &str, expected: &str) -> BTreeMap<String, usize>
             *seen.borrow_mut() = ended;
         }
         sim.report().await.nothing_was_paid_for_twice();
+        if let Some(called) = called {
+            assert_eq!(called.accepted().await > 0, name != "callback-lost", "{name}: calls that were taken");
+            called.stop(&broker).await;
+        }
     })
     .await;
     seen.into_inner()
+}
+
+/// How a worker is called: it looks by itself only where no call comes, so that each job's end is seen through
+/// a call or not at all.
+fn calls<'a>(called: Option<&'a Listener>, name: &str) -> Vec<(&'static str, &'a str)> {
+    let Some(called) = called else { return Vec::new() };
+    let seldom = if name == "callback-lost" { &[][..] } else { &SELDOM };
+    [&called.settings()[..], seldom].concat()
 }
 
 /// The names that `comet-sim --list-scenarios` gives.
@@ -175,69 +116,76 @@ async fn each_scenario_alone_ends_its_jobs_as_it_should() {
     names.sort_unstable();
     listed.sort_unstable();
     assert_eq!(names, listed, "each scenario has an expected outcome here");
-    let playing = EXPECTED.iter().map(|&(name, with, expected)| async move {
-        let seen = play(name, with, expected).await;
-        let outcome = if expected == HELD { SUCCEEDED } else { expected };
-        let fits = seen == BTreeMap::from([(outcome.to_owned(), 3)]);
-        println!("{} {name}: {expected}, {seen:?}", if fits { " " } else { "!" });
-        (!fits).then_some(name)
-    });
+    // `SCENARIOS=busy,failed` plays these alone.
+    let only = std::env::var("SCENARIOS").unwrap_or_default();
+    let is_played = |name: &str| only.is_empty() || only.split(',').any(|played| played == name);
+    let playing =
+        EXPECTED.iter().filter(|(name, _, _)| is_played(name)).map(|&(name, with, expected)| async move {
+            let seen = play(name, with, expected).await;
+            let outcome = if expected == HELD { SUCCEEDED } else { expected };
+            let fits = seen == BTreeMap::from([(outcome.to_owned(), 3)]);
+            println!("{} {name}: {expected}, {seen:?}", if fits { " " } else { "!" });
+            (!fits).then_some(name)
+        });
     let wrong: Vec<_> =
         stream::iter(playing).buffer_unordered(ABREAST).filter_map(async |name| name).collect().await;
     assert_eq!(wrong, Vec::<&str>::new());
 }
 
-/// Not mixed. What stops the account or the route stops every job, and some ends cost nothing but time. `lookup-unsupported`
-/// breaks the promise that `trust_lookup` rests on.
-const MIXED_OUT: &[&str] = &[
-    "never-finishes",
-    "task-not-exist",
-    "hang-after",
-    "no-channel",
-    "no-such-route",
-    "redirected",
-    "ip-refused",
-    "no-money",
-    "wrong-key",
-    "file-oversize",
-    "lookup-unsupported",
-];
+/// A fault of the account or of the route strikes whoever comes, for a while, and is then mended; all others strike
+/// one in a hundred.
+fn odds(name: &str) -> &'static str {
+    let lasts = name != "no-channel" && STOPS.iter().any(|(stops, _)| *stops == name);
+    if lasts { "0.02,1s,1x" } else { "0.01" }
+}
 
 #[tokio::test]
-async fn all_scenarios_at_once_cost_no_job_and_nothing_twice() {
+async fn all_scenarios_at_once_end_each_job_as_those_that_struck_it_call_for_and_nothing_is_paid_twice() {
     const JOBS: usize = 500;
     Place::run("mix", async |place| {
-        let mixed = |name: &&str| !MIXED_OUT.contains(name);
-        let names = EXPECTED.iter().map(|(name, _, _)| *name).filter(mixed);
-        let mix: Vec<String> = names.map(|name| format!("{name}=0.01")).collect();
+        let mix: Vec<String> = EXPECTED.iter().map(|(name, _, _)| format!("{name}={}", odds(name))).collect();
         let mix = mix.join(",");
         let sim =
             Sim::start(&[SIM, &["--duplicates", "refuse", "--seed", "7", "--scenario", &mix]].concat()).await;
-        let worker = Worker::start(place, &sim, SETTINGS);
         let broker = Broker::connect(place).await;
+        let called = Listener::start(place, &sim).await;
+        let worker = Worker::start(place, &sim, &[SETTINGS, &called.settings()].concat());
+        worker.says("taking jobs").await;
         broker.listen(place).await;
         for number in 0..JOBS {
             broker.publish(place, &pair(&format!("mix-{number}"))).await;
         }
-        let outcomes = outcomes(&broker, place, JOBS).await;
+        let ends = broker.ends(place, JOBS).await;
         let report = sim.report().await;
-        for (scenario, times) in report.0["faults"].as_object().unwrap() {
-            println!("{times:>6} {scenario}");
+        let struck: BTreeMap<String, Vec<String>> =
+            serde_json::from_value(report.0["struck"].clone()).unwrap();
+        let mut strange = Vec::new();
+        let mut counts = BTreeMap::<String, usize>::new();
+        for (job, copies) in &ends {
+            let event = copies[0].json();
+            let outcome = outcome(&event);
+            let external = event["data"]["external_task_id"].as_str().unwrap();
+            let struck = struck.get(external).map(Vec::as_slice).unwrap_or_default();
+            if !fits(struck, &outcome) {
+                strange.push(format!("{job}: {outcome}, struck by {struck:?}: {}", event["data"]["message"]));
+            }
+            *counts.entry(outcome).or_default() += 1;
         }
-        for (outcome, jobs) in &outcomes {
+        for (outcome, jobs) in &counts {
             println!("{jobs:>6} jobs: {outcome}");
         }
+        let faults = report.0["faults"].as_object().unwrap();
+        println!("{} of {} scenarios have struck", faults.len(), EXPECTED.len());
+        assert_eq!(strange, Vec::<String>::new());
         report.nothing_was_paid_for_twice();
-        let allowed = |outcome: &str| {
-            let named = EXPECTED.iter().any(|(name, _, expected)| mixed(name) && *expected == outcome);
-            named || outcome == SUCCEEDED
-        };
-        let strange: Vec<&String> = outcomes.keys().filter(|outcome| !allowed(outcome)).collect();
-        assert_eq!(strange, Vec::<&String>::new());
-        assert_eq!(outcomes.values().sum::<usize>(), JOBS);
-        assert!(outcomes.get(SUCCEEDED).is_some_and(|jobs| *jobs > JOBS / 2), "{outcomes:?}");
+        assert_eq!(ends.len(), JOBS);
+        assert!(counts.get(SUCCEEDED).is_some_and(|jobs| *jobs > JOBS / 2), "{counts:?}");
+        // One in a hundred misses now and then; those that last do not.
+        assert!(faults.len() > EXPECTED.len() * 9 / 10, "{:?}", faults.keys().collect::<BTreeSet<_>>());
         broker.ready_is(&place.queue(), 0).await;
+        wait_for("readiness", async || (worker.admin("/readyz").await.0 == 200).then_some(())).await;
         assert!(!worker.log().contains("panicked"), "{}", worker.log());
+        called.stop(&broker).await;
     })
     .await;
 }

@@ -6,11 +6,12 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    faults::{Fault, Switches},
+    faults::Fault,
     http::Sim,
     model::{Answer, Model},
     report::Counts,
     shape,
+    switches::Switches,
     task::TaskView,
 };
 

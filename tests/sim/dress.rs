@@ -54,6 +54,22 @@ pub(crate) static LOOKS: &[(Fault, Dress)] = &[
         wrapper(json!({"error": null, "format": "png", "metadata": null, "status": task.status.name(),
             "task_id": id, "url": url}))
     }),
+    (Fault::LookCompleted, |reply, task| {
+        let url = images(&reply).first().map_or(Value::Null, |image| image["url"].clone());
+        let (status, progress) = match task.status {
+            Status::Submitted => ("queued", 0),
+            Status::Processing => ("in_progress", 50),
+            Status::Succeed => ("completed", 100),
+            Status::Failed(_) => ("failed", 100),
+        };
+        json!({"id": task.task_id.to_string(), "object": "video", "status": status, "progress": progress,
+            "video_url": url})
+    }),
+    (Fault::LookFewer, |reply, _| {
+        let mut images = images(&reply);
+        images.pop();
+        with_images(reply, images)
+    }),
     (Fault::LookSeconds, |reply, task| {
         let reply = with(reply, "/data", "created_at", json!(task.created_ms / 1000));
         with(reply, "/data", "updated_at", json!(task.updated_ms / 1000))
@@ -171,3 +187,6 @@ fn unclear(reply: Value, task: &TaskView, word: &str) -> Value {
         Status::Succeed | Status::Failed(_) => reply,
     }
 }
+
+#[cfg(test)]
+mod tests;

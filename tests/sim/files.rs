@@ -81,3 +81,78 @@ pub(crate) fn serve(fault: Option<Fault>, file: File) -> Response {
 fn whole(file: File) -> Response {
     (StatusCode::OK, [(header::CONTENT_TYPE, file.content_type)], file.bytes).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    const URL: &str = "/cdn/1/0.png?Expires=60&pkey=ff";
+    const BYTES: [u8; 100] = [7; 100];
+
+    fn file(hops: u8) -> File {
+        let url = if hops == 0 { URL.to_owned() } else { format!("{URL}&hops={hops}") };
+        File { bytes: BYTES.to_vec(), content_type: "image/png", url, hops, slow: Duration::from_secs(8) }
+    }
+
+    fn said(response: &Response, name: header::HeaderName) -> &str {
+        response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    async fn bytes(response: Response) -> Vec<u8> {
+        to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()
+    }
+
+    #[tokio::test]
+    async fn a_file_with_nothing_wrong_is_whole() {
+        let response = serve(None, file(0));
+        assert_eq!((response.status(), said(&response, header::CONTENT_TYPE)), (StatusCode::OK, "image/png"));
+        assert_eq!(bytes(response).await, BYTES);
+    }
+
+    #[tokio::test]
+    async fn a_short_one_announces_twice_what_it_has() {
+        let response = serve(Some(Fault::FileShort), file(0));
+        assert_eq!(said(&response, header::CONTENT_LENGTH), "100");
+        assert_eq!(bytes(response).await.len(), 50);
+    }
+
+    #[tokio::test]
+    async fn redirects_lead_to_the_file_after_two_hops() {
+        for (hops, next) in [(0, format!("{URL}&hops=1")), (1, format!("{URL}&hops=2"))] {
+            let response = serve(Some(Fault::FileRedirects), file(hops));
+            assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
+            assert_eq!(said(&response, header::LOCATION), next);
+        }
+        assert_eq!(bytes(serve(Some(Fault::FileRedirects), file(2))).await, BYTES);
+    }
+
+    #[test]
+    fn a_redirect_inside_leads_to_this_machine() {
+        let response = serve(Some(Fault::FileRedirectInside), file(0));
+        assert!(response.status().is_redirection());
+        assert_eq!(said(&response, header::LOCATION), "http://127.0.0.1:1/inside.png");
+    }
+
+    #[tokio::test]
+    async fn html_comes_with_200() {
+        let response = serve(Some(Fault::FileHtml), file(0));
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(bytes(response).await.starts_with(b"<!doctype html>"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_one_takes_its_time_and_is_whole() {
+        let began = tokio::time::Instant::now();
+        assert_eq!(bytes(serve(Some(Fault::FileSlow), file(0))).await, BYTES);
+        assert!(began.elapsed() >= Duration::from_secs(8), "of the paused clock");
+    }
+
+    #[tokio::test]
+    async fn an_oversized_one_announces_more_than_any_picture_and_goes_on_and_on() {
+        let response = serve(Some(Fault::FileOversize), file(0));
+        assert_eq!(said(&response, header::CONTENT_LENGTH), OVERSIZE.to_string());
+        assert!(to_bytes(response.into_body(), 8 << 20).await.is_err(), "more than 8 MiB come");
+    }
+}

@@ -11,7 +11,9 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State, rejection::BytesRejection},
+    extract::{
+        ConnectInfo, DefaultBodyLimit, FromRequest, Path, Query, Request, State, rejection::BytesRejection,
+    },
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -24,7 +26,7 @@ use crate::{
     callback, dress,
     duration::millis,
     files::{self, File},
-    model::{Answer, Model, Reply, Submission, read::Withheld},
+    model::{Answer, Drip, Model, Reply, Submission, read::Withheld},
     picture::Pictures,
     refusal::{Body, Refusal},
     rules::{Rules, hex},
@@ -58,6 +60,16 @@ pub(crate) struct Pace {
     pub(crate) slow: Duration,
 }
 
+impl Pace {
+    /// Between two bytes of a reply: most have fewer than the parts that this takes the time for.
+    fn apart(self, drip: Drip) -> Duration {
+        match drip {
+            Drip::Through => self.slow / 512,
+            Drip::On => self.slow / 8,
+        }
+    }
+}
+
 /// Milliseconds since 1970 that never go back.
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -86,7 +98,7 @@ pub(crate) fn router(sim: Arc<Sim>) -> Router {
     Router::new()
         .route("/kling/v1/images/generations", post(submit))
         .route("/kling/v1/images/multi-image2image", post(submit))
-        .route("/kling/v1/images/generations/{id}", get(query))
+        .route("/kling/v1/images/generations/{id}", get(query_at_page))
         .route("/kling/v1/images/multi-image2image/{id}", get(query))
         .route("/cdn/{task}/{file}", get(download))
         .merge(steering::router())
@@ -99,9 +111,14 @@ pub(crate) fn router(sim: Arc<Sim>) -> Router {
 async fn submit(
     State(sim): State<Arc<Sim>>,
     ConnectInfo(scissors): ConnectInfo<Scissors>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Response {
+    if sim.model().hangs_up(sim.clock.now_ms()) {
+        scissors.cut();
+        return StatusCode::OK.into_response();
+    }
+    let headers = request.headers().clone();
+    let body = Bytes::from_request(request, &()).await;
     let submission = read_submission(&sim.rules, &headers, body);
     let mut answer = sim.model().submit(&submission, sim.clock.now_ms());
     if let Answer::Later { life } = answer {
@@ -117,6 +134,10 @@ async fn submit(
         }
         Answer::Made(task, Reply::Slow) => {
             tokio::time::sleep(sim.pace.slow).await;
+            json(shape::submitted(&task, &request_id()))
+        }
+        Answer::Made(task, Reply::Dripped(drip)) => {
+            scissors.drip(sim.pace.apart(drip));
             json(shape::submitted(&task, &request_id()))
         }
         Answer::Made(_, Reply::Never) => std::future::pending().await,
@@ -151,11 +172,34 @@ async fn submit_late(sim: &Arc<Sim>, submission: Submission, life: u64) -> Answe
     late.await.unwrap_or(Answer::Refused(Refusal::ServerError))
 }
 
-async fn query(State(sim): State<Arc<Sim>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+/// On the path of the page that the project started from.
+async fn query_at_page(
+    State(sim): State<Arc<Sim>>,
+    scissors: ConnectInfo<Scissors>,
+    id: Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    if sim.model().path_is_gone(sim.clock.now_ms()) {
+        return no_such_path(method, uri).await;
+    }
+    query(State(sim), scissors, id, headers).await
+}
+
+async fn query(
+    State(sim): State<Arc<Sim>>,
+    ConnectInfo(scissors): ConnectInfo<Scissors>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     tokio::time::sleep(sim.pace.poll).await;
     let polled = sim.model().poll(bearer(&headers), &id, sim.clock.now_ms());
     match polled {
         Ok(task) => {
+            if sim.model().poll_drips() {
+                scissors.drip(sim.pace.apart(Drip::Through));
+            }
             let reply = shape::queried(&task, &request_id(), &sim.public_base);
             json(dress::dress(dress::LOOKS, task.look, reply, &task))
         }

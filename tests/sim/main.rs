@@ -10,7 +10,7 @@
 //! | `shape.rs`, `refusal.rs` | how the provider says yes and no |
 //! | `said.rs`, `dress.rs`, `files.rs` | the same in other words, other shapes, and broken files |
 //! | `callback.rs` | the calls to a `callback_url` |
-//! | `faults.rs`, `scenarios.rs` | what can go wrong, by name |
+//! | `faults.rs`, `scenarios.rs`, `switches.rs` | what can go wrong, by name, and how often |
 //! | `duration.rs`, `dice.rs` | how long things take, and chance that repeats itself |
 //! | `picture.rs` | real PNG and JPEG files |
 //! | `report.rs`, `steering.rs` | what was charged and polled; `/sim/` |
@@ -34,6 +34,7 @@ mod said;
 mod scenarios;
 mod shape;
 mod steering;
+mod switches;
 mod task;
 mod wire;
 

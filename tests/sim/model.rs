@@ -13,17 +13,18 @@ use crate::{
     dice::Dice,
     dress::{LOOKS, SUBMITS},
     duration::Distribution,
-    faults::{Fault, Odds, Switches},
+    faults::Fault,
     files::FILES,
     refusal::{NoMoneyAs, Refusal},
     report::{Counts, Jobs},
     rules::GenerationRequest,
     said::{AFTER, BEFORE, Said},
+    switches::{Odds, Switches},
     task::{Fate, Issuer, Making, Oddities, Task, TaskView},
 };
 
 /// Polls of a task that `task-not-exist-at-first` spoils.
-const POLLS_MISSED: u8 = 3;
+const POLLS_MISSED: u64 = 3;
 /// Looks by external id that `lookup-late` spoils.
 const LOOKUPS_MISSED: u64 = 2;
 
@@ -73,12 +74,23 @@ pub(crate) enum Reply {
     /// In another shape.
     Dressed(Fault),
     Slow,
+    /// Byte by byte.
+    Dripped(Drip),
     /// The connection is closed without it.
     Lost,
     /// The connection stays open without it.
     Never,
     /// The client reads this instead.
     Replaced(Refusal),
+}
+
+/// How slowly the bytes of a reply come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drip {
+    /// All of them over `--slow-for`.
+    Through,
+    /// For longer than anyone waits.
+    On,
 }
 
 #[derive(Debug)]
@@ -123,8 +135,18 @@ impl Model {
     /// A POST arrives.
     pub(crate) fn submit(&mut self, submission: &Submission, now_ms: u64) -> Answer {
         self.counts.submits += 1;
+        let job = submission.request.as_ref().ok().and_then(|request| request.external_task_id.clone());
+        self.faults.at(now_ms, job);
         let answer = self.try_submit(submission, now_ms);
         self.counted(answer)
+    }
+
+    /// Is the connection of a POST closed before its body is read?
+    pub(crate) fn hangs_up(&mut self, now_ms: u64) -> bool {
+        self.faults.at(now_ms, None);
+        let hangs_up = self.faults.strikes(Fault::HangsUp);
+        self.counts.submits += u64::from(hangs_up);
+        hangs_up
     }
 
     /// The time has come for a POST that `submit` put off.
@@ -132,6 +154,8 @@ impl Model {
         if life != self.life {
             return Answer::Refused(Refusal::ServerError);
         }
+        let job = submission.request.as_ref().ok().and_then(|request| request.external_task_id.clone());
+        self.faults.at(now_ms, job);
         let answer = self.try_submit_late(submission, now_ms);
         self.counted(answer)
     }
@@ -239,7 +263,7 @@ impl Model {
             body_sha256: Arc::clone(&submission.body_sha256),
             fate: self.draw_fate(),
             duration: self.durations.draw(&mut self.dice),
-            polls_missed: if self.faults.strikes(Fault::TaskNotExistAtFirst) { POLLS_MISSED } else { 0 },
+            polls_missed: self.draw_polls_missed(),
             callbacks: url.and_then(|url| Plan::draw(url, &mut self.faults)),
             now_ms,
         };
@@ -261,13 +285,27 @@ impl Model {
 
     fn draw_fate(&mut self) -> Fate {
         if self.faults.strikes(Fault::Failed) {
-            Fate::Fails("Failure to pass the risk control system")
+            Fate::Fails(Some("Failure to pass the risk control system"))
         } else if self.faults.strikes(Fault::FailedInternal) {
-            Fate::Fails("Internal generation error")
+            Fate::Fails(Some("Internal generation error"))
+        } else if self.faults.strikes(Fault::FailedNullMessage) {
+            Fate::Fails(None)
+        } else if self.faults.strikes(Fault::FailedEmptyMessage) {
+            Fate::Fails(Some(""))
         } else if self.faults.strikes(Fault::NeverEnds) {
             Fate::NeverEnds
         } else {
             Fate::Succeeds
+        }
+    }
+
+    fn draw_polls_missed(&mut self) -> u64 {
+        if self.faults.strikes(Fault::TaskNotExist) {
+            u64::MAX
+        } else if self.faults.strikes(Fault::TaskNotExistAtFirst) {
+            POLLS_MISSED
+        } else {
+            0
         }
     }
 
@@ -293,6 +331,10 @@ impl Model {
             Reply::Lost
         } else if self.faults.strikes(Fault::Hang) {
             Reply::Never
+        } else if self.faults.strikes(Fault::DripsOnAfter) {
+            Reply::Dripped(Drip::On)
+        } else if self.faults.strikes(Fault::ReplyDrips) {
+            Reply::Dripped(Drip::Through)
         } else if self.faults.strikes(Fault::Slow) {
             Reply::Slow
         } else {

@@ -6,16 +6,18 @@ use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
 
 use crate::{
     duration::{Distribution, parse_duration},
-    faults::{Fault, Odds, parse_fault},
+    faults::Fault,
     model::Settings,
     refusal::NoMoneyAs,
     rules::{Page, Rules},
     scenarios::{Scenarios, parse_scenarios},
+    switches::{Odds, parse_fault},
     task::{Formats, Issuer},
 };
 
 const AFTER_HELP: &str = "\
-A fault is NAME (always), NAME=0.2 (one in five), NAME=3x (the next three times) or NAME=0.2,3x.
+A fault is NAME (always), NAME=0.2 (one in five), NAME=3x (the next three times), NAME=2s (for two
+seconds each time), or several of these: NAME=0.2,3x,2s.
 GET /sim/report tells what was asked, made and charged; PUT /sim/faults, /sim/balance and
 /sim/durations change a running stand-in; POST /sim/reset starts it afresh.";
 

@@ -103,6 +103,9 @@ pub(crate) struct Report {
     leaked_keys: u64,
     ignored_fields: BTreeMap<String, u64>,
     faults: BTreeMap<String, u64>,
+    /// What has struck each job, by its external id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    struck: Option<BTreeMap<String, Vec<String>>>,
     connections: u64,
     connections_max: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,6 +150,7 @@ impl Model {
             leaked_keys: counts.leaked_keys,
             ignored_fields: counts.ignored.clone(),
             faults: self.faults.struck(),
+            struck: with_tasks.then(|| self.faults.struck_jobs()),
             connections: 0,
             connections_max: 0,
             tasks: with_tasks.then(|| self.tasks.iter().map(|task| TaskReport::of(task, now_ms)).collect()),

@@ -54,6 +54,7 @@ pub(crate) static BEFORE: &[Said] = &[
 pub(crate) static AFTER: &[Said] = &[
     said(Fault::ExistsAfter, "exists-after", 400, reply!("4.2-1201-already-exists.400.json")),
     said(Fault::GatewayTimeoutAfter, "gateway-timeout-after", 504, reply!("4.1-html.504.html")),
+    said(Fault::OriginTimeoutAfter, "origin-timeout-after", 524, reply!("4.1-html.524.html")),
     said(Fault::NoIdAfter, "no-id-after", 200, reply!("2.2-no-id.200.json")),
     said(Fault::NullDataAfter, "null-data-after", 200, reply!("2.2-data-is-null.200.json")),
     said(Fault::CutShortAfter, "cut-short-after", 200, r#"{"code":0,"message":"SUCCEED","data":{"task_"#),

@@ -2,7 +2,7 @@
 //!
 //! A scenario is a fault under the name that the provider's behaviour goes by; what a fault does is told in one place only.
 
-use crate::faults::{Fault, Odds};
+use crate::{faults::Fault, switches::Odds};
 
 /// The scenarios of one `--scenario`, as faults.
 pub(crate) type Scenarios = std::sync::Arc<[(Fault, Odds)]>;
@@ -21,13 +21,15 @@ const RENAMED: &[(&str, Fault)] = &[
     ("file-403-then-fresh", Fault::ImageExpiredOnce),
 ];
 
+/// What the behaviour goes by that a fault stands for.
+pub(crate) fn name_of(fault: Fault) -> String {
+    let renamed = RENAMED.iter().find(|(_, named)| *named == fault);
+    renamed.map_or_else(|| fault.name(), |(name, _)| (*name).to_owned())
+}
+
 /// Name and fault of each scenario.
 fn all() -> impl Iterator<Item = (String, Fault)> {
-    let name = |fault: Fault| {
-        let renamed = RENAMED.iter().find(|(_, named)| *named == fault);
-        renamed.map_or_else(|| fault.name(), |(name, _)| (*name).to_owned())
-    };
-    <Fault as clap::ValueEnum>::value_variants().iter().map(move |fault| (name(*fault), *fault))
+    <Fault as clap::ValueEnum>::value_variants().iter().map(|fault| (name_of(*fault), *fault))
 }
 
 /// What `--list-scenarios` prints: name, when, what.

@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_failure_says_succeed_all_the_same() {
-        let body = query(Status::Failed("Internal generation error"));
+        let body = query(Status::Failed(Some("Internal generation error")));
         assert_eq!((&body["code"], &body["message"]), (&json!(0), &json!("SUCCEED")));
         assert_eq!(body["data"]["task_status_msg"], "Internal generation error");
         assert_eq!(body["data"]["task_result"], json!({}));

@@ -13,7 +13,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::{duration::Distribution, faults::parse_faults, http::Sim};
+use crate::{duration::Distribution, http::Sim, switches::parse_faults};
 
 pub(crate) fn router() -> Router<Arc<Sim>> {
     Router::new()

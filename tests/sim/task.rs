@@ -8,9 +8,10 @@ use crate::{
     callback::Plan,
     dice::mix,
     duration::millis,
-    faults::{Fault, Kept},
+    faults::Fault,
     picture::{AspectRatio, Format},
     rules::GenerationRequest,
+    switches::Kept,
 };
 
 /// Failures come early: measured ones came within 2 s.
@@ -24,7 +25,7 @@ const IMAGES_MAX: usize = 9;
 pub(crate) enum Fate {
     Succeeds,
     /// With the text of `task_status_msg`.
-    Fails(&'static str),
+    Fails(Option<&'static str>),
     NeverEnds,
 }
 
@@ -34,7 +35,7 @@ pub(crate) enum Status {
     Submitted,
     Processing,
     Succeed,
-    Failed(&'static str),
+    Failed(Option<&'static str>),
 }
 
 impl Status {
@@ -70,7 +71,7 @@ pub(crate) struct Task {
     pub(crate) polls: u64,
     pub(crate) downloads: u64,
     /// Polls that will still say task_not_exist.
-    pub(crate) polls_missed: u8,
+    pub(crate) polls_missed: u64,
     pub(crate) image_faults: ImageFaults,
     pub(crate) callbacks: Option<Plan>,
     pub(crate) oddities: Oddities,
@@ -141,7 +142,7 @@ pub(crate) struct Making {
     pub(crate) body_sha256: Arc<str>,
     pub(crate) fate: Fate,
     pub(crate) duration: Duration,
-    pub(crate) polls_missed: u8,
+    pub(crate) polls_missed: u64,
     pub(crate) callbacks: Option<Plan>,
     pub(crate) now_ms: u64,
 }

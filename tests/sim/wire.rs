@@ -1,4 +1,5 @@
-//! The connections under HTTP: they are counted, and one can be cut before its reply, which HTTP itself has no words for.
+//! The connections under HTTP: they are counted, and one can be cut before its reply, or let it through only byte by byte, which
+//! HTTP itself has no words for.
 
 use std::{
     io,
@@ -8,7 +9,8 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::{
@@ -18,6 +20,7 @@ use axum::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    time::{Instant, Sleep, sleep_until},
 };
 
 /// How many connections are open, and the most that ever were.
@@ -49,19 +52,28 @@ pub(crate) struct Wires {
 pub(crate) struct Wire {
     stream: TcpStream,
     scissors: Scissors,
+    /// Until the next byte of a reply that drips.
+    pause: Option<Pin<Box<Sleep>>>,
     connections: Arc<Connections>,
 }
 
-/// Cuts the connection that a request came on.
+/// Cuts the connection that a request came on, or throttles it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scissors {
     cut: Arc<AtomicBool>,
+    /// Microseconds between two bytes of the reply; 0: all at once.
+    drip_us: Arc<AtomicU64>,
 }
 
 impl Scissors {
     /// The next byte written to the connection closes it instead.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
+    }
+
+    /// Until the next request, bytes are written one at a time, so far apart.
+    pub(crate) fn drip(&self, apart: Duration) {
+        self.drip_us.store(u64::try_from(apart.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -81,7 +93,12 @@ impl Listener for Wires {
         let _ = stream.set_nodelay(true);
         let open = self.connections.open.fetch_add(1, Ordering::Relaxed) + 1;
         self.connections.open_max.fetch_max(open, Ordering::Relaxed);
-        let wire = Wire { stream, scissors: Scissors::default(), connections: Arc::clone(&self.connections) };
+        let wire = Wire {
+            stream,
+            scissors: Scissors::default(),
+            pause: None,
+            connections: Arc::clone(&self.connections),
+        };
         (wire, peer)
     }
 
@@ -98,7 +115,13 @@ impl Drop for Wire {
 
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        let wire = self.get_mut();
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut wire.stream).poll_read(cx, buf));
+        if buf.filled().len() > before {
+            wire.scissors.drip(Duration::ZERO);
+        }
+        Poll::Ready(read)
     }
 }
 
@@ -110,19 +133,39 @@ impl Wire {
         }
         Ok(Pin::new(&mut wire.stream))
     }
+
+    /// How many of so many bytes may be written now.
+    fn poll_allowance(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<usize> {
+        let apart = Duration::from_micros(self.scissors.drip_us.load(Ordering::Relaxed));
+        if apart.is_zero() {
+            return Poll::Ready(bytes);
+        }
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+        }
+        self.pause = Some(Box::pin(sleep_until(Instant::now() + apart)));
+        Poll::Ready(bytes.min(1))
+    }
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.uncut()?.poll_write(cx, buf)
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let allowed = ready!(self.poll_allowance(cx, buf.len()));
+        self.uncut()?.poll_write(cx, buf.get(..allowed).unwrap_or(buf))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.uncut()?.poll_write_vectored(cx, bufs)
+        let bytes = bufs.iter().map(|buf| buf.len()).sum();
+        let allowed = ready!(self.poll_allowance(cx, bytes));
+        let stream = self.uncut()?;
+        match bufs.iter().find(|buf| !buf.is_empty()) {
+            Some(first) if allowed < bytes => stream.poll_write(cx, first.get(..allowed).unwrap_or(first)),
+            Some(_) | None => stream.poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

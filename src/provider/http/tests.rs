@@ -79,6 +79,7 @@ fn endpoints(base_url: Url) -> Endpoints {
         key: SecretString::from("SECRET-KEY"),
         submit_path: "/kling/v1/images/generations".to_owned(),
         query_path: "/kling/v1/images/generations/{task_id}".to_owned(),
+        model: "kling-v2".to_owned(),
         submit_timeout: Duration::from_millis(500),
         query_timeout: Duration::from_millis(500),
         proxy: SecretString::default(),
@@ -251,6 +252,80 @@ async fn a_post_that_is_forbidden_twice_while_another_is_accepted_is_its_jobs_fa
     }
     assert_eq!(api.submit(r#"{"n":2}"#.into()).await, Answer::Accepted(task("7")));
     assert!(matches!(api.submit(r#"{"n":1}"#.into()).await, Answer::Refused(_)));
+}
+
+/// Replies so to what begins with these words, and otherwise with 404 in JSON.
+async fn at_one_path(
+    begins: &'static str,
+    body: &'static str,
+    elsewhere: &'static str,
+) -> (CometApi, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
+            let mut request = vec![0; 16 * 1024];
+            let read = socket.read(&mut request).await.unwrap_or(0);
+            let is_here = String::from_utf8_lossy(&request[..read]).starts_with(begins);
+            let (status, body) = if is_here { ("200 OK", body) } else { elsewhere.split_once('|').unwrap() };
+            let length = body.len();
+            let reply =
+                format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+            let _ = socket.write_all(reply.as_bytes()).await;
+        }
+    });
+    (api(url), asked)
+}
+
+const RUNNING: &str = r#"{"code":0,"data":{"task_id":"7","task_status":"processing"}}"#;
+
+#[tokio::test]
+async fn a_task_is_asked_for_at_the_other_path_where_the_first_one_is_wrong_or_knows_of_nothing() {
+    const OTHER: &str = "GET /kling/v1/images/multi-image2image/7 ";
+    for elsewhere in [
+        r#"404 Not Found|{"error":{"message":"Invalid URL","type":"invalid_request_error"}}"#,
+        r#"400 Bad Request|{"code":"task_not_exist","message":"task_not_exist","data":null}"#,
+        "200 OK|<!doctype html>",
+        "301 Moved Permanently|",
+        "404 Not Found|<html>",
+    ] {
+        let (api, asked) = at_one_path(OTHER, RUNNING, elsewhere).await;
+        assert_eq!(api.query(&task("7")).await, View::Running, "{elsewhere}");
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+    // What the first path says of the task, or of the account, is not asked again.
+    let (api, asked) = at_one_path("GET /kling/v1/images/generations/7 ", RUNNING, "404 Not Found|").await;
+    assert_eq!(api.query(&task("7")).await, View::Running);
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    for elsewhere in ["401 Unauthorized|{}", "502 Bad Gateway|<html>", "429 Too Many Requests|{}"] {
+        let (api, asked) = at_one_path(OTHER, RUNNING, elsewhere).await;
+        assert!(matches!(api.query(&task("7")).await, View::Unavailable { .. }), "{elsewhere}");
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "{elsewhere}");
+    }
+    // Both are wrong: the first one's words stand.
+    let (api, _) =
+        at_one_path("GET /nowhere", RUNNING, r#"404 Not Found|{"error":{"message":"Invalid URL"}}"#).await;
+    let View::Unavailable { message, fault: Some(_), .. } = api.query(&task("7")).await else {
+        panic!("found")
+    };
+    assert!(message.contains("Invalid URL"), "{message}");
+}
+
+#[tokio::test]
+async fn the_probe_takes_either_path() {
+    let unknown = r#"{"code":"task_not_exist","message":"task_not_exist","data":null}"#;
+    let gone = r#"404 Not Found|{"error":{"message":"Invalid URL"}}"#;
+    for begins in ["GET /kling/v1/images/generations/", "GET /kling/v1/images/multi-image2image/"] {
+        let (api, _) = at_one_path(begins, unknown, gone).await;
+        assert_eq!(api.probe().await, Ok(()), "{begins}");
+    }
+    let (api, _) = at_one_path("GET /nowhere", unknown, gone).await;
+    let fault = api.probe().await.unwrap_err();
+    assert_eq!(fault.kind, AccountFaultKind::Configuration);
+    assert!(fault.message.contains("images/generations"), "{}", fault.message);
 }
 
 #[tokio::test]

@@ -20,7 +20,9 @@ pub(super) fn images(layers: &[&Object], listed_as: &str) -> Vec<ResultImage> {
         list.map(|list| of_list(list)).unwrap_or_default()
     });
     let single = layers.iter().flat_map(|layer| {
-        ["url", "result_url"].map(|key| of_text(0, text_of(layer.get(key))).into_iter().collect())
+        // The last is OpenAI's video shape, whatever lies there (fact sheet, section 3.3).
+        ["url", "result_url", "video_url"]
+            .map(|key| of_text(0, text_of(layer.get(key))).into_iter().collect())
     });
     // Older new-api puts the URL of a success into `fail_reason` (fact sheet, section 3.2).
     let misplaced =

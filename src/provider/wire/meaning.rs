@@ -18,14 +18,16 @@ use super::envelope::{Code, Complaint};
 /// | `Configuration` | no | configuration | the same; the message names the path |
 /// | `ProviderCredential`, `Down` | no | provider | the same |
 /// | `Busy`, `NotTaken` | no | provider | later, after `Retry-After` or a growing pause |
-/// | `NoChannel` | no | provider | later, after a minute at least |
-/// | `Refused`, `Policy`, `NoSuchResource` | no | job | it ends, unpaid |
+/// | `NoChannel` | no | provider, or job | later, and this job only |
+/// | `NoModel`, `NoSuchResource` | no | job, or configuration | it ends, unpaid; or intake stops |
+/// | `Refused`, `Policy` | no | job | it ends, unpaid |
 /// | `NotFound` | no | configuration: the POST went to the path of a query | intake stops |
 /// | `Exists` | perhaps: an earlier POST was | | look up |
 /// | `Unknown` | perhaps | | look up |
 ///
 /// Whatever the meaning, a reply that complains and names a task is "perhaps". A second `Forbidden`
-/// of one job may be that job's (see [`forbidden`](crate::provider)). Of a GET, none of them ends
+/// of one job may be that job's, and whose fault a model is that isn't there depends on whose model it is
+/// (see `forbidden` and `models` of [`provider`](crate::provider)). Of a GET, none of them ends
 /// the task: it is looked at again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
@@ -55,6 +57,8 @@ pub(super) enum Meaning {
     Policy,
     /// A task with our external id exists: somebody's earlier POST.
     Exists,
+    /// The model doesn't exist, or not any more; never taken.
+    NoModel,
     /// Kling's 1203: on a POST the model doesn't exist, on a GET the task.
     NoSuchResource,
     /// The task doesn't exist, or not yet.
@@ -75,9 +79,23 @@ pub(super) fn of(status: u16, complaint: &Complaint) -> Meaning {
         Code::Ok | Code::Absent => by_status(status, complaint.relayed),
     };
     // 1201 is both "wrong parameter" and "this external id exists" (fact sheet, section 4.2).
-    let exists =
-        complaint.message.as_deref().is_some_and(|text| text.to_lowercase().contains("already exist"));
-    if meaning == Meaning::Refused && exists { Meaning::Exists } else { meaning }
+    if meaning != Meaning::Refused {
+        return meaning;
+    }
+    let said = complaint.message.as_deref().unwrap_or_default().to_lowercase();
+    if said.contains("already exist") {
+        Meaning::Exists
+    } else if says_no_model(&said) {
+        Meaning::NoModel
+    } else {
+        Meaning::Refused
+    }
+}
+
+/// Kling's and the gateway's words for it (fact sheet, sections 4.1, 4.2 and 10). They come under codes that
+/// stand for many other faults too.
+fn says_no_model(said: &str) -> bool {
+    said.contains("invalid model name") || (said.contains("model") && said.contains("been discontinued"))
 }
 
 /// Of a GET, a refusal or a 404 that says so is about the task and not about the path: unknown tasks
@@ -102,6 +120,7 @@ pub(super) fn of_lookup(meaning: Meaning, said: Option<&str>) -> Meaning {
         | Meaning::Refused
         | Meaning::Policy
         | Meaning::Exists
+        | Meaning::NoModel
         | Meaning::NoSuchResource
         | Meaning::NotFound
         | Meaning::Unknown => meaning,
@@ -160,9 +179,8 @@ fn by_word(code: &str, status: u16, relayed: bool) -> Meaning {
         ("model_not_found", 503) => Meaning::NoChannel,
         // Also as 500: a client's error in disguise, seen live.
         ("invalid_request", 200..=299 | 400 | 404 | 422 | 500) => Meaning::Refused,
-        ("build_request_failed" | "task_failed" | "model_not_found", 200..=299 | 400 | 404) => {
-            Meaning::Refused
-        }
+        ("model_not_found", 200..=299 | 400 | 404) => Meaning::NoModel,
+        ("build_request_failed" | "task_failed", 200..=299 | 400 | 404) => Meaning::Refused,
         // No reply of CometAPI's about money is documented (section 11, U15).
         (word, 200..=299 | 400..=499) if word.contains("quota") || word.contains("balance") => Meaning::Money,
         (_, 200..=299) => Meaning::Unknown,

@@ -84,6 +84,7 @@ fn seen(reply: &Reply<'_>, understood: Understood, id: &str) -> Seen {
         | Meaning::Refused
         | Meaning::Policy
         | Meaning::Exists
+        | Meaning::NoModel
         | Meaning::Unknown => View::Unavailable { message, fault, after: reply.after() },
     };
     view.into()

@@ -1,15 +1,9 @@
 //! What a POST came to.
 
-use std::time::Duration;
-
 use super::meaning::Meaning;
 use super::{Envelope, Reply, account_fault, understand};
 use crate::provider::{Answer, Later, Refusal};
 use crate::redact::for_people;
-
-/// A model without a channel is an outage of the provider's, or gone for good: tried again, but
-/// slowly (fact sheet, section 4.1, 503).
-const NO_CHANNEL_AFTER: Duration = Duration::from_secs(60);
 
 /// The reply to a POST that was sent.
 ///
@@ -42,17 +36,18 @@ pub fn submit(reply: &Reply<'_>) -> Answer {
     if let Some(fault) = account_fault(meaning, &message, reply.asked) {
         return Answer::Account(fault);
     }
-    let later = |message, provider_code, floor: Option<Duration>| {
-        Answer::Later(Later { message, provider_code, after: reply.after().max(floor) })
+    let later = |this_job_only, message, provider_code| {
+        Answer::Later(Later { message, provider_code, after: reply.after(), this_job_only })
     };
-    let refused = |content_policy, message, provider_code| {
-        Answer::Refused(Refusal { content_policy, message, provider_code })
+    let refused = |content_policy, no_model, message, provider_code| {
+        Answer::Refused(Refusal { content_policy, no_model, message, provider_code })
     };
     match meaning {
-        Meaning::Busy | Meaning::NotTaken => later(message, provider_code, None),
-        Meaning::NoChannel => later(message, provider_code, Some(NO_CHANNEL_AFTER)),
-        Meaning::Policy => refused(true, message, provider_code),
-        Meaning::Refused | Meaning::NoSuchResource => refused(false, message, provider_code),
+        Meaning::Busy | Meaning::NotTaken => later(false, message, provider_code),
+        Meaning::NoChannel => later(true, message, provider_code),
+        Meaning::Policy => refused(true, false, message, provider_code),
+        Meaning::Refused => refused(false, false, message, provider_code),
+        Meaning::NoModel | Meaning::NoSuchResource => refused(false, true, message, provider_code),
         Meaning::Exists => Answer::Unknown {
             message: for_people(&format!("a task with this external id exists: {message}")),
             provider_code,

@@ -72,10 +72,12 @@ fn stop(fault: &AccountFault) -> String {
 fn of_post(answer: &Answer) -> String {
     match answer {
         Answer::Accepted(task) => format!("taken, {task}"),
+        Answer::Later(Later { this_job_only: true, .. }) => "not taken, later: this job only".to_owned(),
         Answer::Later(Later { after: None, .. }) => "not taken, later".to_owned(),
         Answer::Later(Later { after: Some(after), .. }) => format!("not taken, later, after {after:?}"),
         Answer::Account(fault) => format!("not taken, {}", stop(fault)),
         Answer::Refused(Refusal { content_policy: true, .. }) => "not taken, refused: policy".to_owned(),
+        Answer::Refused(Refusal { no_model: true, .. }) => "not taken, refused: model".to_owned(),
         Answer::Refused(_) => "not taken, refused".to_owned(),
         Answer::Unknown { .. } => "perhaps taken".to_owned(),
     }

@@ -1,6 +1,6 @@
 //! The acts from the line before the POST to the noted task.
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Actor, Interrupts, Right};
@@ -12,6 +12,7 @@ use crate::ledger::{Entry, LedgerError};
 use crate::provider::Answer;
 use crate::receipts::Of;
 use crate::worker::breaker::{Cause, Mode};
+use crate::worker::submits::Place;
 use crate::{clock, worker::tell};
 
 impl Actor<'_> {
@@ -35,7 +36,7 @@ impl Actor<'_> {
                 biased;
                 () = self.shared.breaker.closed() => Line::Closed,
                 () = self.hints.look() => Line::Hint,
-                place = self.shared.submits.place() => match self.shared.breaker.pass() {
+                place = self.place() => match self.shared.breaker.pass() {
                     Some(pass) => Line::Head(Right { _place: place, _pass: pass }),
                     None => Line::Closed,
                 }
@@ -81,6 +82,13 @@ impl Actor<'_> {
         Ok(())
     }
 
+    async fn place(&self) -> Place {
+        if let Some(until) = self.rests_until {
+            sleep_until(until).await;
+        }
+        self.shared.submits.place().await
+    }
+
     /// The right to post came too late for this worker: it stops, or every job is refused by now.
     pub(super) fn must_not_post(&self) -> bool {
         let ending = self.interrupts.stop.is_cancelled() || self.interrupts.lost.is_cancelled();
@@ -100,6 +108,14 @@ impl Actor<'_> {
         self.shared.metrics.submitted(label(&answer), took);
         self.shared.submits.note(&answer);
         self.shared.breaker.note(&answer);
+        self.rests_until = match &answer {
+            Answer::Later(later) if later.this_job_only => later.after.map(|after| Instant::now() + after),
+            Answer::Later(_)
+            | Answer::Accepted(_)
+            | Answer::Account(_)
+            | Answer::Refused(_)
+            | Answer::Unknown { .. } => None,
+        };
         match &answer {
             Answer::Accepted(task) => tracing::info!(task_id = %task, "submitted"),
             Answer::Later(later) => tracing::debug!("not now: {}", later.message),

@@ -21,6 +21,8 @@ use super::effects::Effects;
 pub enum Reply {
     Accept,
     Later(Option<Duration>),
+    /// No channel has this job's model: it waits so long by itself.
+    NoChannel(Duration),
     Account(AccountFaultKind),
     Refuse {
         content_policy: bool,
@@ -248,10 +250,15 @@ impl State {
         let (message, provider_code) = ("as scripted".to_owned(), None);
         match reply {
             Reply::Accept => Answer::Accepted(self.make(&external_task_id, images, end)),
-            Reply::Later(after) => Answer::Later(Later { message, provider_code, after }),
+            Reply::Later(after) => {
+                Answer::Later(Later { message, provider_code, after, this_job_only: false })
+            }
+            Reply::NoChannel(after) => {
+                Answer::Later(Later { message, provider_code, after: Some(after), this_job_only: true })
+            }
             Reply::Account(kind) => Answer::Account(AccountFault { kind, message }),
             Reply::Refuse { content_policy } => {
-                Answer::Refused(Refusal { content_policy, message, provider_code })
+                Answer::Refused(Refusal { content_policy, no_model: false, message, provider_code })
             }
             Reply::Exists => Answer::Unknown { message, provider_code, exists: true },
             Reply::Lost { made } => {

@@ -55,6 +55,24 @@ async fn other_jobs_keep_the_pause_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_whose_model_has_no_channel_waits_by_itself_and_holds_nobody_up() {
+    let bench = Workbench::with(|options| options.submits_at_once = 1);
+    bench.provider.reply([Reply::NoChannel(Duration::from_secs(30))]);
+    let first = bench.deliver(job("a"));
+    until("a refusal", || bench.effects.count("reopen") == 1).await;
+    let second = bench.deliver(job("b"));
+    first.ended().await;
+    second.ended().await;
+
+    let posts = bench.provider.posts();
+    assert_eq!(posts.len(), 3);
+    assert_ne!(posts[1].external_task_id, posts[0].external_task_id, "b went before a's second try");
+    assert!(posts[1].at - posts[0].at < Duration::from_secs(2));
+    assert!(posts[2].at - posts[0].at >= Duration::from_secs(30));
+    assert_eq!((bench.charges("a"), bench.charges("b")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_post_without_a_telling_answer_ends_unknown_and_is_never_made_again() {
     for made in [true, false] {
         let bench = Workbench::new();

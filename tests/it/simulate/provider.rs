@@ -98,12 +98,17 @@ impl SharedProvider {
         let job = state.jobs.get_mut(external).expect("a POST is for one of the jobs");
         let images = match job.fate {
             Fate::Refused => {
-                return Answer::Refused(Refusal { content_policy: false, message, provider_code });
+                return Answer::Refused(Refusal {
+                    content_policy: false,
+                    no_model: false,
+                    message,
+                    provider_code,
+                });
             }
             Fate::Invalid => panic!("a job that can't be submitted was submitted: {external}"),
             _ if job.later > 0 => {
                 job.later -= 1;
-                return Answer::Later(Later { message, provider_code, after: None });
+                return Answer::Later(Later { message, provider_code, after: None, this_job_only: false });
             }
             Fate::Succeeds { images } => images,
             Fate::Fails | Fate::Never => 0,

@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod jobs;
+pub mod listener;
 pub mod process;
 pub mod proxy;
 pub mod sim;

@@ -101,6 +101,59 @@ async fn a_lost_reply_closes_the_connection_and_leaves_a_charge() {
 }
 
 #[tokio::test]
+async fn who_is_hung_up_on_before_the_body_was_read_has_no_task() {
+    let client = Client::of(&["--fault", "hangs-up=1x"]).await;
+    client.submit("a").await.unwrap_err();
+    let report = client.report().await;
+    assert_eq!((&report["submits"], &report["accepted"]), (&json!(1), &json!(0)));
+    assert_eq!(client.submit("a").await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_reply_that_drips_arrives_whole_and_the_next_one_at_once() {
+    let client = Client::of(&["--slow-for", "50ms", "--scenario", "reply-drips=1x,poll-drips=1x"]).await;
+    let accepted = json_of(client.submit("a").await.unwrap()).await;
+    let task = client.poll(accepted["data"]["task_id"].as_str().unwrap()).await;
+    assert_eq!(task["data"]["task_status"], "succeed");
+    assert_eq!(client.report().await["faults"], json!({"reply-drips": 1, "poll-drips": 1}));
+}
+
+#[tokio::test]
+async fn a_reply_that_drips_on_is_never_whole_and_leaves_a_charge() {
+    let client = Client::of(&["--slow-for", "1h", "--fault", "drips-on-after=1x"]).await;
+    tokio::select! {
+        replied = client.submit("a") => panic!("{replied:?}"),
+        () = until_charged(&client) => {}
+    }
+    assert_eq!(client.submit("b").await.unwrap().status(), 200);
+}
+
+async fn until_charged(client: &Client) {
+    while client.report().await["charged_total"] != 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_query_path_that_is_gone_leaves_the_other() {
+    let client = Client::of(&["--fault", "query-path-gone"]).await;
+    let accepted = json_of(client.submit("a").await.unwrap()).await;
+    let id = accepted["data"]["task_id"].as_str().unwrap();
+    assert_eq!(client.poll(id).await["error"]["type"], "invalid_request_error");
+    let other = format!("{}/kling/v1/images/multi-image2image/{id}", client.base);
+    assert_eq!(client.get(&other, Some("sk-sim")).await.0, 200);
+}
+
+#[tokio::test]
+async fn the_report_says_what_has_struck_whom() {
+    let client = Client::of(&["--fault", "busy=1x", "--fault", "failed=1x"]).await;
+    client.submit("a").await.unwrap();
+    client.submit("a").await.unwrap();
+    client.submit("b").await.unwrap();
+    assert_eq!(client.report().await["struck"], json!({"a": ["busy", "failed"]}));
+}
+
+#[tokio::test]
 async fn what_is_no_path_of_the_provider_is_a_404_in_json() {
     let client = Client::of(&[]).await;
     for path in ["/", "/kling/v1/images", "/kling/v1/images/generations", "/v1/images/generations/1"] {

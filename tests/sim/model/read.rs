@@ -35,11 +35,27 @@ impl Model {
     /// A GET arrives for a task id or, where lookup is on, an external id.
     pub(crate) fn poll(&mut self, key: &str, id: &str, now_ms: u64) -> Result<TaskView, Refusal> {
         self.counts.polls += 1;
+        let task = self.account_of(key).ok().and_then(|account| self.find(account, id, now_ms));
+        let job = task.and_then(|place| self.tasks.get(place)?.external_task_id.clone());
+        self.faults.at(now_ms, job);
         let polled = self.try_poll(key, id, now_ms);
         if let Err(refusal) = &polled {
             Counts::add(&mut self.counts.polls_refused, refusal.reason());
         }
         polled
+    }
+
+    /// Is a poll that was answered told byte by byte?
+    pub(crate) fn poll_drips(&mut self) -> bool {
+        self.faults.strikes(Fault::PollDrips)
+    }
+
+    /// Is a poll on the page's path told that there is no such path?
+    pub(crate) fn path_is_gone(&mut self, now_ms: u64) -> bool {
+        self.faults.at(now_ms, None);
+        let gone = self.faults.strikes(Fault::QueryPathGone);
+        self.counts.polls += u64::from(gone);
+        gone
     }
 
     /// A GET arrives for a result image, with the key of its URL.
@@ -53,6 +69,7 @@ impl Model {
         self.counts.downloads += 1;
         let place = *self.places.get(&task_id).ok_or(Withheld::NotFound)?;
         let task = self.tasks.get_mut(place).ok_or(Withheld::NotFound)?;
+        self.faults.at(now_ms, task.external_task_id.clone());
         task.downloads += 1;
         if index >= task.n {
             return Err(Withheld::NotFound);
@@ -87,7 +104,6 @@ impl Model {
         let account = self.open_account(key)?;
         self.strike_said(POLLS)?;
         self.strike(Fault::PollError, Refusal::PollError)?;
-        self.strike(Fault::TaskNotExist, Refusal::TaskNotExist)?;
         let place = self.find(account, id, now_ms).ok_or(Refusal::TaskNotExist)?;
         let task = self.tasks.get_mut(place).ok_or(Refusal::TaskNotExist)?;
         task.polls += 1;

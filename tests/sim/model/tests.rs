@@ -2,8 +2,8 @@
 
 use super::{read::Withheld, *};
 use crate::{
-    faults::parse_fault,
     rules::{Page, Rules},
+    switches::parse_fault,
     task::{Formats, Status},
 };
 

@@ -105,7 +105,8 @@ impl World {
             if self.faults.refusals > 0 && post.sender.is_some() {
                 let mut refused = without_it();
                 refused.faults.refusals -= 1;
-                let later = Later { message: String::new(), provider_code: None, after: None };
+                let later =
+                    Later { message: String::new(), provider_code: None, after: None, this_job_only: false };
                 refused.answer(post.sender, Answer::Later(later));
                 steps.push(
                     format_args!("POST {} of {:?} is refused for now", post.attempt, post.sender),

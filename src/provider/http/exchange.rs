@@ -1,0 +1,110 @@
+//! One request, and its reply read to its end or to a bound.
+
+use std::error::Error as _;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::RequestBuilder;
+use reqwest::header::{AsHeaderName, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+
+use crate::provider::wire::Reply;
+use crate::provider::{AccountFault, AccountFaultKind};
+use crate::redact::for_people;
+
+/// The most that is read of a reply, in bytes (fact sheet, section 4.3).
+pub const REPLY_BYTES_MAX: usize = 1024 * 1024;
+
+/// What gateways of the new-api family name a request by (fact sheet, section 4).
+const REQUEST_ID: &str = "x-oneapi-request-id";
+
+/// A reply read to its end.
+pub(super) struct Read {
+    pub(super) status: u16,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// Why there is no reply.
+pub(super) enum Silence {
+    /// No connection came about, so nothing was sent.
+    NotSent(String),
+    /// Anything later: the request may have arrived.
+    NoReply(String),
+}
+
+/// One request, and its reply read to the end or to the bound.
+pub(super) async fn exchange(request: RequestBuilder) -> Result<Read, Silence> {
+    let mut response = request.send().await.map_err(|error| {
+        let message = told(&error);
+        // DNS, refused, TLS handshake, connect timeout: hyper says "connect" only before the first
+        // byte of the request (fact sheet, section 4.3).
+        if error.is_connect() { Silence::NotSent(message) } else { Silence::NoReply(message) }
+    })?;
+    let mut body = BytesMut::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len().saturating_add(chunk.len()) > REPLY_BYTES_MAX => {
+                return Err(Silence::NoReply(format!(
+                    "HTTP {} with a body of more than {REPLY_BYTES_MAX} bytes",
+                    response.status().as_u16()
+                )));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break,
+            Err(error) => return Err(Silence::NoReply(told(&error))),
+        }
+    }
+    Ok(Read {
+        status: response.status().as_u16(),
+        headers: std::mem::take(response.headers_mut()),
+        body: body.freeze(),
+    })
+}
+
+impl Read {
+    pub(super) fn reply<'a>(&'a self, asked: &'a str) -> Reply<'a> {
+        Reply {
+            status: self.status,
+            content_type: text(&self.headers, CONTENT_TYPE),
+            retry_after: text(&self.headers, RETRY_AFTER),
+            date: text(&self.headers, DATE),
+            request_id: text(&self.headers, REQUEST_ID),
+            asked,
+            body: &self.body,
+        }
+    }
+}
+
+impl Silence {
+    /// For a GET: the message, and the fault if the provider can't be reached at all.
+    pub(super) fn into_parts(self) -> (String, Option<AccountFault>) {
+        match self {
+            Self::NotSent(message) => (message.clone(), Some(unreachable(message))),
+            Self::NoReply(message) => (message, None),
+        }
+    }
+}
+
+fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+pub(super) fn unreachable(message: String) -> AccountFault {
+    AccountFault { kind: AccountFaultKind::Unreachable, message }
+}
+
+/// The whole chain of causes, without the URL.
+pub(super) fn told(error: &reqwest::Error) -> String {
+    let mut text = match (error.is_timeout(), error.is_connect()) {
+        (true, true) => "no connection in time".to_owned(),
+        (true, false) => "no reply in time".to_owned(),
+        (false, true) => "no connection".to_owned(),
+        (false, false) => "the exchange broke off".to_owned(),
+    };
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    for_people(&text)
+}

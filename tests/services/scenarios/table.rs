@@ -1,0 +1,132 @@
+//! What each scenario of the stand-in must come to.
+
+pub const SUCCEEDED: &str = "succeeded";
+/// With one image of the two.
+pub const ONE_IMAGE: &str = "succeeded, one image";
+/// The jobs wait while the scenario is played, and succeed after it.
+pub const HELD: &str = "held";
+
+/// What becomes of a job: the scenario, those that must be played with it to be seen, and the outcome.
+pub const EXPECTED: &[(&str, &str, &str)] = &[
+    ("rate-limited", "", HELD),
+    ("busy", "", HELD),
+    ("saturated", "", HELD),
+    ("server-error", "", HELD),
+    ("bad-gateway", "", HELD),
+    ("content-policy", "", "content_policy"),
+    ("no-money", "", HELD),
+    ("gateway-limit", "", HELD),
+    ("retry-after", "", HELD),
+    ("ip-refused", "", HELD),
+    ("no-channel", "", HELD),
+    ("no-such-route", "", HELD),
+    ("redirected", "", HELD),
+    ("body-too-large", "", "rejected"),
+    ("invalid-request", "", "rejected"),
+    ("invalid-request-as500", "", "rejected"),
+    // The model that the worker is configured with is gone: no job is to blame.
+    ("discontinued", "", HELD),
+    ("policy-as200", "", "content_policy"),
+    ("exists-falsely", "", "outcome_unknown"),
+    ("hangs-up", "", HELD),
+    ("do-request-failed-after", "", SUCCEEDED),
+    ("bad-gateway-after", "", SUCCEEDED),
+    ("exists-after", "", SUCCEEDED),
+    ("gateway-timeout-after", "", SUCCEEDED),
+    ("origin-timeout-after", "", SUCCEEDED),
+    ("no-id-after", "", SUCCEEDED),
+    ("null-data-after", "", SUCCEEDED),
+    ("cut-short-after", "", SUCCEEDED),
+    ("lost-reply", "", SUCCEEDED),
+    ("hang-after", "", SUCCEEDED),
+    ("drips-on-after", "", SUCCEEDED),
+    ("slow-reply", "", SUCCEEDED),
+    ("arrives-late", "", SUCCEEDED),
+    ("reply-a2", "", SUCCEEDED),
+    ("reply-a3", "", SUCCEEDED),
+    ("reply-b-text", "", SUCCEEDED),
+    ("reply-b-object", "", SUCCEEDED),
+    ("reply-c", "", SUCCEEDED),
+    ("reply-number-id", "", SUCCEEDED),
+    ("reply-drips", "", SUCCEEDED),
+    ("wrong-key", "", HELD),
+    ("failed", "", "content_policy"),
+    ("failed-internal", "", "generation_failed"),
+    ("failed-null-message", "", "generation_failed"),
+    ("failed-empty-message", "", "generation_failed"),
+    ("never-finishes", "", "timed_out"),
+    ("task-not-exist-at-first", "", SUCCEEDED),
+    ("task-not-exist", "", "timed_out"),
+    ("poll-html", "", HELD),
+    ("poll-rate-limited", "", HELD),
+    ("poll-drips", "", SUCCEEDED),
+    ("query-path-gone", "", SUCCEEDED),
+    ("look-wrapper", "", SUCCEEDED),
+    ("look-wrapper-envelope", "", SUCCEEDED),
+    ("look-url-in-fail-reason", "", SUCCEEDED),
+    ("look-swept", "", "generation_failed"),
+    ("look-flat", "", ONE_IMAGE),
+    ("look-completed", "", ONE_IMAGE),
+    ("look-fewer", "", ONE_IMAGE),
+    ("look-seconds", "", SUCCEEDED),
+    ("look-no-index", "", SUCCEEDED),
+    ("look-text-index", "", SUCCEEDED),
+    ("look-out-of-order", "", SUCCEEDED),
+    ("look-duplicates", "", SUCCEEDED),
+    ("look-succeeded", "", SUCCEEDED),
+    ("look-uppercase", "", SUCCEEDED),
+    ("look-empty-status", "", SUCCEEDED),
+    ("look-unknown-status", "", SUCCEEDED),
+    ("look-filled-late", "", SUCCEEDED),
+    ("look-null-result", "", "result_invalid"),
+    ("look-regress", "", SUCCEEDED),
+    ("lookup-late", "lost-reply", SUCCEEDED),
+    ("lookup-unsupported", "lost-reply", "outcome_unknown"),
+    ("poll-error", "", HELD),
+    ("file-500-twice", "", SUCCEEDED),
+    ("file-403", "", "result_expired"),
+    ("file-403-then-fresh", "", SUCCEEDED),
+    ("file-short", "", "result_expired"),
+    ("file-redirects", "", SUCCEEDED),
+    ("file-redirect-inside", "", "result_expired"),
+    ("file-html", "", "result_invalid"),
+    ("file-slow", "", SUCCEEDED),
+    ("file-oversize", "", "result_invalid"),
+    ("callback-lost", "", SUCCEEDED),
+    ("callback-garbage", "", SUCCEEDED),
+    ("callback-wrong-id", "", SUCCEEDED),
+    ("callback-upstream-id", "", SUCCEEDED),
+    ("callback-early", "", SUCCEEDED),
+    ("callback-duplicate", "", SUCCEEDED),
+    ("callback-out-of-order", "", SUCCEEDED),
+];
+
+/// Those that stop the intake and are told by `/readyz`, with what it must say.
+pub const STOPS: &[(&str, &str)] = &[
+    ("no-money", "top the account up"),
+    ("wrong-key", "api.key"),
+    ("ip-refused", "IP addresses"),
+    ("no-such-route", "api.base_url"),
+    ("redirected", "api.base_url"),
+    ("no-channel", "no channel has the model kling-v2"),
+    ("discontinued", "api.model"),
+];
+
+pub fn expected(name: &str) -> &'static str {
+    EXPECTED.iter().find(|(scenario, _, _)| *scenario == name).map(|(_, _, expected)| *expected).unwrap()
+}
+
+/// Whether a job may end so that these scenarios have struck.
+pub fn fits(struck: &[String], outcome: &str) -> bool {
+    let has = |names: &[&str]| struck.iter().any(|name| names.contains(&name.as_str()));
+    // Seen only by who looks for a task by its external id, which is rare.
+    let may_be_lost = has(&["lookup-unsupported", "task-not-exist"]) && outcome == "outcome_unknown";
+    let of = |name: &String| expected(name);
+    let ends = struck.iter().filter(|name| *name != "lookup-unsupported").map(of);
+    let ends: Vec<_> = ends.filter(|end| ![HELD, SUCCEEDED, ONE_IMAGE].contains(end)).collect();
+    if !ends.is_empty() {
+        return ends.contains(&outcome) || may_be_lost;
+    }
+    let images = if struck.iter().any(|name| expected(name) == ONE_IMAGE) { ONE_IMAGE } else { SUCCEEDED };
+    outcome == images || may_be_lost
+}

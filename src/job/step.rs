@@ -17,19 +17,20 @@ mod look;
 mod outcome;
 mod submit;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 pub use self::life::{Life, Sight};
 
-use super::pace::{Pace, Seed};
+use super::pace::{Pace, Schedule, Seed};
 use super::{Outcome, StoredImage, TaskId};
 use crate::ledger::record::{Known, Nonce, Stage};
 use crate::provider::ResultImage;
 
 /// The bounds that a life keeps to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rules {
     /// `generation.gate_s`: a POST leaves within this after the right to it was asked for.
     pub gate: Duration,
@@ -45,6 +46,8 @@ pub struct Rules {
     /// quiet period means that nothing was accepted.
     pub trust_lookup: bool,
     pub pace: Pace,
+    /// Where enough is known of how long tasks like this one take; else `pace` is the schedule.
+    pub learned: Option<Arc<Schedule>>,
     pub seed: Seed,
 }
 

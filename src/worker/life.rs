@@ -21,7 +21,7 @@ use super::breaker::Pass;
 use super::submits::Place;
 use super::{Shared, copies, panics, tell};
 use crate::clock;
-use crate::job::pace::Seed;
+use crate::job::pace::{Seed, Watch};
 use crate::job::request::{self, DeadLetter, DeadReason, Request};
 use crate::job::step::{Act, HandBack, Life, Rules};
 use crate::job::{Envelope, Job, JobId};
@@ -133,6 +133,7 @@ async fn run(
         receipts: settings.receipts,
         trust_lookup: settings.trust_lookup,
         pace: settings.pace,
+        learned: shared.learning.schedule(&job),
         seed: Seed::of(&job.id),
     };
     let (body, faults) = match body {
@@ -144,7 +145,18 @@ async fn run(
     let hints = shared.hints.wait_for(&job.id);
     let original = Some(original);
     let entry = Entry::none();
-    let mut actor = Actor { shared, job, body, original, life, interrupts, right: None, hints, entry };
+    let mut actor = Actor {
+        shared,
+        job,
+        body,
+        original,
+        life,
+        interrupts,
+        right: None,
+        hints,
+        entry,
+        watch: Watch::default(),
+    };
     let acting = async move {
         let acted = actor.act().await;
         if acted.is_err() {
@@ -228,6 +240,8 @@ struct Actor<'a> {
     right: Option<Right>,
     hints: Waiting,
     entry: Entry,
+    /// How long the task takes.
+    watch: Watch,
 }
 
 impl Actor<'_> {

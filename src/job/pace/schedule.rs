@@ -11,9 +11,11 @@ use std::time::Duration;
 use super::durations::{Bin, Durations};
 use super::{Pace, Seed};
 
-/// How late an end is to be seen on average, in seconds. The jitter adds a little: so it is a second.
+/// How late an end is to be seen on average, in seconds; less, in proportion, where the longest wait is
+/// shorter than two. The jitter adds a little: so it is a second.
 const LAG_MEAN_S: f64 = 0.95;
-/// Bounds of what a look may cost, in seconds of waiting. Ends that nobody can foretell would take looks
+const LONGEST_WAIT_S: f64 = 2.0;
+/// Bounds of what a look may cost, in seconds of waiting, in the same proportion. Ends that nobody can foretell would take looks
 /// without end to be seen within a second; ends that are foretold to the second need none more often.
 const PRICE_MIN_S: f64 = 0.05;
 const PRICE_MAX_S: f64 = 1.0;
@@ -105,6 +107,8 @@ struct Plan {
     max_s: f64,
     /// The part of the ends that no callback tells of.
     untold: f64,
+    /// Of all that is aimed at: 1, or less where looks are to be closer.
+    closeness: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -144,6 +148,7 @@ impl Plan {
             min_s: pace.min.as_secs_f64(),
             max_s,
             untold: 1.0 - called_back.clamp(0.0, 0.99),
+            closeness: (max_s / LONGEST_WAIT_S).min(1.0),
         };
         let mut ended = below;
         if let Some(first) = known.first() {
@@ -176,16 +181,17 @@ impl Plan {
     }
 
     fn at_the_right_price(&self) -> Looks {
-        let dearest = self.cheapest(PRICE_MAX_S);
-        if dearest.lag_s <= LAG_MEAN_S {
+        let [aim, mut low, mut high] =
+            [LAG_MEAN_S, PRICE_MIN_S, PRICE_MAX_S].map(|bound| bound * self.closeness);
+        let dearest = self.cheapest(high);
+        if dearest.lag_s <= aim {
             return dearest;
         }
-        let (mut low, mut high) = (PRICE_MIN_S, PRICE_MAX_S);
         let mut right = self.cheapest(low);
         for _ in 0..PRICE_STEPS {
             let price = (low * high).sqrt();
             let looks = self.cheapest(price);
-            if looks.lag_s <= LAG_MEAN_S {
+            if looks.lag_s <= aim {
                 (low, right) = (price, looks);
             } else {
                 high = price;

@@ -46,7 +46,7 @@ impl Life {
                 return self.end(outcome::timed_out(generation.task), Expect::Unfinished);
             }
             View::Running | View::NotFound { .. } => {
-                let due = now + self.rules.pace.wait(self.polls, self.rules.seed);
+                let due = now + self.rules.wait(self.polls, generation.accepted.age(now));
                 let deadline = now + generation.accepted.left(now, &self.rules);
                 generation.next_poll = due.min(deadline);
                 generation.pull_from = Pulls::after_look(asked, &self.rules.pace);

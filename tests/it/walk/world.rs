@@ -161,6 +161,7 @@ impl World {
             receipts: true,
             trust_lookup: self.trust_lookup,
             pace: Pace { first: second, min: second, max: second },
+            learned: None,
             seed: Seed::from_text("walk"),
         }
     }

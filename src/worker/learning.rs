@@ -133,8 +133,11 @@ impl Learning {
             (model.known.clone(), told)
         };
         // Some milliseconds of work, so outside of the lock.
-        let [alone, called_back] =
-            [0.0, told].map(|told| Schedule::learn(&known, &self.pace, told).map(Arc::new));
+        let alone = Schedule::learn(&known, &self.pace, 0.0).map(Arc::new);
+        let called_back = match &alone {
+            Some(_) if told > 0.0 => Schedule::learn(&known, &self.pace, told).map(Arc::new),
+            Some(_) | None => alone.clone(),
+        };
         if let Some(model) = self.lock().models.get_mut(name) {
             (model.alone, model.called_back) = (alone, called_back);
         }

@@ -132,6 +132,23 @@ fn a_learned_schedule_needs_fewer_polls_for_the_same_lag() {
 }
 
 #[test]
+fn who_asks_for_closer_looks_gets_them_learned_as_well() {
+    let pace =
+        Pace { first: Duration::ZERO, min: Duration::from_millis(100), max: Duration::from_millis(500) };
+    let known = Known::lognormal(3.0, 0.2);
+    let schedule = Schedule::learn(&known.durations(), &pace, 0.0).unwrap();
+    let learned = cost(&known, |polls, age, seed| schedule.wait(polls, age, &pace, seed));
+    let fixed = cost(&known, |polls, _, seed| {
+        Pace { first: pace.max, min: pace.max, max: pace.max }.wait(polls, seed)
+    });
+    println!("at most half a second: fixed {fixed:?}, learned {learned:?}");
+    assert!(
+        learned.mean_s <= 1.03 * fixed.mean_s && learned.polls <= 0.6 * fixed.polls,
+        "{learned:?} {fixed:?}"
+    );
+}
+
+#[test]
 fn there_are_no_looks_between_two_humps() {
     let known = Known::mixed(0.5, Known::lognormal(8.0, 0.1), Known::lognormal(40.0, 0.1));
     let schedule = learn(&known.durations());

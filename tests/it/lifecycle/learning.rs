@@ -6,7 +6,7 @@ use comet_worker::job::pace::{Ended, Pace};
 use comet_worker::job::request;
 use comet_worker::job::{Digest, Envelope, Job, JobId};
 use comet_worker::provider::View;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::doubles::broker::Settled;
 use crate::doubles::durations::MemoryDurations;
@@ -271,7 +271,9 @@ async fn the_exchange_goes_on_beside_the_jobs_until_the_stop() {
         }
     });
     assert_eq!(bench.shared.learning.schedule(&of_model("kling-v2", false)), None);
+    let met = Instant::now();
     until("the first question", || shared.calls() == 1).await;
+    assert!(met.elapsed() < Duration::from_secs(1), "before the first look: {:?}", met.elapsed());
     sleep(Duration::from_secs(60)).await;
     assert_eq!(shared.calls(), 1, "an idle worker asks nothing");
     bench.shared.learning.saw(&of_model("kling-v2", false), ended(15, 16), false);

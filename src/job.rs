@@ -163,6 +163,10 @@ pub struct Job {
     pub external_task_id: ExternalTaskId,
     /// `n`: images asked for, which is also the number of the account's slots that it takes.
     pub images: u32,
+    /// The model that makes them: one of those that are known.
+    pub model: String,
+    /// The provider calls back at a URL of ours.
+    pub calls_back: bool,
     /// Overrides `generation.timeout_s`.
     pub timeout_s: Option<u64>,
     /// Given back on every event.

@@ -5,6 +5,7 @@
 //! Times are Redis's own; two workers' clocks never meet.
 
 pub mod connection;
+pub mod durations;
 pub mod hints;
 pub mod record;
 mod scripts;

@@ -39,7 +39,7 @@
 //! | [`job`] | the nouns, the contract in and out, every decision; pure |
 //! | [`worker`] | the shell: sessions, lives, the breaker, the line before the POSTs |
 //! | [`queue`] | RabbitMQ: topology, the consumer, the pool of confirm channels |
-//! | [`ledger`] | Redis: a Lua script for each move of the record, and hints |
+//! | [`ledger`] | Redis: a Lua script for each move of the record, hints, and how long tasks take |
 //! | [`receipts`] | the store's memory: the gate, what Redis is rebuilt from, a person's decisions; and its sweep |
 //! | [`operation`] | the routes of the API and their editions, as data |
 //! | [`provider`] | CometAPI: what its replies mean (pure), and the HTTP client |
@@ -60,8 +60,7 @@
 //!
 //! # What comes next, and where
 //!
-//! Account-wide slots go into `ledger/begin.lua` and [`worker::submits`]; learned polling into
-//! [`job::pace`].
+//! Account-wide slots go into `ledger/begin.lua` and [`worker::submits`].
 
 pub mod admin;
 pub mod callback;

@@ -136,6 +136,18 @@ impl Metrics {
         }
     }
 
+    /// A job has ended, after so many looks by the life that ended it; one without a task had none.
+    pub fn looked_at(&self, polls: u32) {
+        if polls > 0 {
+            self.0.polls_per_job.observe(f64::from(polls));
+        }
+    }
+
+    /// A look saw the end of a generation that was still running `gap` before.
+    pub fn end_seen(&self, gap: Duration) {
+        self.0.poll_gap.observe(gap.as_secs_f64());
+    }
+
     /// All metrics as OpenMetrics text; its content type is [`CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {

@@ -6,6 +6,7 @@
 
 pub mod breaker;
 pub mod copies;
+pub mod learning;
 pub mod life;
 pub mod lives;
 pub mod panics;
@@ -33,6 +34,7 @@ use crate::receipts::Receipts;
 use crate::storage::Storage;
 use breaker::Breaker;
 use copies::Copies;
+use learning::Learning;
 use lives::Lives;
 use panics::Panics;
 use submits::Submits;
@@ -54,6 +56,7 @@ pub struct Shared {
     pub downloads: Arc<Semaphore>,
     pub hints: Hints,
     pub lives: Lives,
+    pub learning: Learning,
     pub copies: Copies,
     pub panics: Panics,
     pub metrics: Metrics,

@@ -24,8 +24,9 @@ use super::Callbacks;
 use super::door::Door;
 use crate::job::JobId;
 use crate::metrics::Metrics;
+use crate::provider::wire::tells_of_a_running_task;
 
-/// A callback is about 1 KB; nothing of it is kept.
+/// A callback is about 1 KB; nothing of it is kept, nor believed but that there is nothing to see yet.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
 const BODY_TIME_MAX: Duration = Duration::from_secs(5);
 /// Requests under way at a stop get this long to end.
@@ -60,6 +61,8 @@ struct Sources {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Accepted,
+    /// It says that the task is still running: nobody needs to be told.
+    Running,
     NotFound,
     TooLarge,
     /// The body didn't come in time.
@@ -127,8 +130,9 @@ impl Sources {
         let token = request.uri().path().rsplit('/').next().unwrap_or_default();
         let job = self.callbacks.job(token).filter(|_| request.method() == Method::POST);
         let Some(job) = job else { return Answer::NotFound };
-        match tokio::time::timeout(BODY_TIME_MAX, read_past(request)).await {
-            Ok(Ok(())) => {}
+        match tokio::time::timeout(BODY_TIME_MAX, read(request)).await {
+            Ok(Ok(body)) if tells_of_a_running_task(&body) => return Answer::Running,
+            Ok(Ok(_)) => {}
             Ok(Err(answer)) => return answer,
             Err(_) => return Answer::TimedOut,
         }
@@ -142,19 +146,21 @@ impl Sources {
     }
 }
 
-/// Reads the body, so that the client can read its answer, and keeps nothing of it.
-async fn read_past(request: Request) -> Result<(), Answer> {
+/// Reads the body to its end, also so that the client can read its answer.
+async fn read(request: Request) -> Result<Vec<u8>, Answer> {
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > BODY_BYTES_MAX) {
         return Err(Answer::TooLarge);
     }
     let mut chunks = Body::into_data_stream(request.into_body());
-    let mut left = BODY_BYTES_MAX;
+    let mut body = Vec::new();
     while let Some(chunk) = chunks.next().await {
-        let bytes = chunk.map_err(|_| Answer::BrokenOff)?.len();
-        left = left.checked_sub(u64::try_from(bytes).unwrap_or(u64::MAX)).ok_or(Answer::TooLarge)?;
+        body.extend_from_slice(&chunk.map_err(|_| Answer::BrokenOff)?);
+        if u64::try_from(body.len()).is_ok_and(|bytes| bytes > BODY_BYTES_MAX) {
+            return Err(Answer::TooLarge);
+        }
     }
-    Ok(())
+    Ok(body)
 }
 
 impl Answer {
@@ -162,6 +168,7 @@ impl Answer {
     fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
+            Self::Running => "running",
             Self::NotFound => "not_found",
             Self::TooLarge => "too_large",
             Self::TimedOut => "timed_out",
@@ -173,7 +180,7 @@ impl Answer {
     /// The fact sheet knows of 200 as the answer that is expected.
     fn status(self) -> StatusCode {
         match self {
-            Self::Accepted => StatusCode::OK,
+            Self::Accepted | Self::Running => StatusCode::OK,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TimedOut => StatusCode::REQUEST_TIMEOUT,

@@ -164,6 +164,36 @@ async fn a_hit_tells_about_its_job_whatever_it_brings_and_wherever_the_proxy_put
 }
 
 #[tokio::test]
+async fn one_that_says_that_there_is_nothing_to_see_yet_tells_nobody() {
+    let running = running(Told::default()).await;
+    let token = token(&callbacks(), "a");
+    for body in [
+        r#"{"task_id":"1","task_status":"submitted","task_result":{"images":[]}}"#,
+        r#"{"task_id":"1","task_status":"PROCESSING"}"#,
+        r#"{"code":0,"message":"SUCCEED","data":{"task_id":"1","task_status":"processing"}}"#,
+        r#"{"id":"1","status":"queued"}"#,
+    ] {
+        assert_eq!(running.post(&token, body).await, (200, String::new()), "{body}");
+        assert_eq!(running.jobs(), [""; 0], "{body}");
+    }
+    assert!(running.counts("running", 4), "{}", running.metrics.encode());
+    for body in [
+        r#"{"task_id":"1","task_status":"succeed","task_result":{"images":[]}}"#,
+        r#"{"task_id":"1","task_status":"failed"}"#,
+        r#"{"task_id":"1","task_status":"resting"}"#,
+        r#"{"task_id":"1","task_status":""}"#,
+        r#"{"code":"success","data":{"status":"SUCCESS","data":{"task_status":"processing"}}}"#,
+        r#"["processing"]"#,
+        r#""processing""#,
+        "processing",
+    ] {
+        let before = running.jobs().len();
+        assert_eq!(running.post(&token, body).await, (200, String::new()), "{body}");
+        assert_eq!(running.jobs().len(), before + 1, "{body}");
+    }
+}
+
+#[tokio::test]
 async fn whatever_is_no_post_to_a_right_token_is_not_found_and_tells_nobody() {
     let running = running(Told::default()).await;
     let right = token(&callbacks(), "a");

@@ -9,6 +9,7 @@ use crate::images::{DownloadRules, Downloader};
 use crate::job::request::Rules;
 use crate::ledger::RedisLedger;
 use crate::ledger::connection::Connection;
+use crate::ledger::durations::RedisDurations;
 use crate::metrics::Metrics;
 use crate::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::provider::http::{CometApi, Endpoints};
@@ -46,12 +47,21 @@ pub(super) fn redis_client(config: &Config) -> anyhow::Result<redis::Client> {
 }
 
 pub(super) fn ledger(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisLedger> {
+    let connection = redis_connection(config, metrics)?;
+    Ok(RedisLedger::new(connection, &config.redis.prefix, config.redis.remember))
+}
+
+/// Over a connection of its own: it delays no move of a record.
+pub(super) fn durations(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisDurations> {
+    let (connection, prefix) = (redis_connection(config, metrics)?, &config.redis.prefix);
+    Ok(RedisDurations::new(connection, prefix, MULTI_IMAGE_TO_IMAGE.name, config.redis.remember))
+}
+
+fn redis_connection(config: &Config, metrics: &Metrics) -> anyhow::Result<Connection> {
     let metrics = metrics.clone();
     let url = config.redis.url.expose_secret();
-    let connection =
-        Connection::new(url, config.redis.response_timeout, move || metrics.reconnected("redis"))
-            .context("redis.url")?;
-    Ok(RedisLedger::new(connection, &config.redis.prefix, config.redis.remember))
+    Connection::new(url, config.redis.response_timeout, move || metrics.reconnected("redis"))
+        .context("redis.url")
 }
 
 /// The callback URLs of this fleet, where the provider is to call back.

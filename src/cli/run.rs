@@ -28,6 +28,7 @@ use crate::shutdown::Signals;
 use crate::storage::Storage;
 use crate::worker::breaker::{Breaker, Cause, Mode, Probe};
 use crate::worker::copies::Copies;
+use crate::worker::learning::Learning;
 use crate::worker::lives::Lives;
 use crate::worker::panics::Panics;
 use crate::worker::preflight::preflight;
@@ -114,6 +115,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             "breaker"
         }
     });
+    parts.spawn({
+        let (durations, learning) = (parts::durations(&config, &metrics)?, shared.learning.clone());
+        let (pulse, stop) = (pulses.register("learning", SILENCE_MAX), stop.clone());
+        async move {
+            learning.share(&durations, &pulse, &stop).await;
+            "learning"
+        }
+    });
     tokio::select! {
         ready = sessions.while_alive(preflight(&shared, &stop)) => {
             ready.unwrap_or(Ok(())).map_err(anyhow::Error::msg)?;
@@ -167,6 +176,7 @@ fn publisher(config: &Config, metrics: &Metrics) -> anyhow::Result<Publisher> {
 }
 
 fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyhow::Result<Shared> {
+    let pace = Pace { first: config.poll.first, min: config.poll.min, max: config.poll.max };
     let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
     Ok(Shared {
         ledger: Arc::new(parts::ledger(config, metrics)?),
@@ -181,6 +191,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         downloads: Arc::new(Semaphore::new(config.download.max_at_once)),
         hints: Hints::default(),
         lives: Lives::default(),
+        learning: Learning::new(pace),
         copies: Copies::new(config.worker.max_in_flight),
         panics: Panics::default(),
         metrics: metrics.clone(),
@@ -197,7 +208,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
             receipts: config.generation.receipts && config.storage.url != "memory:",
             trust_lookup: config.generation.on_unknown_submit == OnUnknownSubmit::TrustLookup,
             max_attempts: config.generation.max_attempts,
-            pace: Pace { first: config.poll.first, min: config.poll.min, max: config.poll.max },
+            pace,
             download_attempts: config.download.attempts,
             source: config.events.source.clone(),
             tell_submitted: config.events.submitted,

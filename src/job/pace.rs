@@ -1,8 +1,21 @@
 //! When to look again: the schedule of the polls of one task.
+//!
+//! Where too little is known of how long tasks take, polls begin after `poll.first_ms` and become rarer
+//! ([`Pace`]). Else each is made where it saves more waiting than it costs ([`Schedule`]): learned from the
+//! ends that the looks of recent lives have seen ([`Watch`], [`Durations`]).
+
+mod durations;
+#[cfg(test)]
+mod learned_tests;
+mod schedule;
+mod watch;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+pub use self::durations::{Durations, Ended, Fading, MEMORY_JOBS};
+pub use self::schedule::Schedule;
+pub use self::watch::Watch;
 use super::JobId;
 
 /// `poll.first_ms`, `poll.min_ms`, `poll.max_ms`.

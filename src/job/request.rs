@@ -151,12 +151,13 @@ pub fn parse(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Requ
         Some(own) => own,
         None => id.external_task_id(),
     };
-    let (images, body) = match faults.into_list() {
-        None => (checked.images, Ok(checked.body)),
-        Some(list) => (1, Err(list)),
+    let calls_back = checked.calls_back;
+    let (images, model, body) = match faults.into_list() {
+        None => (checked.images, checked.model, Ok(checked.body)),
+        Some(list) => (1, rules.default_model.clone(), Err(list)),
     };
     let envelope = properties.envelope.clone();
-    let job = Job { id, digest, external_task_id, images, timeout_s, metadata, envelope };
+    let job = Job { id, digest, external_task_id, images, model, calls_back, timeout_s, metadata, envelope };
     Ok(Request { job, body })
 }
 

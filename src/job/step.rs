@@ -19,6 +19,7 @@ mod outcome;
 mod sight;
 mod submit;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,13 +27,13 @@ use bytes::Bytes;
 pub use self::life::Life;
 pub use self::sight::Sight;
 
-use super::pace::{Pace, Seed};
+use super::pace::{Pace, Schedule, Seed};
 use super::{Charged, FailedTasks, Outcome, StoredImage, TaskId};
 use crate::ledger::record::{Known, Nonce, Stage};
 use crate::provider::ResultImage;
 
 /// The bounds that a life keeps to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rules {
     /// `generation.gate_s`: a POST leaves within this after the right to it was asked for.
     pub gate: Duration,
@@ -51,6 +52,8 @@ pub struct Rules {
     /// tasks fail. With receipts, what those say holds.
     pub max_attempts: u32,
     pub pace: Pace,
+    /// Where enough is known of how long tasks like this one take; else `pace` is the schedule.
+    pub learned: Option<Arc<Schedule>>,
     pub seed: Seed,
 }
 

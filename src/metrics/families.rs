@@ -18,8 +18,8 @@ pub const ANSWERS: [&str; 5] = ["accepted", "later", "account", "refused", "unkn
 /// What a look at a task saw: the cases of [`View`](crate::provider::View).
 pub const VIEWS: [&str; 5] = ["running", "succeeded", "failed", "not_found", "unavailable"];
 /// What became of a hit at the listener of callbacks.
-pub const CALLBACKS: [&str; 6] =
-    ["accepted", "not_found", "too_large", "timed_out", "broken_off", "unavailable"];
+pub const CALLBACKS: [&str; 7] =
+    ["accepted", "running", "not_found", "too_large", "timed_out", "broken_off", "unavailable"];
 /// What is connected to for long.
 pub const SERVICES: [&str; 2] = ["rabbitmq", "redis"];
 
@@ -54,6 +54,9 @@ const GENERATION_S: [f64; 12] = [2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 1
 const STORE_S: [f64; 9] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
 const QUEUED_S: [f64; 11] = [0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
 
+const POLLS: [f64; 11] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 18.0, 30.0, 60.0, 120.0];
+const GAP_S: [f64; 11] = [0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0, 300.0];
+
 pub(super) type Labels<const N: usize> = [(&'static str, &'static str); N];
 
 #[derive(Debug)]
@@ -77,6 +80,8 @@ pub(super) struct Families {
     pub(super) generation: Histogram,
     pub(super) store: Histogram,
     pub(super) queued: Histogram,
+    pub(super) polls_per_job: Histogram,
+    pub(super) poll_gap: Histogram,
 }
 
 impl Families {
@@ -110,7 +115,7 @@ impl Families {
             callbacks: add(
                 &mut to,
                 "callbacks",
-                "Hits at callback.listen: accepted (the job's holder was told), not_found (no token of this fleet), too_large, timed_out, broken_off, unavailable (nobody could be told)",
+                "Hits at callback.listen: accepted (the job's holder was told), running (the task is still running: nobody was), not_found (no token of this fleet), too_large, timed_out, broken_off, unavailable (nobody could be told)",
             ),
             reconnects: add(&mut to, "reconnects", "Connections that were lost and built anew"),
             events_published: add(&mut to, "events_published", "Events that RabbitMQ confirmed, by type"),
@@ -158,6 +163,18 @@ impl Families {
                 "From the producer's timestamp to this worker's first look at a job",
                 &QUEUED_S,
             ),
+            polls_per_job: add_histogram(
+                &mut to,
+                "polls_per_job",
+                "Looks at its task that a job took, by the life that brought it to its end",
+                &POLLS,
+            ),
+            poll_gap: add_seconds(
+                &mut to,
+                "poll_gap",
+                "From the last look that saw a generation running, or its acceptance, to the look that saw its end, unless a callback called for that: ends are seen half of it late on average",
+                &GAP_S,
+            ),
             registry: to,
         };
         families.start_at_zero();
@@ -194,6 +211,12 @@ impl Families {
 
 fn add<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {
     let metric = M::default();
+    to.register(name, help, metric.clone());
+    metric
+}
+
+fn add_histogram(to: &mut Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    let metric = Histogram::new(buckets.iter().copied());
     to.register(name, help, metric.clone());
     metric
 }

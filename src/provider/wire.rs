@@ -24,7 +24,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
-pub use query::{Seen, lookup, probe, query};
+pub use query::{Seen, lookup, probe, query, tells_of_a_running_task};
 pub use submit::submit;
 
 use super::{AccountFault, AccountFaultKind};

@@ -21,7 +21,7 @@ use super::breaker::Pass;
 use super::submits::Place;
 use super::{Shared, copies, panics, tell};
 use crate::clock;
-use crate::job::pace::Seed;
+use crate::job::pace::{Seed, Watch};
 use crate::job::request::{self, DeadLetter, DeadReason, Request};
 use crate::job::step::{Act, HandBack, Life, Rules};
 use crate::job::{Envelope, Job, JobId};
@@ -134,6 +134,7 @@ async fn run(
         trust_lookup: settings.trust_lookup,
         max_attempts: settings.max_attempts,
         pace: settings.pace,
+        learned: shared.learning.schedule(&job),
         seed: Seed::of(&job.id),
     };
     let (body, faults) = match body {
@@ -145,8 +146,19 @@ async fn run(
     let hints = shared.hints.wait_for(&job.id);
     let original = Some(original);
     let entry = Entry::none();
-    let mut actor =
-        Actor { shared, job, body, original, life, interrupts, right: None, rests_until: None, hints, entry };
+    let mut actor = Actor {
+        shared,
+        job,
+        body,
+        original,
+        life,
+        interrupts,
+        right: None,
+        rests_until: None,
+        hints,
+        entry,
+        watch: Watch::default(),
+    };
     let acting = async move {
         let acted = actor.act().await;
         if acted.is_err() {
@@ -234,6 +246,8 @@ struct Actor<'a> {
     rests_until: Option<Instant>,
     hints: Waiting,
     entry: Entry,
+    /// How long the task takes.
+    watch: Watch,
 }
 
 impl Actor<'_> {

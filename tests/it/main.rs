@@ -9,6 +9,8 @@
 )]
 
 mod doubles;
+#[path = "../shared/durations_suite.rs"]
+mod durations_suite;
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;
 mod lifecycle;
@@ -16,6 +18,10 @@ mod simulate;
 mod standstill;
 mod walk;
 mod workbench;
+
+mod memory_durations {
+    crate::durations_suite!(std::sync::Arc::new(crate::doubles::durations::MemoryDurations::default()));
+}
 
 mod memory_ledger {
     crate::ledger_suite!(std::sync::Arc::new(crate::doubles::ledger::MemoryLedger::default()), "suite");

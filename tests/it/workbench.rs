@@ -17,6 +17,7 @@ use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
 use comet_worker::worker::breaker::{Breaker, Cause, Probe};
 use comet_worker::worker::copies::Copies;
+use comet_worker::worker::learning::Learning;
 use comet_worker::worker::life::{Interrupts, live};
 use comet_worker::worker::lives::Lives;
 use comet_worker::worker::panics::Panics;
@@ -174,6 +175,7 @@ impl Workbench {
             downloads: Arc::new(Semaphore::new(16)),
             hints: Hints::default(),
             lives: Lives::default(),
+            learning: Learning::new(options.settings.pace),
             copies: Copies::new(options.max_in_flight),
             panics: Panics::default(),
             metrics,
@@ -207,6 +209,7 @@ impl Workbench {
             downloads: Arc::new(Semaphore::new(16)),
             hints: Hints::default(),
             lives: Lives::default(),
+            learning: Learning::new(self.shared.settings.pace),
             copies: Copies::new(self.max_in_flight),
             panics: Panics::default(),
             metrics,

@@ -8,6 +8,8 @@
     reason = "a test fails by panicking, and says on stdout what it drew"
 )]
 
+#[path = "../shared/durations_suite.rs"]
+mod durations_suite;
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;
 mod private;
@@ -26,7 +28,9 @@ mod fetching;
 mod flushing;
 mod killing;
 mod outage;
+mod polling;
 mod queue;
+mod redis_durations;
 mod redis_ledger;
 mod resolving;
 mod scenarios;

@@ -85,6 +85,8 @@ fn known_job(id: &JobId, told: &EventView, first: &[u8], history: &History) -> a
         digest: Digest::new(intent.map(|intent| intent.digest.clone()).unwrap_or_default()),
         external_task_id: named.and_then(ExternalTaskId::new).unwrap_or_else(|| id.external_task_id()),
         images: 1,
+        model: String::new(),
+        calls_back: false,
         timeout_s: None,
         metadata: data.metadata,
         envelope: Envelope::default(),

@@ -16,6 +16,8 @@ fn job(metadata: Option<&str>) -> Job {
         id,
         digest: Digest::new("00".repeat(32)),
         images: 1,
+        model: "kling-v2".to_owned(),
+        calls_back: false,
         timeout_s: None,
         metadata: metadata.map(|text| RawValue::from_string(text.to_owned()).unwrap()),
         envelope: Envelope::default(),

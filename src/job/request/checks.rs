@@ -16,10 +16,14 @@ use super::rules::Rules;
 use crate::job::{ExternalTaskId, JobId};
 use crate::operation::{Check, Field};
 
-/// What an input comes to. Body and images mean something only if no fault was found.
+/// What an input comes to. All but the id mean something only if no fault was found.
+#[derive(Default)]
 pub(super) struct Checked {
     pub(super) body: Bytes,
     pub(super) images: u32,
+    pub(super) model: String,
+    /// The body has a callback URL of ours.
+    pub(super) calls_back: bool,
     /// The user's own, also that of a job that is wrong elsewhere.
     pub(super) external_task_id: Option<ExternalTaskId>,
 }
@@ -31,12 +35,12 @@ pub(super) fn check(input: Option<Value>, id: &JobId, rules: &Rules, faults: &mu
         Some(Value::Object(input)) => input,
         None => {
             faults.add("/input", "expected an object with the provider's fields, found nothing");
-            return Checked { body: Bytes::new(), images: 1, external_task_id: None };
+            return Checked::default();
         }
         Some(other) => {
             let found = found(&other);
             faults.add("/input", format!("expected an object with the provider's fields, found {found}"));
-            return Checked { body: Bytes::new(), images: 1, external_task_id: None };
+            return Checked::default();
         }
     };
     leave_out_empty(&mut input, rules);
@@ -60,7 +64,10 @@ pub(super) fn check(input: Option<Value>, id: &JobId, rules: &Rules, faults: &mu
     let external = external_task_id.clone().unwrap_or_else(|| id.external_task_id());
     let body =
         if faults.is_empty() { body(&input, scene.as_ref(), id, &external, rules) } else { Bytes::new() };
-    Checked { body, images, external_task_id }
+    let own_model = input.get("model_name").and_then(Value::as_str);
+    let model = own_model.unwrap_or(&rules.default_model).to_owned();
+    let calls_back = rules.callbacks.is_some() && !input.contains_key("callback_url");
+    Checked { body, images, model, calls_back, external_task_id }
 }
 
 /// A view over the input, sorted: the images in it are copied once, into the body.

@@ -51,7 +51,7 @@ impl Life {
                 return self.end_badly(generation, timed_out, None);
             }
             View::Running | View::NotFound { .. } => {
-                let due = now + self.rules.pace.wait(self.polls, self.rules.seed);
+                let due = now + self.rules.wait(self.polls, generation.accepted.age(now));
                 let deadline = now + generation.accepted.left(now, &self.rules);
                 generation.next_poll = due.min(deadline);
                 generation.pull_from = Pulls::after_look(asked, &self.rules.pace);

@@ -1,10 +1,12 @@
 //! What a life remembers of a running task.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::life::{At, Life};
 use super::{Act, Rules};
 use crate::job::TaskId;
-use crate::job::pace::Pace;
+use crate::job::pace::{Pace, Schedule};
 
 /// A life gives a task at least this part of the timeout on its own clock, whatever age the record says: that one is told by
 /// Redis's clock, and a jump of it by an hour must not end a generation at the first look. A part and not the whole, so that
@@ -93,6 +95,30 @@ impl Generation {
     }
 }
 
+impl Rules {
+    /// How long to wait for the next look, after `polls` of them, at a task of this age.
+    pub(super) fn wait(&self, polls: u32, age: Duration) -> Duration {
+        match &self.learned {
+            Some(schedule) => schedule.wait(polls, age, &self.pace, self.seed),
+            None => self.pace.wait(polls, self.seed),
+        }
+    }
+}
+
+impl Life {
+    /// From now on the task is looked at so: what is known of others like it changes while a job waits.
+    pub fn look_by(&mut self, learned: Option<Arc<Schedule>>) {
+        self.rules.learned = learned;
+    }
+
+    /// How long the task has been running, where there is one to be looked at.
+    #[must_use]
+    pub fn age(&self, now: Duration) -> Option<Duration> {
+        let At::Generating(generation) = &self.at else { return None };
+        Some(generation.accepted.age(now))
+    }
+}
+
 /// How often callbacks may still pull a look forward. They are unsigned and come in any number, so they
 /// change when looks are made, and hardly how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -144,6 +170,7 @@ mod tests {
             trust_lookup: false,
             max_attempts: 1,
             pace: Pace { first: second, min: second, max: second },
+            learned: None,
             seed: Seed::from_text("a"),
         }
     }

@@ -127,7 +127,7 @@ impl Life {
     /// The task id is in the ledger, and this is the record now; `noted` where a receipt has it too.
     pub fn accepted(&mut self, record: Record, noted: bool, now: Duration) {
         let At::Accepting { attempt, task } = self.at.clone() else { return self.unexpected() };
-        let first = now + self.rules.pace.wait(0, self.rules.seed);
+        let first = now + self.rules.wait(0, Duration::ZERO);
         match record.stage {
             Stage::Generating { attempt, task: known, age } => {
                 let accepted = Since { noted: now, age_then: age };

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::envelope::{Code, Envelope, Object, id_of, text_of};
+use super::envelope::{self, Body, Code, Envelope, Object, id_of, text_of};
 use super::meaning::{self, Meaning};
 use super::{Reply, Understood, account_fault, images, understand};
 use crate::job::{ExternalTaskId, TaskId};
@@ -136,6 +136,17 @@ pub fn probe(reply: &Reply<'_>) -> Result<(), AccountFault> {
         }
         (_, Some(_)) => Ok(()),
     }
+}
+
+/// Whether a callback's body says that its task is still running, and so that a look at it would show
+/// nothing new. Of any other body, garbage included, nothing is believed.
+#[must_use]
+pub fn tells_of_a_running_task(body: &[u8]) -> bool {
+    let (content_type, retry_after, date, request_id) = (None, None, None, None);
+    let asked = "a callback";
+    let reply = Reply { status: 200, content_type, retry_after, date, request_id, asked, body };
+    let Body::Json(envelope) = envelope::read(&reply) else { return false };
+    of_task(&envelope, "").is_some_and(|seen| seen == Seen::from(View::Running))
 }
 
 /// The envelope, if this reply is about a task rather than about the call: 2xx and no code that

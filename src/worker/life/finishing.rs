@@ -29,6 +29,7 @@ impl Actor<'_> {
         match self.interrupts.or(hinted).await? {
             Some(Hint::Look) => return self.heed().await,
             Some(Hint::Poll) => {
+                self.watch.called();
                 self.life.pulled(self.shared.clock.now());
                 return Ok(());
             }
@@ -44,6 +45,7 @@ impl Actor<'_> {
         if let View::Unavailable { fault: Some(fault), .. } = &view {
             self.shared.breaker.account_fault(fault);
         }
+        self.learn(&view, asked);
         match view {
             View::Unavailable { message, fault: None, .. }
                 if self.life.is_overdue(asked) && self.interrupts.or(self.answers_about_others()).await? =>
@@ -65,6 +67,24 @@ impl Actor<'_> {
         let _place = self.shared.polls.acquire().await;
         let Some(nobodys) = TaskId::new(NOBODYS_TASK) else { return false };
         matches!(self.shared.provider.query(&nobodys).await, View::NotFound { .. })
+    }
+
+    /// What a look at `asked` shows of how long tasks take.
+    fn learn(&mut self, view: &View, asked: Duration) {
+        let Some(age) = self.life.age(asked) else { return };
+        match view {
+            View::Running | View::NotFound { .. } => self.watch.running(age),
+            View::Succeeded { .. } | View::Failed { .. } => {
+                let called = self.watch.was_called();
+                if let Some(ended) = self.watch.ended(age) {
+                    self.shared.learning.saw(&self.job, ended, called);
+                    if !called {
+                        self.shared.metrics.end_seen(ended.until.saturating_sub(ended.after));
+                    }
+                }
+            }
+            View::Unavailable { .. } => {}
+        }
     }
 
     /// A hint came: the record is looked at for what its user wants. Where that fails, the generation
@@ -167,6 +187,7 @@ impl Actor<'_> {
             }
         }
         self.shared.metrics.timings(&timings);
+        self.shared.metrics.looked_at(self.life.polls());
     }
 
     pub(super) fn unreadable(&mut self, unreadable: &Unreadable) {

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Actor, Interrupts, Right};
 use crate::job::event::{Context, Event, says_unknown};
+use crate::job::pace::Watch;
 use crate::job::step::{HandBack, Moved};
 use crate::job::{Charged, ExternalTaskId, FailedTasks, TaskId, request};
 use crate::ledger::record::{Nonce, Stage};
@@ -117,7 +118,10 @@ impl Actor<'_> {
             | Answer::Unknown { .. } => None,
         };
         match &answer {
-            Answer::Accepted(task) => tracing::info!(task_id = %task, "submitted"),
+            Answer::Accepted(task) => {
+                self.watch = Watch::own();
+                tracing::info!(task_id = %task, "submitted");
+            }
             Answer::Later(later) => tracing::debug!("not now: {}", later.message),
             Answer::Account(fault) => tracing::debug!("not accepted: {}", fault.message),
             Answer::Refused(refusal) => tracing::info!("refused: {}", refusal.message),
@@ -169,6 +173,7 @@ impl Actor<'_> {
                     }
                     Stage::New { .. } | Stage::Submitting { .. } => {}
                 }
+                self.life.look_by(self.shared.learning.schedule(&self.job));
                 self.life.accepted(record, noted, self.shared.clock.now());
                 let owes = self.life.owes_a_correction();
                 if owes || self.life.may_have_been_given_up(self.shared.clock.now()) {

@@ -1,6 +1,7 @@
 //! Stand-ins for what a life talks to. The ledger's passes the suite that Redis passes.
 
 pub mod broker;
+pub mod durations;
 pub mod effects;
 pub mod images;
 pub mod ledger;

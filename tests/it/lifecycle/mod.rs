@@ -10,6 +10,7 @@ mod crash;
 mod crowd;
 mod flushed;
 mod late;
+mod learning;
 mod messages;
 mod panics;
 mod polling;

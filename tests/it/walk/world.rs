@@ -177,6 +177,7 @@ impl World {
             trust_lookup: self.trust_lookup,
             max_attempts: self.max_attempts,
             pace: Pace { first: second, min: second, max: second },
+            learned: None,
             seed: Seed::from_text("walk"),
         }
     }

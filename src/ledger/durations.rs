@@ -1,0 +1,74 @@
+//! How long tasks take, as all workers have seen it.
+//!
+//! Not part of any job's record: nothing is lost with it but polls, so it is written now and then, and
+//! whoever can't reach it goes on with what it knows.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::Script;
+
+use super::connection::Connection;
+use super::record::Unreadable;
+use super::{LedgerError, unavailable};
+use crate::job::pace::{Durations, Fading};
+
+/// The version that this worker writes and reads.
+const VERSION: &str = "1";
+
+/// Where workers tell each other. A double of it passes the same suite as Redis.
+#[async_trait]
+pub trait SharedDurations: Send + Sync {
+    /// Adds what was seen of tasks of this model, behind which older knowledge fades as in
+    /// [`Durations::fold`]; what all workers know now is returned. Without news it is only read.
+    ///
+    /// # Errors
+    ///
+    /// Whether it was added is unknown, and it is not worth a repetition; or what is there is of another
+    /// version, and was left alone.
+    async fn learn(&self, model: &str, news: &Durations) -> Result<Durations, LedgerError>;
+}
+
+/// In Redis, under `{<prefix>}:durations:<operation>:<model>`.
+#[derive(Debug)]
+pub struct RedisDurations {
+    connection: Connection,
+    script: Script,
+    prefix: String,
+    operation: &'static str,
+    remember: Duration,
+}
+
+impl RedisDurations {
+    #[must_use]
+    pub fn new(connection: Connection, prefix: &str, operation: &'static str, remember: Duration) -> Self {
+        let script = Script::new(include_str!("durations.lua"));
+        Self { connection, script, prefix: prefix.to_owned(), operation, remember }
+    }
+
+    #[must_use]
+    pub fn key(&self, model: &str) -> String {
+        format!("{{{}}}:durations:{}:{model}", self.prefix, self.operation)
+    }
+}
+
+#[async_trait]
+impl SharedDurations for RedisDurations {
+    async fn learn(&self, model: &str, news: &Durations) -> Result<Durations, LedgerError> {
+        let Fading { kept, scale } = news.fading();
+        let mut invocation = self.script.key(self.key(model));
+        invocation.arg(self.remember.as_millis().max(1).to_string()).arg(kept);
+        for (bin, weight) in news.bins() {
+            invocation.arg(bin).arg(weight * scale);
+        }
+        let fields: HashMap<String, String> =
+            self.connection.invoke(&invocation).await.map_err(unavailable)?;
+        match fields.get("version").map(String::as_str) {
+            None | Some(VERSION) => {}
+            Some(other) => return Err(Unreadable::Newer(other.chars().take(20).collect()).into()),
+        }
+        let bins = fields.iter().filter_map(|(bin, weight)| Some((bin.parse().ok()?, weight.parse().ok()?)));
+        Ok(Durations::from_bins(bins))
+    }
+}

@@ -180,3 +180,41 @@ impl AsyncWrite for Wire {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Both ends of one connection.
+    async fn connection() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut wires = Wires { listener, connections: Arc::new(Connections::default()) };
+        (Listener::accept(&mut wires).await.0, client)
+    }
+
+    #[tokio::test]
+    async fn bytes_that_drip_go_one_at_a_time_until_the_next_request() {
+        let (mut wire, mut client) = connection().await;
+        wire.scissors.drip(Duration::from_micros(1));
+        assert_eq!(wire.write(b"slow").await.unwrap(), 1);
+        assert_eq!(wire.write_vectored(&[io::IoSlice::new(b""), io::IoSlice::new(b"low")]).await.unwrap(), 1);
+        client.write_all(b"next").await.unwrap();
+        wire.read_exact(&mut [0; 4]).await.unwrap();
+        assert_eq!(wire.write(b"quick").await.unwrap(), 5);
+        let mut read = [0; 7];
+        client.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"slquick");
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_takes_no_byte_more() {
+        let (mut wire, mut client) = connection().await;
+        wire.scissors.cut();
+        wire.write(b"x").await.unwrap_err();
+        drop(wire);
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+    }
+}

@@ -8,17 +8,20 @@ pub mod connection;
 pub mod hints;
 pub mod record;
 mod scripts;
+pub mod slots;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::job::event::may_run_on;
 use crate::job::step::{Expect, Frozen, Moved, Over};
 use crate::job::{Digest, JobId, TaskId};
 use connection::Connection;
 use record::{Known, Nonce, Record, Stage, Unreadable};
 use scripts::{Reply, Scripts, Word};
+use slots::{Account, Slots};
 
 /// Why the ledger gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -37,21 +40,25 @@ pub struct Entry<'a> {
     pub job: &'a JobId,
     pub digest: &'a Digest,
     pub round: u32,
+    /// What its task takes of the account.
+    pub slots: Slots,
 }
 
 /// How far each job is, as the life of a job sees it. A double of it passes the same suite as Redis.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Whoever reads that another hand is submitting gets a hint when that moves on.
+    /// Whoever reads that another hand is submitting gets a hint when that moves on. Whoever reads that
+    /// it is generating holds its slots, also where they were forgotten.
     ///
     /// # Errors
     ///
     /// [`LedgerError`], as for every method here.
-    async fn read(&self, job: &JobId) -> Result<Known, LedgerError>;
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError>;
 
     /// Asks for the right to post attempt `attempt`. Once this has returned [`Moved::Yes`] nobody
     /// else gets it for that attempt, but for one who names this ask as `instead_of`: an ask that
-    /// never reached the gate of the receipts.
+    /// never reached the gate of the receipts. The account's slots that the job needs are taken with it;
+    /// after [`Moved::Full`] nothing has changed, but that they are reserved for who goes on asking.
     async fn begin(
         &self,
         entry: Entry<'_>,
@@ -62,11 +69,12 @@ pub trait Ledger: Send + Sync {
 
     /// Gives the attempt up as surely not accepted. Once this has returned [`Moved::Yes`] the next
     /// attempt is free for whoever asks first. Without a nonce, on the word of a receipt, it does so
-    /// whoever has asked last.
+    /// whoever has asked last. Its slots are free.
     async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError>;
 
     /// Writes what the receipts say over a record that is what `over` says; the one that counts is
-    /// returned. `corrects` is the event of an unknown outcome that the job's end will correct.
+    /// returned. `corrects` is the event of an unknown outcome that the job's end will correct. A task that
+    /// runs, or may, takes its slots, whether or not they are free.
     async fn restore(
         &self,
         entry: Entry<'_>,
@@ -80,7 +88,8 @@ pub trait Ledger: Send + Sync {
     async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError>;
 
     /// Freezes the outcome as the bytes of its event. Once this has returned [`Frozen::Event`] every
-    /// caller gets those same bytes.
+    /// caller gets those same bytes. Slots are free, unless by these bytes the task may run on: see
+    /// [`may_run_on`](crate::job::event::may_run_on).
     async fn freeze(
         &self,
         entry: Entry<'_>,
@@ -90,7 +99,7 @@ pub trait Ledger: Send + Sync {
     ) -> Result<Frozen, LedgerError>;
 
     /// Counts one more life that is about to store the job's images, by a word of its own; the record
-    /// that counts is returned.
+    /// that counts is returned. The task has ended, and its slots are free.
     async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError>;
 
     /// Takes the count of that life back: it has left alive. `""` for the life that submitted the job.
@@ -108,24 +117,34 @@ pub trait Ledger: Send + Sync {
     /// returned.
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError>;
 
+    /// Nothing runs on this account yet, so that the count of its slots is whole; unless there is a count.
+    async fn begin_count(&self) -> Result<(), LedgerError>;
+
     /// Whether Redis takes writes.
     async fn probe(&self) -> Result<(), LedgerError>;
 }
 
 /// The ledger in Redis. All keys share one hash tag: `{<prefix>}:job:<job_id>` and the channel
-/// `{<prefix>}:hints`.
+/// `{<prefix>}:hints`; and `{<prefix>}:slots…`, where the account has a cap.
 #[derive(Debug)]
 pub struct RedisLedger {
     connection: Connection,
     scripts: Scripts,
     prefix: String,
     remember: Duration,
+    account: Option<Account>,
 }
 
 impl RedisLedger {
     #[must_use]
     pub fn new(connection: Connection, prefix: &str, remember: Duration) -> Self {
-        Self { connection, scripts: Scripts::new(), prefix: prefix.to_owned(), remember }
+        Self { connection, scripts: Scripts::new(), prefix: prefix.to_owned(), remember, account: None }
+    }
+
+    /// Counts what the account's tasks take of it.
+    #[must_use]
+    pub fn with_account(self, account: Account) -> Self {
+        Self { account: Some(account), ..self }
     }
 
     /// The channel that the scripts publish hints to.
@@ -156,7 +175,47 @@ impl RedisLedger {
     }
 
     async fn run(&self, script: &redis::Script, job: &JobId, args: &[&[u8]]) -> Result<Reply, LedgerError> {
+        self.invoke(script, job, None, args).await
+    }
+
+    /// Runs a script that has a part in the account's slots.
+    async fn run_slotted(
+        &self,
+        script: &redis::Script,
+        job: &JobId,
+        slots: Slots,
+        args: &[&[u8]],
+    ) -> Result<Reply, LedgerError> {
+        let Some(account) = &self.account else { return self.run(script, job, args).await };
+        let account_of_job = account.of_job(slots);
+        let args: Vec<&[u8]> = args.iter().copied().chain([account_of_job.as_bytes()]).collect();
+        let reply = self.invoke(script, job, Some(self.slots_key()), &args).await?;
+        if let Some(taken) = reply.notes.get("slots_taken") {
+            account.note_taken(*taken);
+        }
+        Ok(reply)
+    }
+
+    /// For the scripts that free slots: whether the task may run on behind this event.
+    fn runs_on(&self, event: &[u8]) -> &'static [u8] {
+        if self.account.is_some() && may_run_on(event) { b"1" } else { b"0" }
+    }
+
+    fn slots_key(&self) -> String {
+        format!("{{{}}}:slots", self.prefix)
+    }
+
+    async fn invoke(
+        &self,
+        script: &redis::Script,
+        job: &JobId,
+        slots_key: Option<String>,
+        args: &[&[u8]],
+    ) -> Result<Reply, LedgerError> {
         let mut invocation = script.key(self.key(job));
+        if let Some(slots_key) = slots_key {
+            invocation.key(slots_key);
+        }
         invocation.arg(Self::hint_channel(&self.prefix)).arg(job.as_str());
         for arg in args {
             invocation.arg(*arg);
@@ -167,8 +226,8 @@ impl RedisLedger {
 
 #[async_trait]
 impl Ledger for RedisLedger {
-    async fn read(&self, job: &JobId) -> Result<Known, LedgerError> {
-        Ok(self.run(&self.scripts.read, job, &[]).await?.known)
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
+        Ok(self.run_slotted(&self.scripts.read, job, slots, &[]).await?.known)
     }
 
     async fn begin(
@@ -181,13 +240,13 @@ impl Ledger for RedisLedger {
         let (round, attempt) = (entry.round.to_string(), attempt.to_string());
         let instead_of = instead_of.map(Nonce::as_str).unwrap_or_default();
         let args = [entry.digest.as_str(), &round, &attempt, nonce.as_str(), instead_of].map(str::as_bytes);
-        Ok(self.run(&self.scripts.begin, entry.job, &args).await?.moved())
+        Ok(self.run_slotted(&self.scripts.begin, entry.job, entry.slots, &args).await?.moved())
     }
 
     async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
         let attempt = attempt.to_string();
         let args = [attempt.as_str(), nonce.map(Nonce::as_str).unwrap_or_default()].map(str::as_bytes);
-        Ok(self.run(&self.scripts.reopen, job, &args).await?.moved())
+        Ok(self.run_slotted(&self.scripts.reopen, job, Slots::NONE, &args).await?.moved())
     }
 
     async fn restore(
@@ -211,14 +270,14 @@ impl Ledger for RedisLedger {
         };
         let texts = [entry.digest.as_str(), &round, &over, word, &attempt, nonce, task].map(str::as_bytes);
         let corrects = corrects.map(AsRef::as_ref).unwrap_or_default();
-        let args: Vec<&[u8]> = texts.into_iter().chain([event, corrects]).collect();
-        Ok(self.run(&self.scripts.restore, entry.job, &args).await?.known)
+        let args: Vec<&[u8]> = texts.into_iter().chain([event, corrects, self.runs_on(event)]).collect();
+        Ok(self.run_slotted(&self.scripts.restore, entry.job, entry.slots, &args).await?.known)
     }
 
     async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
         let (round, attempt) = (entry.round.to_string(), attempt.to_string());
         let args = [entry.digest.as_str(), &round, &attempt, task.as_str()].map(str::as_bytes);
-        let reply = self.run(&self.scripts.accept, entry.job, &args).await?;
+        let reply = self.run_slotted(&self.scripts.accept, entry.job, entry.slots, &args).await?;
         reply
             .known
             .record
@@ -247,18 +306,21 @@ impl Ledger for RedisLedger {
             compared,
             &event,
             replaceable.as_bytes(),
+            self.runs_on(&event),
         ];
-        let reply = self.run(&self.scripts.freeze, entry.job, &args).await?;
+        let reply = self.run_slotted(&self.scripts.freeze, entry.job, entry.slots, &args).await?;
         match (reply.word, reply.known) {
             (Word::Ok, Known { record: Some(Record { stage: Stage::Done { event, .. }, .. }), .. }) => {
                 Ok(Frozen::Event(event))
             }
-            (Word::Ok | Word::Moved | Word::Record | Word::None, known) => Ok(Frozen::Moved(known)),
+            (Word::Ok | Word::Moved | Word::Full | Word::Record | Word::None, known) => {
+                Ok(Frozen::Moved(known))
+            }
         }
     }
 
     async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
-        Ok(self.run(&self.scripts.enter, job, &[life.as_bytes()]).await?.known)
+        Ok(self.run_slotted(&self.scripts.enter, job, Slots::NONE, &[life.as_bytes()]).await?.known)
     }
 
     async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
@@ -283,6 +345,12 @@ impl Ledger for RedisLedger {
         let get = redis::cmd("GET").arg(&key).to_owned();
         let noted: Option<String> = self.connection.query(&get).await.map_err(unavailable)?;
         noted.ok_or_else(|| LedgerError::Unavailable("the store's id was lost at once".to_owned()))
+    }
+
+    async fn begin_count(&self) -> Result<(), LedgerError> {
+        let mut set = redis::cmd("HSETNX");
+        set.arg(format!("{}:count", self.slots_key())).arg("trusted_ms").arg("0");
+        self.connection.query::<redis::Value>(&set).await.map(drop).map_err(unavailable)
     }
 
     async fn probe(&self) -> Result<(), LedgerError> {

@@ -115,6 +115,21 @@ impl Metrics {
         self.0.job_panics.inc();
     }
 
+    /// `generation.max_running`
+    pub fn slots_allowed(&self, cap: u32) {
+        self.0.slots_max.set(i64::from(cap));
+    }
+
+    /// So many of the account's slots are taken, by all workers.
+    pub fn slots_taken(&self, taken: u64) {
+        self.0.slots_taken.set(i64::try_from(taken).unwrap_or(i64::MAX));
+    }
+
+    /// A job has got its slots, `took` after it came into the line.
+    pub fn waited_for_slots(&self, took: Duration) {
+        self.0.slots_wait.observe(took.as_secs_f64());
+    }
+
     /// All images of a job are stored.
     pub fn stored(&self, took: Duration) {
         self.0.store.observe(took.as_secs_f64());

@@ -11,6 +11,7 @@ pub mod lives;
 pub mod panics;
 pub mod preflight;
 pub mod session;
+pub mod slots;
 pub mod submits;
 pub mod tell;
 
@@ -35,6 +36,7 @@ use breaker::Breaker;
 use copies::Copies;
 use lives::Lives;
 use panics::Panics;
+use slots::SlotLine;
 use submits::Submits;
 
 /// What all lives share.
@@ -48,6 +50,7 @@ pub struct Shared {
     pub publisher: Arc<dyn Publish>,
     pub breaker: Breaker,
     pub submits: Submits,
+    pub slots: SlotLine,
     /// `api.max_polls_at_once` places.
     pub polls: Arc<Semaphore>,
     /// `download.max_at_once` places.

@@ -1,5 +1,7 @@
 //! The parts that commands share, made from the configuration.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use secrecy::ExposeSecret;
 
@@ -9,12 +11,16 @@ use crate::images::{DownloadRules, Downloader};
 use crate::job::request::Rules;
 use crate::ledger::RedisLedger;
 use crate::ledger::connection::Connection;
+use crate::ledger::slots::Account;
 use crate::metrics::Metrics;
 use crate::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::provider::http::{CometApi, Endpoints};
 use crate::queue::topology::Names;
 use crate::queue::{Address, ConnectError};
 use crate::storage::StorageOptions;
+
+/// For a task to be counted again, once its worker can say so.
+const RECOUNT_MARGIN: Duration = Duration::from_secs(10);
 
 pub(super) fn address(config: &Config) -> anyhow::Result<Address> {
     let amqp = &config.amqp;
@@ -46,12 +52,23 @@ pub(super) fn redis_client(config: &Config) -> anyhow::Result<redis::Client> {
 }
 
 pub(super) fn ledger(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisLedger> {
-    let metrics = metrics.clone();
+    let reconnects = metrics.clone();
     let url = config.redis.url.expose_secret();
     let connection =
-        Connection::new(url, config.redis.response_timeout, move || metrics.reconnected("redis"))
+        Connection::new(url, config.redis.response_timeout, move || reconnects.reconnected("redis"))
             .context("redis.url")?;
-    Ok(RedisLedger::new(connection, &config.redis.prefix, config.redis.remember))
+    let ledger = RedisLedger::new(connection, &config.redis.prefix, config.redis.remember);
+    let cap = config.generation.max_running;
+    if cap == 0 {
+        return Ok(ledger);
+    }
+    metrics.slots_allowed(cap);
+    // By then a POST under way has come to something, a dead worker's jobs are with others, and a broken
+    // connection to the hints stands again.
+    let posted = config.generation.gate + config.api.submit_timeout;
+    let recount = posted.max(config.amqp.heartbeat * 2) + RECOUNT_MARGIN;
+    let metrics = metrics.clone();
+    Ok(ledger.with_account(Account::new(cap, recount, move |taken| metrics.slots_taken(taken))))
 }
 
 /// The callback URLs of this fleet, where the provider is to call back.
@@ -82,6 +99,7 @@ pub(super) fn request_rules(config: &Config) -> Rules {
     Rules {
         subject_images: api.subject_images.clone(),
         scene_names_sent: api.scene_names_sent,
+        slots: config.generation.max_running,
         ..Rules::of(&MULTI_IMAGE_TO_IMAGE, api.edition).with_default_model(&api.model)
     }
 }

@@ -32,6 +32,7 @@ use crate::worker::lives::Lives;
 use crate::worker::panics::Panics;
 use crate::worker::preflight::preflight;
 use crate::worker::session::Sessions;
+use crate::worker::slots::SlotLine;
 use crate::worker::submits::Submits;
 use crate::worker::{Settings, Shared};
 
@@ -177,6 +178,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         publisher,
         breaker: Breaker::new(metrics.clone()),
         submits: Submits::new(config.api.max_submits_at_once),
+        slots: SlotLine::new(config.generation.max_running),
         polls: Arc::new(Semaphore::new(config.api.max_polls_at_once)),
         downloads: Arc::new(Semaphore::new(config.download.max_at_once)),
         hints: Hints::default(),

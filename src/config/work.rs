@@ -25,9 +25,8 @@ pub struct Generation {
     /// A POST leaves within this after it was allowed to, or not at all.
     pub gate: Duration,
     pub on_unknown_submit: OnUnknownSubmit,
-    /// Wanted; this version writes none.
     pub receipts: bool,
-    /// Account-wide cap on running generations; 0 = none, all that this version has.
+    /// Account-wide cap on the images that are made at a time; 0 = none.
     pub max_running: u32,
 }
 
@@ -82,17 +81,13 @@ impl Worker {
 
 impl Generation {
     pub(super) fn read(from: &mut Reader) -> Self {
-        let max_running: u32 = from.number("generation.max_running", 0..=1_000_000);
-        from.must(&["generation.max_running"], max_running == 0, |_| {
-            format!("generation.max_running is {max_running}; it must be 0: this version has no account-wide cap yet")
-        });
         Self {
             timeout: from.seconds("generation.timeout_s", 1..=7 * DAY_S),
             quiet: from.seconds("generation.quiet_s", 0..=DAY_S),
             gate: from.seconds("generation.gate_s", 1..=600),
             on_unknown_submit: from.word("generation.on_unknown_submit"),
             receipts: from.flag("generation.receipts"),
-            max_running,
+            max_running: from.number("generation.max_running", 0..=1_000_000),
         }
     }
 

@@ -11,4 +11,5 @@ if record.stage == 'done' then return answer('moved') end
 move({'stage', 'generating', 'digest', digest, 'round', round, 'attempt', attempt, 'task', task, 'since_ms', now,
       'entries', '1'},
      {'nonce', 'event', 'replaceable'})
+hold_anew()
 return answer('ok')

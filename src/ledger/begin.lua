@@ -1,7 +1,7 @@
 -- new (or missing) -> submitting: the right to post one attempt, for one asker.
 -- ARGV[3] digest   ARGV[4] round   ARGV[5] attempt   ARGV[6] nonce, fresh for each ask
 -- ARGV[7] "", or the nonce of an ask that never reached the gate: this one takes its place
--- answer  "ok" also to a repeated ask with the same nonce; "none" or "moved" when the record is not what the asker took it for
+-- answer  "ok" also to a repeated ask with the same nonce; "full", nothing changed: no slots are free; "none" or "moved" when the record is not what the asker took it for
 local digest, round, attempt, nonce, instead_of = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if foreign() then return answer('moved') end
 if missing then
@@ -17,6 +17,7 @@ elseif record.stage == 'submitting' then
 elseif record.stage ~= 'new' or record.attempt ~= attempt or record.digest ~= digest then
   return answer('moved')
 end
+if not take() then return answer('full') end
 move({'stage', 'submitting', 'digest', digest, 'round', round, 'attempt', attempt, 'nonce', nonce, 'since_ms', now},
      {'event', 'replaceable', 'task'})
 return answer('ok')

@@ -1,7 +1,7 @@
 -- missing, submitting, or done as unknown -> what the receipts say.
 -- ARGV[3] digest   ARGV[4] round   ARGV[5] "", the attempt that the record has as open, or "ended"   ARGV[6] stage   ARGV[7] attempt
 -- ARGV[8] nonce, for "submitting"   ARGV[9] task id, for "generating"   ARGV[10] event, for "done"
--- ARGV[11] "", or the event of the unknown outcome that the end will correct
+-- ARGV[11] "", or the event of the unknown outcome that the end will correct    ARGV[12] "1": as in freeze.lua, for "done"
 -- answer  "ok", or "moved" when the record is not the one that was to be replaced
 local digest, round, open, stage, attempt, corrects = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[11]
 if foreign() then return answer('moved') end
@@ -30,4 +30,9 @@ else
   drop[#drop + 1] = 'corrects'
 end
 move(set, drop)
+if stage == 'submitting' or stage == 'generating' then
+  hold_anew()
+elseif ARGV[12] ~= '1' then
+  release()
+end
 return answer('ok')

@@ -26,15 +26,17 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         let script = |body: &str| Script::new(&[include_str!("common.lua"), body].concat());
+        let slotted =
+            |body: &str| Script::new(&[include_str!("common.lua"), include_str!("slots.lua"), body].concat());
         Self {
-            read: script(include_str!("read.lua")),
-            begin: script(include_str!("begin.lua")),
-            reopen: script(include_str!("reopen.lua")),
-            accept: script(include_str!("accept.lua")),
-            restore: script(include_str!("restore.lua")),
-            freeze: script(include_str!("freeze.lua")),
+            read: slotted(include_str!("read.lua")),
+            begin: slotted(include_str!("begin.lua")),
+            reopen: slotted(include_str!("reopen.lua")),
+            accept: slotted(include_str!("accept.lua")),
+            restore: slotted(include_str!("restore.lua")),
+            freeze: slotted(include_str!("freeze.lua")),
             told: script(include_str!("told.lua")),
-            enter: script(include_str!("enter.lua")),
+            enter: slotted(include_str!("enter.lua")),
             leave: script(include_str!("leave.lua")),
             cancel: script(include_str!("cancel.lua")),
         }
@@ -46,6 +48,7 @@ impl Scripts {
 pub(super) enum Word {
     Ok,
     Moved,
+    Full,
     Record,
     None,
 }
@@ -55,14 +58,19 @@ pub(super) enum Word {
 pub(super) struct Reply {
     pub(super) word: Word,
     pub(super) known: Known,
+    /// By name.
+    pub(super) notes: HashMap<String, u64>,
 }
 
 impl Reply {
-    pub(super) fn parse((word, now, fields): (String, String, Value)) -> Result<Self, LedgerError> {
+    pub(super) fn parse(
+        (word, now, fields, notes): (String, String, Value, HashMap<String, u64>),
+    ) -> Result<Self, LedgerError> {
         let odd = |what: &str| LedgerError::Unavailable(format!("a script answered with an odd {what}"));
         let word = match word.as_str() {
             "ok" => Word::Ok,
             "moved" => Word::Moved,
+            "full" => Word::Full,
             "record" => Word::Record,
             "none" => Word::None,
             _ => return Err(odd("word")),
@@ -73,12 +81,13 @@ impl Reply {
             .into_iter()
             .map(|(name, value)| (name, Bytes::from(value)))
             .collect();
-        Ok(Self { word, known: Known::from_fields(&fields, now_ms)? })
+        Ok(Self { word, known: Known::from_fields(&fields, now_ms)?, notes })
     }
 
     pub(super) fn moved(self) -> Moved {
         match self.word {
             Word::Ok => Moved::Yes { cancelled: self.known.cancelled },
+            Word::Full => Moved::Full,
             Word::Moved | Word::Record | Word::None => Moved::No(self.known),
         }
     }

@@ -63,6 +63,9 @@ pub(super) struct Families {
     pub(super) dead_letters: Family<Labels<1>, Counter>,
     pub(super) handed_back: Family<Labels<1>, Counter>,
     pub(super) job_panics: Counter,
+    pub(super) slots_taken: Gauge,
+    pub(super) slots_max: Gauge,
+    pub(super) slots_wait: Histogram,
     pub(super) submit: Histogram,
     pub(super) generation: Histogram,
     pub(super) store: Histogram,
@@ -123,6 +126,22 @@ impl Families {
                 &mut to,
                 "job_panics",
                 "Panics while a job was worked on: faults of this program, each that job's alone",
+            ),
+            slots_taken: add(
+                &mut to,
+                "slots_taken",
+                "Slots of the account (generation.max_running) that were taken, by all workers, when this one last moved a job",
+            ),
+            slots_max: add(
+                &mut to,
+                "slots_max",
+                "generation.max_running of this worker; 0: no cap, and nothing is counted",
+            ),
+            slots_wait: add_seconds(
+                &mut to,
+                "slots_wait",
+                "In the line before the account's slots, for jobs that got them",
+                &QUEUED_S,
             ),
             submit: add_seconds(&mut to, "submit", "From sending a POST to its answer", &SUBMIT_S),
             generation: add_seconds(

@@ -26,6 +26,7 @@ use crate::job::request::{self, DeadLetter, DeadReason, Request};
 use crate::job::step::{Act, HandBack, Life, Rules};
 use crate::job::{Envelope, Job, JobId};
 use crate::ledger::hints::Waiting;
+use crate::ledger::slots::Slots;
 use crate::queue::consume::{Message, Settle};
 use crate::queue::message;
 
@@ -141,10 +142,11 @@ async fn run(
     };
     let life = Life::new(rules, job.digest.clone(), faults, queued_ms(&job.envelope))
         .with_sight(shared.lives.kept(&job.id));
+    let slots = Slots { count: job.images, keep: rules.timeout + rules.quiet + rules.gate };
     let hints = shared.hints.wait_for(&job.id);
     let original = Some(original);
     let entry = Entry::none();
-    let mut actor = Actor { shared, job, body, original, life, interrupts, right: None, hints, entry };
+    let mut actor = Actor { shared, job, body, original, life, interrupts, right: None, hints, entry, slots };
     let acting = async move {
         let acted = actor.act().await;
         if acted.is_err() {
@@ -228,6 +230,8 @@ struct Actor<'a> {
     right: Option<Right>,
     hints: Waiting,
     entry: Entry,
+    /// What its task takes of the account.
+    slots: Slots,
 }
 
 impl Actor<'_> {

@@ -13,10 +13,15 @@ mod doubles;
 mod ledger_suite;
 mod lifecycle;
 mod simulate;
+#[path = "../shared/slots_suite.rs"]
+mod slots_suite;
 mod standstill;
 mod walk;
 mod workbench;
 
 mod memory_ledger {
     crate::ledger_suite!(std::sync::Arc::new(crate::doubles::ledger::MemoryLedger::default()), "suite");
+    crate::slots_suite!(|recount| std::sync::Arc::new(crate::doubles::ledger::MemoryLedger::with_account(
+        4, recount
+    )));
 }

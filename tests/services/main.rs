@@ -11,6 +11,8 @@
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;
 mod private;
+#[path = "../shared/slots_suite.rs"]
+mod slots_suite;
 mod support;
 
 mod account;
@@ -29,6 +31,7 @@ mod queue;
 mod redis_ledger;
 mod resolving;
 mod scenarios;
+mod slots;
 mod stopping;
 mod storage;
 mod sweeping;

@@ -80,8 +80,6 @@ fn what_must_be_true_of_several_settings_is_checked_with_both_places() {
 fn what_this_version_does_not_have_is_refused_by_name() {
     let fault = refused("[generation]\non_unknown_submit = \"guess\"", &[]);
     assert!(fault.contains("must be \"park\" or \"trust_lookup\""), "{fault}");
-    let fault = refused("[generation]\nmax_running = 8", &[]);
-    assert!(fault.contains("must be 0: this version has no account-wide cap yet"), "{fault}");
     let fault = refused("[api]\nprofile = \"newest\"", &[]);
     assert!(fault.contains("must be \"page\" or \"current\""), "{fault}");
     let fault = refused("[api]\nscene_field = \"scene\"", &[]);

@@ -49,10 +49,10 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// A hint came: the record is looked at for what its user wants. Where that fails, the generation
-    /// goes on; when Redis is back there is another hint.
+    /// A hint came: the record is looked at for what its user wants, and to see that the ledger counts the
+    /// task. Where that fails, the generation goes on; when Redis is back there is another hint.
     pub(super) async fn heed(&mut self) -> Result<(), HandBack> {
-        if let Ok(known) = self.interrupts.or(self.shared.ledger.read(&self.job.id)).await? {
+        if let Ok(known) = self.interrupts.or(self.look()).await? {
             self.life.hinted(&known);
         }
         Ok(())
@@ -83,7 +83,12 @@ impl Actor<'_> {
             Words::Sealed(event) => (event, None),
             Words::New(outcome) => (self.words(&outcome, None), Some(outcome)),
         };
-        let entry = Entry { job: &self.job.id, digest: &self.job.digest, round: self.life.round() };
+        let entry = Entry {
+            job: &self.job.id,
+            digest: &self.job.digest,
+            round: self.life.round(),
+            slots: self.slots,
+        };
         let replaceable = outcome.as_deref().is_some_and(is_replaceable);
         let ledger = &self.shared.ledger;
         let freezing = self.until_known(|| ledger.freeze(entry, &expect, event.clone(), replaceable));

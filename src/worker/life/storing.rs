@@ -129,7 +129,7 @@ impl Actor<'_> {
     async fn cancelled(&self) {
         loop {
             self.hints.look().await;
-            if self.shared.ledger.read(&self.job.id).await.is_ok_and(|known| known.cancelled) {
+            if self.look().await.is_ok_and(|known| known.cancelled) {
                 return;
             }
         }

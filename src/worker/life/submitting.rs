@@ -6,12 +6,14 @@ use tokio_util::sync::CancellationToken;
 use super::{Actor, Interrupts, Right};
 use crate::job::TaskId;
 use crate::job::event::{Context, Event, says_unknown};
-use crate::job::step::HandBack;
+use crate::job::step::{HandBack, Moved};
 use crate::ledger::record::{Nonce, Stage};
+use crate::ledger::slots::Slots;
 use crate::ledger::{Entry, LedgerError};
 use crate::provider::Answer;
 use crate::receipts::Of;
 use crate::worker::breaker::{Cause, Mode};
+use crate::worker::slots::{ASKS_EVERY, Head};
 use crate::{clock, worker::tell};
 
 impl Actor<'_> {
@@ -30,27 +32,60 @@ impl Actor<'_> {
             // follows would look like an open POST; the next delivery brings the message again.
             return Err(HandBack::Unreadable);
         }
+        let came = Instant::now();
         let in_line = async {
+            let line = async {
+                let head = self.shared.slots.head(instead_of.is_some()).await;
+                (head, self.shared.submits.place().await)
+            };
             tokio::select! {
                 biased;
                 () = self.shared.breaker.closed() => Line::Closed,
                 () = self.hints.look() => Line::Hint,
-                place = self.shared.submits.place() => match self.shared.breaker.pass() {
-                    Some(pass) => Line::Head(Right { _place: place, _pass: pass }),
+                (head, place) = line => match self.shared.breaker.pass() {
+                    Some(pass) => Line::Head(head, Right { _place: place, _pass: pass }),
                     None => Line::Closed,
                 }
             }
         };
-        match self.interrupts.or(in_line).await? {
+        let head = match self.interrupts.or(in_line).await? {
             Line::Closed => return Err(HandBack::Paused),
             Line::Hint => return self.read().await,
-            Line::Head(right) => self.right = Some(right),
+            Line::Head(head, right) => {
+                self.right = Some(right);
+                head
+            }
+        };
+        let ask = Ask { attempt, round, instead_of, slots: self.slots };
+        let nonce = fresh_nonce();
+        // The account may be full: the head asks until it isn't. One that has asked goes on under its name,
+        // since an ask whose answer was lost may still arrive.
+        while self.ask_to_post(&ask, &nonce).await? {
+            let waiting = async {
+                tokio::select! {
+                    biased;
+                    () = self.shared.breaker.closed() => Some(Line::Closed),
+                    () = self.hints.look() => Some(Line::Hint),
+                    () = self.hints.slot() => None,
+                    () = tokio::time::sleep(ASKS_EVERY) => None,
+                }
+            };
+            match self.interrupts.or(waiting).await? {
+                Some(Line::Hint) => return self.read().await,
+                Some(Line::Closed | Line::Head(..)) => return Err(HandBack::Paused),
+                None => {}
+            }
         }
+        // The next one in the line asks while this one submits.
+        drop(head);
         drop(held);
-        self.begin_to_cancel(attempt, round, instead_of).await
+        if self.shared.slots.is_capped() {
+            self.shared.metrics.waited_for_slots(came.elapsed());
+        }
+        Ok(())
     }
 
-    /// Who begins only to give the attempt up doesn't stand in the line.
+    /// Who begins only to give the attempt up doesn't stand in the line, and takes no slots.
     pub(super) async fn begin_to_cancel(
         &mut self,
         attempt: u32,
@@ -58,15 +93,27 @@ impl Actor<'_> {
         instead_of: Option<Nonce>,
     ) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("submitting");
-        let nonce = Nonce::new(uuid::Uuid::new_v4().simple().to_string());
+        let ask = Ask { attempt, round, instead_of, slots: Slots::NONE };
+        self.ask_to_post(&ask, &fresh_nonce()).await?;
+        Ok(())
+    }
+
+    /// Whether the account is full. Otherwise the life goes on.
+    async fn ask_to_post(&mut self, ask: &Ask, nonce: &Nonce) -> Result<bool, HandBack> {
         let asked = self.shared.clock.now();
         let ledger = &self.shared.ledger;
-        let entry = Entry { job: &self.job.id, digest: &self.job.digest, round };
-        match self.until_known(|| ledger.begin(entry, attempt, &nonce, instead_of.as_ref())).await? {
-            Ok(moved) => self.life.begun(moved, nonce, asked, self.shared.clock.now()),
-            Err(unreadable) => self.unreadable(&unreadable),
-        }
-        Ok(())
+        let entry = Entry { job: &self.job.id, digest: &self.job.digest, round: ask.round, slots: ask.slots };
+        let asking = self.until_known(|| ledger.begin(entry, ask.attempt, nonce, ask.instead_of.as_ref()));
+        let moved = match asking.await? {
+            Ok(moved) => moved,
+            Err(unreadable) => {
+                self.unreadable(&unreadable);
+                return Ok(false);
+            }
+        };
+        let full = moved == Moved::Full;
+        self.life.begun(moved, nonce.clone(), asked, self.shared.clock.now());
+        Ok(full)
     }
 
     /// The gate. Repeated with the same nonce until the store has answered, since a create whose
@@ -112,7 +159,12 @@ impl Actor<'_> {
     /// A paid task id: tried at Redis until it lands, and at the receipts as long as Redis is away.
     /// A worker that stops may go once either has it.
     pub(super) async fn accept(&mut self, attempt: u32, task: TaskId) -> Result<(), HandBack> {
-        let entry = Entry { job: &self.job.id, digest: &self.job.digest, round: self.life.round() };
+        let entry = Entry {
+            job: &self.job.id,
+            digest: &self.job.digest,
+            round: self.life.round(),
+            slots: self.slots,
+        };
         let mut noted = false;
         let mut failures = 0;
         let accepted = loop {
@@ -234,9 +286,21 @@ impl Actor<'_> {
     }
 }
 
+/// What the ledger is asked for.
+struct Ask {
+    attempt: u32,
+    round: u32,
+    instead_of: Option<Nonce>,
+    slots: Slots,
+}
+
+fn fresh_nonce() -> Nonce {
+    Nonce::new(uuid::Uuid::new_v4().simple().to_string())
+}
+
 /// What comes first to one who stands in the line.
 enum Line {
-    Head(Right),
+    Head(Head, Right),
     /// Something about the job has changed.
     Hint,
     Closed,

@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use comet_worker::job::event::may_run_on;
 use comet_worker::job::step::{Expect, Frozen, Moved, Over};
 use comet_worker::job::{Digest, JobId, TaskId};
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
+use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 use tokio::time::Instant;
+
+use super::slots::SlotTable;
 
 /// A record as it is kept: a generation's age as the moment of its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,6 +40,7 @@ pub struct Table {
     cancelled: BTreeSet<String>,
     /// The store that goes with this ledger.
     store: Option<String>,
+    pub slots: SlotTable,
     /// Whether the safeguard of `begin` is taken out.
     pub begin_compares_nothing: bool,
     /// Whether the safeguard of `freeze` is taken out.
@@ -46,6 +51,19 @@ impl Table {
     pub fn flush(&mut self) {
         self.records.clear();
         self.cancelled.clear();
+        self.slots.flush();
+    }
+
+    /// Whoever reads that a job generates goes on with it.
+    pub fn look(&mut self, job: &JobId, slots: Slots, now: Duration) -> Known {
+        if let Some(kept) = self.records.get(job.as_str())
+            && matches!(kept.stage, Stage::Generating { .. })
+            && kept.entered.is_empty()
+        {
+            let until = (kept.since + slots.keep).max(now + slots.keep / 4);
+            self.slots.hold(job.as_str(), slots, until, now);
+        }
+        self.known(job, now)
     }
 
     pub fn known(&self, job: &JobId, now: Duration) -> Known {
@@ -64,10 +82,12 @@ impl Table {
     pub fn enter(&mut self, job: &JobId, life: &str, now: Duration) -> Known {
         if let Some(kept) = self.records.get_mut(job.as_str())
             && matches!(kept.stage, Stage::Generating { .. })
-            && kept.entered != life
         {
-            kept.entries += 1;
-            life.clone_into(&mut kept.entered);
+            if kept.entered != life {
+                kept.entries += 1;
+                life.clone_into(&mut kept.entered);
+            }
+            self.slots.release(job.as_str());
         }
         self.known(job, now)
     }
@@ -127,6 +147,9 @@ impl Table {
         if !allowed {
             return Moved::No(self.known(entry.job, now));
         }
+        if !self.slots.take(entry.job.as_str(), entry.slots, now) {
+            return Moved::Full;
+        }
         self.put(entry, Stage::Submitting { attempt, nonce: nonce.clone() }, Some(nonce.clone()), now);
         self.yes(entry.job)
     }
@@ -144,6 +167,7 @@ impl Table {
             Stage::New { attempt: open } if *open == attempt + 1 && ours => yes,
             Stage::Submitting { attempt: known, .. } if *known == attempt && ours => {
                 kept.stage = Stage::New { attempt: attempt + 1 };
+                self.slots.release(job.as_str());
                 yes
             }
             Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. } | Stage::Done { .. } => {
@@ -170,8 +194,17 @@ impl Table {
             let nonce = if let Stage::Submitting { nonce, .. } = stage { Some(nonce.clone()) } else { None };
             self.put(entry, stage.clone(), nonce, now);
             self.kept(entry.job).corrects = corrects.cloned();
+            match stage {
+                Stage::Submitting { .. } | Stage::Generating { .. } => self.hold_anew(entry, now),
+                Stage::Done { event, .. } if may_run_on(event) => {}
+                Stage::New { .. } | Stage::Done { .. } => self.slots.release(entry.job.as_str()),
+            }
         }
         self.known(entry.job, now)
+    }
+
+    fn hold_anew(&mut self, entry: Entry<'_>, now: Duration) {
+        self.slots.hold(entry.job.as_str(), entry.slots, now + entry.slots.keep, now);
     }
 
     fn kept(&mut self, job: &JobId) -> &mut Kept {
@@ -188,6 +221,7 @@ impl Table {
         self.put(entry, stage, None, now);
         let kept = self.kept(entry.job);
         (kept.entries, kept.entered) = (1, String::new());
+        self.hold_anew(entry, now);
         self.read(entry.job, now).unwrap()
     }
 
@@ -227,6 +261,9 @@ impl Table {
         self.records.remove(entry.job.as_str());
         self.cancelled.remove(entry.job.as_str());
         self.put(entry, Stage::Done { event: event.clone(), replaceable }, None, now);
+        if !may_run_on(&event) {
+            self.slots.release(entry.job.as_str());
+        }
         Frozen::Event(event)
     }
 
@@ -267,6 +304,13 @@ impl Default for MemoryLedger {
 }
 
 impl MemoryLedger {
+    /// On an account that runs so many generations at a time, with nothing counted.
+    pub fn with_account(cap: u32, recount: Duration) -> Self {
+        let ledger = Self::default();
+        ledger.table.lock().unwrap().slots = SlotTable::new(cap, recount);
+        ledger
+    }
+
     /// The next calls fail so, one after the other.
     pub fn trouble(&self, troubles: &[Trouble]) {
         self.troubles.lock().unwrap().extend(troubles.iter().rev());
@@ -298,8 +342,8 @@ impl MemoryLedger {
 
 #[async_trait]
 impl Ledger for MemoryLedger {
-    async fn read(&self, job: &JobId) -> Result<Known, LedgerError> {
-        self.act(|table, now| table.known(job, now)).await
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
+        self.act(|table, now| table.look(job, slots, now)).await
     }
 
     async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
@@ -358,6 +402,10 @@ impl Ledger for MemoryLedger {
 
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
         self.act(|table, _| table.store.get_or_insert(id.to_owned()).clone()).await
+    }
+
+    async fn begin_count(&self) -> Result<(), LedgerError> {
+        self.act(|table, _| table.slots.begin_count()).await
     }
 
     async fn probe(&self) -> Result<(), LedgerError> {

@@ -6,4 +6,5 @@ pub mod images;
 pub mod ledger;
 pub mod observed;
 pub mod provider;
+pub mod slots;
 pub mod store;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use comet_worker::job::step::{Expect, Frozen, Moved, Over};
 use comet_worker::job::{Digest, JobId, TaskId};
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
+use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 
 use super::net::Link;
@@ -101,23 +102,24 @@ struct Owned {
     job: JobId,
     digest: Digest,
     round: u32,
+    slots: Slots,
 }
 
 impl Owned {
     fn of(entry: Entry<'_>) -> Self {
-        Self { job: entry.job.clone(), digest: entry.digest.clone(), round: entry.round }
+        Self { job: entry.job.clone(), digest: entry.digest.clone(), round: entry.round, slots: entry.slots }
     }
 
     fn entry(&self) -> Entry<'_> {
-        Entry { job: &self.job, digest: &self.digest, round: self.round }
+        Entry { job: &self.job, digest: &self.digest, round: self.round, slots: self.slots }
     }
 }
 
 #[async_trait]
 impl Ledger for LinkedLedger {
-    async fn read(&self, job: &JobId) -> Result<Known, LedgerError> {
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
         let id = job.clone();
-        self.call("read", job.as_str(), |memory| async move { memory.read(&id).await }).await
+        self.call("read", job.as_str(), |memory| async move { memory.read(&id, slots).await }).await
     }
 
     async fn begin(
@@ -200,6 +202,10 @@ impl Ledger for LinkedLedger {
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
         let id = id.to_owned();
         self.call("meet_store", "", |memory| async move { memory.meet_store(&id).await }).await
+    }
+
+    async fn begin_count(&self) -> Result<(), LedgerError> {
+        self.call("begin_count", "", |memory| async move { memory.begin_count().await }).await
     }
 
     async fn probe(&self) -> Result<(), LedgerError> {

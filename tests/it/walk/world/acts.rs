@@ -5,6 +5,7 @@ use comet_worker::job::step::{Act, Stored, Words};
 use comet_worker::job::{Charged, Outcome, StoredImage};
 use comet_worker::ledger::Entry;
 use comet_worker::ledger::record::{Known, Nonce, Stage};
+use comet_worker::ledger::slots::Slots;
 use comet_worker::provider::{Lookup, ResultImage, View};
 use comet_worker::receipts::{Gate, Shut};
 
@@ -13,7 +14,7 @@ use super::{Copy, Post, Safeguard, World, ZERO, digest, job};
 impl World {
     pub(super) fn perform(&mut self, who: usize, act: Act) {
         let (id, digest) = (job(), digest());
-        let entry = |round| Entry { job: &id, digest: &digest, round };
+        let entry = |round| Entry { job: &id, digest: &digest, round, slots: Slots::NONE };
         let now = self.hand(who).now;
         match act {
             Act::Read => {

@@ -12,8 +12,12 @@ use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 
 use super::net::Link;
+use super::script::{Cast, Safeguard};
 use crate::doubles::ledger::{MemoryLedger, Table};
+use crate::doubles::slots::SlotTable;
 
+/// How long a count that was lost is not trusted.
+const RECOUNT: Duration = Duration::from_secs(75);
 /// More writes are never lost at once.
 const REMEMBERED: usize = 3;
 
@@ -27,9 +31,16 @@ pub struct SharedLedger {
 }
 
 impl SharedLedger {
-    pub fn without_first_freeze() -> Self {
+    /// Its account has nothing running yet.
+    pub fn new(cast: &Cast) -> Self {
         let ledger = Self::default();
-        ledger.memory.table.lock().unwrap().freeze_overwrites = true;
+        let mut table = ledger.memory.table.lock().unwrap();
+        table.freeze_overwrites = cast.without == Some(Safeguard::FirstFreeze);
+        if cast.max_running > 0 && cast.without != Some(Safeguard::SlotCount) {
+            table.slots = SlotTable::new(cast.max_running, RECOUNT);
+            table.slots.begin_count();
+        }
+        drop(table);
         ledger
     }
 

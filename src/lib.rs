@@ -56,12 +56,13 @@
 //! - No lease and no owner: two workers may do everything twice but the POST.
 //! - No decision rests on two machines' clocks agreeing: ages are by Redis's clock, waits by one's own.
 //! - No fault of the account, the provider or our own services is a job's outcome.
+//! - No POST leaves without slots of the account, where `generation.max_running` is set
+//!   ([`ledger::slots`]); who waits for them stands in [`worker::slots`].
 //! - No wait holds anything that can't be handed back within moments.
 //!
 //! # What comes next, and where
 //!
-//! Account-wide slots go into `ledger/begin.lua` and [`worker::submits`]; learned polling into
-//! [`job::pace`].
+//! Learned polling goes into [`job::pace`].
 
 pub mod admin;
 pub mod callback;

@@ -44,7 +44,7 @@ mod suite {
 }
 
 mod slots {
-    crate::slots_suite!(|recount| super::account_of_4(recount));
+    crate::slots_suite!(super::account_of_4);
 }
 
 /// On the shared Redis, with a count that is left behind for a minute.

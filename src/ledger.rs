@@ -58,7 +58,8 @@ pub trait Ledger: Send + Sync {
     /// Asks for the right to post attempt `attempt`. Once this has returned [`Moved::Yes`] nobody
     /// else gets it for that attempt, but for one who names this ask as `instead_of`: an ask that
     /// never reached the gate of the receipts. The account's slots that the job needs are taken with it;
-    /// after [`Moved::Full`] nothing has changed, but that they are reserved for who goes on asking.
+    /// after [`Moved::Full`] nothing has changed, but that they are reserved for who goes on asking, and
+    /// nothing after [`Moved::Paced`]. Who takes no slots won't post, and is not held up.
     async fn begin(
         &self,
         entry: Entry<'_>,
@@ -117,6 +118,11 @@ pub trait Ledger: Send + Sync {
     /// returned.
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError>;
 
+    /// The provider has asked for a slower pace: no worker gets the right to post for `pause`, and then all
+    /// of them together half as often as before, and more and more again. `rate`: how many POSTs this worker
+    /// has made of late in 1000 seconds.
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError>;
+
     /// Nothing runs on this account yet, so that the count of its slots is whole; unless there is a count.
     async fn begin_count(&self) -> Result<(), LedgerError>;
 
@@ -125,20 +131,35 @@ pub trait Ledger: Send + Sync {
 }
 
 /// The ledger in Redis. All keys share one hash tag: `{<prefix>}:job:<job_id>` and the channel
-/// `{<prefix>}:hints`; and `{<prefix>}:slots…`, where the account has a cap.
-#[derive(Debug)]
+/// `{<prefix>}:hints`; `{<prefix>}:slots…`, where the account has a cap; and `{<prefix>}:pace`, while the
+/// provider wants it slow.
 pub struct RedisLedger {
     connection: Connection,
     scripts: Scripts,
     prefix: String,
     remember: Duration,
     account: Option<Account>,
+    noted: Box<dyn Fn(&str, u64) + Send + Sync>,
 }
 
 impl RedisLedger {
     #[must_use]
     pub fn new(connection: Connection, prefix: &str, remember: Duration) -> Self {
-        Self { connection, scripts: Scripts::new(), prefix: prefix.to_owned(), remember, account: None }
+        Self {
+            connection,
+            scripts: Scripts::new(),
+            prefix: prefix.to_owned(),
+            remember,
+            account: None,
+            noted: Box::new(|_, _| {}),
+        }
+    }
+
+    /// Calls `noted` with what the scripts say of all workers together, by name: `slots_taken`, and `pace` in
+    /// submits in 1000 seconds, 0 for no bound.
+    #[must_use]
+    pub fn noting(self, noted: impl Fn(&str, u64) + Send + Sync + 'static) -> Self {
+        Self { noted: Box::new(noted), ..self }
     }
 
     /// Counts what the account's tasks take of it.
@@ -175,7 +196,7 @@ impl RedisLedger {
     }
 
     async fn run(&self, script: &redis::Script, job: &JobId, args: &[&[u8]]) -> Result<Reply, LedgerError> {
-        self.invoke(script, job, None, args).await
+        self.invoke(script, job, &[], args).await
     }
 
     /// Runs a script that has a part in the account's slots.
@@ -186,12 +207,26 @@ impl RedisLedger {
         slots: Slots,
         args: &[&[u8]],
     ) -> Result<Reply, LedgerError> {
-        let Some(account) = &self.account else { return self.run(script, job, args).await };
-        let account_of_job = account.of_job(slots);
-        let args: Vec<&[u8]> = args.iter().copied().chain([account_of_job.as_bytes()]).collect();
-        let reply = self.invoke(script, job, Some(self.slots_key()), &args).await?;
-        if let Some(taken) = reply.notes.get("slots_taken") {
-            account.note_taken(*taken);
+        self.run_shared(script, job, slots, None, args).await
+    }
+
+    /// Runs a script that keeps to the pace, too.
+    async fn run_shared(
+        &self,
+        script: &redis::Script,
+        job: &JobId,
+        slots: Slots,
+        pace_key: Option<String>,
+        args: &[&[u8]],
+    ) -> Result<Reply, LedgerError> {
+        let account_of_job = self.account.as_ref().map(|account| account.of_job(slots));
+        let slots_key = self.account.is_some().then(|| self.slots_key());
+        let keys: Vec<String> = slots_key.into_iter().chain(pace_key).collect();
+        let args: Vec<&[u8]> =
+            args.iter().copied().chain(account_of_job.as_deref().map(str::as_bytes)).collect();
+        let reply = self.invoke(script, job, &keys, &args).await?;
+        for (name, value) in &reply.notes {
+            (self.noted)(name, *value);
         }
         Ok(reply)
     }
@@ -199,6 +234,10 @@ impl RedisLedger {
     /// For the scripts that free slots: whether the task may run on behind this event.
     fn runs_on(&self, event: &[u8]) -> &'static [u8] {
         if self.account.is_some() && may_run_on(event) { b"1" } else { b"0" }
+    }
+
+    fn pace_key(&self) -> String {
+        format!("{{{}}}:pace", self.prefix)
     }
 
     fn slots_key(&self) -> String {
@@ -209,18 +248,24 @@ impl RedisLedger {
         &self,
         script: &redis::Script,
         job: &JobId,
-        slots_key: Option<String>,
+        keys: &[String],
         args: &[&[u8]],
     ) -> Result<Reply, LedgerError> {
         let mut invocation = script.key(self.key(job));
-        if let Some(slots_key) = slots_key {
-            invocation.key(slots_key);
+        for key in keys {
+            invocation.key(key);
         }
         invocation.arg(Self::hint_channel(&self.prefix)).arg(job.as_str());
         for arg in args {
             invocation.arg(*arg);
         }
         Reply::parse(self.connection.invoke(&invocation).await.map_err(unavailable)?)
+    }
+}
+
+impl std::fmt::Debug for RedisLedger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisLedger").field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
 
@@ -240,7 +285,8 @@ impl Ledger for RedisLedger {
         let (round, attempt) = (entry.round.to_string(), attempt.to_string());
         let instead_of = instead_of.map(Nonce::as_str).unwrap_or_default();
         let args = [entry.digest.as_str(), &round, &attempt, nonce.as_str(), instead_of].map(str::as_bytes);
-        Ok(self.run_slotted(&self.scripts.begin, entry.job, entry.slots, &args).await?.moved())
+        let pace_key = (entry.slots.count > 0).then(|| self.pace_key());
+        Ok(self.run_shared(&self.scripts.begin, entry.job, entry.slots, pace_key, &args).await?.moved())
     }
 
     async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
@@ -313,7 +359,7 @@ impl Ledger for RedisLedger {
             (Word::Ok, Known { record: Some(Record { stage: Stage::Done { event, .. }, .. }), .. }) => {
                 Ok(Frozen::Event(event))
             }
-            (Word::Ok | Word::Moved | Word::Full | Word::Record | Word::None, known) => {
+            (Word::Ok | Word::Moved | Word::Full | Word::Paced | Word::Record | Word::None, known) => {
                 Ok(Frozen::Moved(known))
             }
         }
@@ -345,6 +391,12 @@ impl Ledger for RedisLedger {
         let get = redis::cmd("GET").arg(&key).to_owned();
         let noted: Option<String> = self.connection.query(&get).await.map_err(unavailable)?;
         noted.ok_or_else(|| LedgerError::Unavailable("the store's id was lost at once".to_owned()))
+    }
+
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
+        let mut invocation = self.scripts.slow.key(self.pace_key());
+        invocation.arg(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)).arg(rate);
+        self.connection.invoke::<redis::Value>(&invocation).await.map(drop).map_err(unavailable)
     }
 
     async fn begin_count(&self) -> Result<(), LedgerError> {

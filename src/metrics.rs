@@ -120,9 +120,14 @@ impl Metrics {
         self.0.slots_max.set(i64::from(cap));
     }
 
-    /// So many of the account's slots are taken, by all workers.
-    pub fn slots_taken(&self, taken: u64) {
-        self.0.slots_taken.set(i64::try_from(taken).unwrap_or(i64::MAX));
+    /// What the ledger notes of all workers together; names that aren't known here are passed over.
+    pub fn fleet(&self, name: &str, value: u64) {
+        match name {
+            "slots_taken" => drop(self.0.slots_taken.set(i64::try_from(value).unwrap_or(i64::MAX))),
+            // In 1000 seconds there.
+            "pace" => drop(self.0.pace.set(Duration::from_millis(value).as_secs_f64())),
+            _ => {}
+        }
     }
 
     /// A job has got its slots, `took` after it came into the line.

@@ -57,7 +57,9 @@ pub(super) fn ledger(config: &Config, metrics: &Metrics) -> anyhow::Result<Redis
     let connection =
         Connection::new(url, config.redis.response_timeout, move || reconnects.reconnected("redis"))
             .context("redis.url")?;
-    let ledger = RedisLedger::new(connection, &config.redis.prefix, config.redis.remember);
+    let noted = metrics.clone();
+    let ledger = RedisLedger::new(connection, &config.redis.prefix, config.redis.remember)
+        .noting(move |name, value| noted.fleet(name, value));
     let cap = config.generation.max_running;
     if cap == 0 {
         return Ok(ledger);
@@ -67,8 +69,7 @@ pub(super) fn ledger(config: &Config, metrics: &Metrics) -> anyhow::Result<Redis
     // connection to the hints stands again.
     let posted = config.generation.gate + config.api.submit_timeout;
     let recount = posted.max(config.amqp.heartbeat * 2) + RECOUNT_MARGIN;
-    let metrics = metrics.clone();
-    Ok(ledger.with_account(Account::new(cap, recount, move |taken| metrics.slots_taken(taken))))
+    Ok(ledger.with_account(Account { cap, recount }))
 }
 
 /// The callback URLs of this fleet, where the provider is to call back.

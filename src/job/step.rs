@@ -191,6 +191,9 @@ pub enum Moved {
     },
     /// To [`Act::Begin`]: the account has no room for it just now, and nothing has changed.
     Full,
+    /// To [`Act::Begin`]: the provider has asked all of us to go slower, and nothing has changed. It is worth
+    /// asking again after this.
+    Paced { wait: Duration },
     /// The record is not what it was taken for.
     No(Known),
 }

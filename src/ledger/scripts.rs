@@ -1,6 +1,7 @@
 //! The Lua scripts, and how their answers are read.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Script, Value};
@@ -21,6 +22,7 @@ pub(super) struct Scripts {
     pub(super) enter: Script,
     pub(super) leave: Script,
     pub(super) cancel: Script,
+    pub(super) slow: Script,
 }
 
 impl Scripts {
@@ -30,7 +32,7 @@ impl Scripts {
             |body: &str| Script::new(&[include_str!("common.lua"), include_str!("slots.lua"), body].concat());
         Self {
             read: slotted(include_str!("read.lua")),
-            begin: slotted(include_str!("begin.lua")),
+            begin: slotted(concat!(include_str!("pace.lua"), include_str!("begin.lua"))),
             reopen: slotted(include_str!("reopen.lua")),
             accept: slotted(include_str!("accept.lua")),
             restore: slotted(include_str!("restore.lua")),
@@ -39,6 +41,7 @@ impl Scripts {
             enter: slotted(include_str!("enter.lua")),
             leave: script(include_str!("leave.lua")),
             cancel: script(include_str!("cancel.lua")),
+            slow: Script::new(concat!(include_str!("pace.lua"), include_str!("slow.lua"))),
         }
     }
 }
@@ -49,6 +52,7 @@ pub(super) enum Word {
     Ok,
     Moved,
     Full,
+    Paced,
     Record,
     None,
 }
@@ -71,6 +75,7 @@ impl Reply {
             "ok" => Word::Ok,
             "moved" => Word::Moved,
             "full" => Word::Full,
+            "paced" => Word::Paced,
             "record" => Word::Record,
             "none" => Word::None,
             _ => return Err(odd("word")),
@@ -88,6 +93,9 @@ impl Reply {
         match self.word {
             Word::Ok => Moved::Yes { cancelled: self.known.cancelled },
             Word::Full => Moved::Full,
+            Word::Paced => {
+                Moved::Paced { wait: Duration::from_millis(self.notes.get("wait_ms").copied().unwrap_or(0)) }
+            }
             Word::Moved | Word::Record | Word::None => Moved::No(self.known),
         }
     }

@@ -1,5 +1,5 @@
 -- Put between common.lua and the scripts that move a job in or out of the account's slots. Where generation.max_running is 0
--- there is no KEYS[2], and nothing here does anything.
+-- '{prefix}:slots' is no key of theirs, and nothing here does anything.
 -- KEYS[2]          hash: job id -> how many slots its task holds
 -- KEYS[2]:until    zset: job id -> when they are free whatever has become of the task, in ms
 -- KEYS[2]:count    hash: taken (the sum of the first), trusted_ms (from when on the sum is whole; missing: Redis has lost it)
@@ -9,7 +9,7 @@
 local HEAD_KEEPS_MS = 3000
 local SWEPT_MAX = 100
 local slots
-if KEYS[2] then
+if KEYS[2] and string.sub(KEYS[2], -6) == ':slots' then
   local cap, count, keep, recount = string.match(ARGV[#ARGV], '^(%d+) (%d+) (%d+) (%d+)$')
   slots = {cap = tonumber(cap), count = tonumber(count), keep = tonumber(keep), recount = tonumber(recount),
            held = KEYS[2], ends = KEYS[2] .. ':until', sum = KEYS[2] .. ':count', line = KEYS[2] .. ':line'}

@@ -1,5 +1,7 @@
 //! The names, helps, labels and buckets of all metrics.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -64,6 +66,7 @@ pub(super) struct Families {
     pub(super) handed_back: Family<Labels<1>, Counter>,
     pub(super) job_panics: Counter,
     pub(super) slots_taken: Gauge,
+    pub(super) pace: Gauge<f64, AtomicU64>,
     pub(super) slots_max: Gauge,
     pub(super) slots_wait: Histogram,
     pub(super) submit: Histogram,
@@ -126,6 +129,11 @@ impl Families {
                 &mut to,
                 "job_panics",
                 "Panics while a job was worked on: faults of this program, each that job's alone",
+            ),
+            pace: add(
+                &mut to,
+                "submit_pace",
+                "Submits a second that all workers keep to together, since the provider has asked for it (429, 1302, 1303); 0: no bound",
             ),
             slots_taken: add(
                 &mut to,

@@ -50,7 +50,7 @@ mod slots {
 /// On the shared Redis, with a count that is left behind for a minute.
 fn account_of_4(recount: Duration) -> Arc<dyn Ledger> {
     let ledger = ledger_at(&redis_url(), &fresh_prefix());
-    Arc::new(Cleaning(ledger.with_account(Account::new(4, recount, |_| {}))))
+    Arc::new(Cleaning(ledger.with_account(Account { cap: 4, recount })))
 }
 
 /// The ledger, with every record made to expire soon: the suite leaves nothing in a shared Redis.
@@ -67,9 +67,9 @@ macro_rules! and_expire {
 impl Cleaning {
     async fn expire(&self, job: &JobId) {
         let keys: Vec<String> = query(&redis_url(), redis::cmd("KEYS").arg(self.0.key(job))).await;
-        let count = ["", ":until", ":count", ":line"]
-            .map(|part| self.0.key(job).replace(&format!(":job:{job}"), &format!(":slots{part}")));
-        for key in keys.into_iter().chain(count) {
+        let shared = [":slots", ":slots:until", ":slots:count", ":slots:line", ":pace"]
+            .map(|part| self.0.key(job).replace(&format!(":job:{job}"), part));
+        for key in keys.into_iter().chain(shared) {
             let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60)).await;
         }
     }
@@ -136,6 +136,11 @@ impl Ledger for Cleaning {
         let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60)).await;
         met
     }
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
+        let slowed = self.0.slow_down(pause, rate).await;
+        self.expire(&"x".parse().unwrap()).await;
+        slowed
+    }
     async fn begin_count(&self) -> Result<(), LedgerError> {
         self.0.begin_count().await
     }
@@ -192,6 +197,18 @@ async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
     one.ledger.begin(entry, 1, &nonce, None).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "a corrected job's record would vanish while it runs");
     one.remove().await;
+}
+
+#[tokio::test]
+async fn a_pace_is_forgotten_some_time_after_its_last_word() {
+    let url = redis_url();
+    let prefix = fresh_prefix();
+    let ledger = ledger_at(&url, &prefix);
+    ledger.slow_down(Duration::from_secs(60), 2000).await.unwrap();
+    let key = format!("{{{prefix}}}:pace");
+    let left: i64 = query(&url, redis::cmd("PTTL").arg(&key)).await;
+    assert!(left > 120_000 && left <= 180_000, "{left}");
+    let _: i64 = query(&url, redis::cmd("DEL").arg(&key)).await;
 }
 
 #[tokio::test]

@@ -143,3 +143,33 @@ async fn a_large_job_among_small_ones_has_its_turn() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn refusals_that_one_worker_gets_slow_the_other() {
+    Place::run("pace", async |place| {
+        let refusing = Sim::start(&["--durations", "fixed:100ms", "--fault", "busy"]).await;
+        let healthy = Sim::start(&["--durations", "fixed:100ms"]).await;
+        let settings = with(&[("WORKER__MAX_IN_FLIGHT", "2")]);
+        let _refused = Worker::start(place, &refusing, &settings);
+        let other = Worker::start(place, &healthy, &settings);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        for number in 0..30 {
+            broker.publish(place, &job_of(&format!("p{number}"), 1)).await;
+        }
+        let pace = async || {
+            let (_, page) = other.admin("/metrics").await;
+            let line = page.lines().find_map(|line| line.strip_prefix("comet_submit_pace "))?;
+            line.parse::<f64>().ok().filter(|pace| *pace > 0.0)
+        };
+        let pace = wait_for("a pace at the worker that nobody refuses", pace).await;
+        println!("pace: {pace} a second at the worker that nobody refuses");
+        refusing.faults(serde_json::json!({})).await;
+        broker.ends(place, 30).await;
+        let (refused, healthy) = (refusing.report().await, healthy.report().await);
+        println!("POSTs: {} and {}", refused.number("submits"), healthy.number("submits"));
+        refused.nothing_was_paid_for_twice();
+        healthy.nothing_was_paid_for_twice();
+    })
+    .await;
+}

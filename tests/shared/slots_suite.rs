@@ -1,4 +1,4 @@
-//! What every ledger must do with an account's slots: Redis and its double pass the same tests, and pass
+//! What every ledger must do with an account's slots and pace: Redis and its double pass the same tests, and pass
 //! them again with every call made twice, as after a lost answer.
 
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ impl Account {
         match self.ask(job, 1, slots(count, LONG)).await {
             Moved::Yes { .. } => true,
             Moved::Full => false,
-            Moved::No(known) => panic!("{job} is {known:?}"),
+            moved @ (Moved::No(_) | Moved::Paced { .. }) => panic!("{job}: {moved:?}"),
         }
     }
 
@@ -78,6 +78,21 @@ impl Account {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         panic!("{job} never begins");
+    }
+
+    /// For how long the job is held up by the pace, if it is.
+    async fn held_up(&self, job: &str) -> Option<Duration> {
+        match self.ask(job, 1, slots(1, LONG)).await {
+            Moved::Yes { .. } => None,
+            Moved::Paced { wait } => Some(wait),
+            moved @ (Moved::No(_) | Moved::Full) => panic!("{job}: {moved:?}"),
+        }
+    }
+
+    async fn held_up_no_more(&self, job: &str) {
+        while let Some(wait) = self.held_up(job).await {
+            tokio::time::sleep(wait).await;
+        }
     }
 
     async fn accept(&self, job: &str, slots: Slots) {
@@ -229,6 +244,44 @@ pub async fn a_count_that_was_lost_is_trusted_once_the_running_tasks_are_counted
     assert!(!account.begins("e", 1).await, "one was not counted");
 }
 
+pub async fn a_slow_down_is_a_pause_and_then_half_the_pace_for_everybody(account: Account) {
+    let account = account.open().await;
+    for job in ["a", "b"] {
+        assert_eq!(account.held_up(job).await, None, "nobody has asked for that");
+    }
+    account.ledger.slow_down(SHORT, 2000).await.unwrap();
+    let wait = account.held_up("c").await.expect("no pause");
+    assert!(wait <= SHORT, "{wait:?}");
+    assert_eq!(
+        account.ledger.read(&id("c"), Slots::NONE).await.unwrap().record,
+        None,
+        "something has changed"
+    );
+    account.held_up_no_more("c").await;
+    let wait = account.held_up("d").await.expect("as many as before");
+    assert!(wait <= Duration::from_secs(1), "{wait:?} after half of two a second");
+    account.held_up_no_more("d").await;
+}
+
+pub async fn a_burst_slows_once_and_cuts_no_pause_short(account: Account) {
+    let account = account.open().await;
+    for _ in 0..5 {
+        account.ledger.slow_down(SHORT, 2000).await.unwrap();
+    }
+    account.held_up_no_more("a").await;
+    let wait = account.held_up("b").await.expect("as many as before");
+    assert!(wait <= Duration::from_secs(1), "{wait:?} after half of two a second");
+    account.ledger.slow_down(LONG, 2000).await.unwrap();
+    account.ledger.slow_down(SHORT, 2000).await.unwrap();
+    assert!(account.held_up("b").await > Some(LONG / 2));
+}
+
+pub async fn who_will_not_post_is_not_held_up(account: Account) {
+    let account = account.open().await;
+    account.ledger.slow_down(LONG, 2000).await.unwrap();
+    assert_eq!(account.ask("a", 1, Slots::NONE).await, Moved::Yes { cancelled: false });
+}
+
 /// Moves at random: the sum is never above the cap but for tasks that ran already, and nobody is refused
 /// for whom there is room beside those who wait.
 pub async fn whatever_happens_the_sum_is_that_of_the_running_tasks(account: Account) {
@@ -269,7 +322,7 @@ pub async fn whatever_happens_the_sum_is_that_of_the_running_tasks(account: Acco
                         assert!(taken + count + before > 4, "seed {seed}: {taken} + {count} + {before}");
                         waiting.insert(number, count);
                     }
-                    Moved::No(known) => panic!("seed {seed}: {known:?}"),
+                    moved @ (Moved::No(_) | Moved::Paced { .. }) => panic!("seed {seed}: {moved:?}"),
                 }
             }
             2 => {
@@ -317,6 +370,9 @@ macro_rules! slots_suite {
             a_task_whose_end_was_seen_holds_nothing_while_its_images_are_stored
             a_job_larger_than_the_account_goes_alone
             a_count_that_was_lost_is_trusted_once_the_running_tasks_are_counted_again
+            a_slow_down_is_a_pause_and_then_half_the_pace_for_everybody
+            a_burst_slows_once_and_cuts_no_pause_short
+            who_will_not_post_is_not_held_up
             whatever_happens_the_sum_is_that_of_the_running_tasks
         );
     };

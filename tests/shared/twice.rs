@@ -1,6 +1,7 @@
 //! A ledger whose answers are lost, every first time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -76,6 +77,10 @@ impl Ledger for Twice {
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
         self.0.meet_store(id).await?;
         self.0.meet_store(id).await
+    }
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
+        self.0.slow_down(pause, rate).await?;
+        self.0.slow_down(pause, rate).await
     }
     async fn begin_count(&self) -> Result<(), LedgerError> {
         self.0.begin_count().await?;

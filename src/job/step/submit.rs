@@ -35,7 +35,7 @@ impl Life {
                 };
             }
             // It waits in the line.
-            Moved::Full => {}
+            Moved::Full | Moved::Paced { .. } => {}
             Moved::No(known) => self.read(known, now),
         }
     }
@@ -123,7 +123,7 @@ impl Life {
                 self.at = At::Ready { attempt: attempt + 1, instead_of: None };
             }
             // No answer to this, so it is asked again.
-            Moved::Full => {}
+            Moved::Full | Moved::Paced { .. } => {}
             Moved::No(known) => self.read(known, now),
         }
     }

@@ -1,5 +1,7 @@
 //! The acts from the line before the POST to the noted task.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +16,7 @@ use crate::provider::Answer;
 use crate::receipts::Of;
 use crate::worker::breaker::{Cause, Mode};
 use crate::worker::slots::{ASKS_EVERY, Head};
+use crate::worker::submits::SlowDown;
 use crate::{clock, worker::tell};
 
 impl Actor<'_> {
@@ -58,16 +61,16 @@ impl Actor<'_> {
         };
         let ask = Ask { attempt, round, instead_of, slots: self.slots };
         let nonce = fresh_nonce();
-        // The account may be full: the head asks until it isn't. One that has asked goes on under its name,
+        // The account may be full, or the provider want it slower: the head asks until it may. One that has asked goes on under its name,
         // since an ask whose answer was lost may still arrive.
-        while self.ask_to_post(&ask, &nonce).await? {
+        while let Some(wait) = self.ask_to_post(&ask, &nonce).await? {
             let waiting = async {
                 tokio::select! {
                     biased;
                     () = self.shared.breaker.closed() => Some(Line::Closed),
                     () = self.hints.look() => Some(Line::Hint),
                     () = self.hints.slot() => None,
-                    () = tokio::time::sleep(ASKS_EVERY) => None,
+                    () = tokio::time::sleep(wait) => None,
                 }
             };
             match self.interrupts.or(waiting).await? {
@@ -98,8 +101,8 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// Whether the account is full. Otherwise the life goes on.
-    async fn ask_to_post(&mut self, ask: &Ask, nonce: &Nonce) -> Result<bool, HandBack> {
+    /// How long to wait before the next ask, unless a hint comes. `None`: the life goes on.
+    async fn ask_to_post(&mut self, ask: &Ask, nonce: &Nonce) -> Result<Option<Duration>, HandBack> {
         let asked = self.shared.clock.now();
         let ledger = &self.shared.ledger;
         let entry = Entry { job: &self.job.id, digest: &self.job.digest, round: ask.round, slots: ask.slots };
@@ -108,12 +111,19 @@ impl Actor<'_> {
             Ok(moved) => moved,
             Err(unreadable) => {
                 self.unreadable(&unreadable);
-                return Ok(false);
+                return Ok(None);
             }
         };
-        let full = moved == Moved::Full;
+        let wait = match &moved {
+            Moved::Yes { .. } | Moved::No(_) => None,
+            Moved::Full => Some(ASKS_EVERY),
+            Moved::Paced { wait } => {
+                self.shared.slots.note_paced();
+                Some(*wait)
+            }
+        };
         self.life.begun(moved, nonce.clone(), asked, self.shared.clock.now());
-        Ok(full)
+        Ok(wait)
     }
 
     /// The gate. Repeated with the same nonce until the store has answered, since a create whose
@@ -141,7 +151,12 @@ impl Actor<'_> {
         let answer = self.shared.provider.submit(body).await;
         let took = self.shared.clock.now().saturating_sub(started);
         self.shared.metrics.submitted(label(&answer), took);
-        self.shared.submits.note(&answer);
+        if let Some(SlowDown { pause, rate }) = self.shared.submits.note(&answer) {
+            // Where Redis is away, this worker keeps its own pause.
+            if let Err(error) = self.shared.ledger.slow_down(pause, rate).await {
+                tracing::debug!("the other workers don't slow down: {error}");
+            }
+        }
         self.shared.breaker.note(&answer);
         match &answer {
             Answer::Accepted(task) => tracing::info!(task_id = %task, "submitted"),

@@ -15,6 +15,7 @@ use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 use tokio::time::Instant;
 
+use super::pace::Pace;
 use super::slots::SlotTable;
 
 /// A record as it is kept: a generation's age as the moment of its beginning.
@@ -41,6 +42,7 @@ pub struct Table {
     /// The store that goes with this ledger.
     store: Option<String>,
     pub slots: SlotTable,
+    pace: Option<Pace>,
     /// Whether the safeguard of `begin` is taken out.
     pub begin_compares_nothing: bool,
     /// Whether the safeguard of `freeze` is taken out.
@@ -52,6 +54,7 @@ impl Table {
         self.records.clear();
         self.cancelled.clear();
         self.slots.flush();
+        self.pace = None;
     }
 
     /// Whoever reads that a job generates goes on with it.
@@ -147,8 +150,21 @@ impl Table {
         if !allowed {
             return Moved::No(self.known(entry.job, now));
         }
+        // Who takes no slots won't post.
+        let posts = entry.slots.count > 0;
+        if let Some(pace) = Pace::of(self.pace.as_ref(), now)
+            && let Some(wait) = pace.wait(now)
+            && posts
+        {
+            return Moved::Paced { wait };
+        }
         if !self.slots.take(entry.job.as_str(), entry.slots, now) {
             return Moved::Full;
+        }
+        if let Some(pace) = &mut self.pace
+            && posts
+        {
+            pace.pass(now);
         }
         self.put(entry, Stage::Submitting { attempt, nonce: nonce.clone() }, Some(nonce.clone()), now);
         self.yes(entry.job)
@@ -201,6 +217,10 @@ impl Table {
             }
         }
         self.known(entry.job, now)
+    }
+
+    pub fn slow_down(&mut self, pause: Duration, rate: u64, now: Duration) {
+        self.pace = Some(Pace::slowed(self.pace.as_ref(), pause, rate, now));
     }
 
     fn hold_anew(&mut self, entry: Entry<'_>, now: Duration) {
@@ -402,6 +422,10 @@ impl Ledger for MemoryLedger {
 
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
         self.act(|table, _| table.store.get_or_insert(id.to_owned()).clone()).await
+    }
+
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
+        self.act(|table, now| table.slow_down(pause, rate, now)).await
     }
 
     async fn begin_count(&self) -> Result<(), LedgerError> {

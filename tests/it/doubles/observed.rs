@@ -2,6 +2,7 @@
 //! made to fail.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -112,6 +113,10 @@ impl Ledger for ObservedLedger {
 
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
         self.call("meet_store", self.ledger.meet_store(id)).await
+    }
+
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
+        self.call("slow_down", self.ledger.slow_down(pause, rate)).await
     }
 
     async fn begin_count(&self) -> Result<(), LedgerError> {

@@ -158,3 +158,35 @@ async fn a_job_of_more_images_than_the_account_may_run_is_refused_unpaid() {
     assert_eq!(bench.run(job_of("b", 4)).await, Some(Settled::Acked));
     assert_eq!(bench.charges("b"), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_workers_refusals_slow_all_workers_and_then_they_recover() {
+    let bench = Workbench::new();
+    let other = bench.another();
+    bench.provider.tasks_take(Duration::from_secs(1));
+    bench.provider.reply([Reply::Later(Some(Duration::from_secs(60)))]);
+    let refused = bench.deliver(job("refused"));
+    bench.until_posted(1).await;
+    moments().await;
+    let asked = tokio::time::Instant::now();
+    let lives: Vec<_> = (0..20).map(|n| other.deliver(job(&format!("j{n}")))).collect();
+    tokio::time::sleep(Duration::from_secs(45)).await;
+    assert_eq!(bench.provider.posts().len(), 1, "the other worker knows nothing of it");
+    for life in lives.into_iter().chain([refused]) {
+        assert_eq!(life.ended().await, Some(Settled::Acked));
+    }
+    let posts = bench.provider.posts();
+    let between = |first: usize| posts[first + 1].at - posts[first].at;
+    assert!(between(1) > Duration::from_millis(500), "half of two a second: {:?}", between(1));
+    assert!(between(19) < between(1) / 2, "it doesn't recover: {:?}", between(19));
+    // Two minutes behind the end of the pause, it is over.
+    tokio::time::sleep(Duration::from_secs(180)).await;
+    assert!(asked.elapsed() > Duration::from_secs(180));
+    let more: Vec<_> = (0..10).map(|n| other.deliver(job(&format!("k{n}")))).collect();
+    bench.until_posted(posts.len() + 10).await;
+    let posts = bench.provider.posts();
+    assert!(posts[posts.len() - 1].at - posts[posts.len() - 10].at < Duration::from_millis(100));
+    for life in more {
+        assert_eq!(life.ended().await, Some(Settled::Acked));
+    }
+}

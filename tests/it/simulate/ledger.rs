@@ -215,6 +215,10 @@ impl Ledger for LinkedLedger {
         self.call("meet_store", "", |memory| async move { memory.meet_store(&id).await }).await
     }
 
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
+        self.call("slow_down", "", |memory| async move { memory.slow_down(pause, rate).await }).await
+    }
+
     async fn begin_count(&self) -> Result<(), LedgerError> {
         self.call("begin_count", "", |memory| async move { memory.begin_count().await }).await
     }

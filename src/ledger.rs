@@ -7,6 +7,7 @@
 pub mod connection;
 pub mod hints;
 pub mod record;
+mod run;
 mod scripts;
 pub mod slots;
 
@@ -15,12 +16,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::job::event::may_run_on;
 use crate::job::step::{Expect, Frozen, Moved, Over};
 use crate::job::{Digest, JobId, TaskId};
 use connection::Connection;
 use record::{Known, Nonce, Record, Stage, Unreadable};
-use scripts::{Reply, Scripts, Word};
+use scripts::{Scripts, Word};
 use slots::{Account, Slots};
 
 /// Why the ledger gave no answer.
@@ -130,6 +130,9 @@ pub trait Ledger: Send + Sync {
     async fn probe(&self) -> Result<(), LedgerError>;
 }
 
+/// Told what the scripts note of all workers: a name, and a number.
+type Noted = Box<dyn Fn(&str, u64) + Send + Sync>;
+
 /// The ledger in Redis. All keys share one hash tag: `{<prefix>}:job:<job_id>` and the channel
 /// `{<prefix>}:hints`; `{<prefix>}:slots…`, where the account has a cap; and `{<prefix>}:pace`, while the
 /// provider wants it slow.
@@ -139,7 +142,7 @@ pub struct RedisLedger {
     prefix: String,
     remember: Duration,
     account: Option<Account>,
-    noted: Box<dyn Fn(&str, u64) + Send + Sync>,
+    noted: Noted,
 }
 
 impl RedisLedger {
@@ -193,73 +196,6 @@ impl RedisLedger {
 
     fn remember_ms(&self) -> String {
         self.remember.as_millis().max(1).to_string()
-    }
-
-    async fn run(&self, script: &redis::Script, job: &JobId, args: &[&[u8]]) -> Result<Reply, LedgerError> {
-        self.invoke(script, job, &[], args).await
-    }
-
-    /// Runs a script that has a part in the account's slots.
-    async fn run_slotted(
-        &self,
-        script: &redis::Script,
-        job: &JobId,
-        slots: Slots,
-        args: &[&[u8]],
-    ) -> Result<Reply, LedgerError> {
-        self.run_shared(script, job, slots, None, args).await
-    }
-
-    /// Runs a script that keeps to the pace, too.
-    async fn run_shared(
-        &self,
-        script: &redis::Script,
-        job: &JobId,
-        slots: Slots,
-        pace_key: Option<String>,
-        args: &[&[u8]],
-    ) -> Result<Reply, LedgerError> {
-        let account_of_job = self.account.as_ref().map(|account| account.of_job(slots));
-        let slots_key = self.account.is_some().then(|| self.slots_key());
-        let keys: Vec<String> = slots_key.into_iter().chain(pace_key).collect();
-        let args: Vec<&[u8]> =
-            args.iter().copied().chain(account_of_job.as_deref().map(str::as_bytes)).collect();
-        let reply = self.invoke(script, job, &keys, &args).await?;
-        for (name, value) in &reply.notes {
-            (self.noted)(name, *value);
-        }
-        Ok(reply)
-    }
-
-    /// For the scripts that free slots: whether the task may run on behind this event.
-    fn runs_on(&self, event: &[u8]) -> &'static [u8] {
-        if self.account.is_some() && may_run_on(event) { b"1" } else { b"0" }
-    }
-
-    fn pace_key(&self) -> String {
-        format!("{{{}}}:pace", self.prefix)
-    }
-
-    fn slots_key(&self) -> String {
-        format!("{{{}}}:slots", self.prefix)
-    }
-
-    async fn invoke(
-        &self,
-        script: &redis::Script,
-        job: &JobId,
-        keys: &[String],
-        args: &[&[u8]],
-    ) -> Result<Reply, LedgerError> {
-        let mut invocation = script.key(self.key(job));
-        for key in keys {
-            invocation.key(key);
-        }
-        invocation.arg(Self::hint_channel(&self.prefix)).arg(job.as_str());
-        for arg in args {
-            invocation.arg(*arg);
-        }
-        Reply::parse(self.connection.invoke(&invocation).await.map_err(unavailable)?)
     }
 }
 

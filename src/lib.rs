@@ -44,6 +44,7 @@
 //! | [`operation`] | the routes of the API and their editions, as data |
 //! | [`provider`] | CometAPI: what its replies mean (pure), and the HTTP client |
 //! | [`callback`] | the URLs that the provider calls back at, and their listener |
+//! | [`limits`] | requests a second and at a time, of one worker |
 //! | [`images`], [`storage`] | downloads behind a guard; where images go |
 //! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`pulse`] | the knobs, the log, the numbers, health |
 //! | [`cli`] | one file a command |
@@ -72,6 +73,7 @@ pub mod config;
 pub mod images;
 pub mod job;
 pub mod ledger;
+pub mod limits;
 pub mod metrics;
 #[cfg(test)]
 mod mutated;

@@ -26,6 +26,7 @@ use crate::job::pace::Pace;
 use crate::job::request;
 use crate::ledger::Ledger;
 use crate::ledger::hints::Hints;
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::provider::Provider;
 use crate::queue::publish::Publish;
@@ -51,6 +52,7 @@ pub struct Shared {
     pub breaker: Breaker,
     pub submits: Submits,
     pub slots: SlotLine,
+    pub limits: Limits,
     /// `api.max_polls_at_once` places.
     pub polls: Arc<Semaphore>,
     /// `download.max_at_once` places.

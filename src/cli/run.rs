@@ -20,6 +20,7 @@ use crate::job::pace::Pace;
 use crate::job::request::Rules;
 use crate::ledger::RedisLedger;
 use crate::ledger::hints::{self, Hints};
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::pulse::Pulses;
 use crate::queue::publish::Publisher;
@@ -169,9 +170,12 @@ fn publisher(config: &Config, metrics: &Metrics) -> anyhow::Result<Publisher> {
 
 fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyhow::Result<Shared> {
     let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
+    // POSTs have a share of their own: nothing that is under way can keep them waiting behind their gate.
+    let connections = config.api.max_connections.saturating_sub(config.api.max_submits_at_once);
+    let limits = Limits::new(config.api.max_requests_per_second, connections);
     Ok(Shared {
         ledger: Arc::new(parts::ledger(config, metrics)?),
-        provider: Arc::new(parts::provider(config)?.counted_in(metrics.clone())),
+        provider: Arc::new(parts::provider(config)?.counted_in(metrics.clone()).limited_by(limits.clone())),
         images: Arc::new(parts::downloader(config)?),
         receipts: Receipts::new(storage.clone()),
         storage,
@@ -179,6 +183,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         breaker: Breaker::new(metrics.clone()),
         submits: Submits::new(config.api.max_submits_at_once),
         slots: SlotLine::new(config.generation.max_running),
+        limits: limits.clone(),
         polls: Arc::new(Semaphore::new(config.api.max_polls_at_once)),
         downloads: Arc::new(Semaphore::new(config.download.max_at_once)),
         hints: Hints::default(),

@@ -23,6 +23,7 @@ use super::foreign::ForeignWords;
 use super::wire::{self, Reply};
 use super::{AccountFault, AccountFaultKind, Answer, Lookup, Provider, View};
 use crate::job::{ExternalTaskId, TaskId};
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::redact::for_people;
@@ -81,6 +82,7 @@ pub struct CometApi {
     query_timeout: Duration,
     forbidden: Forbidden,
     foreign_words: ForeignWords,
+    limits: Limits,
 }
 
 /// A reply read to its end.
@@ -144,6 +146,7 @@ impl CometApi {
             query_timeout,
             forbidden: Forbidden::default(),
             foreign_words: ForeignWords::default(),
+            limits: Limits::default(),
         })
     }
 
@@ -153,6 +156,12 @@ impl CometApi {
         Self { foreign_words: ForeignWords::counted_in(metrics), ..self }
     }
 
+    /// GETs wait for their turn. A POST has had its own before: see [`Limits::submit`].
+    #[must_use]
+    pub fn limited_by(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
     async fn get(&self, id: &str) -> Result<(String, Read), Silence> {
         self.get_at(&self.query_path, id).await
     }
@@ -160,6 +169,7 @@ impl CometApi {
     async fn get_at(&self, path: &str, id: &str) -> Result<(String, Read), Silence> {
         let url = with_path(&self.base_url, path, Some(id));
         let asked = format!("GET {}", url.path());
+        let _way = self.limits.query().await;
         let read = exchange(self.queries.get(url).timeout(self.query_timeout)).await?;
         Ok((asked, read))
     }

@@ -10,6 +10,7 @@ use comet_worker::ledger::Ledger;
 use comet_worker::ledger::hints::Hints;
 use comet_worker::ledger::record::{Record, Stage};
 use comet_worker::ledger::slots::Slots;
+use comet_worker::limits::Limits;
 use comet_worker::metrics::Metrics;
 use comet_worker::pulse::Pulses;
 use comet_worker::queue::consume::Message;
@@ -183,6 +184,7 @@ impl Workbench {
             breaker: Breaker::new(metrics.clone()),
             submits: Submits::new(options.submits_at_once),
             slots: SlotLine::new(options.max_running),
+            limits: Limits::default(),
             polls: Arc::new(Semaphore::new(64)),
             downloads: Arc::new(Semaphore::new(16)),
             hints: Hints::default(),

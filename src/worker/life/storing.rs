@@ -110,8 +110,9 @@ impl Actor<'_> {
         let mut attempt = 1;
         loop {
             let place = self.shared.downloads.acquire().await;
+            let way = self.shared.limits.download().await;
             let fetched = self.shared.images.fetch(&image.url).await;
-            drop(place);
+            drop((way, place));
             match fetched {
                 Ok(image) => return Ok(image),
                 Err(FetchError::Gone(message)) => return Err(Stored::Gone(message)),

@@ -39,7 +39,9 @@ impl Actor<'_> {
         let in_line = async {
             let line = async {
                 let head = self.shared.slots.head(instead_of.is_some()).await;
-                (head, self.shared.submits.place().await)
+                let place = self.shared.submits.place().await;
+                self.shared.limits.submit().await;
+                (head, place)
             };
             tokio::select! {
                 biased;

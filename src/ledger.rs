@@ -8,7 +8,9 @@ pub mod connection;
 pub mod durations;
 pub mod hints;
 pub mod record;
+mod run;
 mod scripts;
+pub mod slots;
 
 use std::time::Duration;
 
@@ -19,7 +21,8 @@ use crate::job::step::{Expect, Frozen, Moved, Over};
 use crate::job::{Digest, FailedTasks, JobId, TaskId};
 use connection::Connection;
 use record::{Known, Nonce, Record, Stage, Unreadable};
-use scripts::{Reply, Scripts, Word};
+use scripts::{Scripts, Word};
+use slots::{Account, Slots};
 
 /// Why the ledger gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -40,21 +43,26 @@ pub struct Entry<'a> {
     pub round: u32,
     /// Those of the generations before this one, for a record that is missing.
     pub failed: &'a FailedTasks,
+    /// What its task takes of the account.
+    pub slots: Slots,
 }
 
 /// How far each job is, as the life of a job sees it. A double of it passes the same suite as Redis.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Whoever reads that another hand is submitting gets a hint when that moves on.
+    /// Whoever reads that another hand is submitting gets a hint when that moves on. Whoever reads that
+    /// it is generating holds its slots, also where they were forgotten.
     ///
     /// # Errors
     ///
     /// [`LedgerError`], as for every method here.
-    async fn read(&self, job: &JobId) -> Result<Known, LedgerError>;
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError>;
 
     /// Asks for the right to post attempt `attempt`. Once this has returned [`Moved::Yes`] nobody
     /// else gets it for that attempt, but for one who names this ask as `instead_of`: an ask that
-    /// never reached the gate of the receipts.
+    /// never reached the gate of the receipts. The account's slots that the job needs are taken with it;
+    /// after [`Moved::Full`] nothing has changed, but that they are reserved for who goes on asking, and
+    /// nothing after [`Moved::Paced`]. Who takes no slots won't post, and is not held up.
     async fn begin(
         &self,
         entry: Entry<'_>,
@@ -65,11 +73,12 @@ pub trait Ledger: Send + Sync {
 
     /// Gives the attempt up as surely not accepted. Once this has returned [`Moved::Yes`] the next
     /// attempt is free for whoever asks first. Without a nonce, on the word of a receipt, it does so
-    /// whoever has asked last.
+    /// whoever has asked last. Its slots are free.
     async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError>;
 
     /// Writes what the receipts say over a record that is what `over` says; the one that counts is
-    /// returned. `corrects` is the event of an unknown outcome that the job's end will correct.
+    /// returned. `corrects` is the event of an unknown outcome that the job's end will correct. A task that
+    /// runs, or may, takes its slots, whether or not they are free.
     async fn restore(
         &self,
         entry: Entry<'_>,
@@ -87,7 +96,8 @@ pub trait Ledger: Send + Sync {
     async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError>;
 
     /// Freezes the outcome as the bytes of its event. Once this has returned [`Frozen::Event`] every
-    /// caller gets those same bytes.
+    /// caller gets those same bytes. Slots are free, unless by these bytes the task may run on: see
+    /// [`may_run_on`](crate::job::event::may_run_on).
     async fn freeze(
         &self,
         entry: Entry<'_>,
@@ -97,7 +107,7 @@ pub trait Ledger: Send + Sync {
     ) -> Result<Frozen, LedgerError>;
 
     /// Counts one more life that is about to store the job's images, by a word of its own; the record
-    /// that counts is returned.
+    /// that counts is returned. The task has ended, and its slots are free.
     async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError>;
 
     /// Takes the count of that life back: it has left alive. `""` for the life that submitted the job.
@@ -115,24 +125,57 @@ pub trait Ledger: Send + Sync {
     /// returned.
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError>;
 
+    /// The provider has asked for a slower pace: no worker gets the right to post for `pause`, and then all
+    /// of them together half as often as before, and more and more again. `rate`: how many POSTs this worker
+    /// has made of late in 1000 seconds.
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError>;
+
+    /// Nothing runs on this account yet, so that the count of its slots is whole; unless there is a count.
+    async fn begin_count(&self) -> Result<(), LedgerError>;
+
     /// Whether Redis takes writes.
     async fn probe(&self) -> Result<(), LedgerError>;
 }
 
+/// Told what the scripts note of all workers: a name, and a number.
+type Noted = Box<dyn Fn(&str, u64) + Send + Sync>;
+
 /// The ledger in Redis. All keys share one hash tag: `{<prefix>}:job:<job_id>` and the channel
-/// `{<prefix>}:hints`.
-#[derive(Debug)]
+/// `{<prefix>}:hints`; `{<prefix>}:slots…`, where the account has a cap; and `{<prefix>}:pace`, while the
+/// provider wants it slow.
 pub struct RedisLedger {
     connection: Connection,
     scripts: Scripts,
     prefix: String,
     remember: Duration,
+    account: Option<Account>,
+    noted: Noted,
 }
 
 impl RedisLedger {
     #[must_use]
     pub fn new(connection: Connection, prefix: &str, remember: Duration) -> Self {
-        Self { connection, scripts: Scripts::new(), prefix: prefix.to_owned(), remember }
+        Self {
+            connection,
+            scripts: Scripts::new(),
+            prefix: prefix.to_owned(),
+            remember,
+            account: None,
+            noted: Box::new(|_, _| {}),
+        }
+    }
+
+    /// Calls `noted` with what the scripts say of all workers together, by name: `slots_taken`, and `pace` in
+    /// submits in 1000 seconds, 0 for no bound.
+    #[must_use]
+    pub fn noting(self, noted: impl Fn(&str, u64) + Send + Sync + 'static) -> Self {
+        Self { noted: Box::new(noted), ..self }
+    }
+
+    /// Counts what the account's tasks take of it.
+    #[must_use]
+    pub fn with_account(self, account: Account) -> Self {
+        Self { account: Some(account), ..self }
     }
 
     /// The channel that the scripts publish hints to.
@@ -161,21 +204,18 @@ impl RedisLedger {
     fn remember_ms(&self) -> String {
         self.remember.as_millis().max(1).to_string()
     }
+}
 
-    async fn run(&self, script: &redis::Script, job: &JobId, args: &[&[u8]]) -> Result<Reply, LedgerError> {
-        let mut invocation = script.key(self.key(job));
-        invocation.arg(Self::hint_channel(&self.prefix)).arg(job.as_str());
-        for arg in args {
-            invocation.arg(*arg);
-        }
-        Reply::parse(self.connection.invoke(&invocation).await.map_err(unavailable)?)
+impl std::fmt::Debug for RedisLedger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisLedger").field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
 impl Ledger for RedisLedger {
-    async fn read(&self, job: &JobId) -> Result<Known, LedgerError> {
-        Ok(self.run(&self.scripts.read, job, &[]).await?.known)
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
+        Ok(self.run_slotted(&self.scripts.read, job, slots, &[]).await?.known)
     }
 
     async fn begin(
@@ -188,13 +228,14 @@ impl Ledger for RedisLedger {
         let (round, attempt) = (entry.round.to_string(), attempt.to_string());
         let instead_of = instead_of.map(Nonce::as_str).unwrap_or_default();
         let args = [entry.digest.as_str(), &round, &attempt, nonce.as_str(), instead_of].map(str::as_bytes);
-        Ok(self.run(&self.scripts.begin, entry.job, &args).await?.moved())
+        let pace_key = (entry.slots.count > 0).then(|| self.pace_key());
+        Ok(self.run_shared(&self.scripts.begin, entry.job, entry.slots, pace_key, &args).await?.moved())
     }
 
     async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
         let attempt = attempt.to_string();
         let args = [attempt.as_str(), nonce.map(Nonce::as_str).unwrap_or_default()].map(str::as_bytes);
-        Ok(self.run(&self.scripts.reopen, job, &args).await?.moved())
+        Ok(self.run_slotted(&self.scripts.reopen, job, Slots::NONE, &args).await?.moved())
     }
 
     async fn restore(
@@ -219,9 +260,10 @@ impl Ledger for RedisLedger {
         let texts = [entry.digest.as_str(), &round, &over, word, &attempt, nonce, task].map(str::as_bytes);
         let corrects = corrects.map(AsRef::as_ref).unwrap_or_default();
         let failed = entry.failed.to_words();
-        let last = [event, corrects, failed.as_bytes(), entry.failed.charged().as_str().as_bytes()];
+        let charged = entry.failed.charged().as_str();
+        let last = [event, corrects, self.runs_on(event), failed.as_bytes(), charged.as_bytes()];
         let args: Vec<&[u8]> = texts.into_iter().chain(last).collect();
-        Ok(self.run(&self.scripts.restore, entry.job, &args).await?.known)
+        Ok(self.run_slotted(&self.scripts.restore, entry.job, entry.slots, &args).await?.known)
     }
 
     async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
@@ -229,7 +271,7 @@ impl Ledger for RedisLedger {
         let (failed, charged) = (entry.failed.to_words(), entry.failed.charged().as_str());
         let args =
             [entry.digest.as_str(), &round, &attempt, task.as_str(), &failed, charged].map(str::as_bytes);
-        let reply = self.run(&self.scripts.accept, entry.job, &args).await?;
+        let reply = self.run_slotted(&self.scripts.accept, entry.job, entry.slots, &args).await?;
         reply
             .known
             .record
@@ -242,7 +284,7 @@ impl Ledger for RedisLedger {
         };
         let (attempt, words, charged) = (attempt.to_string(), failed.to_words(), failed.charged().as_str());
         let args = [attempt.as_str(), task.as_str(), &words, charged].map(str::as_bytes);
-        Ok(self.run(&self.scripts.follow, job, &args).await?.moved())
+        Ok(self.run_slotted(&self.scripts.follow, job, Slots::NONE, &args).await?.moved())
     }
 
     async fn freeze(
@@ -267,18 +309,21 @@ impl Ledger for RedisLedger {
             compared,
             &event,
             replaceable.as_bytes(),
+            self.runs_on(&event),
         ];
-        let reply = self.run(&self.scripts.freeze, entry.job, &args).await?;
+        let reply = self.run_slotted(&self.scripts.freeze, entry.job, entry.slots, &args).await?;
         match (reply.word, reply.known) {
             (Word::Ok, Known { record: Some(Record { stage: Stage::Done { event, .. }, .. }), .. }) => {
                 Ok(Frozen::Event(event))
             }
-            (Word::Ok | Word::Moved | Word::Record | Word::None, known) => Ok(Frozen::Moved(known)),
+            (Word::Ok | Word::Moved | Word::Full | Word::Paced | Word::Record | Word::None, known) => {
+                Ok(Frozen::Moved(known))
+            }
         }
     }
 
     async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
-        Ok(self.run(&self.scripts.enter, job, &[life.as_bytes()]).await?.known)
+        Ok(self.run_slotted(&self.scripts.enter, job, Slots::NONE, &[life.as_bytes()]).await?.known)
     }
 
     async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
@@ -303,6 +348,18 @@ impl Ledger for RedisLedger {
         let get = redis::cmd("GET").arg(&key).to_owned();
         let noted: Option<String> = self.connection.query(&get).await.map_err(unavailable)?;
         noted.ok_or_else(|| LedgerError::Unavailable("the store's id was lost at once".to_owned()))
+    }
+
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
+        let mut invocation = self.scripts.slow.key(self.pace_key());
+        invocation.arg(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)).arg(rate);
+        self.connection.invoke::<redis::Value>(&invocation).await.map(drop).map_err(unavailable)
+    }
+
+    async fn begin_count(&self) -> Result<(), LedgerError> {
+        let mut set = redis::cmd("HSETNX");
+        set.arg(format!("{}:count", self.slots_key())).arg("trusted_ms").arg("0");
+        self.connection.query::<redis::Value>(&set).await.map(drop).map_err(unavailable)
     }
 
     async fn probe(&self) -> Result<(), LedgerError> {

@@ -44,6 +44,7 @@
 //! | [`operation`] | the routes of the API and their editions, as data |
 //! | [`provider`] | CometAPI: what its replies mean (pure), and the HTTP client |
 //! | [`callback`] | the URLs that the provider calls back at, and their listener |
+//! | [`limits`] | requests a second and at a time, of one worker |
 //! | [`images`], [`storage`] | downloads behind a guard; where images go |
 //! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`pulse`] | the knobs, the log, the numbers, health |
 //! | [`cli`] | one file a command |
@@ -56,11 +57,12 @@
 //! - No lease and no owner: two workers may do everything twice but the POST.
 //! - No decision rests on two machines' clocks agreeing: ages are by Redis's clock, waits by one's own.
 //! - No fault of the account, the provider or our own services is a job's outcome.
+//! - No POST leaves without slots of the account, where `generation.max_running` is set
+//!   ([`ledger::slots`]); who waits for them stands in [`worker::slots`].
 //! - No wait holds anything that can't be handed back within moments.
 //!
 //! # What comes next, and where
 //!
-//! Account-wide slots go into `ledger/begin.lua` and [`worker::submits`].
 
 pub mod admin;
 pub mod callback;
@@ -70,6 +72,7 @@ pub mod config;
 pub mod images;
 pub mod job;
 pub mod ledger;
+pub mod limits;
 pub mod metrics;
 #[cfg(test)]
 mod mutated;

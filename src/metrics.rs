@@ -120,6 +120,26 @@ impl Metrics {
         self.0.generations_again.inc();
     }
 
+    /// `generation.max_running`
+    pub fn slots_allowed(&self, cap: u32) {
+        self.0.slots_max.set(i64::from(cap));
+    }
+
+    /// What the ledger notes of all workers together; names that aren't known here are passed over.
+    pub fn fleet(&self, name: &str, value: u64) {
+        match name {
+            "slots_taken" => drop(self.0.slots_taken.set(i64::try_from(value).unwrap_or(i64::MAX))),
+            // In 1000 seconds there.
+            "pace" => drop(self.0.pace.set(Duration::from_millis(value).as_secs_f64())),
+            _ => {}
+        }
+    }
+
+    /// A job has got its slots, `took` after it came into the line.
+    pub fn waited_for_slots(&self, took: Duration) {
+        self.0.slots_wait.observe(took.as_secs_f64());
+    }
+
     /// All images of a job are stored.
     pub fn stored(&self, took: Duration) {
         self.0.store.observe(took.as_secs_f64());

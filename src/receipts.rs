@@ -62,6 +62,14 @@ pub struct Receipts {
     storage: Storage,
 }
 
+/// The store's own name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreId {
+    pub id: String,
+    /// It was given just now: nobody has used this store before.
+    pub is_new: bool,
+}
+
 /// Whose receipt it is.
 #[derive(Debug, Clone, Copy)]
 pub struct Of<'a> {
@@ -271,14 +279,14 @@ impl Receipts {
     /// # Errors
     ///
     /// The store's.
-    pub async fn store_id(&self) -> Result<String, StoreError> {
+    pub async fn store_id(&self) -> Result<StoreId, StoreError> {
         let fresh = Bytes::from(uuid::Uuid::new_v4().to_string());
         let key = self.storage.key(["receipts", "store-id"]);
-        let bytes = match self.create(&key, fresh.clone()).await? {
-            Created::Now => fresh,
-            Created::Before(bytes) => bytes,
+        let (bytes, is_new) = match self.create(&key, fresh.clone()).await? {
+            Created::Now => (fresh, true),
+            Created::Before(bytes) => (bytes, false),
         };
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(StoreId { id: String::from_utf8_lossy(&bytes).into_owned(), is_new })
     }
 
     /// Whether the store really refuses to create what is there: tried on an object of its own.

@@ -12,6 +12,7 @@ pub mod lives;
 pub mod panics;
 pub mod preflight;
 pub mod session;
+pub mod slots;
 pub mod submits;
 pub mod tell;
 
@@ -26,6 +27,7 @@ use crate::job::pace::Pace;
 use crate::job::request;
 use crate::ledger::Ledger;
 use crate::ledger::hints::Hints;
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::provider::Provider;
 use crate::queue::publish::Publish;
@@ -37,6 +39,7 @@ use copies::Copies;
 use learning::Learning;
 use lives::Lives;
 use panics::Panics;
+use slots::SlotLine;
 use submits::Submits;
 
 /// What all lives share.
@@ -50,6 +53,8 @@ pub struct Shared {
     pub publisher: Arc<dyn Publish>,
     pub breaker: Breaker,
     pub submits: Submits,
+    pub slots: SlotLine,
+    pub limits: Limits,
     /// `api.max_polls_at_once` places.
     pub polls: Arc<Semaphore>,
     /// `download.max_at_once` places.

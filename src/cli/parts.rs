@@ -1,5 +1,7 @@
 //! The parts that commands share, made from the configuration.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use secrecy::ExposeSecret;
 
@@ -10,12 +12,16 @@ use crate::job::request::Rules;
 use crate::ledger::RedisLedger;
 use crate::ledger::connection::Connection;
 use crate::ledger::durations::RedisDurations;
+use crate::ledger::slots::Account;
 use crate::metrics::Metrics;
 use crate::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::provider::http::{CometApi, Endpoints};
 use crate::queue::topology::Names;
 use crate::queue::{Address, ConnectError};
 use crate::storage::StorageOptions;
+
+/// For a task to be counted again, once its worker can say so.
+const RECOUNT_MARGIN: Duration = Duration::from_secs(10);
 
 pub(super) fn address(config: &Config) -> anyhow::Result<Address> {
     let amqp = &config.amqp;
@@ -48,7 +54,19 @@ pub(super) fn redis_client(config: &Config) -> anyhow::Result<redis::Client> {
 
 pub(super) fn ledger(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisLedger> {
     let connection = redis_connection(config, metrics)?;
-    Ok(RedisLedger::new(connection, &config.redis.prefix, config.redis.remember))
+    let noted = metrics.clone();
+    let ledger = RedisLedger::new(connection, &config.redis.prefix, config.redis.remember)
+        .noting(move |name, value| noted.fleet(name, value));
+    let cap = config.generation.max_running;
+    if cap == 0 {
+        return Ok(ledger);
+    }
+    metrics.slots_allowed(cap);
+    // By then a POST under way has come to something, a dead worker's jobs are with others, and a broken
+    // connection to the hints stands again.
+    let posted = config.generation.gate + config.api.submit_timeout;
+    let recount = posted.max(config.amqp.heartbeat * 2) + RECOUNT_MARGIN;
+    Ok(ledger.with_account(Account { cap, recount }))
 }
 
 /// Over a connection of its own: it delays no move of a record.
@@ -93,6 +111,7 @@ pub(super) fn request_rules(config: &Config) -> Rules {
     Rules {
         subject_images: api.subject_images.clone(),
         scene_names_sent: api.scene_names_sent,
+        slots: config.generation.max_running,
         ..Rules::of(&MULTI_IMAGE_TO_IMAGE, api.edition).with_default_model(&api.model)
     }
 }

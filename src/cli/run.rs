@@ -20,6 +20,7 @@ use crate::job::pace::Pace;
 use crate::job::request::Rules;
 use crate::ledger::RedisLedger;
 use crate::ledger::hints::{self, Hints};
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::pulse::Pulses;
 use crate::queue::publish::Publisher;
@@ -33,6 +34,7 @@ use crate::worker::lives::Lives;
 use crate::worker::panics::Panics;
 use crate::worker::preflight::preflight;
 use crate::worker::session::Sessions;
+use crate::worker::slots::SlotLine;
 use crate::worker::submits::Submits;
 use crate::worker::{Settings, Shared};
 
@@ -178,15 +180,20 @@ fn publisher(config: &Config, metrics: &Metrics) -> anyhow::Result<Publisher> {
 fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyhow::Result<Shared> {
     let pace = Pace { first: config.poll.first, min: config.poll.min, max: config.poll.max };
     let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
+    // POSTs have a share of their own: nothing that is under way can keep them waiting behind their gate.
+    let connections = config.api.max_connections.saturating_sub(config.api.max_submits_at_once);
+    let limits = Limits::new(config.api.max_requests_per_second, connections);
     Ok(Shared {
         ledger: Arc::new(parts::ledger(config, metrics)?),
-        provider: Arc::new(parts::provider(config)?.counted_in(metrics.clone())),
+        provider: Arc::new(parts::provider(config)?.counted_in(metrics.clone()).limited_by(limits.clone())),
         images: Arc::new(parts::downloader(config)?),
         receipts: Receipts::new(storage.clone()),
         storage,
         publisher,
         breaker: Breaker::new(metrics.clone()),
         submits: Submits::new(config.api.max_submits_at_once),
+        slots: SlotLine::new(config.generation.max_running),
+        limits: limits.clone(),
         polls: Arc::new(Semaphore::new(config.api.max_polls_at_once)),
         downloads: Arc::new(Semaphore::new(config.download.max_at_once)),
         hints: Hints::default(),

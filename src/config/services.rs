@@ -66,6 +66,10 @@ pub struct Api {
     pub proxy: SecretString,
     pub max_submits_at_once: usize,
     pub max_polls_at_once: usize,
+    /// 0: no bound.
+    pub max_requests_per_second: u32,
+    /// More than `max_submits_at_once`; 0: no bound.
+    pub max_connections: usize,
     /// What `api.profile` names.
     pub edition: &'static Edition,
     /// Sent where a job names none: the edition's, unless set.
@@ -157,6 +161,8 @@ impl Api {
             query_timeout: from.seconds("api.query_timeout_s", 1..=3600),
             max_submits_at_once: from.number("api.max_submits_at_once", 1..=10_000),
             max_polls_at_once: from.number("api.max_polls_at_once", 1..=10_000),
+            max_requests_per_second: from.number("api.max_requests_per_second", 0..=100_000),
+            max_connections: from.number("api.max_connections", 0..=100_000),
             allow_plain_text,
             base_url: base_url?,
             model: if model.is_empty() { profile?.default_model.to_owned() } else { model },
@@ -164,6 +170,15 @@ impl Api {
             subject_images,
             scene_names_sent,
         };
+        let (connections, submits) = ("api.max_connections", "api.max_submits_at_once");
+        let fits = api.max_connections == 0 || api.max_connections > api.max_submits_at_once;
+        from.must(&[connections, submits], fits, |from| {
+            format!(
+                "{} must be more than {}, whose POSTs never wait for a connection; or 0 for no bound",
+                from.says(connections),
+                from.says(submits)
+            )
+        });
         Some(api)
     }
 }

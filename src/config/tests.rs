@@ -73,6 +73,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("api.query_path", "/a/{task_id}"),
     ("api.profile", "current"),
     ("api.model", "kling-v3"),
+    ("api.max_connections", "33"),
     ("api.max_subject_images", "3"),
     ("api.scene_field", "scene_image"),
     ("callback.public_url", "https://hooks.example.com/comet"),
@@ -97,7 +98,6 @@ const NOT_VARIED: &[&str] = &[
     "api.proxy_file",
     "callback.secret_file",
     "generation.on_unknown_submit",
-    "generation.max_running",
 ];
 
 /// Like `Debug`, secrets included.

@@ -27,9 +27,8 @@ pub struct Generation {
     pub on_unknown_submit: OnUnknownSubmit,
     /// Generations for one job, one after the other, as long as their tasks fail; each is paid for.
     pub max_attempts: u32,
-    /// Wanted; this version writes none.
     pub receipts: bool,
-    /// Account-wide cap on running generations; 0 = none, all that this version has.
+    /// Account-wide cap on the images that are made at a time; 0 = none.
     pub max_running: u32,
 }
 
@@ -84,10 +83,6 @@ impl Worker {
 
 impl Generation {
     pub(super) fn read(from: &mut Reader) -> Self {
-        let max_running: u32 = from.number("generation.max_running", 0..=1_000_000);
-        from.must(&["generation.max_running"], max_running == 0, |_| {
-            format!("generation.max_running is {max_running}; it must be 0: this version has no account-wide cap yet")
-        });
         Self {
             timeout: from.seconds("generation.timeout_s", 1..=7 * DAY_S),
             quiet: from.seconds("generation.quiet_s", 0..=DAY_S),
@@ -95,7 +90,7 @@ impl Generation {
             on_unknown_submit: from.word("generation.on_unknown_submit"),
             max_attempts: from.number("generation.max_attempts", 1..=10),
             receipts: from.flag("generation.receipts"),
-            max_running,
+            max_running: from.number("generation.max_running", 0..=1_000_000),
         }
     }
 

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-pub use self::view::{EventView, ImageView, NotAnEvent, may_be_corrected, says_unknown};
+pub use self::view::{EventView, ImageView, NotAnEvent, may_be_corrected, may_run_on, says_unknown};
 
 use super::{
     Cancellation, Charged, FailedTasks, Failure, Fault, Job, Outcome, Reason, StoredImage, Success, TaskId,

@@ -66,8 +66,9 @@ pub enum Act {
     Recall,
     /// Write what the receipts say into the record. Report to [`Life::restored`].
     Restore { over: Over, rebuilt: Rebuilt },
-    /// Wait for a place among the submits, then ask the ledger for the right to post `attempt`; at
-    /// once where that is only to be given up, since the user `cancels`. Report to [`Life::begun`].
+    /// Wait for a place among the submits, then ask the ledger for the right to post `attempt`, again and
+    /// again while the account is full; at once where that is only to be given up, since the user `cancels`.
+    /// Report to [`Life::begun`].
     Begin { attempt: u32, round: u32, instead_of: Option<Nonce>, cancels: bool },
     /// Ask at the gate of the receipts. Report to [`Life::gated`].
     Ask { attempt: u32, nonce: Nonce },
@@ -208,6 +209,11 @@ pub enum Moved {
         /// Its user wants it no more.
         cancelled: bool,
     },
+    /// To [`Act::Begin`]: the account has no room for it just now, and nothing has changed.
+    Full,
+    /// To [`Act::Begin`]: the provider has asked all of us to go slower, and nothing has changed. It is worth
+    /// asking again after this.
+    Paced { wait: Duration },
     /// The record is not what it was taken for.
     No(Known),
 }

@@ -13,4 +13,5 @@ move({'stage', 'generating', 'digest', digest, 'round', round, 'attempt', attemp
       'entries', '1'},
      {'nonce', 'event', 'replaceable'})
 if missing and ARGV[7] ~= '' then redis.call('HSET', job, 'failed_tasks', ARGV[7], 'failed_charged', ARGV[8]) end
+hold_anew()
 return answer('ok')

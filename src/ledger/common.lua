@@ -3,7 +3,7 @@
 --          cancelled (its user wants it no more), corrects (the event that its end will correct), entries and entered (see enter.lua),
 --          failed_tasks and failed_charged (see follow.lua)
 -- ARGV[1]  the channel of the hints      ARGV[2]  the job id
--- Every script answers {word, Redis's time in ms, the fields of the record after it}; a record of
+-- Every script answers {word, Redis's time in ms, the fields of the record after it, notes on what all jobs share}; a record of
 -- another version is touched by none and answered as "moved". Every script may run twice.
 local VERSION = '1'
 local job, channel, id = KEYS[1], ARGV[1], ARGV[2]
@@ -16,8 +16,9 @@ for i = 1, #fields, 2 do record[fields[i]] = fields[i + 1] end
 -- One that was cancelled before it was seen has a hash and no stage.
 local missing = not record.stage
 
+local notes = {}
 local function answer(word)
-  return {word, now, redis.call('HGETALL', job)}
+  return {word, now, redis.call('HGETALL', job), notes}
 end
 
 local function foreign()

@@ -1,7 +1,7 @@
 -- -> done: the outcome, first writer wins. A record that Redis has lost hinders nobody who knows the outcome.
 -- ARGV[3] digest   ARGV[4] round   ARGV[5] "unposted" | "submitting" | "unfinished" (also for sealed outcomes) | "correcting"
 -- ARGV[6] for "submitting" the nonce, for "correcting" the event of the unknown outcome that this one takes the place of
--- ARGV[7] event    ARGV[8] "1": a corrected input may take its place
+-- ARGV[7] event    ARGV[8] "1": a corrected input may take its place    ARGV[9] "1": its task may run on, and keeps its slots
 -- answer  "ok" (the field event has the bytes that count, perhaps somebody else's); "moved"
 local digest, round, expect, nonce, event, replaceable = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 if foreign() then return answer('moved') end
@@ -17,4 +17,5 @@ elseif not missing then
 end
 move({'stage', 'done', 'digest', digest, 'round', round, 'event', event, 'replaceable', replaceable, 'since_ms', now},
      {'attempt', 'nonce', 'task', 'cancelled', 'corrects', 'entries', 'entered', 'failed_tasks', 'failed_charged'})
+if ARGV[9] ~= '1' then release() end
 return answer('ok')

@@ -1,8 +1,10 @@
 //! Hints: "look at this job again, now". They carry no truth: who gets one looks for itself, who
 //! misses one looks on its timer.
 //!
-//! There are two, and a job may have one of each: `look <job_id>`, at the record, from the scripts
-//! that have moved it; `poll <job_id>`, at the task, since the provider has called back.
+//! There are three, and a job may have one of each: `look <job_id>`, at the record, from the scripts
+//! that have moved it; `poll <job_id>`, at the task, since the provider has called back; `slot <job_id>`,
+//! since it may be its turn to be submitted. And `recount`, for all: Redis has lost the count of the
+//! account's slots, so whoever holds a running task looks at its record.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,6 +46,7 @@ pub struct Waiting {
 struct Bells {
     look: Notify,
     poll: Notify,
+    slot: Notify,
 }
 
 impl Hints {
@@ -84,6 +87,12 @@ impl Hints {
         match message.split_once(' ') {
             Some(("look", job)) => self.wake(job),
             Some(("poll", job)) => drop(self.poll(job)),
+            Some(("slot", job)) => {
+                if let Some(bells) = self.bells(job) {
+                    bells.slot.notify_one();
+                }
+            }
+            None if message == "recount" => self.wake_all(),
             Some(_) | None => {}
         }
     }
@@ -105,6 +114,11 @@ impl Waiting {
             () = self.bells.look.notified() => Hint::Look,
             () = self.bells.poll.notified() => Hint::Poll,
         }
+    }
+
+    /// To ask for the account's slots once more.
+    pub async fn slot(&self) {
+        self.bells.slot.notified().await;
     }
 
     /// To look at the record; one to poll is kept for who can heed it.
@@ -205,6 +219,20 @@ mod tests {
         }
         assert_eq!(one.hint().now_or_never(), None);
         assert_eq!(other.hint().now_or_never(), None);
+    }
+
+    #[test]
+    fn the_next_in_line_is_woken_alone_and_for_a_recount_everybody_looks() {
+        let hints = Hints::default();
+        let (one, other) = (hints.wait_for(&job("a")), hints.wait_for(&job("b")));
+        hints.hear("slot a");
+        assert_eq!(one.slot().now_or_never(), Some(()));
+        assert_eq!((one.hint().now_or_never(), other.slot().now_or_never()), (None, None));
+        hints.hear("recount");
+        assert_eq!(
+            (one.hint().now_or_never(), other.hint().now_or_never()),
+            (Some(Hint::Look), Some(Hint::Look))
+        );
     }
 
     #[test]

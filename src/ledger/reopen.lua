@@ -10,4 +10,5 @@ if record.stage == 'new' and record.attempt == next_attempt and ours then return
 if record.stage ~= 'submitting' or record.attempt ~= attempt or not ours then return answer('moved') end
 -- The nonce stays, for a repeated call to know itself by.
 move({'stage', 'new', 'attempt', next_attempt, 'since_ms', now}, {})
+release()
 return answer('ok')

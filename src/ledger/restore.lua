@@ -1,8 +1,8 @@
 -- missing, submitting, or done as unknown -> what the receipts say.
 -- ARGV[3] digest   ARGV[4] round   ARGV[5] "", the attempt that the record has as open, or "ended"   ARGV[6] stage   ARGV[7] attempt
 -- ARGV[8] nonce, for "submitting"   ARGV[9] task id, for "generating"   ARGV[10] event, for "done"
--- ARGV[11] "", or the event of the unknown outcome that the end will correct
--- ARGV[12] "", or the tasks that have failed before, and ARGV[13] whether any of them was charged
+-- ARGV[11] "", or the event of the unknown outcome that the end will correct    ARGV[12] "1": as in freeze.lua, for "done"
+-- ARGV[13] "", or the tasks that have failed before, and ARGV[14] whether any of them was charged
 -- answer  "ok", or "moved" when the record is not the one that was to be replaced
 local digest, round, open, stage, attempt, corrects = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[11]
 if foreign() then return answer('moved') end
@@ -30,10 +30,15 @@ if corrects ~= '' then
 else
   drop[#drop + 1] = 'corrects'
 end
-if ARGV[12] ~= '' then
-  set[#set + 1], set[#set + 2], set[#set + 3], set[#set + 4] = 'failed_tasks', ARGV[12], 'failed_charged', ARGV[13]
+if ARGV[13] ~= '' then
+  set[#set + 1], set[#set + 2], set[#set + 3], set[#set + 4] = 'failed_tasks', ARGV[13], 'failed_charged', ARGV[14]
 else
   drop[#drop + 1], drop[#drop + 2] = 'failed_tasks', 'failed_charged'
 end
 move(set, drop)
+if stage == 'submitting' or stage == 'generating' then
+  hold_anew()
+elseif ARGV[12] ~= '1' then
+  release()
+end
 return answer('ok')

@@ -1,6 +1,7 @@
 //! The Lua scripts, and how their answers are read.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Script, Value};
@@ -22,23 +23,27 @@ pub(super) struct Scripts {
     pub(super) enter: Script,
     pub(super) leave: Script,
     pub(super) cancel: Script,
+    pub(super) slow: Script,
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
         let script = |body: &str| Script::new(&[include_str!("common.lua"), body].concat());
+        let slotted =
+            |body: &str| Script::new(&[include_str!("common.lua"), include_str!("slots.lua"), body].concat());
         Self {
-            read: script(include_str!("read.lua")),
-            begin: script(include_str!("begin.lua")),
-            reopen: script(include_str!("reopen.lua")),
-            accept: script(include_str!("accept.lua")),
-            follow: script(include_str!("follow.lua")),
-            restore: script(include_str!("restore.lua")),
-            freeze: script(include_str!("freeze.lua")),
+            read: slotted(include_str!("read.lua")),
+            begin: slotted(concat!(include_str!("pace.lua"), include_str!("begin.lua"))),
+            reopen: slotted(include_str!("reopen.lua")),
+            accept: slotted(include_str!("accept.lua")),
+            follow: slotted(include_str!("follow.lua")),
+            restore: slotted(include_str!("restore.lua")),
+            freeze: slotted(include_str!("freeze.lua")),
             told: script(include_str!("told.lua")),
-            enter: script(include_str!("enter.lua")),
+            enter: slotted(include_str!("enter.lua")),
             leave: script(include_str!("leave.lua")),
             cancel: script(include_str!("cancel.lua")),
+            slow: Script::new(concat!(include_str!("pace.lua"), include_str!("slow.lua"))),
         }
     }
 }
@@ -48,6 +53,8 @@ impl Scripts {
 pub(super) enum Word {
     Ok,
     Moved,
+    Full,
+    Paced,
     Record,
     None,
 }
@@ -57,14 +64,20 @@ pub(super) enum Word {
 pub(super) struct Reply {
     pub(super) word: Word,
     pub(super) known: Known,
+    /// By name.
+    pub(super) notes: HashMap<String, u64>,
 }
 
 impl Reply {
-    pub(super) fn parse((word, now, fields): (String, String, Value)) -> Result<Self, LedgerError> {
+    pub(super) fn parse(
+        (word, now, fields, notes): (String, String, Value, HashMap<String, u64>),
+    ) -> Result<Self, LedgerError> {
         let odd = |what: &str| LedgerError::Unavailable(format!("a script answered with an odd {what}"));
         let word = match word.as_str() {
             "ok" => Word::Ok,
             "moved" => Word::Moved,
+            "full" => Word::Full,
+            "paced" => Word::Paced,
             "record" => Word::Record,
             "none" => Word::None,
             _ => return Err(odd("word")),
@@ -75,12 +88,16 @@ impl Reply {
             .into_iter()
             .map(|(name, value)| (name, Bytes::from(value)))
             .collect();
-        Ok(Self { word, known: Known::from_fields(&fields, now_ms)? })
+        Ok(Self { word, known: Known::from_fields(&fields, now_ms)?, notes })
     }
 
     pub(super) fn moved(self) -> Moved {
         match self.word {
             Word::Ok => Moved::Yes { cancelled: self.known.cancelled },
+            Word::Full => Moved::Full,
+            Word::Paced => {
+                Moved::Paced { wait: Duration::from_millis(self.notes.get("wait_ms").copied().unwrap_or(0)) }
+            }
             Word::Moved | Word::Record | Word::None => Moved::No(self.known),
         }
     }

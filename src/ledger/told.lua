@@ -3,4 +3,4 @@
 -- answer  "ok"; "moved" where the record is not that finished one
 if missing or foreign() or record.stage ~= 'done' or record.round ~= ARGV[3] then return answer('moved') end
 redis.call('PEXPIRE', job, ARGV[4])
-return {'ok', now, {}}
+return {'ok', now, {}, notes}

@@ -1,5 +1,7 @@
 //! The names, helps, labels and buckets of all metrics.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -76,6 +78,10 @@ pub(super) struct Families {
     pub(super) handed_back: Family<Labels<1>, Counter>,
     pub(super) job_panics: Counter,
     pub(super) generations_again: Counter,
+    pub(super) slots_taken: Gauge,
+    pub(super) pace: Gauge<f64, AtomicU64>,
+    pub(super) slots_max: Gauge,
+    pub(super) slots_wait: Histogram,
     pub(super) submit: Histogram,
     pub(super) generation: Histogram,
     pub(super) store: Histogram,
@@ -143,6 +149,27 @@ impl Families {
                 &mut to,
                 "generations_again",
                 "Failed generations that another one follows, new and paid for (generation.max_attempts)",
+            ),
+            pace: add(
+                &mut to,
+                "submit_pace",
+                "Submits a second that all workers keep to together, since the provider has asked for it (429, 1302, 1303); 0: no bound",
+            ),
+            slots_taken: add(
+                &mut to,
+                "slots_taken",
+                "Slots of the account (generation.max_running) that were taken, by all workers, when this one last moved a job",
+            ),
+            slots_max: add(
+                &mut to,
+                "slots_max",
+                "generation.max_running of this worker; 0: no cap, and nothing is counted",
+            ),
+            slots_wait: add_seconds(
+                &mut to,
+                "slots_wait",
+                "In the line before the account's slots, for jobs that got them",
+                &QUEUED_S,
             ),
             submit: add_seconds(&mut to, "submit", "From sending a POST to its answer", &SUBMIT_S),
             generation: add_seconds(

@@ -24,6 +24,7 @@ use super::models::Models;
 use super::wire;
 use super::{AccountFault, AccountFaultKind, Answer, Lookup, NOBODYS_TASK, Provider, View};
 use crate::job::{ExternalTaskId, TaskId};
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::operation::MULTI_IMAGE_TO_IMAGE;
 pub use exchange::REPLY_BYTES_MAX;
@@ -78,6 +79,7 @@ pub struct CometApi {
     models: Models,
     foreign_words: ForeignWords,
     told_of_other_path: AtomicBool,
+    limits: Limits,
 }
 
 impl CometApi {
@@ -128,6 +130,7 @@ impl CometApi {
             models: Models::new(&model),
             foreign_words: ForeignWords::default(),
             told_of_other_path: AtomicBool::new(false),
+            limits: Limits::default(),
         })
     }
 
@@ -166,9 +169,16 @@ impl CometApi {
         }
     }
 
+    /// GETs wait for their turn. A POST has had its own before: see [`Limits::submit`].
+    #[must_use]
+    pub fn limited_by(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
     async fn get_at(&self, path: &str, id: &str) -> Result<(String, Read), Silence> {
         let url = with_path(&self.base_url, path, Some(id));
         let asked = format!("GET {}", url.path());
+        let _way = self.limits.query().await;
         let read = exchange(self.queries.get(url).timeout(self.query_timeout)).await?;
         Ok((asked, read))
     }

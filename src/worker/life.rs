@@ -26,6 +26,7 @@ use crate::job::request::{self, DeadLetter, DeadReason, Request};
 use crate::job::step::{Act, HandBack, Life, Rules};
 use crate::job::{Envelope, Job, JobId};
 use crate::ledger::hints::Waiting;
+use crate::ledger::slots::Slots;
 use crate::queue::consume::{Message, Settle};
 use crate::queue::message;
 
@@ -141,6 +142,7 @@ async fn run(
         Ok(body) => (Some(body), Vec::new()),
         Err(faults) => (None, faults),
     };
+    let slots = Slots { count: job.images, keep: rules.timeout + rules.quiet + rules.gate };
     let life = Life::new(rules, job.digest.clone(), faults, queued_ms(&job.envelope))
         .with_sight(shared.lives.kept(&job.id));
     let hints = shared.hints.wait_for(&job.id);
@@ -157,6 +159,7 @@ async fn run(
         rests_until: None,
         hints,
         entry,
+        slots,
         watch: Watch::default(),
     };
     let acting = async move {
@@ -248,6 +251,8 @@ struct Actor<'a> {
     entry: Entry,
     /// How long the task takes.
     watch: Watch,
+    /// What its task takes of the account.
+    slots: Slots,
 }
 
 impl Actor<'_> {

@@ -7,6 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::breaker::Cause;
 use crate::job::pace::{Seed, backoff};
+use crate::ledger::LedgerError;
+use crate::receipts::StoreId;
 
 /// Returns once this worker may take jobs, having said what it promises, or when told to stop.
 ///
@@ -71,8 +73,13 @@ enum Verdict {
 async fn look(shared: &Shared) -> Result<Verdict, (Cause, String)> {
     let store = |error: crate::storage::StoreError| (Cause::Storage, error.to_string());
     let gate = shared.receipts.creates_only_once().await.map_err(store)?;
-    let ours = shared.receipts.store_id().await.map_err(store)?;
-    let theirs = shared.ledger.meet_store(&ours).await.map_err(|error| (Cause::Redis, error.to_string()))?;
+    let redis = |error: LedgerError| (Cause::Redis, error.to_string());
+    let StoreId { id: ours, is_new } = shared.receipts.store_id().await.map_err(store)?;
+    let theirs = shared.ledger.meet_store(&ours).await.map_err(redis)?;
+    if is_new && theirs == ours && shared.slots.is_capped() {
+        // Nobody can have submitted anything before.
+        shared.ledger.begin_count().await.map_err(redis)?;
+    }
     Ok(match (theirs == ours, gate) {
         (false, _) => Verdict::OtherStore,
         (true, true) => Verdict::Gate,

@@ -12,6 +12,11 @@ use crate::provider::Answer;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// The rate is that of so long.
+const MEASURED_FOR: Duration = Duration::from_secs(10);
+/// Of a worker that has only begun: two a second.
+const RATE_LEAST: u64 = 2000;
+
 /// `api.max_submits_at_once` places.
 #[derive(Debug, Clone)]
 pub struct Submits {
@@ -24,6 +29,24 @@ struct Pause {
     until: Instant,
     /// Answers of "later" in a row, counted once for each pause.
     refusals: u32,
+    rate: Rate,
+}
+
+/// What all workers are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlowDown {
+    pub pause: Duration,
+    /// POSTs of this worker in 1000 seconds, of late.
+    pub rate: u64,
+}
+
+/// How many POSTs were answered, and since when.
+#[derive(Debug)]
+struct Rate {
+    since: Instant,
+    answers: u64,
+    /// In 1000 seconds, of the time before.
+    before: u64,
 }
 
 /// The right to have one POST under way.
@@ -35,7 +58,9 @@ pub struct Place {
 impl Submits {
     #[must_use]
     pub fn new(at_once: usize) -> Self {
-        let pause = Pause { until: Instant::now(), refusals: 0 };
+        let now = Instant::now();
+        let rate = Rate { since: now, answers: 0, before: 0 };
+        let pause = Pause { until: now, refusals: 0, rate };
         Self { places: Arc::new(Semaphore::new(at_once.max(1))), pause: Arc::new(Mutex::new(pause)) }
     }
 
@@ -51,29 +76,55 @@ impl Submits {
         }
     }
 
-    /// Learns from an answer: "later" begins or lengthens a pause, an acceptance ends the count.
-    pub fn note(&self, answer: &Answer) {
+    /// Learns from an answer: "later" begins or lengthens a pause, which all workers are to know of; an
+    /// acceptance ends the count.
+    #[must_use = "the other workers are to slow down, too"]
+    pub fn note(&self, answer: &Answer) -> Option<SlowDown> {
         let mut pause = self.lock();
+        let rate = pause.rate.count(Instant::now());
         match answer {
-            Answer::Accepted(_) => pause.refusals = 0,
+            Answer::Accepted(_) => {
+                pause.refusals = 0;
+                None
+            }
             // About one job's model: the others go on.
-            Answer::Later(later) if later.this_job_only => {}
+            Answer::Later(later) if later.this_job_only => None,
             Answer::Later(later) => {
                 let now = Instant::now();
-                if pause.until <= now {
+                let until = pause.until;
+                if until <= now {
                     pause.refusals = pause.refusals.saturating_add(1);
                     let seed = Seed::from_text("submits");
                     pause.until = now + backoff(pause.refusals, FIRST_PAUSE, LONGEST_PAUSE, seed);
                 }
-                let asked = now + later.after.unwrap_or_default().min(Duration::from_secs(600));
-                pause.until = pause.until.max(asked);
+                let after = later.after.unwrap_or_default().min(Duration::from_secs(600));
+                pause.until = pause.until.max(now + after);
+                // One burst of such answers is one slow-down.
+                (pause.until > until).then_some(SlowDown { pause: after.max(FIRST_PAUSE), rate })
             }
-            Answer::Account(_) | Answer::Refused(_) | Answer::Unknown { .. } => {}
+            Answer::Account(_) | Answer::Refused(_) | Answer::Unknown { .. } => None,
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Pause> {
         self.pause.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rate {
+    /// One more answer; how many there are in 1000 seconds.
+    fn count(&mut self, now: Instant) -> u64 {
+        let measured = |answers: u64, since: Instant| {
+            let ms = u64::try_from((now - since).as_millis()).unwrap_or(u64::MAX);
+            answers.saturating_mul(1_000_000) / ms.max(1000)
+        };
+        self.answers += 1;
+        let current = measured(self.answers, self.since);
+        let rate = current.max(self.before);
+        if now - self.since >= MEASURED_FOR {
+            *self = Self { since: now, answers: 0, before: current };
+        }
+        rate.max(RATE_LEAST)
     }
 }
 
@@ -97,14 +148,15 @@ mod tests {
     async fn pauses_grow_while_the_provider_says_later_and_end_with_an_acceptance() {
         let submits = Submits::new(4);
         assert_eq!(waited(&submits).await, Duration::ZERO);
-        submits.note(&later(None));
-        submits.note(&later(None));
+        let told = submits.note(&later(None));
+        assert_eq!(told, Some(SlowDown { pause: FIRST_PAUSE, rate: RATE_LEAST }));
+        assert_eq!(submits.note(&later(None)), None, "one burst slows all workers once");
         let first = waited(&submits).await;
         assert!(first > Duration::ZERO && first <= FIRST_PAUSE, "one burst is one refusal: {first:?}");
-        submits.note(&later(None));
+        let _ = submits.note(&later(None));
         assert!(waited(&submits).await > FIRST_PAUSE);
-        submits.note(&Answer::Accepted(TaskId::new("1").unwrap()));
-        submits.note(&later(None));
+        assert_eq!(submits.note(&Answer::Accepted(TaskId::new("1").unwrap())), None);
+        let _ = submits.note(&later(None));
         assert!(waited(&submits).await <= FIRST_PAUSE);
     }
 
@@ -112,14 +164,15 @@ mod tests {
     async fn a_job_that_waits_by_itself_makes_nobody_else_wait() {
         let submits = Submits::new(4);
         let Answer::Later(later) = later(Some(Duration::from_secs(90))) else { panic!("not later") };
-        submits.note(&Answer::Later(Later { this_job_only: true, ..later }));
+        assert!(submits.note(&Answer::Later(Later { this_job_only: true, ..later })).is_none());
         assert_eq!(waited(&submits).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn retry_after_is_honoured() {
         let submits = Submits::new(4);
-        submits.note(&later(Some(Duration::from_secs(90))));
+        let told = submits.note(&later(Some(Duration::from_secs(90))));
+        assert_eq!(told.unwrap().pause, Duration::from_secs(90));
         assert!(waited(&submits).await >= Duration::from_secs(90));
     }
 

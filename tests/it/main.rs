@@ -15,6 +15,8 @@ mod durations_suite;
 mod ledger_suite;
 mod lifecycle;
 mod simulate;
+#[path = "../shared/slots_suite.rs"]
+mod slots_suite;
 mod standstill;
 mod walk;
 mod workbench;
@@ -25,4 +27,7 @@ mod memory_durations {
 
 mod memory_ledger {
     crate::ledger_suite!(std::sync::Arc::new(crate::doubles::ledger::MemoryLedger::default()), "suite");
+    crate::slots_suite!(|recount| std::sync::Arc::new(crate::doubles::ledger::MemoryLedger::with_account(
+        4, recount
+    )));
 }

@@ -9,6 +9,8 @@ use comet_worker::job::{JobId, request};
 use comet_worker::ledger::Ledger;
 use comet_worker::ledger::hints::Hints;
 use comet_worker::ledger::record::{Record, Stage};
+use comet_worker::ledger::slots::Slots;
+use comet_worker::limits::Limits;
 use comet_worker::metrics::Metrics;
 use comet_worker::pulse::Pulses;
 use comet_worker::queue::consume::Message;
@@ -21,6 +23,7 @@ use comet_worker::worker::learning::Learning;
 use comet_worker::worker::life::{Interrupts, live};
 use comet_worker::worker::lives::Lives;
 use comet_worker::worker::panics::Panics;
+use comet_worker::worker::slots::SlotLine;
 use comet_worker::worker::submits::Submits;
 use comet_worker::worker::{Settings, Shared};
 use lapin::BasicProperties;
@@ -43,6 +46,8 @@ pub struct Options {
     pub settings: Settings,
     pub submits_at_once: usize,
     pub max_in_flight: u16,
+    /// `generation.max_running`: the ledger counts, and so does the shell.
+    pub max_running: u32,
     /// A store of its own, by `storage.url`, in place of the observed one.
     pub storage_url: Option<String>,
 }
@@ -62,6 +67,7 @@ pub struct Workbench {
     /// The connection that brings the deliveries is lost.
     pub lost: CancellationToken,
     submits_at_once: usize,
+    max_running: u32,
     pub max_in_flight: u16,
 }
 
@@ -147,11 +153,19 @@ impl Workbench {
     }
 
     pub fn with(adjust: impl FnOnce(&mut Options)) -> Self {
-        let mut options =
-            Options { settings: settings(), submits_at_once: 32, max_in_flight: 256, storage_url: None };
+        let mut options = Options {
+            settings: settings(),
+            submits_at_once: 32,
+            max_in_flight: 256,
+            max_running: 0,
+            storage_url: None,
+        };
         adjust(&mut options);
         let effects = Effects::default();
-        let memory = MemoryLedger::default();
+        let memory = match options.max_running {
+            0 => MemoryLedger::default(),
+            cap => MemoryLedger::with_account(cap, Duration::from_secs(30)),
+        };
         let ledger = Arc::new(ObservedLedger::new(memory.clone(), effects.clone()));
         let provider = Arc::new(FakeProvider::new(effects.clone()));
         let broker = Arc::new(FakeBroker::new(effects.clone()));
@@ -171,6 +185,8 @@ impl Workbench {
             publisher: Arc::<FakeBroker>::clone(&broker),
             breaker: Breaker::new(metrics.clone()),
             submits: Submits::new(options.submits_at_once),
+            slots: SlotLine::new(options.max_running),
+            limits: Limits::default(),
             polls: Arc::new(Semaphore::new(64)),
             downloads: Arc::new(Semaphore::new(16)),
             hints: Hints::default(),
@@ -194,6 +210,7 @@ impl Workbench {
             stop: CancellationToken::new(),
             lost: CancellationToken::new(),
             submits_at_once: options.submits_at_once,
+            max_running: options.max_running,
             max_in_flight: options.max_in_flight,
         }
     }
@@ -205,6 +222,7 @@ impl Workbench {
         let shared = Shared {
             breaker: Breaker::new(metrics.clone()),
             submits: Submits::new(self.submits_at_once),
+            slots: SlotLine::new(self.max_running),
             polls: Arc::new(Semaphore::new(64)),
             downloads: Arc::new(Semaphore::new(16)),
             hints: Hints::default(),
@@ -227,6 +245,7 @@ impl Workbench {
             stop: CancellationToken::new(),
             lost: CancellationToken::new(),
             submits_at_once: self.submits_at_once,
+            max_running: self.max_running,
             max_in_flight: self.max_in_flight,
         }
     }
@@ -285,7 +304,7 @@ impl Workbench {
 
     /// The record of a job, past the effects.
     pub async fn record(&self, job: &str) -> Option<Record> {
-        self.memory.read(&job.parse().unwrap()).await.unwrap().record
+        self.memory.read(&job.parse().unwrap(), Slots::NONE).await.unwrap().record
     }
 
     pub async fn stage(&self, job: &str) -> Option<Stage> {

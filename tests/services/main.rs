@@ -13,6 +13,8 @@ mod durations_suite;
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;
 mod private;
+#[path = "../shared/slots_suite.rs"]
+mod slots_suite;
 mod support;
 
 mod account;
@@ -34,6 +36,7 @@ mod redis_durations;
 mod redis_ledger;
 mod resolving;
 mod scenarios;
+mod slots;
 mod stopping;
 mod storage;
 mod sweeping;

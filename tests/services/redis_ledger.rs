@@ -8,6 +8,7 @@ use comet_worker::job::step::{Expect, Moved, Over};
 use comet_worker::job::{Digest, FailedTasks, JobId};
 use comet_worker::ledger::connection::Connection;
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage, Unreadable};
+use comet_worker::ledger::slots::{Account, Slots};
 use comet_worker::ledger::{Entry, Ledger, LedgerError, RedisLedger};
 
 use crate::private::PrivateRedis;
@@ -42,6 +43,16 @@ mod suite {
     );
 }
 
+mod slots {
+    crate::slots_suite!(super::account_of_4);
+}
+
+/// On the shared Redis, with a count that is left behind for a minute.
+fn account_of_4(recount: Duration) -> Arc<dyn Ledger> {
+    let ledger = ledger_at(&redis_url(), &fresh_prefix());
+    Arc::new(Cleaning(ledger.with_account(Account { cap: 4, recount })))
+}
+
 /// The ledger, with every record made to expire soon: the suite leaves nothing in a shared Redis.
 struct Cleaning(RedisLedger);
 
@@ -56,7 +67,9 @@ macro_rules! and_expire {
 impl Cleaning {
     async fn expire(&self, job: &JobId) {
         let keys: Vec<String> = query(&redis_url(), redis::cmd("KEYS").arg(self.0.key(job))).await;
-        for key in keys {
+        let shared = [":slots", ":slots:until", ":slots:count", ":slots:line", ":pace"]
+            .map(|part| self.0.key(job).replace(&format!(":job:{job}"), part));
+        for key in keys.into_iter().chain(shared) {
             let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60)).await;
         }
     }
@@ -64,8 +77,8 @@ impl Cleaning {
 
 #[async_trait::async_trait]
 impl Ledger for Cleaning {
-    async fn read(&self, job: &JobId) -> Result<Known, LedgerError> {
-        self.0.read(job).await
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
+        self.0.read(job, slots).await
     }
     async fn begin(
         &self,
@@ -127,6 +140,14 @@ impl Ledger for Cleaning {
         let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60)).await;
         met
     }
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
+        let slowed = self.0.slow_down(pause, rate).await;
+        self.expire(&"x".parse().unwrap()).await;
+        slowed
+    }
+    async fn begin_count(&self) -> Result<(), LedgerError> {
+        self.0.begin_count().await
+    }
     async fn probe(&self) -> Result<(), LedgerError> {
         self.0.probe().await
     }
@@ -148,7 +169,13 @@ impl One {
     }
 
     fn entry(&self) -> Entry<'_> {
-        Entry { job: &self.job, digest: &self.digest, round: 1, failed: FailedTasks::none() }
+        Entry {
+            job: &self.job,
+            digest: &self.digest,
+            round: 1,
+            failed: FailedTasks::none(),
+            slots: Slots::NONE,
+        }
     }
 
     async fn expires_in(&self) -> i64 {
@@ -176,10 +203,28 @@ async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
     let left = one.expires_in().await;
     assert!(left > 0 && left <= 600_000, "{left}");
     let corrected = Digest::new("other".to_owned());
-    let entry = Entry { job: &one.job, digest: &corrected, round: 2, failed: FailedTasks::none() };
+    let entry = Entry {
+        job: &one.job,
+        digest: &corrected,
+        round: 2,
+        failed: FailedTasks::none(),
+        slots: Slots::NONE,
+    };
     one.ledger.begin(entry, 1, &nonce, None).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "a corrected job's record would vanish while it runs");
     one.remove().await;
+}
+
+#[tokio::test]
+async fn a_pace_is_forgotten_some_time_after_its_last_word() {
+    let url = redis_url();
+    let prefix = fresh_prefix();
+    let ledger = ledger_at(&url, &prefix);
+    ledger.slow_down(Duration::from_secs(60), 2000).await.unwrap();
+    let key = format!("{{{prefix}}}:pace");
+    let left: i64 = query(&url, redis::cmd("PTTL").arg(&key)).await;
+    assert!(left > 120_000 && left <= 180_000, "{left}");
+    let _: i64 = query(&url, redis::cmd("DEL").arg(&key)).await;
 }
 
 #[tokio::test]
@@ -194,7 +239,7 @@ async fn a_record_of_a_newer_version_is_reported_and_left_alone() {
     };
     let nonce = Nonce::new("n".to_owned());
     let task = comet_worker::job::TaskId::new("t").unwrap();
-    newer(one.ledger.read(&one.job).await.err());
+    newer(one.ledger.read(&one.job, Slots::NONE).await.err());
     newer(one.ledger.begin(one.entry(), 1, &nonce, None).await.err());
     newer(one.ledger.reopen(&one.job, 1, Some(&nonce)).await.err());
     newer(one.ledger.accept(one.entry(), 1, &task).await.err());
@@ -209,9 +254,9 @@ async fn scripts_run_also_after_the_server_has_forgotten_them() {
     let redis = PrivateRedis::start().await;
     let ledger = ledger_at(&redis.url(), "forgotten");
     let job: JobId = "one".parse().unwrap();
-    assert_eq!(ledger.read(&job).await.unwrap(), Known::default());
+    assert_eq!(ledger.read(&job, Slots::NONE).await.unwrap(), Known::default());
     let _: String = query(&redis.url(), redis::cmd("SCRIPT").arg("FLUSH")).await;
-    assert_eq!(ledger.read(&job).await.unwrap(), Known::default());
+    assert_eq!(ledger.read(&job, Slots::NONE).await.unwrap(), Known::default());
 }
 
 #[tokio::test]
@@ -245,7 +290,8 @@ async fn a_job_that_was_cancelled_before_it_was_seen_is_remembered_for_a_while_a
     let bounds = 1..=i64::try_from(REMEMBER.as_millis()).unwrap();
     assert!(bounds.contains(&time_to_live().await));
     let digest = Digest::new("digest".to_owned());
-    let entry = Entry { job: &job, digest: &digest, round: 1, failed: FailedTasks::none() };
+    let entry =
+        Entry { job: &job, digest: &digest, round: 1, failed: FailedTasks::none(), slots: Slots::NONE };
     ledger.begin(entry, 1, &Nonce::new("n".to_owned()), None).await.unwrap();
     assert_eq!(time_to_live().await, -1, "an unfinished job never expires");
 }

@@ -108,7 +108,7 @@ async fn one_of_many_asks_passes_the_gate_in_a_folder_and_in_a_bucket() {
     for (url, endpoint) in [in_folder, in_bucket] {
         let receipts = Receipts::new(Storage::open(&options(url.clone(), endpoint)).unwrap());
         assert!(receipts.creates_only_once().await.unwrap(), "{url}");
-        assert_eq!(receipts.store_id().await.unwrap(), receipts.store_id().await.unwrap());
+        assert_eq!(receipts.store_id().await.unwrap().id, receipts.store_id().await.unwrap().id);
 
         let (job, digest): (JobId, _) = ("raced".parse().unwrap(), Digest::new("d".to_owned()));
         let external = job.external_task_id();

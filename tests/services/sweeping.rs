@@ -150,7 +150,7 @@ async fn a_bucket_is_swept_like_a_folder() {
         public_url: None,
     };
     let receipts = Receipts::new(Storage::open(&options).unwrap());
-    let id = receipts.store_id().await.unwrap();
+    let id = receipts.store_id().await.unwrap().id;
     let jobs: [JobId; 2] = ["ended".parse().unwrap(), "open".parse().unwrap()];
     for job in &jobs {
         let (digest, external) = (Digest::new("d".to_owned()), job.external_task_id());
@@ -179,7 +179,7 @@ async fn a_bucket_is_swept_like_a_folder() {
     assert_eq!(swept["kept"]["unfinished"], 1, "{swept}");
     assert!(receipts.history(&jobs[0]).await.unwrap().attempts.is_empty());
     assert_eq!(receipts.history(&jobs[1]).await.unwrap().attempts.len(), 1);
-    assert_eq!(receipts.store_id().await.unwrap(), id);
+    assert_eq!(receipts.store_id().await.unwrap().id, id);
 }
 
 /// What a lifecycle rule over all of `receipts/` does one day.

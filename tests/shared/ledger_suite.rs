@@ -13,6 +13,7 @@ use bytes::Bytes;
 use comet_worker::job::step::{Expect, Frozen, Moved, Over};
 use comet_worker::job::{Charged, Digest, FailedTasks, JobId, TaskId};
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
+use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger};
 
 pub use self::marks::*;
@@ -31,7 +32,13 @@ impl Bench {
     }
 
     fn entry(&self) -> Entry<'_> {
-        Entry { job: &self.job, digest: &self.digest, round: 1, failed: FailedTasks::none() }
+        Entry {
+            job: &self.job,
+            digest: &self.digest,
+            round: 1,
+            failed: FailedTasks::none(),
+            slots: Slots::NONE,
+        }
     }
 
     async fn read(&self) -> Option<Record> {
@@ -39,7 +46,7 @@ impl Bench {
     }
 
     async fn known(&self) -> Known {
-        self.ledger.read(&self.job).await.unwrap()
+        self.ledger.read(&self.job, Slots::NONE).await.unwrap()
     }
 
     async fn begin(&self, attempt: u32, ask: &str) -> Moved {

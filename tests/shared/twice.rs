@@ -1,12 +1,14 @@
 //! A ledger whose answers are lost, every first time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use comet_worker::job::step::{Expect, Frozen, Moved, Over};
 use comet_worker::job::{FailedTasks, JobId, TaskId};
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
+use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 
 /// Makes every call twice and answers with the second.
@@ -14,9 +16,9 @@ pub struct Twice(pub Arc<dyn Ledger>);
 
 #[async_trait]
 impl Ledger for Twice {
-    async fn read(&self, job: &JobId) -> Result<Known, LedgerError> {
-        self.0.read(job).await?;
-        self.0.read(job).await
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
+        self.0.read(job, slots).await?;
+        self.0.read(job, slots).await
     }
     async fn begin(
         &self,
@@ -80,6 +82,14 @@ impl Ledger for Twice {
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
         self.0.meet_store(id).await?;
         self.0.meet_store(id).await
+    }
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
+        self.0.slow_down(pause, rate).await?;
+        self.0.slow_down(pause, rate).await
+    }
+    async fn begin_count(&self) -> Result<(), LedgerError> {
+        self.0.begin_count().await?;
+        self.0.begin_count().await
     }
     async fn probe(&self) -> Result<(), LedgerError> {
         self.0.probe().await

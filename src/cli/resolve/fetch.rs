@@ -18,6 +18,7 @@ use crate::job::step::{Expect, Frozen};
 use crate::job::{
     Digest, Envelope, ExternalTaskId, FailedTasks, Job, JobId, Outcome, Success, TaskId, Timings,
 };
+use crate::ledger::slots::Slots;
 use crate::ledger::{Entry, Ledger as _};
 use crate::metrics::Metrics;
 use crate::provider::{Provider as _, ResultImage, View};
@@ -148,7 +149,8 @@ async fn download(downloader: &Downloader, image: &ResultImage, attempts: u32) -
 async fn freeze(config: &Config, job: &Job, first: Bytes, event: &Bytes) -> anyhow::Result<()> {
     let again = "the images are stored and sealed; say it again to have them told";
     let ledger = parts::ledger(config, &Metrics::default())?;
-    let entry = Entry { job: &job.id, digest: &job.digest, round: 1, failed: FailedTasks::none() };
+    let (failed, slots) = (FailedTasks::none(), Slots::NONE);
+    let entry = Entry { job: &job.id, digest: &job.digest, round: 1, failed, slots };
     let frozen = ledger.freeze(entry, &Expect::Correcting { first }, event.clone(), false).await;
     match frozen.context(again)? {
         Frozen::Event(_) => {

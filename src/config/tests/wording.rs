@@ -68,6 +68,9 @@ fn what_must_be_true_of_several_settings_is_checked_with_both_places() {
         "worker.toml:2: api.min_subject_images = 0 (config/default.toml) and api.max_subject_images = 1 (worker.toml:2) \
          with api.profile = \"page\" (config/default.toml) make 2 to 1 subject images; the first must be at most the second"
     );
+    assert!(refused("[api]\nmax_connections = 32", &[]).contains(
+        "must be more than api.max_submits_at_once = 32 (config/default.toml), whose POSTs never wait"
+    ));
     assert!(
         refused("[amqp]\nconfirm_timeout_s = 19", &[])
             .contains("must be at least twice amqp.heartbeat_s = 10")
@@ -80,8 +83,6 @@ fn what_must_be_true_of_several_settings_is_checked_with_both_places() {
 fn what_this_version_does_not_have_is_refused_by_name() {
     let fault = refused("[generation]\non_unknown_submit = \"guess\"", &[]);
     assert!(fault.contains("must be \"park\" or \"trust_lookup\""), "{fault}");
-    let fault = refused("[generation]\nmax_running = 8", &[]);
-    assert!(fault.contains("must be 0: this version has no account-wide cap yet"), "{fault}");
     let fault = refused("[api]\nprofile = \"newest\"", &[]);
     assert!(fault.contains("must be \"page\" or \"current\""), "{fault}");
     let fault = refused("[api]\nscene_field = \"scene\"", &[]);

@@ -95,6 +95,16 @@ pub fn may_be_corrected(event: &[u8]) -> bool {
     })
 }
 
+/// Whether the job's task may go on at the provider behind the event: it was given up, and not ended.
+#[must_use]
+pub fn may_run_on(event: &[u8]) -> bool {
+    let given_up = [Reason::TimedOut, Reason::OutcomeUnknown].map(Reason::as_str);
+    EventView::parse(event).is_ok_and(|event| {
+        let cancelled = event.kind() == Some(EventKind::Cancelled) && event.charged.as_deref() != Some("no");
+        cancelled || event.reason.as_deref().is_some_and(|reason| given_up.contains(&reason))
+    })
+}
+
 #[derive(Deserialize)]
 struct Envelope {
     id: String,

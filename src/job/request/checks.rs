@@ -54,7 +54,10 @@ pub(super) fn check(input: Option<Value>, id: &JobId, rules: &Rules, faults: &mu
             Check::Model => one_of(&input, name, &rules.models, faults),
             Check::OneOf(choices) => one_of(&input, name, choices, faults),
             Check::Text { chars_max } => text(&input, name, *chars_max, faults),
-            Check::Images(range) => images = number(&input, name, range, faults),
+            Check::Images(range) => {
+                images = number(&input, name, range, faults);
+                fits_account(name, images, rules, faults);
+            }
             Check::Switch => switch(&input, name, faults),
             Check::Url => url(&input, name, rules, faults),
             Check::ExternalTaskId => external_task_id = own_id(&input, name, faults),
@@ -68,6 +71,17 @@ pub(super) fn check(input: Option<Value>, id: &JobId, rules: &Rules, faults: &mu
     let model = own_model.unwrap_or(&rules.default_model).to_owned();
     let calls_back = rules.callbacks.is_some() && !input.contains_key("callback_url");
     Checked { body, images, model, calls_back, external_task_id }
+}
+
+/// An image takes one of the account's slots, and all of a job run at a time.
+fn fits_account(name: &str, images: u32, rules: &Rules, faults: &mut Faults) {
+    if rules.slots > 0 && images > rules.slots {
+        let cap = rules.slots;
+        faults.add(
+            member("/input", name),
+            format!("expected at most {cap}, all that this account may run at a time (generation.max_running), found {images}"),
+        );
+    }
 }
 
 /// A view over the input, sorted: the images in it are copied once, into the body.

@@ -18,6 +18,8 @@ pub struct Rules {
     /// The spellings under which the scene image goes out, whichever it came in by. The provider drops an
     /// unknown name silently, and a dropped scene is a picture paid for and wrong (fact sheet, section 2.1).
     pub scene_names_sent: &'static [&'static str],
+    /// `generation.max_running`: a job that asks for more images than that could never run. 0: no cap.
+    pub slots: u32,
     /// Where the provider calls back for a job that names no place of its own; `None`: nowhere.
     pub callbacks: Option<Callbacks>,
 }
@@ -32,6 +34,7 @@ impl Rules {
             default_model: edition.default_model.to_owned(),
             subject_images: edition.subject_images.clone(),
             scene_names_sent: operation.scene_names,
+            slots: 0,
             callbacks: None,
         }
     }

@@ -73,6 +73,8 @@ impl Life {
                 self.at = At::Ready { attempt: attempt + 1, instead_of: None };
             }
             Moved::No(known) => self.read(known, now),
+            // No answer to this, so it is asked again.
+            Moved::Full | Moved::Paced { .. } => {}
         }
     }
 

@@ -110,6 +110,15 @@ impl Life {
         self.end_badly(generation, never_answered, None);
     }
 
+    /// The task that this life knows to be running, as a ledger that has lost it is told: with the event that
+    /// its end will correct, if there is one.
+    #[must_use]
+    pub fn running(&self) -> Option<(Stage, Option<Bytes>)> {
+        let At::Generating(generation) = &self.at else { return None };
+        let (attempt, task) = (generation.attempt, generation.task.clone());
+        Some((Stage::Generating { attempt, task, age: Duration::ZERO }, self.corrects.clone()))
+    }
+
     /// Whether lives have died while they stored this job's images, as it seems.
     #[must_use]
     pub fn is_suspect(&self) -> bool {

@@ -34,6 +34,8 @@ impl Life {
                     }
                 };
             }
+            // It waits in the line.
+            Moved::Full | Moved::Paced { .. } => {}
             Moved::No(known) => self.read(known, now),
         }
     }
@@ -120,6 +122,8 @@ impl Life {
                 self.forget();
                 self.at = At::Ready { attempt: attempt + 1, instead_of: None };
             }
+            // No answer to this, so it is asked again.
+            Moved::Full | Moved::Paced { .. } => {}
             Moved::No(known) => self.read(known, now),
         }
     }

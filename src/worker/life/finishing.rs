@@ -87,10 +87,10 @@ impl Actor<'_> {
         }
     }
 
-    /// A hint came: the record is looked at for what its user wants. Where that fails, the generation
-    /// goes on; when Redis is back there is another hint.
+    /// A hint came: the record is looked at for what its user wants, and to see that the ledger counts the
+    /// task. Where that fails, the generation goes on; when Redis is back there is another hint.
     pub(super) async fn heed(&mut self) -> Result<(), HandBack> {
-        if let Ok(known) = self.interrupts.or(self.shared.ledger.read(&self.job.id)).await? {
+        if let Ok(known) = self.interrupts.or(self.look()).await? {
             self.life.hinted(&known);
         }
         Ok(())

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::Actor;
 use crate::job::request::{DeadLetter, DeadReason};
 use crate::job::step::{HandBack, Over, Rebuilt};
-use crate::ledger::Entry;
 use crate::ledger::hints::Hint;
+use crate::ledger::record::Known;
+use crate::ledger::{Entry, LedgerError};
 use crate::provider::Lookup;
 use crate::worker::breaker::Cause;
 use crate::worker::tell;
@@ -14,12 +15,27 @@ use crate::worker::tell;
 impl Actor<'_> {
     pub(super) async fn read(&mut self) -> Result<(), HandBack> {
         let ledger = &self.shared.ledger;
-        let reading = self.until_known(|| ledger.read(&self.job.id));
+        let reading = self.until_known(|| ledger.read(&self.job.id, self.slots));
         match self.interrupts.or(reading).await?? {
             Ok(known) => self.life.read(known, self.shared.clock.now()),
             Err(unreadable) => self.unreadable(&unreadable),
         }
         Ok(())
+    }
+
+    /// The record, for a life whose task runs: where Redis has lost that, it is told so, and counts the task
+    /// among those of the account.
+    pub(super) async fn look(&self) -> Result<Known, LedgerError> {
+        let ledger = &self.shared.ledger;
+        let known = ledger.read(&self.job.id, self.slots).await?;
+        if let Some((stage, corrects)) = self.life.running()
+            && self.shared.slots.is_capped()
+            && known.record.is_none()
+        {
+            let entry = self.entry(self.life.round());
+            return ledger.restore(entry, Over::Nothing, &stage, corrects.as_ref()).await;
+        }
+        Ok(known)
     }
 
     pub(super) async fn recall(&mut self) -> Result<(), HandBack> {

@@ -121,8 +121,9 @@ impl Actor<'_> {
         let mut attempt = 1;
         loop {
             let place = self.shared.downloads.acquire().await;
+            let way = self.shared.limits.download().await;
             let fetched = self.shared.images.fetch(&image.url).await;
-            drop(place);
+            drop((way, place));
             match fetched {
                 Ok(image) => return Ok(image),
                 Err(FetchError::Gone(message)) => return Err(Stored::Gone(message)),
@@ -140,7 +141,7 @@ impl Actor<'_> {
     async fn cancelled(&self) {
         loop {
             self.hints.look().await;
-            if self.shared.ledger.read(&self.job.id).await.is_ok_and(|known| known.cancelled) {
+            if self.look().await.is_ok_and(|known| known.cancelled) {
                 return;
             }
         }

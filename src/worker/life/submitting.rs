@@ -1,5 +1,7 @@
 //! The acts from the line before the POST to the noted task.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -9,11 +11,13 @@ use crate::job::pace::Watch;
 use crate::job::step::{HandBack, Moved};
 use crate::job::{Charged, ExternalTaskId, FailedTasks, TaskId, request};
 use crate::ledger::record::{Nonce, Stage};
+use crate::ledger::slots::Slots;
 use crate::ledger::{Entry, LedgerError};
 use crate::provider::Answer;
 use crate::receipts::Of;
 use crate::worker::breaker::{Cause, Mode};
-use crate::worker::submits::Place;
+use crate::worker::slots::{ASKS_EVERY, Head};
+use crate::worker::submits::SlowDown;
 use crate::{clock, worker::tell};
 
 impl Actor<'_> {
@@ -32,27 +36,65 @@ impl Actor<'_> {
             // follows would look like an open POST; the next delivery brings the message again.
             return Err(HandBack::NeedsMessage);
         }
+        let came = Instant::now();
         let in_line = async {
+            let line = async {
+                if let Some(until) = self.rests_until {
+                    sleep_until(until).await;
+                }
+                let head = self.shared.slots.head(instead_of.is_some()).await;
+                let place = self.shared.submits.place().await;
+                self.shared.limits.submit().await;
+                (head, place)
+            };
             tokio::select! {
                 biased;
                 () = self.shared.breaker.closed() => Line::Closed,
                 () = self.hints.look() => Line::Hint,
-                place = self.place() => match self.shared.breaker.pass() {
-                    Some(pass) => Line::Head(Right { _place: place, _pass: pass }),
+                (head, place) = line => match self.shared.breaker.pass() {
+                    Some(pass) => Line::Head(head, Right { _place: place, _pass: pass }),
                     None => Line::Closed,
                 }
             }
         };
-        match self.interrupts.or(in_line).await? {
+        let head = match self.interrupts.or(in_line).await? {
             Line::Closed => return Err(HandBack::Paused),
             Line::Hint => return self.read().await,
-            Line::Head(right) => self.right = Some(right),
+            Line::Head(head, right) => {
+                self.right = Some(right);
+                head
+            }
+        };
+        let ask = Ask { attempt, round, instead_of, slots: self.slots };
+        let nonce = fresh_nonce();
+        // The account may be full, or the provider want it slower: the head asks until it may. One that has asked goes on under its name,
+        // since an ask whose answer was lost may still arrive.
+        while let Some(wait) = self.ask_to_post(&ask, &nonce).await? {
+            let waiting = async {
+                tokio::select! {
+                    biased;
+                    () = self.shared.breaker.closed() => Some(Line::Closed),
+                    () = self.hints.look() => Some(Line::Hint),
+                    () = self.hints.slot() => None,
+                    () = tokio::time::sleep(wait) => None,
+                }
+            };
+            match self.interrupts.or(waiting).await? {
+                Some(Line::Hint) => return self.read().await,
+                Some(Line::Closed | Line::Head(..)) => return Err(HandBack::Paused),
+                None => {}
+            }
         }
+        // The next one in the line asks while this one submits.
+        drop(head);
         drop(held);
-        self.begin_to_cancel(attempt, round, instead_of).await
+        if self.shared.slots.is_capped() {
+            self.shared.metrics.waited_for_slots(came.elapsed());
+        }
+        Ok(())
     }
 
-    /// Who begins only to give the attempt up doesn't stand in the line.
+    /// Who begins only to give the attempt up doesn't stand in the line, and takes no slots.
     pub(super) async fn begin_to_cancel(
         &mut self,
         attempt: u32,
@@ -60,15 +102,34 @@ impl Actor<'_> {
         instead_of: Option<Nonce>,
     ) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("submitting");
-        let nonce = Nonce::new(uuid::Uuid::new_v4().simple().to_string());
+        let ask = Ask { attempt, round, instead_of, slots: Slots::NONE };
+        self.ask_to_post(&ask, &fresh_nonce()).await?;
+        Ok(())
+    }
+
+    /// How long to wait before the next ask, unless a hint comes. `None`: the life goes on.
+    async fn ask_to_post(&mut self, ask: &Ask, nonce: &Nonce) -> Result<Option<Duration>, HandBack> {
         let asked = self.shared.clock.now();
         let ledger = &self.shared.ledger;
-        let entry = self.entry(round);
-        match self.until_known(|| ledger.begin(entry, attempt, &nonce, instead_of.as_ref())).await? {
-            Ok(moved) => self.life.begun(moved, nonce, asked, self.shared.clock.now()),
-            Err(unreadable) => self.unreadable(&unreadable),
-        }
-        Ok(())
+        let entry = Entry { slots: ask.slots, ..self.entry(ask.round) };
+        let asking = self.until_known(|| ledger.begin(entry, ask.attempt, nonce, ask.instead_of.as_ref()));
+        let moved = match asking.await? {
+            Ok(moved) => moved,
+            Err(unreadable) => {
+                self.unreadable(&unreadable);
+                return Ok(None);
+            }
+        };
+        let wait = match &moved {
+            Moved::Yes { .. } | Moved::No(_) => None,
+            Moved::Full => Some(ASKS_EVERY),
+            Moved::Paced { wait } => {
+                self.shared.slots.note_paced();
+                Some(*wait)
+            }
+        };
+        self.life.begun(moved, nonce.clone(), asked, self.shared.clock.now());
+        Ok(wait)
     }
 
     /// The gate. Repeated with the same nonce until the store has answered, since a create whose
@@ -81,13 +142,6 @@ impl Actor<'_> {
         let gate = self.until_stored(|| receipts.intend(of, attempt, &nonce)).await?;
         self.life.gated(gate, self.shared.clock.now());
         Ok(())
-    }
-
-    async fn place(&self) -> Place {
-        if let Some(until) = self.rests_until {
-            sleep_until(until).await;
-        }
-        self.shared.submits.place().await
     }
 
     /// The right to post came too late for this worker: it stops, or every job is refused by now.
@@ -107,7 +161,12 @@ impl Actor<'_> {
         let answer = self.shared.provider.submit(body).await;
         let took = self.shared.clock.now().saturating_sub(started);
         self.shared.metrics.submitted(label(&answer), took);
-        self.shared.submits.note(&answer);
+        if let Some(SlowDown { pause, rate }) = self.shared.submits.note(&answer) {
+            // Where Redis is away, this worker keeps its own pause.
+            if let Err(error) = self.shared.ledger.slow_down(pause, rate).await {
+                tracing::debug!("the other workers don't slow down: {error}");
+            }
+        }
         self.shared.breaker.note(&answer);
         self.rests_until = match &answer {
             Answer::Later(later) if later.this_job_only => later.after.map(|after| Instant::now() + after),
@@ -283,7 +342,13 @@ impl Actor<'_> {
     }
 
     pub(super) fn entry(&self, round: u32) -> Entry<'_> {
-        Entry { job: &self.job.id, digest: &self.job.digest, round, failed: self.life.failed() }
+        Entry {
+            job: &self.job.id,
+            digest: &self.job.digest,
+            round,
+            failed: self.life.failed(),
+            slots: self.slots,
+        }
     }
 
     /// Of the generation that this life is about.
@@ -307,9 +372,21 @@ impl Actor<'_> {
     }
 }
 
+/// What the ledger is asked for.
+struct Ask {
+    attempt: u32,
+    round: u32,
+    instead_of: Option<Nonce>,
+    slots: Slots,
+}
+
+fn fresh_nonce() -> Nonce {
+    Nonce::new(uuid::Uuid::new_v4().simple().to_string())
+}
+
 /// What comes first to one who stands in the line.
 enum Line {
-    Head(Right),
+    Head(Head, Right),
     /// Something about the job has changed.
     Hint,
     Closed,

@@ -1,17 +1,23 @@
 //! The ledger in memory: a table whose moves are the scripts', and an async face for it that can
 //! fail before or after a move.
 
+mod memory;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
+use comet_worker::job::event::may_run_on;
 use comet_worker::job::step::{Expect, Frozen, Moved, Over};
 use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
+use comet_worker::ledger::Entry;
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
-use comet_worker::ledger::{Entry, Ledger, LedgerError};
-use tokio::time::Instant;
+use comet_worker::ledger::slots::Slots;
+
+pub use self::memory::{MemoryLedger, Trouble};
+
+use super::pace::Pace;
+use super::slots::SlotTable;
 
 /// A record as it is kept: a generation's age as the moment of its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,6 +43,8 @@ pub struct Table {
     cancelled: BTreeSet<String>,
     /// The store that goes with this ledger.
     store: Option<String>,
+    pub slots: SlotTable,
+    pace: Option<Pace>,
     /// Whether the safeguard of `begin` is taken out.
     pub begin_compares_nothing: bool,
     /// Whether the safeguard of `freeze` is taken out.
@@ -47,6 +55,20 @@ impl Table {
     pub fn flush(&mut self) {
         self.records.clear();
         self.cancelled.clear();
+        self.slots.flush();
+        self.pace = None;
+    }
+
+    /// Whoever reads that a job generates goes on with it.
+    pub fn look(&mut self, job: &JobId, slots: Slots, now: Duration) -> Known {
+        if let Some(kept) = self.records.get(job.as_str())
+            && matches!(kept.stage, Stage::Generating { .. })
+            && kept.entered.is_empty()
+        {
+            let until = (kept.since + slots.keep).max(now + slots.keep / 4);
+            self.slots.hold(job.as_str(), slots, until, now);
+        }
+        self.known(job, now)
     }
 
     pub fn known(&self, job: &JobId, now: Duration) -> Known {
@@ -65,10 +87,12 @@ impl Table {
     pub fn enter(&mut self, job: &JobId, life: &str, now: Duration) -> Known {
         if let Some(kept) = self.records.get_mut(job.as_str())
             && matches!(kept.stage, Stage::Generating { .. })
-            && kept.entered != life
         {
-            kept.entries += 1;
-            life.clone_into(&mut kept.entered);
+            if kept.entered != life {
+                kept.entries += 1;
+                life.clone_into(&mut kept.entered);
+            }
+            self.slots.release(job.as_str());
         }
         self.known(job, now)
     }
@@ -129,6 +153,22 @@ impl Table {
         if !allowed {
             return Moved::No(self.known(entry.job, now));
         }
+        // Who takes no slots won't post.
+        let posts = entry.slots.count > 0;
+        if let Some(pace) = Pace::of(self.pace.as_ref(), now)
+            && let Some(wait) = pace.wait(now)
+            && posts
+        {
+            return Moved::Paced { wait };
+        }
+        if !self.slots.take(entry.job.as_str(), entry.slots, now) {
+            return Moved::Full;
+        }
+        if let Some(pace) = &mut self.pace
+            && posts
+        {
+            pace.pass(now);
+        }
         self.put(entry, Stage::Submitting { attempt, nonce: nonce.clone() }, Some(nonce.clone()), now);
         self.yes(entry.job)
     }
@@ -146,6 +186,7 @@ impl Table {
             Stage::New { attempt: open } if *open == attempt + 1 && ours => yes,
             Stage::Submitting { attempt: known, .. } if *known == attempt && ours => {
                 kept.stage = Stage::New { attempt: attempt + 1 };
+                self.slots.release(job.as_str());
                 yes
             }
             Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. } | Stage::Done { .. } => {
@@ -174,8 +215,21 @@ impl Table {
             let kept = self.kept(entry.job);
             (kept.corrects, kept.failed) = (corrects.cloned(), entry.failed.clone());
             (kept.entries, kept.entered) = (0, String::new());
+            match stage {
+                Stage::Submitting { .. } | Stage::Generating { .. } => self.hold_anew(entry, now),
+                Stage::Done { event, .. } if may_run_on(event) => {}
+                Stage::New { .. } | Stage::Done { .. } => self.slots.release(entry.job.as_str()),
+            }
         }
         self.known(entry.job, now)
+    }
+
+    pub fn slow_down(&mut self, pause: Duration, rate: u64, now: Duration) {
+        self.pace = Some(Pace::slowed(self.pace.as_ref(), pause, rate, now));
+    }
+
+    fn hold_anew(&mut self, entry: Entry<'_>, now: Duration) {
+        self.slots.hold(entry.job.as_str(), entry.slots, now + entry.slots.keep, now);
     }
 
     fn kept(&mut self, job: &JobId) -> &mut Kept {
@@ -198,6 +252,7 @@ impl Table {
         if lost {
             kept.failed = entry.failed.clone();
         }
+        self.hold_anew(entry, now);
         self.read(entry.job, now).unwrap()
     }
 
@@ -213,6 +268,7 @@ impl Table {
                 kept.stage = Stage::New { attempt: attempt + 1 };
                 kept.failed = failed.clone();
                 (kept.nonce, kept.entries, kept.entered) = (None, 0, String::new());
+                self.slots.release(job.as_str());
                 yes
             }
             Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. } | Stage::Done { .. } => {
@@ -257,6 +313,9 @@ impl Table {
         self.records.remove(entry.job.as_str());
         self.cancelled.remove(entry.job.as_str());
         self.put(entry, Stage::Done { event: event.clone(), replaceable }, None, now);
+        if !may_run_on(&event) {
+            self.slots.release(entry.job.as_str());
+        }
         Frozen::Event(event)
     }
 
@@ -267,134 +326,5 @@ impl Table {
         let (digest, round) = (entry.digest.clone(), entry.round);
         let kept = Kept { digest, round, stage, nonce, since: now, corrects, failed, entries, entered };
         self.records.insert(entry.job.as_str().to_owned(), kept);
-    }
-}
-
-/// How the next calls go wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
-    /// The call never arrives.
-    Before,
-    /// The move happens and the answer is lost.
-    After,
-}
-
-/// The table behind the trait, on a wall clock that goes with tokio's time.
-#[derive(Debug, Clone)]
-pub struct MemoryLedger {
-    pub table: Arc<Mutex<Table>>,
-    troubles: Arc<Mutex<Vec<Trouble>>>,
-    start: Instant,
-    /// The wall clock's reading at the start.
-    wall: Arc<Mutex<Duration>>,
-}
-
-impl Default for MemoryLedger {
-    fn default() -> Self {
-        let wall = Arc::new(Mutex::new(Duration::from_secs(1_795_000_000)));
-        Self { table: Arc::default(), troubles: Arc::default(), start: Instant::now(), wall }
-    }
-}
-
-impl MemoryLedger {
-    /// The next calls fail so, one after the other.
-    pub fn trouble(&self, troubles: &[Trouble]) {
-        self.troubles.lock().unwrap().extend(troubles.iter().rev());
-    }
-
-    /// Its wall clock jumps: what it reads is changed so.
-    pub fn jump(&self, change: impl FnOnce(Duration) -> Duration) {
-        let mut wall = self.wall.lock().unwrap();
-        *wall = change(*wall);
-    }
-
-    fn now(&self) -> Duration {
-        *self.wall.lock().unwrap() + self.start.elapsed()
-    }
-
-    async fn act<T>(&self, act: impl FnOnce(&mut Table, Duration) -> T) -> Result<T, LedgerError> {
-        tokio::task::yield_now().await;
-        let trouble = self.troubles.lock().unwrap().pop();
-        if trouble == Some(Trouble::Before) {
-            return Err(LedgerError::Unavailable("cut off".to_owned()));
-        }
-        let value = act(&mut self.table.lock().unwrap(), self.now());
-        match trouble {
-            Some(Trouble::After) => Err(LedgerError::Unavailable("no answer".to_owned())),
-            Some(Trouble::Before) | None => Ok(value),
-        }
-    }
-}
-
-#[async_trait]
-impl Ledger for MemoryLedger {
-    async fn read(&self, job: &JobId) -> Result<Known, LedgerError> {
-        self.act(|table, now| table.known(job, now)).await
-    }
-
-    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
-        self.act(|table, now| table.enter(job, life, now)).await
-    }
-
-    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
-        self.act(|table, _| table.leave(job, life)).await
-    }
-
-    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
-        self.act(|table, now| table.cancel(job, now)).await
-    }
-
-    async fn begin(
-        &self,
-        entry: Entry<'_>,
-        attempt: u32,
-        nonce: &Nonce,
-        instead_of: Option<&Nonce>,
-    ) -> Result<Moved, LedgerError> {
-        self.act(|table, now| table.begin(entry, attempt, nonce, instead_of, now)).await
-    }
-
-    async fn restore(
-        &self,
-        entry: Entry<'_>,
-        over: Over,
-        stage: &Stage,
-        corrects: Option<&Bytes>,
-    ) -> Result<Known, LedgerError> {
-        self.act(|table, now| table.restore(entry, over, stage, corrects, now)).await
-    }
-
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
-        self.act(|table, now| table.reopen(job, attempt, nonce, now)).await
-    }
-
-    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
-        self.act(|table, now| table.accept(entry, attempt, task, now)).await
-    }
-
-    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
-        self.act(|table, _| table.follow(job, attempt, failed)).await
-    }
-
-    async fn freeze(
-        &self,
-        entry: Entry<'_>,
-        expect: &Expect,
-        event: Bytes,
-        replaceable: bool,
-    ) -> Result<Frozen, LedgerError> {
-        self.act(|table, now| table.freeze(entry, expect, event, replaceable, now)).await
-    }
-
-    async fn told(&self, _job: &JobId, _round: u32) -> Result<(), LedgerError> {
-        self.act(|_, _| ()).await
-    }
-
-    async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
-        self.act(|table, _| table.store.get_or_insert(id.to_owned()).clone()).await
-    }
-
-    async fn probe(&self) -> Result<(), LedgerError> {
-        self.act(|_, _| ()).await
     }
 }

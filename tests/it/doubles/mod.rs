@@ -6,5 +6,7 @@ pub mod effects;
 pub mod images;
 pub mod ledger;
 pub mod observed;
+pub mod pace;
 pub mod provider;
+pub mod slots;
 pub mod store;

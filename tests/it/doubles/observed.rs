@@ -2,12 +2,14 @@
 //! made to fail.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use comet_worker::job::step::{Expect, Frozen, Moved, Over};
 use comet_worker::job::{FailedTasks, JobId, TaskId};
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
+use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 
 use super::effects::Effects;
@@ -51,8 +53,8 @@ impl ObservedLedger {
 
 #[async_trait]
 impl Ledger for ObservedLedger {
-    async fn read(&self, job: &JobId) -> Result<Known, LedgerError> {
-        self.call("read", self.ledger.read(job)).await
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
+        self.call("read", self.ledger.read(job, slots)).await
     }
 
     async fn begin(
@@ -115,6 +117,14 @@ impl Ledger for ObservedLedger {
 
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
         self.call("meet_store", self.ledger.meet_store(id)).await
+    }
+
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
+        self.call("slow_down", self.ledger.slow_down(pause, rate)).await
+    }
+
+    async fn begin_count(&self) -> Result<(), LedgerError> {
+        self.call("begin_count", self.ledger.begin_count()).await
     }
 
     async fn probe(&self) -> Result<(), LedgerError> {

@@ -17,6 +17,7 @@ mod polling;
 mod quarantine;
 mod receipts;
 mod resolving;
+mod slots;
 mod stopping;
 mod storing;
 mod submitting;

@@ -8,11 +8,16 @@ use bytes::Bytes;
 use comet_worker::job::step::{Expect, Frozen, Moved, Over};
 use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
+use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 
 use super::net::Link;
+use super::script::{Cast, Safeguard};
 use crate::doubles::ledger::{MemoryLedger, Table};
+use crate::doubles::slots::SlotTable;
 
+/// How long a count that was lost is not trusted.
+const RECOUNT: Duration = Duration::from_secs(75);
 /// More writes are never lost at once.
 const REMEMBERED: usize = 3;
 
@@ -26,9 +31,16 @@ pub struct SharedLedger {
 }
 
 impl SharedLedger {
-    pub fn without_first_freeze() -> Self {
+    /// Its account has nothing running yet.
+    pub fn new(cast: &Cast) -> Self {
         let ledger = Self::default();
-        ledger.memory.table.lock().unwrap().freeze_overwrites = true;
+        let mut table = ledger.memory.table.lock().unwrap();
+        table.freeze_overwrites = cast.without == Some(Safeguard::FirstFreeze);
+        if cast.max_running > 0 && cast.without != Some(Safeguard::SlotCount) {
+            table.slots = SlotTable::new(cast.max_running, RECOUNT);
+            table.slots.begin_count();
+        }
+        drop(table);
         ledger
     }
 
@@ -102,6 +114,7 @@ struct Owned {
     digest: Digest,
     round: u32,
     failed: FailedTasks,
+    slots: Slots,
 }
 
 impl Owned {
@@ -111,19 +124,26 @@ impl Owned {
             digest: entry.digest.clone(),
             round: entry.round,
             failed: entry.failed.clone(),
+            slots: entry.slots,
         }
     }
 
     fn entry(&self) -> Entry<'_> {
-        Entry { job: &self.job, digest: &self.digest, round: self.round, failed: &self.failed }
+        Entry {
+            job: &self.job,
+            digest: &self.digest,
+            round: self.round,
+            failed: &self.failed,
+            slots: self.slots,
+        }
     }
 }
 
 #[async_trait]
 impl Ledger for LinkedLedger {
-    async fn read(&self, job: &JobId) -> Result<Known, LedgerError> {
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
         let id = job.clone();
-        self.call("read", job.as_str(), |memory| async move { memory.read(&id).await }).await
+        self.call("read", job.as_str(), |memory| async move { memory.read(&id, slots).await }).await
     }
 
     async fn begin(
@@ -213,6 +233,14 @@ impl Ledger for LinkedLedger {
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
         let id = id.to_owned();
         self.call("meet_store", "", |memory| async move { memory.meet_store(&id).await }).await
+    }
+
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
+        self.call("slow_down", "", |memory| async move { memory.slow_down(pause, rate).await }).await
+    }
+
+    async fn begin_count(&self) -> Result<(), LedgerError> {
+        self.call("begin_count", "", |memory| async move { memory.begin_count().await }).await
     }
 
     async fn probe(&self) -> Result<(), LedgerError> {

@@ -91,6 +91,18 @@ fn no_seed_breaks_a_promise() {
     }
 }
 
+/// Most of these jobs wait in a line, whose heads and slots are those of processes that die.
+#[test]
+fn a_crowd_before_a_small_account_breaks_no_promise() {
+    let crowd = |cast: &mut Cast| {
+        cast.crowd(12);
+        cast.max_running = 3;
+    };
+    if let Some(broken) = first_broken(1..150, |seed| play_seed(seed, crowd)) {
+        panic!("{}", report(&broken));
+    }
+}
+
 #[test]
 fn a_seed_plays_the_same_again() {
     for seed in SEEDS.start..SEEDS.start + 40 {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::broker::{Consumer, LinkedPublisher, LinkedSettle};
 use super::ledger::LinkedLedger;
 use super::net::Link;
-use super::provider::LinkedProvider;
+use super::provider::{LinkedProvider, TIMEOUT};
 use super::script::{Safeguard, Service};
 use super::store::{LinkedImages, LinkedStore};
 use super::world::World;
@@ -275,13 +275,14 @@ impl Process {
 fn shared(world: &Arc<World>, number: u32, link: &dyn Fn(Service) -> Link) -> Shared {
     let cast = &world.cast;
     let base = Workbench::with(|options| {
+        options.max_running = cast.max_running;
         let settings = &mut options.settings;
         settings.gate = cast.gate;
         settings.quiet = cast.quiet;
         settings.receipts = cast.receipts;
         settings.trust_lookup = cast.trust_lookup;
         // Longer than an outage, so that no result expires within one.
-        settings.timeout = Duration::from_secs(900);
+        settings.timeout = TIMEOUT;
         settings.source = format!("/worker-{number}");
     });
     let storage = Storage::around(Arc::new(LinkedStore {

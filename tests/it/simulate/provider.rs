@@ -17,6 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::net::Link;
 use super::script::{Fate, Job, Kind, LATEST_POST};
 
+/// `generation.timeout_s`
+pub const TIMEOUT: Duration = Duration::from_secs(900);
 /// `api.submit_timeout_s`
 const SUBMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -36,6 +38,8 @@ struct State {
     delay: Option<Duration>,
     no_money_until: Instant,
     queries: u32,
+    /// So many images were made at a time, at most.
+    running_max: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -56,6 +60,7 @@ impl SharedProvider {
             delay: None,
             no_money_until: Instant::now(),
             queries: 0,
+            running_max: 0,
         };
         Self { kind, state: Mutex::new(state) }
     }
@@ -81,6 +86,11 @@ impl SharedProvider {
     pub fn tasks_of(&self, external_task_id: &str) -> Vec<Task> {
         let of_job = |task: &&Task| task.external_task_id == external_task_id;
         self.lock().tasks.values().filter(of_job).cloned().collect()
+    }
+
+    /// So many images were made at a time, at most. One that never ends is given up by then.
+    pub fn running_max(&self) -> u32 {
+        self.lock().running_max
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -120,6 +130,7 @@ impl SharedProvider {
         let id = format!("task-{}", state.tasks.len() + 1);
         let task = Task { external_task_id: external.to_owned(), in_time, images, made: Instant::now() };
         state.tasks.insert(id.clone(), task);
+        state.running_max = state.running_max.max(state.running());
         Answer::Accepted(TaskId::new(&id).unwrap())
     }
 
@@ -147,6 +158,18 @@ impl SharedProvider {
             let image = |index| ResultImage { index, url: url(index).parse().unwrap() };
             View::Succeeded { images: (0..task.images).map(image).collect(), units }
         }
+    }
+}
+
+impl State {
+    /// What came later than a POST can is nobody's to count.
+    fn running(&self) -> u32 {
+        let runs = |task: &&Task| {
+            let job = &self.jobs[&task.external_task_id];
+            let length = if job.fate == Fate::Never { TIMEOUT } else { job.generation };
+            task.in_time && task.made.elapsed() < length
+        };
+        self.tasks.values().filter(runs).map(|task| task.images.max(1)).sum()
     }
 }
 

@@ -64,6 +64,14 @@ fn without_the_first_freeze_there_are_two_wordings_of_an_outcome() {
 }
 
 #[test]
+fn without_the_count_of_its_slots_more_runs_than_the_account_allows() {
+    breaks("more runs than the account allows", |cast| {
+        cast.max_running = 2;
+        cast.without = Some(Safeguard::SlotCount);
+    });
+}
+
+#[test]
 fn a_world_in_which_nothing_goes_wrong_leaves_nothing_unknown() {
     for seed in SEEDS.start..SEEDS.start + 50 {
         let mut cast = Cast::draw(seed);

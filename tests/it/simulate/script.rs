@@ -52,6 +52,8 @@ pub struct Cast {
     pub gate: Duration,
     pub quiet: Duration,
     pub workers: usize,
+    /// `generation.max_running`
+    pub max_running: u32,
     pub jobs: Vec<Job>,
     /// What is taken out, to see that it is missed.
     pub without: Option<Safeguard>,
@@ -66,6 +68,8 @@ pub enum Safeguard {
     Confirm,
     /// The first to freeze an outcome wins. Without receipts, where the ledger alone has it.
     FirstFreeze,
+    /// The ledger counts the account's slots.
+    SlotCount,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,9 +162,22 @@ impl Cast {
             gate: Duration::from_secs(5),
             quiet: Duration::from_secs(120),
             workers: 2 + dice.index(2),
+            max_running: Self::draw_account(seed),
             jobs,
             without: None,
         }
+    }
+
+    /// From dice of its own. No cap, or one that every job fits under.
+    fn draw_account(seed: u64) -> u32 {
+        let mut dice = Dice::new(seed, "account");
+        if dice.percent(50) { 0 } else { 2 + u32::try_from(dice.below(2)).unwrap() }
+    }
+
+    /// With so many jobs.
+    pub fn crowd(&mut self, jobs: usize) {
+        let mut dice = Dice::new(self.seed, "crowd");
+        self.jobs = (0..jobs).map(|_| Job::draw(&mut dice)).collect();
     }
 
     pub fn finds(&self) -> bool {

@@ -28,6 +28,7 @@ struct Told {
 
 pub async fn judge(world: &World) -> Verdict {
     let taken = world.broker.taken();
+    within_the_account(world)?;
     for job in 0..world.cast.jobs.len() {
         let told = Told::of(&name(job), &taken)?;
         let end = told.one_wording(world, job)?;
@@ -82,6 +83,15 @@ impl Told {
         }
         Ok(end)
     }
+}
+
+/// A ledger that loses its count gives some away before it has it back.
+fn within_the_account(world: &World) -> Verdict {
+    let (cap, max) = (world.cast.max_running, world.provider.running_max());
+    if cap > 0 && max > cap && !world.forgot() {
+        return Err(("more runs than the account allows", format!("{max} of {cap}")));
+    }
+    Ok(())
 }
 
 fn paid_once(world: &World, job: usize) -> Verdict {

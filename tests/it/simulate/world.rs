@@ -84,15 +84,11 @@ impl World {
     fn new(cast: Cast) -> Arc<Self> {
         let named = cast.jobs.iter().cloned().enumerate();
         let jobs = named.map(|(number, job)| (external(&name(number)), job)).collect();
-        let ledger = match cast.without {
-            Some(Safeguard::FirstFreeze) => SharedLedger::without_first_freeze(),
-            Some(Safeguard::CreateIfAbsent | Safeguard::Confirm) | None => SharedLedger::default(),
-        };
         let confirms_always = cast.without == Some(Safeguard::Confirm);
         Arc::new(Self {
             net: Net::new(cast.seed),
             broker: Arc::new(SharedBroker::new(confirms_always)),
-            ledger: Arc::new(ledger),
+            ledger: Arc::new(SharedLedger::new(&cast)),
             provider: Arc::new(SharedProvider::new(cast.provider, jobs)),
             objects: Arc::new(InMemory::new()),
             images: Arc::new(FakeImages::default()),

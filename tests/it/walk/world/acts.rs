@@ -5,6 +5,7 @@ use comet_worker::job::step::{Act, Stored, Words};
 use comet_worker::job::{Charged, Outcome, StoredImage};
 use comet_worker::ledger::Entry;
 use comet_worker::ledger::record::{Known, Nonce, Stage};
+use comet_worker::ledger::slots::Slots;
 use comet_worker::provider::{Lookup, ResultImage, View};
 use comet_worker::receipts::history::FailedTask;
 use comet_worker::receipts::{Gate, Shut};
@@ -15,7 +16,7 @@ impl World {
     pub(super) fn perform(&mut self, who: usize, act: Act) {
         let (id, digest) = (job(), digest());
         let failed = self.hand(who).life.failed().clone();
-        let entry = |round| Entry { job: &id, digest: &digest, round, failed: &failed };
+        let entry = |round| Entry { job: &id, digest: &digest, round, failed: &failed, slots: Slots::NONE };
         let now = self.hand(who).now;
         match act {
             Act::Read => {

@@ -1,0 +1,81 @@
+//! How the scripts are called: their keys, their arguments, and what they note of all workers.
+
+use super::scripts::Reply;
+use super::slots::Slots;
+use super::{LedgerError, RedisLedger, unavailable};
+use crate::job::JobId;
+use crate::job::event::may_run_on;
+
+impl RedisLedger {
+    pub(super) async fn run(
+        &self,
+        script: &redis::Script,
+        job: &JobId,
+        args: &[&[u8]],
+    ) -> Result<Reply, LedgerError> {
+        self.invoke(script, job, &[], args).await
+    }
+
+    /// Runs a script that has a part in the account's slots.
+    pub(super) async fn run_slotted(
+        &self,
+        script: &redis::Script,
+        job: &JobId,
+        slots: Slots,
+        args: &[&[u8]],
+    ) -> Result<Reply, LedgerError> {
+        self.run_shared(script, job, slots, None, args).await
+    }
+
+    /// Runs a script that keeps to the pace, too.
+    pub(super) async fn run_shared(
+        &self,
+        script: &redis::Script,
+        job: &JobId,
+        slots: Slots,
+        pace_key: Option<String>,
+        args: &[&[u8]],
+    ) -> Result<Reply, LedgerError> {
+        let account_of_job = self.account.as_ref().map(|account| account.of_job(slots));
+        let slots_key = self.account.is_some().then(|| self.slots_key());
+        let keys: Vec<String> = slots_key.into_iter().chain(pace_key).collect();
+        let args: Vec<&[u8]> =
+            args.iter().copied().chain(account_of_job.as_deref().map(str::as_bytes)).collect();
+        let reply = self.invoke(script, job, &keys, &args).await?;
+        for (name, value) in &reply.notes {
+            (self.noted)(name, *value);
+        }
+        Ok(reply)
+    }
+
+    /// For the scripts that free slots: whether the task may run on behind this event.
+    pub(super) fn runs_on(&self, event: &[u8]) -> &'static [u8] {
+        if self.account.is_some() && may_run_on(event) { b"1" } else { b"0" }
+    }
+
+    pub(super) fn pace_key(&self) -> String {
+        format!("{{{}}}:pace", self.prefix)
+    }
+
+    pub(super) fn slots_key(&self) -> String {
+        format!("{{{}}}:slots", self.prefix)
+    }
+
+    async fn invoke(
+        &self,
+        script: &redis::Script,
+        job: &JobId,
+        keys: &[String],
+        args: &[&[u8]],
+    ) -> Result<Reply, LedgerError> {
+        let mut invocation = script.key(self.key(job));
+        for key in keys {
+            invocation.key(key);
+        }
+        invocation.arg(Self::hint_channel(&self.prefix)).arg(job.as_str());
+        for arg in args {
+            invocation.arg(*arg);
+        }
+        Reply::parse(self.connection.invoke(&invocation).await.map_err(unavailable)?)
+    }
+}

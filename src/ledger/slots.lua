@@ -1,0 +1,122 @@
+-- Put between common.lua and the scripts that move a job in or out of the account's slots. Where generation.max_running is 0
+-- '{prefix}:slots' is no key of theirs, and nothing here does anything.
+-- KEYS[2]          hash: job id -> how many slots its task holds
+-- KEYS[2]:until    zset: job id -> when they are free whatever has become of the task, in ms
+-- KEYS[2]:count    hash: taken (the sum of the first), trusted_ms (from when on the sum is whole; missing: Redis has lost it)
+-- KEYS[2]:line     hash: job id of the head of a worker's line -> "since until slots", in ms: it waits, and is reserved for
+-- the last ARGV    "cap slots keep_ms recount_ms": of the account, of this job, how long its task holds them at most, and how long
+--                  a count that was lost is not trusted
+local HEAD_KEEPS_MS = 3000
+local SWEPT_MAX = 100
+local slots
+if KEYS[2] and string.sub(KEYS[2], -6) == ':slots' then
+  local cap, count, keep, recount = string.match(ARGV[#ARGV], '^(%d+) (%d+) (%d+) (%d+)$')
+  slots = {cap = tonumber(cap), count = tonumber(count), keep = tonumber(keep), recount = tonumber(recount),
+           held = KEYS[2], ends = KEYS[2] .. ':until', sum = KEYS[2] .. ':count', line = KEYS[2] .. ':line'}
+end
+
+local function whole(number) return string.format('%.0f', number) end
+
+-- A count that Redis has lost begins anew, and whoever holds a running task is asked to say so.
+local function meet_count()
+  if redis.call('HSETNX', slots.sum, 'trusted_ms', whole(now + slots.recount)) == 1 then
+    redis.call('PUBLISH', channel, 'recount')
+  end
+end
+
+local function taken() return tonumber(redis.call('HGET', slots.sum, 'taken') or '0') end
+
+local function note_taken()
+  if slots then notes[#notes + 1], notes[#notes + 2] = 'slots_taken', whole(taken()) end
+end
+
+-- The heads that wait, the oldest first.
+local function waiting()
+  local heads, entries = {}, redis.call('HGETALL', slots.line)
+  for i = 1, #entries, 2 do
+    local since, ends, count = string.match(entries[i + 1], '^(%d+) (%d+) (%d+)$')
+    if tonumber(ends) <= tonumber(now) then
+      redis.call('HDEL', slots.line, entries[i])
+    else
+      heads[#heads + 1] = {id = entries[i], since = tonumber(since), count = tonumber(count)}
+    end
+  end
+  table.sort(heads, function(a, b) return a.since < b.since or (a.since == b.since and a.id < b.id) end)
+  return heads
+end
+
+-- Those heads whose turn it is now are told so.
+local function wake()
+  local free = slots.cap - taken()
+  for _, head in ipairs(waiting()) do
+    free = free - head.count
+    if free < 0 then return end
+    redis.call('PUBLISH', channel, 'slot ' .. head.id)
+  end
+end
+
+local function let_go(of)
+  local count = redis.call('HGET', slots.held, of)
+  redis.call('ZREM', slots.ends, of)
+  if count then
+    redis.call('HDEL', slots.held, of)
+    redis.call('HINCRBY', slots.sum, 'taken', '-' .. count)
+  end
+  return count
+end
+
+-- The job's task runs, or may: it holds its slots, beyond the cap too, until then at least.
+local function hold(until_ms)
+  if not slots or slots.count == 0 then return end
+  meet_count()
+  local before = tonumber(redis.call('HGET', slots.held, id) or '0')
+  if before ~= slots.count then
+    redis.call('HSET', slots.held, id, slots.count)
+    redis.call('HINCRBY', slots.sum, 'taken', slots.count - before)
+  end
+  local ends = redis.call('ZSCORE', slots.ends, id)
+  if not ends or tonumber(ends) < until_ms then redis.call('ZADD', slots.ends, whole(until_ms), id) end
+  redis.call('HDEL', slots.line, id)
+  note_taken()
+end
+
+local function hold_anew()
+  if slots then hold(now + slots.keep) end
+end
+
+-- Nothing of the job runs any more.
+local function release()
+  if not slots then return end
+  if let_go(id) then wake() end
+  note_taken()
+end
+
+-- Whether the job may be submitted: its slots are taken with that, unless it has them. Where not, it is reserved for while it
+-- goes on asking: whoever asked first goes first, or a large job would be starved by small ones.
+local function take()
+  if not slots or slots.count == 0 then return true end
+  meet_count()
+  if redis.call('HEXISTS', slots.held, id) == 1 then
+    hold_anew()
+    return true
+  end
+  local swept = redis.call('ZRANGEBYSCORE', slots.ends, '-inf', now, 'LIMIT', 0, SWEPT_MAX)
+  for _, of in ipairs(swept) do let_go(of) end
+  local since, before, own = tonumber(now), 0, redis.call('HGET', slots.line, id)
+  if own then since = tonumber(string.match(own, '^%d+')) end
+  for _, head in ipairs(waiting()) do
+    if head.id ~= id and (head.since < since or (head.since == since and (not own or head.id < id))) then before = before + head.count end
+  end
+  -- One that is larger than the account goes alone: caps may differ between workers.
+  local needed = math.min(slots.count, slots.cap)
+  local whole_count = tonumber(now) >= tonumber(redis.call('HGET', slots.sum, 'trusted_ms'))
+  local fits = whole_count and before + needed <= slots.cap - taken()
+  if fits then
+    hold_anew()
+  else
+    redis.call('HSET', slots.line, id, whole(since) .. ' ' .. whole(now + HEAD_KEEPS_MS) .. ' ' .. whole(needed))
+    note_taken()
+  end
+  if #swept > 0 then wake() end
+  return fits
+end

@@ -1,0 +1,160 @@
+//! The async face of the table, which can fail before or after a move.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use comet_worker::job::step::{Expect, Frozen, Moved, Over};
+use comet_worker::job::{FailedTasks, JobId, TaskId};
+use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
+use comet_worker::ledger::slots::Slots;
+use comet_worker::ledger::{Entry, Ledger, LedgerError};
+use tokio::time::Instant;
+
+use super::Table;
+use crate::doubles::slots::SlotTable;
+
+/// How the next calls go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The call never arrives.
+    Before,
+    /// The move happens and the answer is lost.
+    After,
+}
+
+/// The table behind the trait, on a wall clock that goes with tokio's time.
+#[derive(Debug, Clone)]
+pub struct MemoryLedger {
+    pub table: Arc<Mutex<Table>>,
+    troubles: Arc<Mutex<Vec<Trouble>>>,
+    start: Instant,
+    /// The wall clock's reading at the start.
+    wall: Arc<Mutex<Duration>>,
+}
+
+impl Default for MemoryLedger {
+    fn default() -> Self {
+        let wall = Arc::new(Mutex::new(Duration::from_secs(1_795_000_000)));
+        Self { table: Arc::default(), troubles: Arc::default(), start: Instant::now(), wall }
+    }
+}
+
+impl MemoryLedger {
+    /// On an account that runs so many generations at a time, with nothing counted.
+    pub fn with_account(cap: u32, recount: Duration) -> Self {
+        let ledger = Self::default();
+        ledger.table.lock().unwrap().slots = SlotTable::new(cap, recount);
+        ledger
+    }
+
+    /// The next calls fail so, one after the other.
+    pub fn trouble(&self, troubles: &[Trouble]) {
+        self.troubles.lock().unwrap().extend(troubles.iter().rev());
+    }
+
+    /// Its wall clock jumps: what it reads is changed so.
+    pub fn jump(&self, change: impl FnOnce(Duration) -> Duration) {
+        let mut wall = self.wall.lock().unwrap();
+        *wall = change(*wall);
+    }
+
+    fn now(&self) -> Duration {
+        *self.wall.lock().unwrap() + self.start.elapsed()
+    }
+
+    async fn act<T>(&self, act: impl FnOnce(&mut Table, Duration) -> T) -> Result<T, LedgerError> {
+        tokio::task::yield_now().await;
+        let trouble = self.troubles.lock().unwrap().pop();
+        if trouble == Some(Trouble::Before) {
+            return Err(LedgerError::Unavailable("cut off".to_owned()));
+        }
+        let value = act(&mut self.table.lock().unwrap(), self.now());
+        match trouble {
+            Some(Trouble::After) => Err(LedgerError::Unavailable("no answer".to_owned())),
+            Some(Trouble::Before) | None => Ok(value),
+        }
+    }
+}
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
+        self.act(|table, now| table.look(job, slots, now)).await
+    }
+
+    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
+        self.act(|table, now| table.enter(job, life, now)).await
+    }
+
+    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
+        self.act(|table, _| table.leave(job, life)).await
+    }
+
+    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
+        self.act(|table, now| table.cancel(job, now)).await
+    }
+
+    async fn begin(
+        &self,
+        entry: Entry<'_>,
+        attempt: u32,
+        nonce: &Nonce,
+        instead_of: Option<&Nonce>,
+    ) -> Result<Moved, LedgerError> {
+        self.act(|table, now| table.begin(entry, attempt, nonce, instead_of, now)).await
+    }
+
+    async fn restore(
+        &self,
+        entry: Entry<'_>,
+        over: Over,
+        stage: &Stage,
+        corrects: Option<&Bytes>,
+    ) -> Result<Known, LedgerError> {
+        self.act(|table, now| table.restore(entry, over, stage, corrects, now)).await
+    }
+
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
+        self.act(|table, now| table.reopen(job, attempt, nonce, now)).await
+    }
+
+    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
+        self.act(|table, now| table.accept(entry, attempt, task, now)).await
+    }
+
+    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
+        self.act(|table, _| table.follow(job, attempt, failed)).await
+    }
+
+    async fn freeze(
+        &self,
+        entry: Entry<'_>,
+        expect: &Expect,
+        event: Bytes,
+        replaceable: bool,
+    ) -> Result<Frozen, LedgerError> {
+        self.act(|table, now| table.freeze(entry, expect, event, replaceable, now)).await
+    }
+
+    async fn told(&self, _job: &JobId, _round: u32) -> Result<(), LedgerError> {
+        self.act(|_, _| ()).await
+    }
+
+    async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
+        self.act(|table, _| table.store.get_or_insert(id.to_owned()).clone()).await
+    }
+
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
+        self.act(|table, now| table.slow_down(pause, rate, now)).await
+    }
+
+    async fn begin_count(&self) -> Result<(), LedgerError> {
+        self.act(|table, _| table.slots.begin_count()).await
+    }
+
+    async fn probe(&self) -> Result<(), LedgerError> {
+        self.act(|_, _| ()).await
+    }
+}

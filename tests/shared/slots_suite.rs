@@ -1,0 +1,389 @@
+//! What every ledger must do with an account's slots and pace: Redis and its double pass the same tests, and pass
+//! them again with every call made twice, as after a lost answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use comet_worker::job::step::{Expect, Moved, Over};
+use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
+use comet_worker::ledger::record::{Nonce, Stage};
+use comet_worker::ledger::slots::Slots;
+use comet_worker::ledger::{Entry, Ledger};
+
+const LONG: Duration = Duration::from_secs(600);
+const SHORT: Duration = Duration::from_millis(200);
+
+/// A ledger whose account has 4 slots, and whose count is new.
+pub struct Account {
+    ledger: Arc<dyn Ledger>,
+    digest: Digest,
+}
+
+/// Of one that was given up while it runs, and of one that has ended.
+const GIVEN_UP: &[u8] = br#"{"id":"x","type":"comet.job.failed","data":{"job_id":"x","reason":"timed_out"}}"#;
+const ENDED: &[u8] = br#"{"id":"x","type":"comet.job.failed","data":{"job_id":"x","reason":"rejected"}}"#;
+
+fn id(name: &str) -> JobId {
+    name.parse().unwrap()
+}
+
+fn nonce(text: &str) -> Nonce {
+    Nonce::new(text.to_owned())
+}
+
+fn task(name: &str) -> TaskId {
+    TaskId::new(&format!("task-{name}")).unwrap()
+}
+
+fn slots(count: u32, keep: Duration) -> Slots {
+    Slots { count, keep }
+}
+
+impl Account {
+    pub async fn new(ledger: Arc<dyn Ledger>) -> Self {
+        Self { ledger, digest: Digest::new("digest".to_owned()) }
+    }
+
+    async fn open(self) -> Self {
+        self.ledger.begin_count().await.unwrap();
+        self
+    }
+
+    fn entry<'a>(&'a self, job: &'a JobId, slots: Slots) -> Entry<'a> {
+        Entry { job, digest: &self.digest, round: 1, failed: FailedTasks::none(), slots }
+    }
+
+    async fn ask(&self, job: &str, attempt: u32, slots: Slots) -> Moved {
+        let job = id(job);
+        self.ledger.begin(self.entry(&job, slots), attempt, &nonce("n"), None).await.unwrap()
+    }
+
+    /// Whether the job may be submitted.
+    async fn begins(&self, job: &str, count: u32) -> bool {
+        match self.ask(job, 1, slots(count, LONG)).await {
+            Moved::Yes { .. } => true,
+            Moved::Full => false,
+            moved @ (Moved::No(_) | Moved::Paced { .. }) => panic!("{job}: {moved:?}"),
+        }
+    }
+
+    /// Asks until it may.
+    async fn begins_at_last(&self, job: &str, count: u32) {
+        for _ in 0..1500 {
+            if self.begins(job, count).await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{job} never begins");
+    }
+
+    /// For how long the job is held up by the pace, if it is.
+    async fn held_up(&self, job: &str) -> Option<Duration> {
+        match self.ask(job, 1, slots(1, LONG)).await {
+            Moved::Yes { .. } => None,
+            Moved::Paced { wait } => Some(wait),
+            moved @ (Moved::No(_) | Moved::Full) => panic!("{job}: {moved:?}"),
+        }
+    }
+
+    async fn held_up_no_more(&self, job: &str) {
+        while let Some(wait) = self.held_up(job).await {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn accept(&self, job: &str, slots: Slots) {
+        let id = id(job);
+        self.ledger.accept(self.entry(&id, slots), 1, &task(job)).await.unwrap();
+    }
+
+    async fn end(&self, job: &str, event: &'static [u8]) {
+        let (job, event) = (id(job), Bytes::from_static(event));
+        let entry = self.entry(&job, slots(1, LONG));
+        self.ledger.freeze(entry, &Expect::Unfinished, event, false).await.unwrap();
+    }
+
+    async fn reopen(&self, job: &str, attempt: u32) {
+        self.ledger.reopen(&id(job), attempt, None).await.unwrap();
+    }
+
+    async fn restore(&self, job: &str, stage: &Stage, count: u32) {
+        let id = id(job);
+        let entry = self.entry(&id, slots(count, LONG));
+        self.ledger.restore(entry, Over::Nothing, stage, None).await.unwrap();
+    }
+}
+
+pub async fn slots_are_given_up_to_the_cap_and_no_further(account: Account) {
+    let account = account.open().await;
+    assert!(account.begins("a", 3).await);
+    assert!(!account.begins("b", 2).await);
+    let known = account.ledger.read(&id("b"), Slots::NONE).await.unwrap();
+    assert_eq!(known.record, None, "something has changed");
+    assert_eq!(account.ask("c", 1, Slots::NONE).await, Moved::Yes { cancelled: false }, "who takes none");
+}
+
+pub async fn one_job_takes_its_slots_once(account: Account) {
+    let account = account.open().await;
+    assert!(account.begins("a", 2).await);
+    let (a, two) = (id("a"), slots(2, LONG));
+    let instead =
+        account.ledger.begin(account.entry(&a, two), 1, &nonce("m"), Some(&nonce("n"))).await.unwrap();
+    assert!(matches!(instead, Moved::Yes { .. } | Moved::No(_)), "{instead:?}");
+    account.accept("a", two).await;
+    account.ledger.read(&a, two).await.unwrap();
+    assert!(account.begins("b", 2).await, "more was taken than the job has");
+    assert!(!account.begins("c", 1).await, "less was taken than the job has");
+}
+
+pub async fn a_task_that_has_ended_frees_its_slots_once(account: Account) {
+    let account = account.open().await;
+    assert!(account.begins("a", 2).await && account.begins("b", 2).await);
+    account.accept("a", slots(2, LONG)).await;
+    account.end("a", ENDED).await;
+    account.end("a", ENDED).await;
+    assert!(account.begins("c", 2).await);
+    assert!(!account.begins("d", 1).await);
+}
+
+pub async fn an_attempt_that_was_surely_not_accepted_frees_its_slots(account: Account) {
+    let account = account.open().await;
+    assert!(account.begins("a", 4).await);
+    account.reopen("a", 1).await;
+    assert!(account.begins("b", 3).await);
+    assert_eq!(account.ask("a", 2, slots(4, LONG)).await, Moved::Full, "the next attempt needs them too");
+}
+
+pub async fn a_task_that_was_given_up_keeps_its_slots_until_it_can_not_run_any_more(account: Account) {
+    let account = account.open().await;
+    for (job, keep) in [("a", LONG), ("b", SHORT)] {
+        assert!(matches!(account.ask(job, 1, slots(2, keep)).await, Moved::Yes { .. }));
+        account.accept(job, slots(2, keep)).await;
+        account.end(job, GIVEN_UP).await;
+    }
+    account.begins_at_last("c", 2).await;
+    assert!(!account.begins("d", 1).await, "that of a has not passed");
+}
+
+pub async fn a_submit_that_nobody_comes_back_to_leaks_nothing(account: Account) {
+    let account = account.open().await;
+    assert!(matches!(account.ask("a", 1, slots(4, SHORT)).await, Moved::Yes { .. }));
+    account.begins_at_last("b", 4).await;
+}
+
+pub async fn a_large_job_is_not_starved_by_small_ones(account: Account) {
+    let account = account.open().await;
+    assert!(account.begins("a", 2).await && account.begins("b", 2).await);
+    assert!(!account.begins("large", 3).await);
+    assert!(!account.begins("small", 1).await);
+    account.end("b", ENDED).await;
+    assert!(!account.begins("large", 3).await);
+    assert!(!account.begins("small", 1).await, "taken from one that has waited longer");
+    account.end("a", ENDED).await;
+    assert!(!account.begins("late", 2).await, "taken from two that have waited longer");
+    assert!(account.begins("small", 1).await, "there is room beside the large one");
+    assert!(account.begins("large", 3).await);
+}
+
+pub async fn one_that_asks_no_more_is_not_waited_for(account: Account) {
+    let account = account.open().await;
+    assert!(account.begins("a", 2).await);
+    assert!(!account.begins("dead", 3).await);
+    assert!(!account.begins("b", 2).await);
+    account.begins_at_last("b", 2).await;
+}
+
+pub async fn a_running_task_is_counted_beyond_the_cap(account: Account) {
+    let account = account.open().await;
+    account.accept("a", slots(3, LONG)).await;
+    account.accept("b", slots(3, LONG)).await;
+    assert!(!account.begins("c", 1).await);
+    account.end("a", ENDED).await;
+    assert!(account.begins("c", 1).await);
+    assert!(!account.begins("d", 1).await);
+}
+
+pub async fn who_goes_on_with_a_task_has_it_counted(account: Account) {
+    let account = account.open().await;
+    account.accept("a", Slots::NONE).await;
+    account.ledger.read(&id("a"), slots(4, LONG)).await.unwrap();
+    assert!(!account.begins("b", 1).await);
+}
+
+pub async fn a_task_whose_end_was_seen_holds_nothing_while_its_images_are_stored(account: Account) {
+    let account = account.open().await;
+    assert!(account.begins("a", 4).await);
+    account.accept("a", slots(4, LONG)).await;
+    account.ledger.enter(&id("a"), "life").await.unwrap();
+    account.ledger.read(&id("a"), slots(4, LONG)).await.unwrap();
+    assert!(account.begins("b", 4).await);
+    account.end("a", ENDED).await;
+    assert!(!account.begins("c", 1).await, "freed twice");
+}
+
+pub async fn a_job_larger_than_the_account_goes_alone(account: Account) {
+    let account = account.open().await;
+    assert!(account.begins("a", 1).await);
+    assert!(!account.begins("huge", 9).await);
+    account.end("a", ENDED).await;
+    assert!(account.begins("huge", 9).await);
+    assert!(!account.begins("b", 1).await);
+}
+
+pub async fn a_count_that_was_lost_is_trusted_once_the_running_tasks_are_counted_again(account: Account) {
+    assert!(!account.begins("a", 1).await, "nobody knows what runs");
+    let running = Stage::Generating { attempt: 1, task: task("b"), age: Duration::ZERO };
+    account.restore("b", &running, 2).await;
+    let posted = Stage::Submitting { attempt: 1, nonce: nonce("n") };
+    account.restore("c", &posted, 1).await;
+    account.restore("d", &Stage::New { attempt: 2 }, 4).await;
+    account.begins_at_last("a", 1).await;
+    assert!(!account.begins("e", 1).await, "one was not counted");
+}
+
+pub async fn a_slow_down_is_a_pause_and_then_half_the_pace_for_everybody(account: Account) {
+    let account = account.open().await;
+    for job in ["a", "b"] {
+        assert_eq!(account.held_up(job).await, None, "nobody has asked for that");
+    }
+    account.ledger.slow_down(SHORT, 2000).await.unwrap();
+    let wait = account.held_up("c").await.expect("no pause");
+    assert!(wait <= SHORT, "{wait:?}");
+    assert_eq!(
+        account.ledger.read(&id("c"), Slots::NONE).await.unwrap().record,
+        None,
+        "something has changed"
+    );
+    account.held_up_no_more("c").await;
+    let wait = account.held_up("d").await.expect("as many as before");
+    assert!(wait <= Duration::from_secs(1), "{wait:?} after half of two a second");
+    account.held_up_no_more("d").await;
+}
+
+pub async fn a_burst_slows_once_and_cuts_no_pause_short(account: Account) {
+    let account = account.open().await;
+    for _ in 0..5 {
+        account.ledger.slow_down(SHORT, 2000).await.unwrap();
+    }
+    account.held_up_no_more("a").await;
+    let wait = account.held_up("b").await.expect("as many as before");
+    assert!(wait <= Duration::from_secs(1), "{wait:?} after half of two a second");
+    account.ledger.slow_down(LONG, 2000).await.unwrap();
+    account.ledger.slow_down(SHORT, 2000).await.unwrap();
+    assert!(account.held_up("b").await > Some(LONG / 2));
+}
+
+pub async fn who_will_not_post_is_not_held_up(account: Account) {
+    let account = account.open().await;
+    account.ledger.slow_down(LONG, 2000).await.unwrap();
+    assert_eq!(account.ask("a", 1, Slots::NONE).await, Moved::Yes { cancelled: false });
+}
+
+/// Moves at random: the sum is never above the cap but for tasks that ran already, and nobody is refused
+/// for whom there is room beside those who wait.
+pub async fn whatever_happens_the_sum_is_that_of_the_running_tasks(account: Account) {
+    let account = account.open().await;
+    let seed = u64::from(uuid::Uuid::new_v4().as_fields().0);
+    println!("seed {seed}");
+    let mut state = seed;
+    let mut below = |bound: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u32::try_from((state >> 33) % bound).unwrap()
+    };
+    // By number of the job: attempts that are over, and slots that are held.
+    let mut held: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut over: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut waiting: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut jobs = 0;
+    for _ in 0..300 {
+        let taken: u32 = held.values().sum();
+        match below(5) {
+            0 | 1 => {
+                let again = waiting.keys().copied().collect::<Vec<_>>();
+                let number = if again.is_empty() || below(2) == 0 {
+                    jobs += 1;
+                    jobs
+                } else {
+                    again[below(again.len() as u64) as usize]
+                };
+                let count = waiting.get(&number).copied().unwrap_or_else(|| 1 + below(3));
+                let attempt = 1 + over.get(&number).copied().unwrap_or(0);
+                waiting.remove(&number);
+                match account.ask(&format!("j{number}"), attempt, slots(count, LONG)).await {
+                    Moved::Yes { .. } => {
+                        assert!(taken + count <= 4, "seed {seed}: {taken} + {count}");
+                        held.insert(number, count);
+                    }
+                    Moved::Full => {
+                        let before: u32 = waiting.values().sum();
+                        assert!(taken + count + before > 4, "seed {seed}: {taken} + {count} + {before}");
+                        waiting.insert(number, count);
+                    }
+                    moved @ (Moved::No(_) | Moved::Paced { .. }) => panic!("seed {seed}: {moved:?}"),
+                }
+            }
+            2 => {
+                if let Some((&number, &count)) = held.iter().next() {
+                    account.accept(&format!("j{number}"), slots(count, LONG)).await;
+                }
+            }
+            3 => {
+                if let Some((number, _)) = held.pop_first() {
+                    account.end(&format!("j{number}"), ENDED).await;
+                }
+            }
+            _ => {
+                // Of an attempt that was not accepted; a running task isn't reopened.
+                if let Some((&number, &count)) = held.iter().next_back() {
+                    let attempt = 1 + over.get(&number).copied().unwrap_or(0);
+                    let moved = account.ledger.reopen(&id(&format!("j{number}")), attempt, None).await;
+                    if matches!(moved.unwrap(), Moved::Yes { .. }) {
+                        held.remove(&number);
+                        over.insert(number, attempt);
+                        waiting.insert(number, count);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One test per property and ledger; `$account` makes an `Arc<dyn Ledger>` with 4 slots, from how long a lost
+/// count is not trusted.
+#[macro_export]
+macro_rules! slots_suite {
+    ($account:expr) => {
+        $crate::slots_suite!(@each $account;
+            slots_are_given_up_to_the_cap_and_no_further
+            one_job_takes_its_slots_once
+            a_task_that_has_ended_frees_its_slots_once
+            an_attempt_that_was_surely_not_accepted_frees_its_slots
+            a_task_that_was_given_up_keeps_its_slots_until_it_can_not_run_any_more
+            a_submit_that_nobody_comes_back_to_leaks_nothing
+            a_large_job_is_not_starved_by_small_ones
+            one_that_asks_no_more_is_not_waited_for
+            a_running_task_is_counted_beyond_the_cap
+            who_goes_on_with_a_task_has_it_counted
+            a_task_whose_end_was_seen_holds_nothing_while_its_images_are_stored
+            a_job_larger_than_the_account_goes_alone
+            a_count_that_was_lost_is_trusted_once_the_running_tasks_are_counted_again
+            a_slow_down_is_a_pause_and_then_half_the_pace_for_everybody
+            a_burst_slows_once_and_cuts_no_pause_short
+            who_will_not_post_is_not_held_up
+            whatever_happens_the_sum_is_that_of_the_running_tasks
+        );
+    };
+    (@each $account:expr; $($property:ident)+) => {$(
+        #[tokio::test]
+        async fn $property() {
+            use $crate::ledger_suite::Twice;
+            use $crate::slots_suite::{Account, $property};
+            let ledger = || -> std::sync::Arc<dyn comet_worker::ledger::Ledger> { $account(std::time::Duration::from_millis(500)) };
+            $property(Account::new(ledger()).await).await;
+            $property(Account::new(std::sync::Arc::new(Twice(ledger()))).await).await;
+        }
+    )+};
+}

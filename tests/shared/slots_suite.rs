@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comet_worker::job::step::{Expect, Moved, Over};
-use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
+use comet_worker::job::{Charged, Digest, FailedTasks, JobId, TaskId};
 use comet_worker::ledger::record::{Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger};
@@ -155,6 +155,19 @@ pub async fn an_attempt_that_was_surely_not_accepted_frees_its_slots(account: Ac
     account.reopen("a", 1).await;
     assert!(account.begins("b", 3).await);
     assert_eq!(account.ask("a", 2, slots(4, LONG)).await, Moved::Full, "the next attempt needs them too");
+}
+
+pub async fn a_failed_task_frees_its_slots_and_the_next_generation_takes_its_own(account: Account) {
+    let account = account.open().await;
+    assert!(account.begins("a", 4).await);
+    account.accept("a", slots(4, LONG)).await;
+    let failed = FailedTasks::NONE.and(task("a"), Charged::Unknown);
+    let moved = account.ledger.follow(&id("a"), 1, &failed).await.unwrap();
+    assert_eq!(moved, Moved::Yes { cancelled: false });
+    assert!(account.begins("b", 1).await, "free");
+    assert_eq!(account.ask("a", 2, slots(4, LONG)).await, Moved::Full);
+    account.end("b", ENDED).await;
+    assert_eq!(account.ask("a", 2, slots(4, LONG)).await, Moved::Yes { cancelled: false });
 }
 
 pub async fn a_task_that_was_given_up_keeps_its_slots_until_it_can_not_run_any_more(account: Account) {
@@ -361,6 +374,7 @@ macro_rules! slots_suite {
             one_job_takes_its_slots_once
             a_task_that_has_ended_frees_its_slots_once
             an_attempt_that_was_surely_not_accepted_frees_its_slots
+            a_failed_task_frees_its_slots_and_the_next_generation_takes_its_own
             a_task_that_was_given_up_keeps_its_slots_until_it_can_not_run_any_more
             a_submit_that_nobody_comes_back_to_leaks_nothing
             a_large_job_is_not_starved_by_small_ones

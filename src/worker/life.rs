@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 use self::storing::Entry;
 use super::breaker::Pass;
-use super::submits::Place;
+use super::submits::{Place, SlowDown};
 use super::{Shared, copies, panics, tell};
 use crate::clock;
 use crate::job::pace::Seed;
@@ -146,7 +146,19 @@ async fn run(
     let hints = shared.hints.wait_for(&job.id);
     let original = Some(original);
     let entry = Entry::none();
-    let mut actor = Actor { shared, job, body, original, life, interrupts, right: None, hints, entry, slots };
+    let mut actor = Actor {
+        shared,
+        job,
+        body,
+        original,
+        life,
+        interrupts,
+        right: None,
+        hints,
+        entry,
+        slots,
+        slow_down: None,
+    };
     let acting = async move {
         let acted = actor.act().await;
         if acted.is_err() {
@@ -232,6 +244,8 @@ struct Actor<'a> {
     entry: Entry,
     /// What its task takes of the account.
     slots: Slots,
+    /// What the other workers are still to be told.
+    slow_down: Option<SlowDown>,
 }
 
 impl Actor<'_> {

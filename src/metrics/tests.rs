@@ -81,5 +81,5 @@ fn what_alerts_look_at_starts_at_zero() {
     assert!(text.ends_with("# EOF\n"));
     let families = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
     assert_eq!(text.lines().filter(|line| line.starts_with("# HELP ")).count(), families);
-    assert_eq!(families, 19);
+    assert_eq!(families, 25);
 }

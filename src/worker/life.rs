@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 use self::storing::Entry;
 use super::breaker::Pass;
-use super::submits::Place;
+use super::submits::{Place, SlowDown};
 use super::{Shared, copies, panics, tell};
 use crate::clock;
 use crate::job::pace::{Seed, Watch};
@@ -161,6 +161,7 @@ async fn run(
         entry,
         slots,
         watch: Watch::default(),
+        slow_down: None,
     };
     let acting = async move {
         let acted = actor.act().await;
@@ -253,6 +254,8 @@ struct Actor<'a> {
     watch: Watch,
     /// What its task takes of the account.
     slots: Slots,
+    /// What the other workers are still to be told.
+    slow_down: Option<SlowDown>,
 }
 
 impl Actor<'_> {

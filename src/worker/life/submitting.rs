@@ -161,12 +161,7 @@ impl Actor<'_> {
         let answer = self.shared.provider.submit(body).await;
         let took = self.shared.clock.now().saturating_sub(started);
         self.shared.metrics.submitted(label(&answer), took);
-        if let Some(SlowDown { pause, rate }) = self.shared.submits.note(&answer) {
-            // Where Redis is away, this worker keeps its own pause.
-            if let Err(error) = self.shared.ledger.slow_down(pause, rate).await {
-                tracing::debug!("the other workers don't slow down: {error}");
-            }
-        }
+        self.slow_down = self.shared.submits.note(&answer);
         self.shared.breaker.note(&answer);
         self.rests_until = match &answer {
             Answer::Later(later) if later.this_job_only => later.after.map(|after| Instant::now() + after),
@@ -327,6 +322,13 @@ impl Actor<'_> {
         match self.until_known(|| ledger.reopen(&self.job.id, attempt, nonce.as_ref())).await? {
             Ok(moved) => self.life.reopened(moved, self.shared.clock.now()),
             Err(unreadable) => self.unreadable(&unreadable),
+        }
+        // First the attempt is closed: whoever dies before that leaves it unknown.
+        if let Some(SlowDown { pause, rate }) = self.slow_down.take()
+            && let Err(error) = self.interrupts.or(ledger.slow_down(pause, rate)).await?
+        {
+            // Where Redis is away, this worker keeps its own pause.
+            tracing::debug!("the other workers don't slow down: {error}");
         }
         Ok(())
     }

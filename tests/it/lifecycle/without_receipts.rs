@@ -38,7 +38,7 @@ async fn no_receipt_is_written_or_read_on_the_whole_way() {
     let bench = Workbench::without_receipts();
     bench.provider.reply([Reply::Later(None)]);
     assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));
-    let begun = ["read", "begin", "post", "reopen", "begin", "post", "accept"];
+    let begun = ["read", "begin", "post", "reopen", "slow_down", "begin", "post", "accept"];
     let ended = ["image", "freeze", "publish", "told", "ack"];
     assert_eq!(bench.effects.done(), [&begun[..], &ended[..]].concat());
     assert!(bench.store.receipts("a").await.is_empty());

@@ -17,8 +17,15 @@ fn what_happened_is_counted_under_its_name() {
     metrics.paused("account", true);
     metrics.stored(Duration::from_millis(310));
     metrics.timings(&Timings { queued: Some(12), generate: Some(24_100), ..Timings::default() });
+    metrics.looked_at(0);
+    metrics.looked_at(3);
+    metrics.end_seen(Duration::from_millis(1200));
     let text = metrics.clone().encode();
     for line in [
+        "comet_polls_per_job_count 1",
+        "comet_polls_per_job_sum 3.0",
+        "comet_poll_gap_seconds_bucket{le=\"1.0\"} 0",
+        "comet_poll_gap_seconds_bucket{le=\"1.5\"} 1",
         "comet_jobs_finished_total{outcome=\"succeeded\",reason=\"\"} 1",
         "comet_jobs_finished_total{outcome=\"failed\",reason=\"rejected\"} 1",
         "comet_submits_total{answer=\"accepted\"} 1",

@@ -96,7 +96,11 @@ impl Learning {
                 () = tokio::time::sleep(EXCHANGE) => {}
             }
             pulse.touch();
-            self.exchange(with).await;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = self.exchange(with) => {}
+            }
         }
     }
 

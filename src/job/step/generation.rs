@@ -99,7 +99,8 @@ impl Rules {
     /// How long to wait for the next look, after `polls` of them, at a task of this age.
     pub(super) fn wait(&self, polls: u32, age: Duration) -> Duration {
         match &self.learned {
-            Some(schedule) => schedule.wait(polls, age, &self.pace, self.seed),
+            // A job may have less time than others like it take.
+            Some(schedule) => schedule.wait(polls, age, &self.pace, self.seed).min(self.timeout),
             None => self.pace.wait(polls, self.seed),
         }
     }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::doubles::broker::Settled;
 use crate::doubles::durations::MemoryDurations;
-use crate::workbench::{Workbench, job, message, until};
+use crate::workbench::{Workbench, input, job, message, until};
 
 const TOOK: Duration = Duration::from_millis(15_200);
 
@@ -147,6 +147,22 @@ async fn a_job_that_is_wrong_is_no_model_to_learn_of() {
     }
     bench.shared.learning.exchange(&shared).await;
     assert!(shared.calls() <= 1, "{}", shared.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_with_less_time_than_its_like_take_is_looked_at_when_that_is_over() {
+    let bench = Workbench::new();
+    bench.provider.tasks_take(TOOK);
+    for _ in 0..100 {
+        bench.shared.learning.saw(&of_model("kling-v2", false), ended(15, 15), false);
+    }
+    bench.shared.learning.exchange(&MemoryDurations::default()).await;
+    let hasty = serde_json::json!({"job_id": "a", "timeout_s": 6, "input": input()});
+    bench.run(message(&hasty)).await;
+    let task = &bench.provider.tasks()[0];
+    let looks: Vec<u64> = task.polls.iter().map(|at| (*at - task.made).as_secs()).collect();
+    assert_eq!(looks, [6]);
+    assert_eq!(bench.broker.end("a").reason.as_deref(), Some("timed_out"));
 }
 
 #[tokio::test(start_paused = true)]

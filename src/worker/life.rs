@@ -6,6 +6,7 @@
 mod finishing;
 mod looking;
 mod patience;
+mod standing;
 mod storing;
 mod submitting;
 

@@ -1,137 +1,22 @@
-//! The acts from the line before the POST to the noted task.
+//! The acts from the gate to the noted task.
 
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Actor, Interrupts, Right};
+use super::{Actor, Interrupts};
 use crate::job::event::{Context, Event, says_unknown};
 use crate::job::pace::Watch;
 use crate::job::step::{HandBack, Moved};
 use crate::job::{Charged, ExternalTaskId, FailedTasks, TaskId, request};
 use crate::ledger::record::{Nonce, Stage};
-use crate::ledger::slots::Slots;
 use crate::ledger::{Entry, LedgerError};
 use crate::provider::Answer;
 use crate::receipts::Of;
 use crate::worker::breaker::{Cause, Mode};
-use crate::worker::slots::{ASKS_EVERY, Head};
 use crate::worker::submits::SlowDown;
 use crate::{clock, worker::tell};
 
 impl Actor<'_> {
-    /// In the line, everything can be given up; once the ledger is asked, its answer is waited for.
-    pub(super) async fn begin(
-        &mut self,
-        attempt: u32,
-        round: u32,
-        instead_of: Option<Nonce>,
-    ) -> Result<(), HandBack> {
-        let held = self.shared.metrics.held("waiting");
-        // The right to the attempt before, if there was one, goes to the end of the line.
-        self.right = None;
-        if self.body.is_none() {
-            // Dropped when this life thought that it would not post any more. An ask that nothing
-            // follows would look like an open POST; the next delivery brings the message again.
-            return Err(HandBack::NeedsMessage);
-        }
-        let came = Instant::now();
-        let in_line = async {
-            let line = async {
-                if let Some(until) = self.rests_until {
-                    sleep_until(until).await;
-                }
-                let head = self.shared.slots.head(instead_of.is_some()).await;
-                let place = self.shared.submits.place().await;
-                self.shared.limits.submit().await;
-                (head, place)
-            };
-            tokio::select! {
-                biased;
-                () = self.shared.breaker.closed() => Line::Closed,
-                () = self.hints.look() => Line::Hint,
-                (head, place) = line => match self.shared.breaker.pass() {
-                    Some(pass) => Line::Head(head, Right { _place: place, _pass: pass }),
-                    None => Line::Closed,
-                }
-            }
-        };
-        let head = match self.interrupts.or(in_line).await? {
-            Line::Closed => return Err(HandBack::Paused),
-            Line::Hint => return self.read().await,
-            Line::Head(head, right) => {
-                self.right = Some(right);
-                head
-            }
-        };
-        let ask = Ask { attempt, round, instead_of, slots: self.slots };
-        let nonce = fresh_nonce();
-        // The account may be full, or the provider want it slower: the head asks until it may. One that has asked goes on under its name,
-        // since an ask whose answer was lost may still arrive.
-        while let Some(wait) = self.ask_to_post(&ask, &nonce).await? {
-            let waiting = async {
-                tokio::select! {
-                    biased;
-                    () = self.shared.breaker.closed() => Some(Line::Closed),
-                    () = self.hints.look() => Some(Line::Hint),
-                    () = self.hints.slot() => None,
-                    () = tokio::time::sleep(wait) => None,
-                }
-            };
-            match self.interrupts.or(waiting).await? {
-                Some(Line::Hint) => return self.read().await,
-                Some(Line::Closed | Line::Head(..)) => return Err(HandBack::Paused),
-                None => {}
-            }
-        }
-        // The next one in the line asks while this one submits.
-        drop(head);
-        drop(held);
-        if self.shared.slots.is_capped() {
-            self.shared.metrics.waited_for_slots(came.elapsed());
-        }
-        Ok(())
-    }
-
-    /// Who begins only to give the attempt up doesn't stand in the line, and takes no slots.
-    pub(super) async fn begin_to_cancel(
-        &mut self,
-        attempt: u32,
-        round: u32,
-        instead_of: Option<Nonce>,
-    ) -> Result<(), HandBack> {
-        let _held = self.shared.metrics.held("submitting");
-        let ask = Ask { attempt, round, instead_of, slots: Slots::NONE };
-        self.ask_to_post(&ask, &fresh_nonce()).await?;
-        Ok(())
-    }
-
-    /// How long to wait before the next ask, unless a hint comes. `None`: the life goes on.
-    async fn ask_to_post(&mut self, ask: &Ask, nonce: &Nonce) -> Result<Option<Duration>, HandBack> {
-        let asked = self.shared.clock.now();
-        let ledger = &self.shared.ledger;
-        let entry = Entry { slots: ask.slots, ..self.entry(ask.round) };
-        let asking = self.until_known(|| ledger.begin(entry, ask.attempt, nonce, ask.instead_of.as_ref()));
-        let moved = match asking.await? {
-            Ok(moved) => moved,
-            Err(unreadable) => {
-                self.unreadable(&unreadable);
-                return Ok(None);
-            }
-        };
-        let wait = match &moved {
-            Moved::Yes { .. } | Moved::No(_) => None,
-            Moved::Full => Some(ASKS_EVERY),
-            Moved::Paced { wait } => {
-                self.shared.slots.note_paced();
-                Some(*wait)
-            }
-        };
-        self.life.begun(moved, nonce.clone(), asked, self.shared.clock.now());
-        Ok(wait)
-    }
-
     /// The gate. Repeated with the same nonce until the store has answered, since a create whose
     /// answer was lost may have landed.
     pub(super) async fn ask(&mut self, attempt: u32, nonce: Nonce) -> Result<(), HandBack> {
@@ -372,26 +257,6 @@ impl Actor<'_> {
             tell::unawaited(self.shared, &self.job, Event::submitted(&self.job, task, &context));
         }
     }
-}
-
-/// What the ledger is asked for.
-struct Ask {
-    attempt: u32,
-    round: u32,
-    instead_of: Option<Nonce>,
-    slots: Slots,
-}
-
-fn fresh_nonce() -> Nonce {
-    Nonce::new(uuid::Uuid::new_v4().simple().to_string())
-}
-
-/// What comes first to one who stands in the line.
-enum Line {
-    Head(Head, Right),
-    /// Something about the job has changed.
-    Hint,
-    Closed,
 }
 
 fn label(answer: &Answer) -> &'static str {

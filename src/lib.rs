@@ -54,15 +54,14 @@
 //! - No delivery is acked before its event, or its dead letter, is confirmed.
 //! - No POST is sent by a life that has not just passed the gate of that attempt; no POST follows one
 //!   whose outcome is open, but on the word of a look-up that the user trusts, or of a person.
+//! - No generation of a job follows another but on the provider's word that its task failed, and as many as
+//!   the job's first intent allows.
 //! - No lease and no owner: two workers may do everything twice but the POST.
 //! - No decision rests on two machines' clocks agreeing: ages are by Redis's clock, waits by one's own.
 //! - No fault of the account, the provider or our own services is a job's outcome.
 //! - No POST leaves without slots of the account, where `generation.max_running` is set
 //!   ([`ledger::slots`]); who waits for them stands in [`worker::slots`].
 //! - No wait holds anything that can't be handed back within moments.
-//!
-//! # What comes next, and where
-//!
 
 pub mod admin;
 pub mod callback;

@@ -47,6 +47,11 @@ impl Contender {
         Self { name: RECEIPTS_ON, kind: Kind::Worker(INSTANT), share: 1.0 }
     }
 
+    /// Polls by its defaults, or by what a measurement says.
+    pub fn patient_worker() -> Self {
+        Self { kind: Kind::Worker(&[]), ..Self::worker() }
+    }
+
     pub fn without_receipts() -> Self {
         Self { name: RECEIPTS_OFF, kind: Kind::Worker(WITHOUT_RECEIPTS), share: 1.0 }
     }

@@ -26,11 +26,12 @@ pub async fn when(stand: &Stand) -> Result<String> {
     let rust = rust.split_whitespace().nth(1).unwrap_or("unknown").to_owned();
     Ok(format!(
         "Measured {day} at commit {commit} on {cores} cores of {model}, {} GiB, Linux {}, load {load} at the start; RabbitMQ {}, Redis {}, \
-         Rust {rust}, release build. Broker, Redis and stand-in share the machine with what is measured.",
+         Rust {rust}, release build. Images and receipts in {}. Broker, Redis and stand-in share the machine with what is measured.",
         memory.unwrap_or_default() / 1024 / 1024,
         read("/proc/sys/kernel/osrelease").trim(),
         rabbit(stand).await?,
         redis(stand).await?,
+        stand.folder.display(),
     ))
 }
 

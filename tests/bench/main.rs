@@ -10,9 +10,15 @@
 //! | `report.rs`, `machine.rs` | tables, and where they were measured |
 
 mod contenders;
+mod growth;
+mod idle;
+mod in_flight;
+mod killed;
 mod machine;
 mod peers;
+mod polls;
 mod process;
+mod redis_cost;
 mod report;
 mod run;
 mod sim;
@@ -44,6 +50,9 @@ struct Options {
     /// Without what has to be installed from the registries of npm and Python.
     #[arg(long)]
     no_peers: bool,
+    /// A small part of the big numbers, to see that all of it works.
+    #[arg(long, default_value_t = 1)]
+    divisor: u64,
     /// The page whose parts are replaced by what was measured.
     #[arg(long)]
     write: Option<PathBuf>,
@@ -53,14 +62,36 @@ struct Options {
 enum What {
     /// Jobs a second and CPU per job, beside the floor and the peers
     Throughput,
+    /// Memory and connections with 10,000 generations in flight
+    InFlight,
+    /// A kill with 10,000 in flight: when all are looked at again
+    Killed,
+    /// Looks per job and how late the end is seen, by the spread of the durations
+    Polls,
+    /// A worker that has nothing to do
+    Idle,
+    /// CPU per job in long queues, and with many in flight
+    Growth,
+    /// Round trips and bytes in Redis
+    Redis,
 }
 
 /// How much of everything.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
     pub rounds: u32,
+    /// Of a round, for the fastest.
     pub jobs: u64,
     pub peers: bool,
+    /// What a big measurement is divided by: 1 but for a try whether all of this works.
+    pub divisor: u64,
+}
+
+impl Effort {
+    /// A count that the requirement names, or its part in a small run.
+    pub fn of(&self, count: u64) -> u64 {
+        (count / self.divisor).max(20)
+    }
 }
 
 #[tokio::main]
@@ -100,10 +131,20 @@ async fn measure(options: &Options) -> Result<bool> {
 }
 
 async fn one(what: What, stand: &Stand, options: &Options) -> Result<Section> {
-    let effort =
-        Effort { rounds: options.rounds.max(1), jobs: options.jobs.max(20), peers: !options.no_peers };
+    let effort = Effort {
+        rounds: options.rounds.max(1),
+        jobs: options.jobs.max(20),
+        peers: !options.no_peers,
+        divisor: options.divisor.max(1),
+    };
     match what {
         What::Throughput => throughput::measure(stand, &effort).await,
+        What::InFlight => in_flight::measure(stand, &effort).await,
+        What::Killed => killed::measure(stand, &effort).await,
+        What::Polls => polls::measure(stand, &effort).await,
+        What::Idle => idle::measure(stand, &effort).await,
+        What::Growth => growth::measure(stand, &effort).await,
+        What::Redis => redis_cost::measure(stand, &effort).await,
     }
 }
 

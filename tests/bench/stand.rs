@@ -1,6 +1,6 @@
 //! What all contenders share, one after another: the broker, Redis, the places of the programs; and for each run names of its own.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,8 +28,11 @@ pub struct Stand {
     pub redis_url: String,
     /// `target/release` or the like.
     programs: PathBuf,
-    /// Peers are installed here, and everything that a run writes is below it.
+    /// Peers are installed here.
     pub workshop: PathBuf,
+    /// Everything that a run writes is below it. In memory where that can be had: a disk's file system has costs of its own, which
+    /// differ from run to run (ext4 looks for a free inode past all that were deleted lately).
+    pub folder: PathBuf,
 }
 
 impl Stand {
@@ -44,7 +47,9 @@ impl Stand {
         let workshop = target.join("bench");
         std::fs::create_dir_all(&workshop)?;
         let programs = programs.to_owned();
-        Ok(Self { amqp_url: url("AMQP_URL")?, redis_url: url("REDIS_URL")?, programs, workshop })
+        let memory = PathBuf::from("/dev/shm");
+        let folder = if TempDir::new_in(&memory).is_ok() { memory } else { workshop.clone() };
+        Ok(Self { amqp_url: url("AMQP_URL")?, redis_url: url("REDIS_URL")?, programs, workshop, folder })
     }
 
     pub fn program(&self, name: &str) -> Result<PathBuf> {
@@ -72,7 +77,15 @@ pub struct Line<'a> {
     connection: Connection,
     channel: Channel,
     told: Consumer,
-    ended: HashSet<String>,
+    /// The jobs that have ended.
+    ended: HashMap<String, End>,
+}
+
+/// What the event of a job told, and when it came; Unix milliseconds.
+#[derive(Debug)]
+pub struct End {
+    pub task_id: String,
+    pub told_ms: i64,
 }
 
 impl<'a> Line<'a> {
@@ -103,8 +116,8 @@ impl<'a> Line<'a> {
         let hear = connection.create_channel().await?;
         let no_ack = BasicConsumeOptions { no_ack: true, ..Default::default() };
         let told = hear.basic_consume(queue.into(), "".into(), no_ack, FieldTable::default()).await?;
-        let folder = TempDir::new_in(&stand.workshop)?;
-        Ok(Self { stand, prefix, names, folder, connection, channel, told, ended: HashSet::new() })
+        let folder = TempDir::new_in(&stand.folder)?;
+        Ok(Self { stand, prefix, names, folder, connection, channel, told, ended: HashMap::new() })
     }
 
     pub fn images(&self) -> PathBuf {
@@ -164,6 +177,7 @@ impl<'a> Line<'a> {
         #[derive(Deserialize)]
         struct Data<'t> {
             job_id: &'t str,
+            task_id: &'t str,
         }
         let mut silent = Duration::ZERO;
         const TICK: Duration = Duration::from_secs(1);
@@ -180,20 +194,19 @@ impl<'a> Line<'a> {
             if told.r#type != "comet.job.succeeded" {
                 bail!("not a success: {}", String::from_utf8_lossy(&delivery.data));
             }
-            self.ended.insert(told.data.job_id.to_owned());
+            let told_ms = jiff::Timestamp::now().as_millisecond();
+            let end = End { task_id: told.data.task_id.to_owned(), told_ms };
+            self.ended.entry(told.data.job_id.to_owned()).or_insert(end);
         }
         Ok(())
     }
 
-    pub fn count(&self) -> u64 {
+    fn count(&self) -> u64 {
         self.ended.len() as u64
     }
 
-    /// Messages that wait in the queue of jobs.
-    pub async fn ready(&self) -> Result<u32> {
-        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
-        let queue = self.names.jobs.as_str().into();
-        Ok(self.channel.queue_declare(queue, passive, FieldTable::default()).await?.message_count())
+    pub fn ends(&self) -> impl Iterator<Item = &End> {
+        self.ended.values()
     }
 
     /// Files that were written for images; a worker keeps its receipts elsewhere in the folder.

@@ -34,7 +34,7 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
     worker.stop().await?;
     let after = Traffic::of(&mut redis).await?;
     let grown = figure_of(&mut redis, "memory", "used_memory").await? - memory;
-    let finished = record_bytes(&mut redis, &line.prefix, SAMPLE).await?;
+    let finished = record_bytes(&mut redis, &line.prefix, SAMPLE.min(jobs)).await?;
     line.close().await?;
     drop(sim);
 

@@ -15,6 +15,7 @@ mod support;
 
 mod account;
 mod bad_input;
+mod bench;
 mod callbacks;
 mod cancelling;
 mod chaos;
@@ -26,6 +27,7 @@ mod flushing;
 mod killing;
 mod outage;
 mod queue;
+mod records;
 mod redis_ledger;
 mod resolving;
 mod scenarios;

@@ -11,7 +11,7 @@ LENGTH_S ?= 180
 # Of the simulation.
 SEEDS ?= 10000
 
-.PHONY: help demo test test-quick chaos simulate fuzz lint build services linker
+.PHONY: help demo test test-quick chaos simulate fuzz bench lint build services linker
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -42,6 +42,11 @@ fuzz: linker ## spoilt replies, jobs and URLs for LENGTH_S=180 seconds; `make te
 	@end=$$((SECONDS + $(LENGTH_S))); while ((SECONDS < end)); do \
 	  PROPTEST_CASES=$${PROPTEST_CASES:-5000} cargo test --locked --quiet --lib -- property_tests guard sniff || exit 1; \
 	done
+
+# The peers come from the registries of npm and Python, into target/bench; one that can't be had is said to be missing.
+bench: linker ## what it costs to run, beside the floor, FastStream, Celery and Node, into docs/benchmarks.md; 20 minutes, or WHAT=throughput
+	cargo build --release --locked --bins --examples
+	deploy/dev/with-services cargo run --release --locked --quiet --example comet-bench -- --write docs/benchmarks.md $(WHAT)
 
 lint: linker ## formatting, lints, documentation
 	cargo fmt --all --check

@@ -85,31 +85,31 @@ pub async fn live(shared: &Shared, message: Message, settle: &dyn Settle, interr
             Err(why) => hand_back(shared, settle, why).await,
         };
     }
-    let Message { body, properties } = message;
-    let named = message::properties(&properties);
-    let parsed = if body.len() > shared.settings.message_bytes_max {
-        let detail =
-            format!("{} bytes; amqp.max_message_bytes is {}", body.len(), shared.settings.message_bytes_max);
-        Err(DeadLetter { reason: DeadReason::TooLarge, detail })
-    } else {
-        request::parse(&body, &named, &shared.settings.request_rules)
-    };
-    let original = Message { body, properties };
-    match parsed {
+    match parsed(shared, &message) {
         Ok(request) => {
             let span = tracing::info_span!("job", job_id = %request.job.id);
-            run(shared, request, original, settle, interrupts).instrument(span).await;
+            run(shared, request, Box::new(message), settle, interrupts).instrument(span).await;
         }
         Err(dead) => {
-            bury(shared, &original, &dead, settle, interrupts).await;
+            bury(shared, &message, &dead, settle, interrupts).await;
         }
     }
+}
+
+fn parsed(shared: &Shared, message: &Message) -> Result<Request, DeadLetter> {
+    let Message { body, properties } = message;
+    if body.len() > shared.settings.message_bytes_max {
+        let detail =
+            format!("{} bytes; amqp.max_message_bytes is {}", body.len(), shared.settings.message_bytes_max);
+        return Err(DeadLetter { reason: DeadReason::TooLarge, detail });
+    }
+    request::parse(body, &message::properties(properties), &shared.settings.request_rules)
 }
 
 async fn run(
     shared: &Shared,
     request: Request,
-    original: Message,
+    original: Box<Message>,
     settle: &dyn Settle,
     interrupts: &Interrupts,
 ) {
@@ -243,7 +243,7 @@ struct Actor<'a> {
     /// What goes to the provider; dropped once it can't be needed any more.
     body: Option<Bytes>,
     /// The message as it came, for a dead letter; dropped with it.
-    original: Option<Message>,
+    original: Option<Box<Message>>,
     life: Life,
     interrupts: &'a Interrupts,
     right: Option<Right>,
@@ -261,6 +261,9 @@ struct Actor<'a> {
 
 impl Actor<'_> {
     /// Until the delivery may be acked.
+    ///
+    /// A job waits in [`Actor::poll`] for nearly all of its time. Acts that need much more memory than that are boxed: a future
+    /// is as large as its largest part, and ten thousand of them wait.
     async fn act(&mut self) -> Result<(), HandBack> {
         loop {
             if !self.life.may_post() {
@@ -269,7 +272,7 @@ impl Actor<'_> {
             }
             match self.life.next(self.shared.clock.now()) {
                 Act::Read => self.read().await?,
-                Act::Recall => self.recall().await?,
+                Act::Recall => Box::pin(self.recall()).await?,
                 Act::Restore { over, rebuilt } => self.restore(over, rebuilt).await?,
                 Act::Begin { attempt, round, instead_of, cancels: false } => {
                     self.begin(attempt, round, instead_of).await?
@@ -277,26 +280,26 @@ impl Actor<'_> {
                 Act::Begin { attempt, round, instead_of, cancels: true } => {
                     self.begin_to_cancel(attempt, round, instead_of).await?
                 }
-                Act::Ask { attempt, nonce } => self.ask(attempt, nonce).await?,
+                Act::Ask { attempt, nonce } => Box::pin(self.ask(attempt, nonce)).await?,
                 Act::Post if self.must_not_post() => self.life.withheld(),
                 Act::Post => self.post().await?,
-                Act::Accept { attempt, task } => self.accept(attempt, task).await?,
-                Act::NoteTask { attempt, task } => self.note_task(attempt, task).await?,
-                Act::Refuse { attempt } => self.refuse(attempt).await?,
+                Act::Accept { attempt, task } => Box::pin(self.accept(attempt, task)).await?,
+                Act::NoteTask { attempt, task } => Box::pin(self.note_task(attempt, task)).await?,
+                Act::Refuse { attempt } => Box::pin(self.refuse(attempt)).await?,
                 Act::Reopen { attempt, nonce } => self.reopen(attempt, nonce).await?,
-                Act::SeeIntent { attempt } => self.see_intent(attempt).await?,
+                Act::SeeIntent { attempt } => Box::pin(self.see_intent(attempt)).await?,
                 Act::LookUp => self.look_up().await?,
                 Act::LookOn { until } => self.look_on(until).await?,
                 Act::NoteFailure { attempt, task, charged } => {
-                    self.note_failure(attempt, task, charged).await?
+                    Box::pin(self.note_failure(attempt, task, charged)).await?
                 }
                 Act::Follow { attempt, failed } => self.follow(attempt, failed).await?,
-                Act::Shut { attempt, cancels } => self.shut(attempt, cancels).await?,
+                Act::Shut { attempt, cancels } => Box::pin(self.shut(attempt, cancels)).await?,
                 Act::Park => self.park().await?,
                 Act::Poll { task, at } => self.poll(task, at).await?,
                 Act::Enter => self.enter().await?,
                 Act::Store { task, images } => self.store(task, images).await?,
-                Act::Seal { outcome, corrects } => self.seal(*outcome, corrects).await?,
+                Act::Seal { outcome, corrects } => Box::pin(self.seal(*outcome, corrects)).await?,
                 Act::Freeze { words, expect } => self.freeze(words, expect).await?,
                 Act::Tell { event } => {
                     tell::event(self.shared, &self.job, event, self.interrupts).await?;

@@ -119,6 +119,8 @@ impl Sessions {
 
     /// Takes deliveries as the breaker allows, until the stop or the end of the connection.
     async fn take(&self, consumer: &mut JobConsumer, lost: &CancellationToken) -> Result<(), String> {
+        // One for all lives: each of them would else carry a copy.
+        let shared = Arc::new(self.shared.clone());
         let mut mode = Mode::Closed;
         let mut tick = tokio::time::interval(TICK);
         loop {
@@ -155,14 +157,14 @@ impl Sessions {
                     }
                 }
                 delivery = consumer.next() => {
-                    self.spawn(delivery.map_err(|error| error.to_string())?, lost);
+                    self.spawn(&shared, delivery.map_err(|error| error.to_string())?, lost);
                 }
             }
         }
     }
 
-    fn spawn(&self, incoming: Incoming, lost: &CancellationToken) {
-        let shared = self.shared.clone();
+    fn spawn(&self, shared: &Arc<Shared>, incoming: Incoming, lost: &CancellationToken) {
+        let shared = Arc::clone(shared);
         let interrupts = Interrupts {
             stop: self.stop.clone(),
             lost: lost.clone(),

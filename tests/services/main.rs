@@ -19,6 +19,7 @@ mod support;
 
 mod account;
 mod bad_input;
+mod bench;
 mod callbacks;
 mod cancelling;
 mod chaos;
@@ -32,6 +33,7 @@ mod killing;
 mod outage;
 mod polling;
 mod queue;
+mod records;
 mod redis_durations;
 mod redis_ledger;
 mod resolving;

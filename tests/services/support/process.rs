@@ -118,3 +118,8 @@ impl Worker {
         self.child.try_wait().unwrap().is_none()
     }
 }
+
+/// An example that is built beside the worker.
+pub fn program(example: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_comet-worker")).with_file_name("examples").join(example)
+}

@@ -83,5 +83,5 @@ impl Report {
 }
 
 fn program() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_comet-worker")).with_file_name("examples").join("comet-sim")
+    super::process::program("comet-sim")
 }

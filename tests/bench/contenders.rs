@@ -1,0 +1,150 @@
+//! Who takes part: the worker in its settings, the floor, and the same job flow as users of other libraries would write it.
+
+use std::path::Path;
+
+use anyhow::Result;
+use tokio::process::Command;
+
+use crate::peers::{self, Peer};
+use crate::process::Program;
+use crate::say;
+use crate::sim::Sim;
+use crate::stand::{Dialect, Line, Stand};
+
+/// Deliveries that a contender holds at once, where a measurement doesn't say otherwise: the worker's default.
+pub const PREFETCH: u16 = 256;
+
+/// One program in one setting.
+#[derive(Debug, Clone)]
+pub struct Contender {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// Of the jobs of a round, what this one gets: slow ones would only take longer.
+    pub share: f64,
+}
+
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// `COMET_WORKER__…`, over those that all measurements have.
+    Worker(&'static [(&'static str, &'static str)]),
+    Floor,
+    Peer(Peer),
+    /// Why it takes no part.
+    Missing(String),
+}
+
+/// As users run it, but that every look is due at once and images are not flushed.
+pub const INSTANT: &[(&str, &str)] = &[("POLL__FIRST_MS", "0")];
+const WITHOUT_RECEIPTS: &[(&str, &str)] = &[("POLL__FIRST_MS", "0"), ("GENERATION__RECEIPTS", "false")];
+
+pub const FLOOR: &str = "floor";
+pub const RECEIPTS_OFF: &str = "worker, receipts off";
+pub const RECEIPTS_ON: &str = "worker, receipts on";
+pub const NODE: &str = "Node";
+
+impl Contender {
+    pub fn worker() -> Self {
+        Self { name: RECEIPTS_ON, kind: Kind::Worker(INSTANT), share: 1.0 }
+    }
+
+    /// Polls by its defaults, or by what a measurement says.
+    pub fn patient_worker() -> Self {
+        Self { kind: Kind::Worker(&[]), ..Self::worker() }
+    }
+
+    pub fn without_receipts() -> Self {
+        Self { name: RECEIPTS_OFF, kind: Kind::Worker(WITHOUT_RECEIPTS), share: 1.0 }
+    }
+
+    pub fn floor() -> Self {
+        Self { name: FLOOR, kind: Kind::Floor, share: 1.0 }
+    }
+
+    /// The peers, installed; one that can't be is said to be missing.
+    pub async fn peers(stand: &Stand) -> Vec<Self> {
+        let named = [(NODE, 0.7), ("FastStream", 0.3), ("Celery", 0.15)];
+        let mut contenders = Vec::new();
+        for ((name, share), peer) in named.into_iter().zip(peers::ALL) {
+            let kind = match peers::install(stand, peer).await {
+                Ok(()) => Kind::Peer(peer),
+                Err(error) => {
+                    say(&format!("!! {name} TAKES NO PART: {error:#}"));
+                    Kind::Missing(format!("{error:#}"))
+                }
+            };
+            contenders.push(Self { name, kind, share });
+        }
+        contenders
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        match self.kind {
+            Kind::Peer(Peer::Celery) => Dialect::Celery,
+            Kind::Worker(_) | Kind::Floor | Kind::Peer(Peer::Node | Peer::FastStream) | Kind::Missing(_) => {
+                Dialect::Plain
+            }
+        }
+    }
+
+    /// Starts it on a line; `more` are settings of the worker.
+    pub fn start(&self, line: &Line<'_>, sim: &Sim, more: &[(&str, &str)]) -> Result<Program> {
+        let stand = line.stand;
+        let command = match &self.kind {
+            Kind::Worker(settings) => worker(line, sim, &[settings, more].concat())?,
+            Kind::Floor => plain(Command::new(stand.program("examples/comet-floor")?), line, sim),
+            Kind::Peer(peer) => plain(peers::command(stand, *peer), line, sim),
+            Kind::Missing(why) => anyhow::bail!("{}: {why}", self.name),
+        };
+        Program::start(command, "contender", line.folder.path())
+    }
+}
+
+/// What the floor and the peers want to know.
+fn plain(mut command: Command, line: &Line<'_>, sim: &Sim) -> Command {
+    let prefetch = PREFETCH.to_string();
+    let folder: &Path = &line.images();
+    command
+        .env("AMQP_URL", &line.stand.amqp_url)
+        .env("JOBS_QUEUE", &line.names.jobs)
+        .env("EVENTS_EXCHANGE", &line.names.events)
+        .env("REDIS_URL", &line.stand.redis_url)
+        .env("KEY_PREFIX", &line.prefix)
+        .env("API_BASE_URL", &sim.url)
+        .env("API_KEY", "sk-sim")
+        .env("IMAGES_DIR", folder)
+        .env("PREFETCH", prefetch);
+    command
+}
+
+fn worker(line: &Line<'_>, sim: &Sim, settings: &[(&str, &str)]) -> Result<Command> {
+    let mut command = Command::new(line.stand.program("comet-worker")?);
+    // Not the configuration of a worker in earnest.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("COMET_WORKER_") {
+            command.env_remove(name);
+        }
+    }
+    let images = format!("file:{}", line.images().display());
+    let prefetch = PREFETCH.to_string();
+    let fixed = [
+        ("AMQP__URL", line.stand.amqp_url.as_str()),
+        ("AMQP__QUEUE", &line.names.jobs),
+        ("AMQP__EXCHANGE", &line.names.events),
+        ("AMQP__DEAD_QUEUE", &line.names.dead),
+        ("AMQP__UNROUTED_QUEUE", &line.names.unrouted),
+        ("AMQP__ALLOW_PLAIN_TEXT", "true"),
+        ("REDIS__URL", &line.stand.redis_url),
+        ("REDIS__PREFIX", &line.prefix),
+        ("REDIS__ALLOW_PLAIN_TEXT", "true"),
+        ("API__BASE_URL", &sim.url),
+        ("API__KEY", "sk-sim"),
+        ("WORKER__MAX_IN_FLIGHT", &prefetch),
+        ("STORAGE__URL", &images),
+        ("STORAGE__FSYNC", "false"),
+        ("DOWNLOAD__ALLOW_PRIVATE_HOSTS", "true"),
+        ("ADMIN__LISTEN", "127.0.0.1:0"),
+    ];
+    command.arg("run");
+    command.envs(fixed.iter().chain(settings).map(|(key, value)| (format!("COMET_WORKER__{key}"), value)));
+    Ok(command)
+}

@@ -1,0 +1,99 @@
+//! How often a generation is looked at, and how late its end is seen, by the spread of the durations: the worker's own schedule beside a
+//! fixed one of 2 s.
+//!
+//! A schedule that learns has to have seen some: the first third of the jobs isn't counted. Another spread is another line in `SPREADS`.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::{Context, Result};
+
+use crate::Effort;
+use crate::contenders::Contender;
+use crate::report::{Bound, Limit, Section, Table, figure};
+use crate::say;
+use crate::sim::Sim;
+use crate::stand::{Dialect, Line, Stand};
+
+/// A distribution, and how many of the fixed schedule's looks are allowed.
+const SPREADS: [(&str, f64); 2] = [("lognormal:15s,0.4", 0.7), ("lognormal:15s,0.15", 0.45)];
+const LAG_P90_MAX_S: f64 = 2.2;
+const FIXED: &[(&str, &str)] =
+    &[("POLL__FIRST_MS", "2000"), ("POLL__MIN_MS", "2000"), ("POLL__MAX_MS", "2000")];
+const IN_FLIGHT: &str = "200";
+
+/// What one schedule came to.
+struct Seen {
+    polls: f64,
+    /// From the end of a task to its event, in seconds.
+    lag_mean: f64,
+    lag_median: f64,
+    lag_p90: f64,
+}
+
+pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
+    let jobs = effort.of(900);
+    let how = format!(
+        "{jobs} jobs, {IN_FLIGHT} in flight, the first third not counted. The lag is from the end of the task to its event at the consumer, \
+         download and storing included."
+    );
+    let mut section = Section::new("polls", "Polls", how);
+    let mut table = Table::new(&["durations", "schedule", "polls a job", "lag: mean s", "median s", "p90 s"]);
+    for (spread, allowed) in SPREADS {
+        let fixed = one(stand, spread, jobs, FIXED).await?;
+        let own = one(stand, spread, jobs, &[]).await?;
+        for (schedule, seen) in [("fixed, 2 s", &fixed), ("the worker's default", &own)] {
+            say(&format!(
+                "{spread}, {schedule}: {} polls a job, p90 {} s",
+                figure(seen.polls),
+                figure(seen.lag_p90)
+            ));
+            let figures = [seen.polls, seen.lag_mean, seen.lag_median, seen.lag_p90].map(figure);
+            table.row([spread.to_owned(), schedule.to_owned()].into_iter().chain(figures));
+        }
+        let mut bound = |what: &str, measured, most, unit| {
+            let what = format!("{spread}: {what}");
+            section.bounds.push(Bound { what, measured, limit: Limit::AtMost(most), unit });
+        };
+        bound("polls, of the fixed schedule's", own.polls / fixed.polls, allowed, " ×");
+        bound("mean lag, of the fixed schedule's", own.lag_mean / fixed.lag_mean, 1.0, " ×");
+        bound("p90 of the lag", own.lag_p90, LAG_P90_MAX_S, " s");
+    }
+    section.tables.push(table);
+    Ok(section)
+}
+
+async fn one(stand: &Stand, spread: &str, jobs: u64, more: &[(&str, &str)]) -> Result<Seen> {
+    let sim = Sim::start(stand, spread, &[]).await?;
+    let more = [more, &[("WORKER__MAX_IN_FLIGHT", IN_FLIGHT)]].concat();
+    let mut line = Line::open(stand).await?;
+    line.feed(jobs, Dialect::Plain).await?;
+    let mut worker = Contender::patient_worker().start(&line, &sim, &more)?;
+    line.ended(jobs, || worker.still_runs()).await?;
+    worker.stop().await?;
+    let report = sim.report().await?;
+    report.holds(jobs)?;
+
+    // In the order in which they were submitted.
+    let counted = report.tasks.iter().skip(report.tasks.len() / 3);
+    let ends: HashMap<&str, i64> =
+        counted.clone().map(|task| (task.task_id.as_str(), task.updated_at)).collect();
+    let looks: u64 = counted.map(|task| task.polls).sum();
+    let mut seen = HashSet::new();
+    let mut lags: Vec<f64> = Vec::new();
+    for end in line.ends() {
+        let Some(ended_ms) = ends.get(end.task_id.as_str()) else { continue };
+        if seen.insert(end.task_id.as_str()) {
+            lags.push((end.told_ms - ended_ms) as f64 / 1000.0);
+        }
+    }
+    lags.sort_by(f64::total_cmp);
+    let at = |share: usize| lags.get(lags.len() * share / 100).copied().context("no job was counted");
+    let seen = Seen {
+        polls: looks as f64 / ends.len() as f64,
+        lag_mean: lags.iter().sum::<f64>() / lags.len() as f64,
+        lag_median: at(50)?,
+        lag_p90: at(90)?,
+    };
+    line.close().await?;
+    Ok(seen)
+}

@@ -124,8 +124,10 @@ pub fn fits(struck: &[String], outcome: &str) -> bool {
     let of = |name: &String| expected(name);
     let ends = struck.iter().filter(|name| *name != "lookup-unsupported").map(of);
     let ends: Vec<_> = ends.filter(|end| ![HELD, SUCCEEDED, ONE_IMAGE].contains(end)).collect();
+    // These shapes have no place for the words by which a refusal of the content is known.
+    let wordless = has(&["look-flat", "look-completed"]) && ends.contains(&"content_policy");
     if !ends.is_empty() {
-        return ends.contains(&outcome) || may_be_lost;
+        return ends.contains(&outcome) || may_be_lost || (wordless && outcome == "generation_failed");
     }
     let images = if struck.iter().any(|name| expected(name) == ONE_IMAGE) { ONE_IMAGE } else { SUCCEEDED };
     outcome == images || may_be_lost

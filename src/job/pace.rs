@@ -42,10 +42,16 @@ impl Pace {
         }
         let grown = self.min.mul_f64(1.5_f64.powi(i32::try_from(polls - 1).unwrap_or(i32::MAX).min(64)));
         let wait = grown.clamp(self.min, self.max);
-        if self.min == self.max {
+        if self.is_fixed() {
             return wait;
         }
         wait.mul_f64(1.0 - 0.2 * seed.fraction(polls)).max(self.min)
+    }
+
+    /// Whether there is nothing to learn: the user has said when to look.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.min == self.max
     }
 
     /// The wait after one of `last`: half as long again, within the bounds.

@@ -65,6 +65,9 @@ impl Learning {
     /// What a job like this one is to be looked at by; `None` while too little is known.
     #[must_use]
     pub fn schedule(&self, job: &Job) -> Option<Arc<Schedule>> {
+        if self.pace.is_fixed() {
+            return None;
+        }
         let mut state = self.lock();
         if let Some(model) = state.models.get_mut(&job.model) {
             model.used = true;
@@ -78,6 +81,9 @@ impl Learning {
 
     /// A life has seen its task's end, `called` for by a callback or not.
     pub fn saw(&self, job: &Job, ended: Ended, called: bool) {
+        if self.pace.is_fixed() {
+            return;
+        }
         let mut state = self.lock();
         let model = state.models.entry(job.model.clone()).or_default();
         model.news.add(ended, &model.known);

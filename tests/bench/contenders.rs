@@ -35,6 +35,9 @@ pub enum Kind {
 
 /// As users run it, but that every look is due at once and images are not flushed.
 pub const INSTANT: &[(&str, &str)] = &[("POLL__FIRST_MS", "0")];
+/// At a fixed pace, so that the worker neither learns durations nor asks what others have learned: one call each five seconds.
+const INSTANT_UNLEARNED: &[(&str, &str)] =
+    &[("POLL__FIRST_MS", "0"), ("POLL__MIN_MS", "1000"), ("POLL__MAX_MS", "1000")];
 const WITHOUT_RECEIPTS: &[(&str, &str)] = &[("POLL__FIRST_MS", "0"), ("GENERATION__RECEIPTS", "false")];
 
 pub const FLOOR: &str = "floor";
@@ -50,6 +53,11 @@ impl Contender {
     /// Polls by its defaults, or by what a measurement says.
     pub fn patient_worker() -> Self {
         Self { kind: Kind::Worker(&[]), ..Self::worker() }
+    }
+
+    /// Whose calls to Redis are all for its jobs.
+    pub fn unlearning_worker() -> Self {
+        Self { kind: Kind::Worker(INSTANT_UNLEARNED), ..Self::worker() }
     }
 
     pub fn without_receipts() -> Self {

@@ -21,7 +21,8 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
     let others = figure_of(&mut redis, "clients", "connected_clients").await? > 1.0;
 
     let how = "Round trips and bytes on the wire are Redis's own counts (`INFO`) over a run of instant generations with one look each, receipts \
-               on; each round trip is one script. Bytes of a record are `MEMORY USAGE` of all its values, the key's entry included.";
+               on; each round trip is one script. The pace is fixed: a worker that learns \
+               it makes one call more each five seconds, whatever number of jobs it has. Bytes of a record are `MEMORY USAGE` of all its values, the key's entry included.";
     let mut section = Section::new("redis", "Redis", how.to_owned());
     let jobs = effort.of(5_000);
     let sim = Sim::start(stand, "fixed:0", &[]).await?;
@@ -29,7 +30,7 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
     line.feed(jobs, Dialect::Plain).await?;
     let memory = figure_of(&mut redis, "memory", "used_memory").await?;
     let before = Traffic::of(&mut redis).await?;
-    let mut worker = Contender::worker().start(&line, &sim, &[])?;
+    let mut worker = Contender::unlearning_worker().start(&line, &sim, &[])?;
     line.ended(jobs, || worker.still_runs()).await?;
     worker.stop().await?;
     let after = Traffic::of(&mut redis).await?;

@@ -13,11 +13,14 @@ pub mod history;
 mod notes;
 pub mod sweep;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::job::event::may_be_corrected;
@@ -29,6 +32,8 @@ use notes::{DecisionNote, FailureNote, TaskNote};
 
 pub use notes::{Decision, Intent};
 
+/// Histories read at once.
+const READERS_MAX: usize = 256;
 /// A store that says "already there" and then has nothing (S3 answers so to two creates at once) is
 /// asked again this often.
 const CONFLICTS_MAX: u32 = 5;
@@ -60,6 +65,7 @@ enum Created {
 #[derive(Debug, Clone)]
 pub struct Receipts {
     storage: Storage,
+    readers: Arc<Semaphore>,
 }
 
 /// The store's own name.
@@ -85,7 +91,13 @@ pub struct Of<'a> {
 impl Receipts {
     #[must_use]
     pub fn new(storage: Storage) -> Self {
-        Self { storage }
+        Self { storage, readers: Arc::new(Semaphore::new(READERS_MAX)) }
+    }
+
+    /// A place among those who read a job's history; held while it is read. Each needs kilobytes and a thread, and after a
+    /// start all jobs of a worker come at once.
+    pub async fn reader(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.readers).acquire_owned().await.ok()
     }
 
     /// Asks at the gate of attempt `attempt`. Once this has returned [`Gate::Mine`] no other nonce

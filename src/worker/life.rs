@@ -58,11 +58,15 @@ impl Interrupts {
     /// # Errors
     ///
     /// The interrupt; what the future was doing may or may not have happened.
-    pub async fn or<T>(&self, future: impl Future<Output = T>) -> Result<T, HandBack> {
-        tokio::select! {
-            biased;
-            why = self.any() => Err(why),
-            value = future => Ok(value),
+    pub fn or<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, HandBack>> {
+        // Boxed: a future that is passed on by value lies in the caller's twice for as long as it runs.
+        let mut future = Box::pin(future);
+        async move {
+            tokio::select! {
+                biased;
+                why = self.any() => Err(why),
+                value = &mut future => Ok(value),
+            }
         }
     }
 }
@@ -272,7 +276,10 @@ impl Actor<'_> {
             }
             match self.life.next(self.shared.clock.now()) {
                 Act::Read => self.read().await?,
-                Act::Recall => Box::pin(self.recall()).await?,
+                Act::Recall => {
+                    let _place = self.interrupts.or(self.shared.receipts.reader()).await?;
+                    Box::pin(self.recall()).await?;
+                }
                 Act::Restore { over, rebuilt } => self.restore(over, rebuilt).await?,
                 Act::Begin { attempt, round, instead_of, cancels: false } => {
                     self.begin(attempt, round, instead_of).await?

@@ -59,7 +59,7 @@ enum Command {
     Watch(watch::Arguments),
     /// Cancel jobs that nobody wants any more
     Cancel(cancel::Arguments),
-    /// Clear up a job that ended as outcome_unknown
+    /// Clear up a job that ended as outcome_unknown, or fetch the images of a task that ended late
     Resolve(resolve::Arguments),
     /// See whether a worker could work here: configuration, RabbitMQ, Redis, storage, CometAPI
     Check(check::Arguments),

@@ -280,39 +280,39 @@ impl Actor<'_> {
                     let _place = self.interrupts.or(self.shared.receipts.reader()).await?;
                     Box::pin(self.recall()).await?;
                 }
-                Act::Restore { over, rebuilt } => self.restore(over, rebuilt).await?,
+                Act::Restore { over, rebuilt } => Box::pin(self.restore(over, rebuilt)).await?,
                 Act::Begin { attempt, round, instead_of, cancels: false } => {
-                    self.begin(attempt, round, instead_of).await?
+                    Box::pin(self.begin(attempt, round, instead_of)).await?
                 }
                 Act::Begin { attempt, round, instead_of, cancels: true } => {
-                    self.begin_to_cancel(attempt, round, instead_of).await?
+                    Box::pin(self.begin_to_cancel(attempt, round, instead_of)).await?
                 }
                 Act::Ask { attempt, nonce } => Box::pin(self.ask(attempt, nonce)).await?,
                 Act::Post if self.must_not_post() => self.life.withheld(),
-                Act::Post => self.post().await?,
+                Act::Post => Box::pin(self.post()).await?,
                 Act::Accept { attempt, task } => Box::pin(self.accept(attempt, task)).await?,
                 Act::NoteTask { attempt, task } => Box::pin(self.note_task(attempt, task)).await?,
                 Act::Refuse { attempt } => Box::pin(self.refuse(attempt)).await?,
                 Act::Reopen { attempt, nonce } => self.reopen(attempt, nonce).await?,
                 Act::SeeIntent { attempt } => Box::pin(self.see_intent(attempt)).await?,
-                Act::LookUp => self.look_up().await?,
+                Act::LookUp => Box::pin(self.look_up()).await?,
                 Act::LookOn { until } => self.look_on(until).await?,
                 Act::NoteFailure { attempt, task, charged } => {
                     Box::pin(self.note_failure(attempt, task, charged)).await?
                 }
-                Act::Follow { attempt, failed } => self.follow(attempt, failed).await?,
+                Act::Follow { attempt, failed } => Box::pin(self.follow(attempt, failed)).await?,
                 Act::Shut { attempt, cancels } => Box::pin(self.shut(attempt, cancels)).await?,
-                Act::Park => self.park().await?,
+                Act::Park => Box::pin(self.park()).await?,
                 Act::Poll { task, at } => self.poll(task, at).await?,
-                Act::Enter => self.enter().await?,
-                Act::Store { task, images } => self.store(task, images).await?,
+                Act::Enter => Box::pin(self.enter()).await?,
+                Act::Store { task, images } => Box::pin(self.store(task, images)).await?,
                 Act::Seal { outcome, corrects } => Box::pin(self.seal(*outcome, corrects)).await?,
-                Act::Freeze { words, expect } => self.freeze(words, expect).await?,
+                Act::Freeze { words, expect } => Box::pin(self.freeze(words, expect)).await?,
                 Act::Tell { event } => {
-                    tell::event(self.shared, &self.job, event, self.interrupts).await?;
+                    Box::pin(tell::event(self.shared, &self.job, event, self.interrupts)).await?;
                     self.life.told();
                 }
-                Act::Conflict => self.conflict().await?,
+                Act::Conflict => Box::pin(self.conflict()).await?,
                 Act::Ack => return Ok(()),
                 Act::HandBack { why: HandBack::Unreadable } => {
                     self.interrupts.or(tokio::time::sleep(UNREADABLE_PAUSE)).await?;

@@ -48,7 +48,8 @@ impl Actor<'_> {
         self.learn(&view, asked);
         match view {
             View::Unavailable { message, fault: None, .. }
-                if self.life.is_overdue(asked) && self.interrupts.or(self.answers_about_others()).await? =>
+                if self.life.is_overdue(asked)
+                    && self.interrupts.or(Box::pin(self.answers_about_others())).await? =>
             {
                 tracing::info!(task_id = %task, "overdue, and no answer about this task alone: {message}");
                 self.life.viewed_in_vain(message, asked, self.shared.clock.now());

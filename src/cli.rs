@@ -24,6 +24,10 @@ use crate::telemetry;
 /// What the tools log unless asked for more: they have words of their own for what they meet.
 const QUIET: &str = "error,comet_worker=warn,lapin=off,async_rs=off";
 
+/// Threads for what blocks: the files of a folder, and names. A burst starts as many as it may, and each costs
+/// memory for as long as the process lives.
+const BLOCKING_THREADS_MAX: usize = 128;
+
 /// Jobs from RabbitMQ to CometAPI (Kling, multi-image to image), images into your storage, events
 /// back: never lost, never paid for twice.
 #[derive(Debug, Parser)]
@@ -97,7 +101,10 @@ fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyh
     let log =
         if matches!(command, Command::Run) { config.log.clone() } else { tool_log(&config.log, verbose) };
     telemetry::init(&log).map_err(|error| Usage(error.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()?;
     let result = runtime.block_on(async {
         match command {
             Command::Run => Box::pin(run::run(config)).await,

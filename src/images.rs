@@ -57,8 +57,7 @@ impl Image {
 
     fn with_digest(bytes: Bytes, digest: &[u8]) -> Result<Self, String> {
         let sniff::Sniffed { content_type, extension, width, height } = sniff::sniff(&bytes)?;
-        let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { bytes, content_type, extension, width, height, sha256 })
+        Ok(Self { bytes, content_type, extension, width, height, sha256: hex::encode(digest) })
     }
 }
 
@@ -151,17 +150,17 @@ impl Downloader {
         };
         let response = client.get(url.clone()).send().await.map_err(|error| broken(url, &error))?;
         let status = response.status().as_u16();
-        let said = format!("{}: HTTP {status}", place(url));
+        let said = || format!("{}: HTTP {status}", place(url));
         match status {
             200 => self.read(url, response).await.map(Hop::Image),
             301 | 302 | 303 | 307 | 308 => match next_url(url, &response) {
                 Some(next) => Ok(Hop::Redirect(next)),
-                None => Err(FetchError::Invalid(format!("{said} without a usable location"))),
+                None => Err(FetchError::Invalid(format!("{} without a usable location", said()))),
             },
             // Stores answer an expired signature with 400, 401 or 403.
-            400 | 401 | 403 | 404 | 410 => Err(FetchError::Gone(said)),
-            201..=299 | 408 | 425 | 429 | 500..=599 => Err(FetchError::Again(said)),
-            _ => Err(FetchError::Invalid(said)),
+            400 | 401 | 403 | 404 | 410 => Err(FetchError::Gone(said())),
+            201..=299 | 408 | 425 | 429 | 500..=599 => Err(FetchError::Again(said())),
+            _ => Err(FetchError::Invalid(said())),
         }
     }
 

@@ -17,7 +17,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::job::step::{Expect, Frozen, Moved, Over};
+use crate::job::event::Event;
+use crate::job::step::{Basis, Expect, Frozen, Moved, Over};
 use crate::job::{Digest, FailedTasks, JobId, TaskId};
 use connection::Connection;
 use record::{Known, Nonce, Record, Stage, Unreadable};
@@ -59,8 +60,8 @@ pub trait Ledger: Send + Sync {
     async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError>;
 
     /// Asks for the right to post attempt `attempt`. Once this has returned [`Moved::Yes`] nobody
-    /// else gets it for that attempt, but for one who names this ask as `instead_of`: an ask that
-    /// never reached the gate of the receipts. The account's slots that the job needs are taken with it;
+    /// else gets it for that attempt, but for one whose `basis` is that this ask never reached the gate of
+    /// the receipts. The account's slots that the job needs are taken with it;
     /// after [`Moved::Full`] nothing has changed, but that they are reserved for who goes on asking, and
     /// nothing after [`Moved::Paced`]. Who takes no slots won't post, and is not held up.
     async fn begin(
@@ -68,7 +69,7 @@ pub trait Ledger: Send + Sync {
         entry: Entry<'_>,
         attempt: u32,
         nonce: &Nonce,
-        instead_of: Option<&Nonce>,
+        basis: &Basis,
     ) -> Result<Moved, LedgerError>;
 
     /// Gives the attempt up as surely not accepted. Once this has returned [`Moved::Yes`] the next
@@ -88,8 +89,8 @@ pub trait Ledger: Send + Sync {
     ) -> Result<Known, LedgerError>;
 
     /// Notes the accepted task, unless another task or an outcome was noted before, or this task as one
-    /// that failed; the record that counts is returned.
-    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError>;
+    /// that failed; how far the job is then is returned.
+    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError>;
 
     /// The task of attempt `attempt` has failed, and another generation may follow: the next attempt is
     /// free for whoever asks first. `failed` has that task as its last.
@@ -118,8 +119,10 @@ pub trait Ledger: Send + Sync {
     /// finished one is.
     async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError>;
 
-    /// The event is confirmed: from now on the record is only remembered.
-    async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError>;
+    /// The event is confirmed: from now on the record is only remembered. Where that event is `sealed`, in a
+    /// receipt, an unfinished record ends with this, and keeps no copy of it; slots are then free as by
+    /// [`Self::freeze`].
+    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError>;
 
     /// Notes the id of the store that goes with this Redis, unless one is noted; the noted one is
     /// returned.
@@ -147,6 +150,8 @@ pub struct RedisLedger {
     connection: Connection,
     scripts: Scripts,
     prefix: String,
+    /// Of the hints.
+    channel: String,
     remember: Duration,
     account: Option<Account>,
     noted: Noted,
@@ -159,6 +164,7 @@ impl RedisLedger {
             connection,
             scripts: Scripts::new(),
             prefix: prefix.to_owned(),
+            channel: Self::hint_channel(prefix),
             remember,
             account: None,
             noted: Box::new(|_, _| {}),
@@ -223,11 +229,15 @@ impl Ledger for RedisLedger {
         entry: Entry<'_>,
         attempt: u32,
         nonce: &Nonce,
-        instead_of: Option<&Nonce>,
+        basis: &Basis,
     ) -> Result<Moved, LedgerError> {
         let (round, attempt) = (entry.round.to_string(), attempt.to_string());
-        let instead_of = instead_of.map(Nonce::as_str).unwrap_or_default();
-        let args = [entry.digest.as_str(), &round, &attempt, nonce.as_str(), instead_of].map(str::as_bytes);
+        let basis = match basis {
+            Basis::Read => "",
+            Basis::Unread => "unread",
+            Basis::NeverAsked(nonce) => nonce.as_str(),
+        };
+        let args = [entry.digest.as_str(), &round, &attempt, nonce.as_str(), basis].map(str::as_bytes);
         let pace_key = (entry.slots.count > 0).then(|| self.pace_key());
         Ok(self.run_shared(&self.scripts.begin, entry.job, entry.slots, pace_key, &args).await?.moved())
     }
@@ -250,6 +260,10 @@ impl Ledger for RedisLedger {
             Stage::Submitting { attempt, nonce } => ("submitting", *attempt, nonce.as_str(), "", &b""[..]),
             Stage::Generating { attempt, task, .. } => ("generating", *attempt, "", task.as_str(), &b""[..]),
             Stage::Done { event, .. } => ("done", 0, "", "", event.as_ref()),
+            Stage::Told { .. } => {
+                let message = "receipts never say that a job was told".to_owned();
+                return Err(LedgerError::Unavailable(message));
+            }
         };
         let (round, attempt) = (entry.round.to_string(), attempt.to_string());
         let over = match over {
@@ -266,16 +280,19 @@ impl Ledger for RedisLedger {
         Ok(self.run_slotted(&self.scripts.restore, entry.job, entry.slots, &args).await?.known)
     }
 
-    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
-        let (round, attempt) = (entry.round.to_string(), attempt.to_string());
+    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError> {
+        let (round, number) = (entry.round.to_string(), attempt.to_string());
         let (failed, charged) = (entry.failed.to_words(), entry.failed.charged().as_str());
         let args =
-            [entry.digest.as_str(), &round, &attempt, task.as_str(), &failed, charged].map(str::as_bytes);
+            [entry.digest.as_str(), &round, &number, task.as_str(), &failed, charged].map(str::as_bytes);
         let reply = self.run_slotted(&self.scripts.accept, entry.job, entry.slots, &args).await?;
-        reply
-            .known
-            .record
-            .ok_or_else(|| LedgerError::Unavailable("accept.lua answered without a record".to_owned()))
+        match (reply.word, reply.known.record) {
+            (_, Some(record)) => Ok(record.stage),
+            (Word::Ok, None) => Ok(Stage::Generating { attempt, task: task.clone(), age: Duration::ZERO }),
+            (Word::Moved | Word::Full | Word::Paced | Word::Record | Word::None, None) => {
+                Err(LedgerError::Unavailable("accept.lua answered without a record".to_owned()))
+            }
+        }
     }
 
     async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
@@ -316,6 +333,7 @@ impl Ledger for RedisLedger {
             (Word::Ok, Known { record: Some(Record { stage: Stage::Done { event, .. }, .. }), .. }) => {
                 Ok(Frozen::Event(event))
             }
+            (Word::Ok, Known { record: None, .. }) => Ok(Frozen::Event(event)),
             (Word::Ok | Word::Moved | Word::Full | Word::Paced | Word::Record | Word::None, known) => {
                 Ok(Frozen::Moved(known))
             }
@@ -335,9 +353,14 @@ impl Ledger for RedisLedger {
         Ok(self.run(&self.scripts.cancel, job, &[self.remember_ms().as_bytes()]).await?.known)
     }
 
-    async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {
-        let args = [round.to_string(), self.remember_ms()];
-        self.run(&self.scripts.told, job, &args.each_ref().map(|arg| arg.as_bytes())).await?;
+    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
+        let (round, remember) = (entry.round.to_string(), self.remember_ms());
+        let event_id = sealed.cloned().and_then(Event::from_stored).map(|event| event.id).unwrap_or_default();
+        let runs_on = sealed.map_or(&b"0"[..], |event| self.runs_on(event));
+        let texts = [entry.digest.as_str(), &round, &remember, &event_id].map(str::as_bytes);
+        let [digest, round, remember, event_id] = texts;
+        let args = [digest, round, remember, event_id, runs_on];
+        self.run_slotted(&self.scripts.told, entry.job, entry.slots, &args).await?;
         Ok(())
     }
 

@@ -26,11 +26,13 @@
 //!                                                                          ▼
 //!                                             download and store ([`images`], [`storage`])
 //!                                                                          │
-//!                     done ────────────────▶ tell ([`job::event`], [`queue`]) ◀─ freeze the outcome
+//!                     done ────────────────▶ tell ([`job::event`], [`queue`]) ◀─ seal the outcome
 //! ```
 //!
-//! There is no other way: a fresh job, a retried, a redelivered and a resumed one all begin with the
-//! record and take it from there.
+//! There is no other way: a retried, a redelivered and a resumed job all begin with the record and take
+//! it from there. A message that was never delivered before is taken for a new job's, and whoever was there
+//! before is found where the ledger or the receipts are asked. Where a receipt seals the outcome, the record
+//! ends behind the event; where there are no receipts, it freezes the outcome first.
 //!
 //! # Where things are
 //!

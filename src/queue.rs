@@ -16,6 +16,10 @@ use std::time::Duration;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
+/// Longest frame, in bytes, unless the URL says otherwise. lapin keeps a buffer of 32 frames for each direction of a connection,
+/// and by the broker's own 128 KiB two connections come to hold 16 MiB; longer messages take several frames.
+const FRAME_MAX: u32 = 16 * 1024;
+
 /// How to reach RabbitMQ.
 #[derive(Clone)]
 pub struct Address {
@@ -44,6 +48,7 @@ impl Address {
             uri.vhost = "/".to_owned();
         }
         uri.query.heartbeat = Some(u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX));
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
         Ok(Self { uri, connect_timeout })
     }
 

@@ -279,11 +279,26 @@ impl Receipts {
         }
         if !history.attempts.is_empty() {
             history.result = self.result(job).await?;
-            if history.result.as_deref().is_some_and(may_be_corrected) {
-                history.resolved = self.read(&self.key(job, "resolved")).await?;
-            }
+            history.resolved = self.correction_of(job, history.result.as_ref()).await?;
         }
         Ok(history)
+    }
+
+    /// The last of the job's terminal events.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn last_word(&self, job: &JobId) -> Result<Option<Bytes>, StoreError> {
+        let result = self.result(job).await?;
+        Ok(self.correction_of(job, result.as_ref()).await?.or(result))
+    }
+
+    async fn correction_of(&self, job: &JobId, result: Option<&Bytes>) -> Result<Option<Bytes>, StoreError> {
+        if !result.is_some_and(|event| may_be_corrected(event)) {
+            return Ok(None);
+        }
+        self.read(&self.key(job, "resolved")).await
     }
 
     /// The store's own name, created with the first call; the same for all workers on this store.
@@ -352,7 +367,7 @@ impl Receipts {
 
     fn key(&self, job: &JobId, kind: &str) -> Path {
         let hash = Sha256::digest(job.as_str().as_bytes());
-        let folder = format!("{:02x}", hash.first().copied().unwrap_or_default());
+        let folder = hex::encode(hash.get(..1).unwrap_or_default());
         self.storage.key(["receipts", &folder, &format!("{job}.{kind}")])
     }
 }

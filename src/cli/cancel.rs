@@ -76,6 +76,7 @@ fn line(job: &JobId, known: Known) -> Line<'_> {
         Some(Stage::Done { event, .. }) => {
             Line { state: ENDED, event_id: EventView::parse(&event).ok().map(|event| event.id), ..line }
         }
+        Some(Stage::Told { event_id }) => Line { state: ENDED, event_id: Some(event_id), ..line },
     }
 }
 

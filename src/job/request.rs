@@ -101,6 +101,8 @@ pub enum DeadReason {
     Conflict,
     /// A copy of a job that ended as such, for a person to clear up; found by the caller.
     OutcomeUnknown,
+    /// The job has ended and was told long ago, and its receipts are gone; found by the caller.
+    Forgotten,
     /// The worker panicked over this job again and again; found by the caller.
     Quarantined,
 }
@@ -115,6 +117,7 @@ impl DeadReason {
             Self::TooLarge => "too_large",
             Self::Conflict => "conflict",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::Forgotten => "forgotten",
             Self::Quarantined => "quarantined",
         }
     }

@@ -1,9 +1,10 @@
 //! Every decision there is in the life of a job: what to do next, and what an outcome makes of it.
 //!
 //! [`Life`] is a state machine without clock and I/O. [`Life::next`] says what to do; the shell in
-//! `worker/life.rs` does it and reports what came of it through one of the other methods. A fresh
-//! job, a retried, a redelivered and a resumed one all begin with [`Act::Read`] and take the same
-//! way; what differs is what the record and the receipts say.
+//! `worker/life.rs` does it and reports what came of it through one of the other methods. A retried
+//! job, a redelivered and a resumed one all begin with [`Act::Read`]; one whose message was never delivered
+//! before begins with [`Act::Begin`], and with what that finds. They take the same way; what differs is what
+//! the record and the receipts say.
 //!
 //! What can't be found here: a way to [`Act::Post`] that doesn't lead through [`Act::Begin`] and,
 //! with receipts, through [`Act::Ask`] of the same attempt by the same life; a second [`Act::Post`]
@@ -64,12 +65,14 @@ pub enum Act {
     Read,
     /// Read the job's receipts. Report to [`Life::recalled`].
     Recall,
+    /// Read the event of a job that was told. Report to [`Life::read_again`].
+    ReadAgain,
     /// Write what the receipts say into the record. Report to [`Life::restored`].
     Restore { over: Over, rebuilt: Rebuilt },
     /// Wait for a place among the submits, then ask the ledger for the right to post `attempt`, again and
     /// again while the account is full; at once where that is only to be given up, since the user `cancels`.
     /// Report to [`Life::begun`].
-    Begin { attempt: u32, round: u32, instead_of: Option<Nonce>, cancels: bool },
+    Begin { attempt: u32, round: u32, basis: Basis, cancels: bool },
     /// Ask at the gate of the receipts. Report to [`Life::gated`].
     Ask { attempt: u32, nonce: Nonce },
     /// Send the paid POST, now. Report to [`Life::answered`].
@@ -115,8 +118,11 @@ pub enum Act {
     Freeze { words: Words, expect: Expect },
     /// Publish the event. Report to [`Life::told`].
     Tell { event: Bytes },
-    /// Publish the dead letter: another job has this id. Report to [`Life::told`].
-    Conflict,
+    /// The event is confirmed, so the record need only be remembered; where the event is `sealed`, in a
+    /// receipt, the record ends with this. Report to [`Life::remembered`].
+    Remember { sealed: Option<Bytes> },
+    /// Publish the dead letter: this message can't be answered. Report to [`Life::told`].
+    Bury { why: Unanswerable },
     /// Acknowledge the delivery. The life is over.
     Ack,
     /// Give the delivery back to RabbitMQ. The life is over.
@@ -152,6 +158,27 @@ impl HandBack {
             Self::Disconnected => "disconnected",
         }
     }
+}
+
+/// What the ask for the right to post rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Basis {
+    /// Nothing has been looked at: RabbitMQ delivers the message for the first time, so there is no record
+    /// most likely, and if there is one, this ask is none.
+    Unread,
+    /// The record was read.
+    Read,
+    /// This ask has the attempt open, and never reached the gate of the receipts: it takes its place.
+    NeverAsked(Nonce),
+}
+
+/// Why there is no event for a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unanswerable {
+    /// Another job has its id.
+    Conflict,
+    /// The job has ended and was told, and the receipt that had its event is gone.
+    Forgotten,
 }
 
 /// What the record must be for an outcome to be frozen. A record that is missing, since Redis lost

@@ -8,10 +8,10 @@ if foreign() then return answer('moved') end
 if record.stage == 'generating' then
   return answer(record.task == task and 'ok' or 'moved')
 end
-if record.stage == 'done' or has_failed(task) then return answer('moved') end
+if ended or has_failed(task) then return answer('moved') end
 move({'stage', 'generating', 'digest', digest, 'round', round, 'attempt', attempt, 'task', task, 'since_ms', now,
       'entries', '1'},
      {'nonce', 'event', 'replaceable'})
 if missing and ARGV[7] ~= '' then redis.call('HSET', job, 'failed_tasks', ARGV[7], 'failed_charged', ARGV[8]) end
 hold_anew()
-return answer('ok')
+return written()

@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use crate::job::{Charged, Digest, FailedTasks, TaskId};
 
-/// The version that this worker writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+/// The newest version that this worker reads. It writes 1, which knows all stages but `told`, and 2 for that one.
+pub const VERSION: u32 = 2;
 
-/// How far a job is. `new → submitting → generating → done`; a missing record is `New { attempt: 1 }`.
+/// How far a job is. `new → submitting → generating → done`, or `told` in place of `done`; a missing record is
+/// `New { attempt: 1 }`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// Nothing is under way, and attempt `attempt` may be posted.
@@ -30,6 +31,8 @@ pub enum Stage {
         /// It ended unpaid, as an invalid request: a corrected input may take its place.
         replaceable: bool,
     },
+    /// It has ended, its event was confirmed, and the bytes of that are in the result receipt alone.
+    Told { event_id: String },
 }
 
 /// A job's record as it was read.
@@ -118,7 +121,7 @@ impl Record {
                 .map_err(|_| Unreadable::Damaged(format!("field {name} is too large")))
         };
         let version = text("version")?;
-        if version != VERSION.to_string() {
+        if !matches!(version, "1" | "2") {
             return Err(Unreadable::Newer(version.chars().take(20).collect()));
         }
         let stage = match text("stage")? {
@@ -139,6 +142,7 @@ impl Record {
                     .ok_or_else(|| Unreadable::Damaged("no field event".into()))?,
                 replaceable: fields.get("replaceable").is_some_and(|value| value.as_ref() == b"1"),
             },
+            "told" => Stage::Told { event_id: text("event_id")?.to_owned() },
             other => {
                 let word: String = other.chars().take(20).collect();
                 return Err(Unreadable::Damaged(format!("unknown stage {word:?}")));
@@ -201,8 +205,8 @@ mod tests {
 
     #[test]
     fn a_record_of_a_newer_version_is_told_apart_from_damage() {
-        let newer = fields(&[("version", "2"), ("stage", "paused")]);
-        assert_eq!(Record::from_fields(&newer, 0), Err(Unreadable::Newer("2".into())));
+        let newer = fields(&[("version", "3"), ("stage", "paused")]);
+        assert_eq!(Record::from_fields(&newer, 0), Err(Unreadable::Newer("3".into())));
         for damaged in [
             fields(&[("stage", "new")]),
             fields(&[("version", "1"), ("digest", "d"), ("round", "1"), ("stage", "elsewhere")]),

@@ -38,12 +38,16 @@ impl RedisLedger {
     ) -> Result<Reply, LedgerError> {
         let account_of_job = self.account.as_ref().map(|account| account.of_job(slots));
         let slots_key = self.account.is_some().then(|| self.slots_key());
+        let paced = pace_key.is_some();
         let keys: Vec<String> = slots_key.into_iter().chain(pace_key).collect();
         let args: Vec<&[u8]> =
             args.iter().copied().chain(account_of_job.as_deref().map(str::as_bytes)).collect();
         let reply = self.invoke(script, job, &keys, &args).await?;
         for (name, value) in &reply.notes {
             (self.noted)(name, *value);
+        }
+        if paced && !reply.notes.contains_key("pace") {
+            (self.noted)("pace", 0);
         }
         Ok(reply)
     }
@@ -72,7 +76,7 @@ impl RedisLedger {
         for key in keys {
             invocation.key(key);
         }
-        invocation.arg(Self::hint_channel(&self.prefix)).arg(job.as_str());
+        invocation.arg(&self.channel).arg(job.as_str());
         for arg in args {
             invocation.arg(*arg);
         }

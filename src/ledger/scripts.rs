@@ -39,7 +39,7 @@ impl Scripts {
             follow: slotted(include_str!("follow.lua")),
             restore: slotted(include_str!("restore.lua")),
             freeze: slotted(include_str!("freeze.lua")),
-            told: script(include_str!("told.lua")),
+            told: slotted(include_str!("told.lua")),
             enter: slotted(include_str!("enter.lua")),
             leave: script(include_str!("leave.lua")),
             cancel: script(include_str!("cancel.lua")),
@@ -69,10 +69,19 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn parse(
-        (word, now, fields, notes): (String, String, Value, HashMap<String, u64>),
-    ) -> Result<Self, LedgerError> {
+    pub(super) fn parse(answer: Value) -> Result<Self, LedgerError> {
         let odd = |what: &str| LedgerError::Unavailable(format!("a script answered with an odd {what}"));
+        if let Value::BulkString(words) = &answer {
+            let cancelled = match words.as_slice() {
+                b"ok" => false,
+                b"ok cancelled" => true,
+                _ => return Err(odd("word")),
+            };
+            let known = Known { record: None, cancelled };
+            return Ok(Self { word: Word::Ok, known, notes: HashMap::new() });
+        }
+        let parts = redis::from_redis_value::<(String, String, Value, HashMap<String, u64>)>(answer);
+        let (word, now, fields, notes) = parts.map_err(|_| odd("shape"))?;
         let word = match word.as_str() {
             "ok" => Word::Ok,
             "moved" => Word::Moved,

@@ -26,8 +26,16 @@ pub const CALLBACKS: [&str; 7] =
 pub const SERVICES: [&str; 2] = ["rabbitmq", "redis"];
 
 const TERMINAL_EVENTS: [&str; 2] = ["comet.job.succeeded", "comet.job.failed"];
-const DEAD_REASONS: [&str; 7] =
-    ["not_json", "no_job_id", "invalid_job_id", "conflict", "outcome_unknown", "too_large", "quarantined"];
+const DEAD_REASONS: [&str; 8] = [
+    "not_json",
+    "no_job_id",
+    "invalid_job_id",
+    "conflict",
+    "outcome_unknown",
+    "forgotten",
+    "too_large",
+    "quarantined",
+];
 const HANDED_BACK: [&str; 9] = [
     "paused",
     "unreadable",

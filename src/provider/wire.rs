@@ -19,6 +19,7 @@ mod submit;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -92,37 +93,38 @@ fn http_date(text: &str) -> Option<Timestamp> {
 /// A reply with its body read and its meaning looked up.
 struct Understood {
     meaning: Meaning,
-    /// For people.
-    message: String,
-    /// The message as the provider wrote it, where a known envelope has one.
-    said: Option<String>,
+    /// The message as the provider wrote it, where a known envelope has one; what there is in place of an envelope.
+    said: Option<Cow<'static, str>>,
     provider_code: Option<String>,
     envelope: Option<Envelope>,
 }
 
+impl Understood {
+    /// For people. Most replies are fine, and nobody asks for their words.
+    fn message(&self, reply: &Reply<'_>) -> String {
+        reply.told(self.said.as_deref(), self.envelope.as_ref().and_then(Envelope::request_id))
+    }
+
+    fn without_envelope(meaning: Meaning, instead: &'static str) -> Self {
+        Self { meaning, said: Some(Cow::Borrowed(instead)), provider_code: None, envelope: None }
+    }
+}
+
 fn understand(reply: &Reply<'_>) -> Understood {
     match envelope::read(reply) {
-        Body::Html => Understood {
-            meaning: meaning::of_html(reply.status),
-            message: reply.told(Some("a web page instead of JSON"), None),
-            said: None,
-            provider_code: None,
-            envelope: None,
-        },
-        Body::Unreadable => Understood {
-            meaning: meaning::of_unreadable(reply.status),
-            message: reply.told(Some("the body is no readable JSON object"), None),
-            said: None,
-            provider_code: None,
-            envelope: None,
-        },
+        Body::Html => {
+            Understood::without_envelope(meaning::of_html(reply.status), "a web page instead of JSON")
+        }
+        Body::Unreadable => Understood::without_envelope(
+            meaning::of_unreadable(reply.status),
+            "the body is no readable JSON object",
+        ),
         Body::Json(envelope) => {
             let about = envelope.complaint();
             Understood {
                 meaning: meaning::of(reply.status, &about),
-                message: reply.told(about.message.as_deref(), envelope.request_id()),
                 provider_code: about.code.verbatim(),
-                said: about.message,
+                said: about.message.map(Cow::Owned),
                 envelope: Some(envelope),
             }
         }

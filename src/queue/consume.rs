@@ -14,6 +14,8 @@ use lapin::types::FieldTable;
 use lapin::{Acker, BasicProperties, Channel, Connection, Consumer};
 use tokio::time::timeout;
 
+use super::message;
+
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A job's message, as it came in.
@@ -21,11 +23,22 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Message {
     pub body: Bytes,
     pub properties: BasicProperties,
+    /// By the broker's word it was sent to a consumer before.
+    pub redelivered: bool,
+}
+
+impl Message {
+    /// Whether nobody has had this message before, as far as can be seen of it.
+    #[must_use]
+    pub fn is_first_delivery(&self) -> bool {
+        let Self { properties, redelivered, .. } = self;
+        !redelivered && message::deliveries(properties) == 0 && message::handed_on(properties) == 0
+    }
 }
 
 /// A message, and the way to settle its delivery.
 pub struct Incoming {
-    pub message: Message,
+    pub message: Box<Message>,
     pub settle: Box<dyn Settle>,
 }
 
@@ -105,8 +118,8 @@ impl JobConsumer {
     pub async fn next(&mut self) -> Result<Incoming, ConsumeError> {
         let Some(consumer) = &mut self.consumer else { return std::future::pending().await };
         match consumer.next().await {
-            Some(Ok(Delivery { data, properties, acker, .. })) => {
-                let message = Message { body: Bytes::from(data), properties };
+            Some(Ok(Delivery { data, properties, acker, redelivered, .. })) => {
+                let message = Box::new(Message { body: Bytes::from(data), properties, redelivered });
                 Ok(Incoming { message, settle: Box::new(Settling(acker)) })
             }
             Some(Err(error)) => Err(ConsumeError(error.to_string())),

@@ -131,5 +131,9 @@ impl Looking<'_> {
 }
 
 fn message_of(got: BasicGetMessage) -> Message {
-    Message { body: got.delivery.data.into(), properties: got.delivery.properties }
+    Message {
+        body: got.delivery.data.into(),
+        properties: got.delivery.properties,
+        redelivered: got.delivery.redelivered,
+    }
 }

@@ -163,7 +163,7 @@ impl History {
             Stage::New { attempt }
             | Stage::Submitting { attempt, .. }
             | Stage::Generating { attempt, .. } => *attempt,
-            Stage::Done { .. } => return FailedTasks::NONE,
+            Stage::Done { .. } | Stage::Told { .. } => return FailedTasks::NONE,
         };
         self.failed_among(usize::try_from(attempt).unwrap_or(usize::MAX).saturating_sub(1))
     }
@@ -178,7 +178,9 @@ impl History {
     pub fn knows_more_than(&self, attempt: u32) -> bool {
         match self.rebuilt().map(|rebuilt| rebuilt.stage) {
             Some(Stage::Submitting { attempt: open, .. }) => open != attempt,
-            Some(Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. }) => true,
+            Some(Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. } | Stage::Told { .. }) => {
+                true
+            }
             None => false,
         }
     }

@@ -12,7 +12,7 @@
 //!
 //! - A job that is under way has a receipt that is young, or no `result`: it is kept. A young receipt
 //!   behind an old `result` (a task id that was noted late, a correction) makes the whole job young.
-//! - A copy of the job's message that comes after its end is answered from Redis, which remembers it
+//! - A copy of the job's message that comes after its end is answered by the word of Redis, which remembers it
 //!   for `redis.remember_s`, and the age is not shorter than that. With Redis flushed it is answered
 //!   from the receipts: `intent-1`, by which a worker sees that there was a job at all, and `result`.
 //!   So these two are the last to go, and the answer is the same until the first of them has gone.

@@ -13,6 +13,7 @@ mod submitting;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -79,29 +80,40 @@ const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// One delivery, from its arrival to its settling.
-pub async fn live(shared: &Shared, message: Message, settle: &dyn Settle, interrupts: &Interrupts) {
+///
+/// Ten thousand of these wait, so nothing is kept in them that only their beginning needs: what a future has moved out of a
+/// variable still takes its place.
+pub fn live<'a>(
+    shared: &'a Shared,
+    message: Box<Message>,
+    settle: &'a dyn Settle,
+    interrupts: &'a Interrupts,
+) -> BoxFuture<'a, ()> {
     if message::deliveries(&message.properties) >= DELIVERIES_MAX {
-        return match tell::hand_on(shared, &message, interrupts).await {
-            Ok(()) => {
-                shared.metrics.handed_back("handed_on");
-                settle.ack().await;
-            }
-            Err(why) => hand_back(shared, settle, why).await,
-        };
+        return Box::pin(hand_on(shared, message, settle, interrupts));
     }
     match parsed(shared, &message) {
         Ok(request) => {
             let span = tracing::info_span!("job", job_id = %request.job.id);
-            run(shared, request, Box::new(message), settle, interrupts).instrument(span).await;
+            Box::pin(run(shared, Box::new(request), message, settle, interrupts).instrument(span))
         }
-        Err(dead) => {
-            bury(shared, &message, &dead, settle, interrupts).await;
+        Err(dead) => Box::pin(async move { bury(shared, &message, &dead, settle, interrupts).await }),
+    }
+}
+
+/// To the tail of its queue, where the broker counts its deliveries anew.
+async fn hand_on(shared: &Shared, message: Box<Message>, settle: &dyn Settle, interrupts: &Interrupts) {
+    match tell::hand_on(shared, &message, interrupts).await {
+        Ok(()) => {
+            shared.metrics.handed_back("handed_on");
+            settle.ack().await;
         }
+        Err(why) => hand_back(shared, settle, why).await,
     }
 }
 
 fn parsed(shared: &Shared, message: &Message) -> Result<Request, DeadLetter> {
-    let Message { body, properties } = message;
+    let Message { body, properties, .. } = message;
     if body.len() > shared.settings.message_bytes_max {
         let detail =
             format!("{} bytes; amqp.max_message_bytes is {}", body.len(), shared.settings.message_bytes_max);
@@ -112,13 +124,13 @@ fn parsed(shared: &Shared, message: &Message) -> Result<Request, DeadLetter> {
 
 async fn run(
     shared: &Shared,
-    request: Request,
+    request: Box<Request>,
     original: Box<Message>,
     settle: &dyn Settle,
     interrupts: &Interrupts,
 ) {
-    let Request { job, body } = request;
-    let alone = match copies::enter(shared, &job.id, &original, interrupts).await {
+    let id = request.job.id.clone();
+    let alone = match Box::pin(copies::enter(shared, &id, &original, interrupts)).await {
         Ok(Some(alone)) => alone,
         Ok(None) => {
             shared.metrics.handed_back("copy");
@@ -126,10 +138,28 @@ async fn run(
         }
         Err(why) => return hand_back(shared, settle, why).await,
     };
-    if let Some(dead) = shared.panics.quarantined(&job.id) {
-        return bury(shared, &original, &dead, settle, interrupts).await;
+    if let Some(dead) = shared.panics.quarantined(&id) {
+        return Box::pin(bury(shared, &original, &dead, settle, interrupts)).await;
     }
-    let id = job.id.clone();
+    match panics::caught(acting(shared, *request, original, interrupts)).await {
+        Ok(Ok(())) => {
+            shared.panics.forget(&id);
+            settle.ack().await;
+        }
+        Ok(Err(why)) => hand_back(shared, settle, why).await,
+        Err(panic) => Box::pin(panicked(shared, &id, panic, settle, interrupts)).await,
+    }
+    drop(alone);
+}
+
+/// The only life of a job here, acted out until the delivery may be acked.
+fn acting<'a>(
+    shared: &'a Shared,
+    request: Request,
+    original: Box<Message>,
+    interrupts: &'a Interrupts,
+) -> BoxFuture<'a, Result<(), HandBack>> {
+    let Request { job, body } = request;
     let settings = &shared.settings;
     let rules = Rules {
         gate: settings.gate,
@@ -150,6 +180,7 @@ async fn run(
     let slots = Slots { count: job.images, keep: rules.timeout + rules.quiet + rules.gate };
     let life = Life::new(rules, job.digest.clone(), faults, queued_ms(&job.envelope))
         .with_sight(shared.lives.kept(&job.id));
+    let life = if original.is_first_delivery() { life.delivered_first() } else { life };
     let hints = shared.hints.wait_for(&job.id);
     let original = Some(original);
     let entry = Entry::none();
@@ -168,25 +199,13 @@ async fn run(
         watch: Watch::default(),
         slow_down: None,
     };
-    let acting = async move {
+    Box::pin(async move {
         let acted = actor.act().await;
         if acted.is_err() {
             shared.lives.keep(&actor.job.id, actor.life.sight());
         }
-        acted?;
-        // The record first lives on for ever, then is only remembered: in this order nothing is lost.
-        actor.remember().await;
-        Ok(())
-    };
-    match panics::caught(acting).await {
-        Ok(Ok(())) => {
-            shared.panics.forget(&id);
-            settle.ack().await;
-        }
-        Ok(Err(why)) => hand_back(shared, settle, why).await,
-        Err(panic) => panicked(shared, &id, panic, settle, interrupts).await,
-    }
-    drop(alone);
+        acted
+    })
 }
 
 /// Until the dead letter is confirmed, and the delivery acked.
@@ -281,11 +300,12 @@ impl Actor<'_> {
                     Box::pin(self.recall()).await?;
                 }
                 Act::Restore { over, rebuilt } => Box::pin(self.restore(over, rebuilt)).await?,
-                Act::Begin { attempt, round, instead_of, cancels: false } => {
-                    Box::pin(self.begin(attempt, round, instead_of)).await?
+                Act::ReadAgain => Box::pin(self.read_again()).await?,
+                Act::Begin { attempt, round, basis, cancels: false } => {
+                    Box::pin(self.begin(attempt, round, basis)).await?
                 }
-                Act::Begin { attempt, round, instead_of, cancels: true } => {
-                    Box::pin(self.begin_to_cancel(attempt, round, instead_of)).await?
+                Act::Begin { attempt, round, basis, cancels: true } => {
+                    Box::pin(self.begin_to_cancel(attempt, round, basis)).await?
                 }
                 Act::Ask { attempt, nonce } => Box::pin(self.ask(attempt, nonce)).await?,
                 Act::Post if self.must_not_post() => self.life.withheld(),
@@ -312,7 +332,9 @@ impl Actor<'_> {
                     Box::pin(tell::event(self.shared, &self.job, event, self.interrupts)).await?;
                     self.life.told();
                 }
-                Act::Conflict => Box::pin(self.conflict()).await?,
+                // The record first lives on for ever, then is only remembered: in this order nothing is lost.
+                Act::Remember { sealed } => Box::pin(self.remember(sealed)).await?,
+                Act::Bury { why } => Box::pin(self.bury(why)).await?,
                 Act::Ack => return Ok(()),
                 Act::HandBack { why: HandBack::Unreadable } => {
                     self.interrupts.or(tokio::time::sleep(UNREADABLE_PAUSE)).await?;

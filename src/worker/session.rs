@@ -172,7 +172,7 @@ impl Sessions {
         };
         self.lives.spawn(async move {
             let Incoming { message, settle } = incoming;
-            let life = live(&shared, message, settle.as_ref(), &interrupts);
+            let life = async { live(&shared, message, settle.as_ref(), &interrupts).await };
             // Once the job is known by its name, its life catches its own panics.
             if let Err(panic) = panics::caught(life).await {
                 shared.metrics.job_panicked();

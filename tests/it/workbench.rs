@@ -8,7 +8,7 @@ use comet_worker::job::pace::Pace;
 use comet_worker::job::{JobId, request};
 use comet_worker::ledger::Ledger;
 use comet_worker::ledger::hints::Hints;
-use comet_worker::ledger::record::{Record, Stage};
+use comet_worker::ledger::record::{Known, Record, Stage};
 use comet_worker::ledger::slots::Slots;
 use comet_worker::limits::Limits;
 use comet_worker::metrics::Metrics;
@@ -87,8 +87,13 @@ pub fn job(id: &str) -> Message {
     message(&json!({"job_id": id, "input": input()}))
 }
 
+/// As RabbitMQ delivers it a second time.
+pub fn again(id: &str) -> Message {
+    Message { redelivered: true, ..job(id) }
+}
+
 pub fn message(body: &Value) -> Message {
-    Message { body: body.to_string().into(), properties: BasicProperties::default() }
+    Message { body: body.to_string().into(), properties: BasicProperties::default(), redelivered: false }
 }
 
 pub fn external(job: &str) -> String {
@@ -284,7 +289,7 @@ impl Workbench {
             held_until: Instant::now() + self.shared.settings.hold,
         };
         let shared = self.shared.clone();
-        let life = tokio::spawn(async move { live(&shared, message, &settle, &interrupts).await });
+        let life = tokio::spawn(async move { live(&shared, Box::new(message), &settle, &interrupts).await });
         Delivery { life, settled }
     }
 
@@ -304,7 +309,11 @@ impl Workbench {
 
     /// The record of a job, past the effects.
     pub async fn record(&self, job: &str) -> Option<Record> {
-        self.memory.read(&job.parse().unwrap(), Slots::NONE).await.unwrap().record
+        self.known(job).await.record
+    }
+
+    pub async fn known(&self, job: &str) -> Known {
+        self.memory.read(&job.parse().unwrap(), Slots::NONE).await.unwrap()
     }
 
     pub async fn stage(&self, job: &str) -> Option<Stage> {

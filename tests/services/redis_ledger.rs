@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::step::{Expect, Moved, Over};
+use comet_worker::job::step::{Basis, Expect, Moved, Over};
 use comet_worker::job::{Digest, FailedTasks, JobId};
 use comet_worker::ledger::connection::Connection;
-use comet_worker::ledger::record::{Known, Nonce, Record, Stage, Unreadable};
+use comet_worker::ledger::record::{Known, Nonce, Stage, Unreadable};
 use comet_worker::ledger::slots::{Account, Slots};
 use comet_worker::ledger::{Entry, Ledger, LedgerError, RedisLedger};
 
@@ -15,6 +15,7 @@ use crate::private::PrivateRedis;
 use crate::support::redis_url;
 
 const REMEMBER: Duration = Duration::from_secs(600);
+const EVENT: &[u8] = include_bytes!("../fixtures/events/succeeded.v1.json");
 
 /// A ledger of its own for every test: a prefix that expires with nothing, so the keys are given an
 /// end by being few.
@@ -85,9 +86,9 @@ impl Ledger for Cleaning {
         entry: Entry<'_>,
         attempt: u32,
         nonce: &Nonce,
-        instead_of: Option<&Nonce>,
+        basis: &Basis,
     ) -> Result<Moved, LedgerError> {
-        and_expire!(self, entry.job, self.0.begin(entry, attempt, nonce, instead_of))
+        and_expire!(self, entry.job, self.0.begin(entry, attempt, nonce, basis))
     }
     async fn restore(
         &self,
@@ -115,7 +116,7 @@ impl Ledger for Cleaning {
         entry: Entry<'_>,
         attempt: u32,
         task: &comet_worker::job::TaskId,
-    ) -> Result<Record, LedgerError> {
+    ) -> Result<Stage, LedgerError> {
         and_expire!(self, entry.job, self.0.accept(entry, attempt, task))
     }
     async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
@@ -131,8 +132,8 @@ impl Ledger for Cleaning {
     ) -> Result<comet_worker::job::step::Frozen, LedgerError> {
         and_expire!(self, entry.job, self.0.freeze(entry, expect, event, replaceable))
     }
-    async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {
-        self.0.told(job, round).await
+    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
+        and_expire!(self, entry.job, self.0.told(entry, sealed))
     }
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
         let met = self.0.meet_store(id).await;
@@ -191,15 +192,15 @@ impl One {
 async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
     let one = One::new();
     let nonce = Nonce::new("n".to_owned());
-    one.ledger.begin(one.entry(), 1, &nonce, None).await.unwrap();
+    one.ledger.begin(one.entry(), 1, &nonce, &Basis::Read).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "an unfinished record expires");
-    one.ledger.told(&one.job, 1).await.unwrap();
+    one.ledger.told(one.entry(), None).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "told without an outcome");
     one.ledger.freeze(one.entry(), &Expect::Unfinished, Bytes::from_static(b"e"), true).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "not told yet");
-    one.ledger.told(&one.job, 2).await.unwrap();
+    one.ledger.told(Entry { round: 2, ..one.entry() }, None).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "told for another round");
-    one.ledger.told(&one.job, 1).await.unwrap();
+    one.ledger.told(one.entry(), None).await.unwrap();
     let left = one.expires_in().await;
     assert!(left > 0 && left <= 600_000, "{left}");
     let corrected = Digest::new("other".to_owned());
@@ -210,8 +211,23 @@ async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
         failed: FailedTasks::none(),
         slots: Slots::NONE,
     };
-    one.ledger.begin(entry, 1, &nonce, None).await.unwrap();
+    one.ledger.begin(entry, 1, &nonce, &Basis::Read).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "a corrected job's record would vanish while it runs");
+    one.remove().await;
+}
+
+#[tokio::test]
+async fn a_record_that_ends_with_its_telling_keeps_no_event_and_expires() {
+    let one = One::new();
+    one.ledger.begin(one.entry(), 1, &Nonce::new("n".to_owned()), &Basis::Unread).await.unwrap();
+    one.ledger.accept(one.entry(), 1, &comet_worker::job::TaskId::new("t").unwrap()).await.unwrap();
+    one.ledger.told(one.entry(), Some(&Bytes::from_static(EVENT))).await.unwrap();
+    let left = one.expires_in().await;
+    assert!(left > 0 && left <= 600_000, "{left}");
+    let key = one.ledger.key(&one.job);
+    let mut kept: Vec<String> = query(&one.url, redis::cmd("HKEYS").arg(&key)).await;
+    kept.sort();
+    assert_eq!(kept, ["digest", "event_id", "round", "stage", "version"]);
     one.remove().await;
 }
 
@@ -231,7 +247,7 @@ async fn a_pace_is_forgotten_some_time_after_its_last_word() {
 async fn a_record_of_a_newer_version_is_reported_and_left_alone() {
     let one = One::new();
     let key = one.ledger.key(&one.job);
-    let stored = ["version", "2", "stage", "begun", "digest", "d"];
+    let stored = ["version", "3", "stage", "begun", "digest", "d"];
     let _: i64 = query(&one.url, redis::cmd("HSET").arg(&key).arg(&stored)).await;
     let before: Vec<(String, String)> = query(&one.url, redis::cmd("HGETALL").arg(&key)).await;
     let newer = |result: Option<LedgerError>| {
@@ -240,10 +256,11 @@ async fn a_record_of_a_newer_version_is_reported_and_left_alone() {
     let nonce = Nonce::new("n".to_owned());
     let task = comet_worker::job::TaskId::new("t").unwrap();
     newer(one.ledger.read(&one.job, Slots::NONE).await.err());
-    newer(one.ledger.begin(one.entry(), 1, &nonce, None).await.err());
+    newer(one.ledger.begin(one.entry(), 1, &nonce, &Basis::Read).await.err());
     newer(one.ledger.reopen(&one.job, 1, Some(&nonce)).await.err());
     newer(one.ledger.accept(one.entry(), 1, &task).await.err());
     newer(one.ledger.freeze(one.entry(), &Expect::Unfinished, Bytes::from_static(b"e"), false).await.err());
+    newer(one.ledger.told(one.entry(), Some(&Bytes::from_static(EVENT))).await.err());
     let after: Vec<(String, String)> = query(&one.url, redis::cmd("HGETALL").arg(&key)).await;
     assert_eq!(before, after);
     one.remove().await;
@@ -292,6 +309,6 @@ async fn a_job_that_was_cancelled_before_it_was_seen_is_remembered_for_a_while_a
     let digest = Digest::new("digest".to_owned());
     let entry =
         Entry { job: &job, digest: &digest, round: 1, failed: FailedTasks::none(), slots: Slots::NONE };
-    ledger.begin(entry, 1, &Nonce::new("n".to_owned()), None).await.unwrap();
+    ledger.begin(entry, 1, &Nonce::new("n".to_owned()), &Basis::Read).await.unwrap();
     assert_eq!(time_to_live().await, -1, "an unfinished job never expires");
 }

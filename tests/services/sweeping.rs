@@ -102,10 +102,14 @@ async fn a_sweep_beside_a_running_worker_removes_what_ended_long_ago_and_nothing
         assert_eq!(names(&files(&receipts)), left);
         assert_eq!(files(&place.images().join("images")), images, "images are never touched");
 
-        // While Redis remembers it, a swept job is still the same job.
+        // While Redis remembers it, a swept job is still the same job, though nobody has its event any more.
         broker.publish(place, &job("ended.v1-0")).await;
+        let letter = broker.next(&place.dead_queue()).await;
+        assert_eq!(letter.header("x-comet-reason").as_deref(), Some("forgotten"));
+        // One that was not swept is told again, as it was.
+        broker.publish(place, &job("young")).await;
         let again = broker.ends(place, 1).await;
-        assert_eq!(again["ended.v1-0"][0].body, ends["ended.v1-0"][0].body);
+        assert_eq!(again["young"][0].body, ends["young"][0].body);
         assert_eq!(slow.report().await.number("submits"), 1, "only the open one");
 
         let nothing = sweep(&environment, &["--older-than", "30d", "--json"]).await.json();

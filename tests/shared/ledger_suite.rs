@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::step::{Expect, Frozen, Moved, Over};
+use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
 use comet_worker::job::{Charged, Digest, FailedTasks, JobId, TaskId};
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
 use comet_worker::ledger::slots::Slots;
@@ -50,7 +50,7 @@ impl Bench {
     }
 
     async fn begin(&self, attempt: u32, ask: &str) -> Moved {
-        self.ledger.begin(self.entry(), attempt, &nonce(ask), None).await.unwrap()
+        self.ledger.begin(self.entry(), attempt, &nonce(ask), &Basis::Read).await.unwrap()
     }
 
     async fn reopen(&self, ask: &str) -> Moved {
@@ -67,7 +67,7 @@ impl Bench {
         stage
     }
 
-    async fn accept(&self, id: &str) -> Record {
+    async fn accept(&self, id: &str) -> Stage {
         self.ledger.accept(self.entry(), 1, &task(id)).await.unwrap()
     }
 
@@ -137,8 +137,8 @@ pub async fn a_reopened_attempt_lets_the_next_one_begin_and_not_itself(bench: Be
 
 pub async fn an_accepted_task_is_kept_and_its_age_known(bench: Bench) {
     bench.begin(1, "a").await;
-    let record = bench.accept("t-1").await;
-    assert!(matches!(record.stage, Stage::Generating { attempt: 1, .. }), "{record:?}");
+    let noted = bench.accept("t-1").await;
+    assert!(matches!(noted, Stage::Generating { attempt: 1, .. }), "{noted:?}");
     let Stage::Generating { task: kept, age, .. } = stage(bench.read().await) else {
         panic!("not generating")
     };
@@ -150,15 +150,13 @@ pub async fn an_accepted_task_is_kept_and_its_age_known(bench: Bench) {
 }
 
 pub async fn an_accepted_task_is_knowledge_also_where_the_record_is_lost(bench: Bench) {
-    let record = bench.accept("t-1").await;
-    assert!(matches!(record.stage, Stage::Generating { .. }));
+    assert!(matches!(bench.accept("t-1").await, Stage::Generating { .. }));
+    assert!(matches!(stage(bench.read().await), Stage::Generating { .. }));
 }
 
 pub async fn a_second_task_does_not_take_the_place_of_the_first(bench: Bench) {
     bench.accept("t-1").await;
-    let Stage::Generating { task: kept, .. } = bench.accept("t-2").await.stage else {
-        panic!("not generating")
-    };
+    let Stage::Generating { task: kept, .. } = bench.accept("t-2").await else { panic!("not generating") };
     assert_eq!(kept, task("t-1"));
 }
 
@@ -173,7 +171,7 @@ pub async fn the_first_outcome_wins_for_everybody(bench: Bench) {
 
 pub async fn a_task_never_overwrites_an_outcome(bench: Bench) {
     bench.freeze(Expect::Unfinished, "the end").await;
-    assert!(matches!(bench.accept("late").await.stage, Stage::Done { .. }));
+    assert!(matches!(bench.accept("late").await, Stage::Done { .. }));
     assert!(matches!(bench.begin(1, "a").await, Moved::No(Known { record: Some(_), .. })));
 }
 
@@ -210,7 +208,7 @@ pub async fn a_corrected_input_takes_the_place_of_an_invalid_one(mut bench: Benc
         "without counting the round"
     );
     let entry = Entry { round: 2, ..bench.entry() };
-    assert_eq!(bench.ledger.begin(entry, 1, &nonce("a"), None).await.unwrap(), YES);
+    assert_eq!(bench.ledger.begin(entry, 1, &nonce("a"), &Basis::Read).await.unwrap(), YES);
     let record = bench.read().await.unwrap();
     assert_eq!((record.round, &record.digest), (2, &bench.digest));
     bench.digest = first;
@@ -234,7 +232,7 @@ pub async fn nothing_takes_the_place_of_a_paid_outcome(mut bench: Bench) {
     bench.digest = Digest::new("another".to_owned());
     let entry = Entry { round: 2, ..bench.entry() };
     assert!(matches!(
-        bench.ledger.begin(entry, 1, &nonce("a"), None).await.unwrap(),
+        bench.ledger.begin(entry, 1, &nonce("a"), &Basis::Read).await.unwrap(),
         Moved::No(Known { record: Some(_), .. })
     ));
     let frozen =
@@ -244,15 +242,60 @@ pub async fn nothing_takes_the_place_of_a_paid_outcome(mut bench: Bench) {
 
 pub async fn a_told_job_is_still_answered_with_its_outcome(bench: Bench) {
     bench.freeze(Expect::Unfinished, "the end").await;
-    bench.ledger.told(&bench.job, 1).await.unwrap();
+    bench.ledger.told(bench.entry(), None).await.unwrap();
     assert!(matches!(stage(bench.read().await), Stage::Done { .. }));
+}
+
+/// As long as it has to be to be told apart.
+const EVENT: &str = r#"{"id":"suite/succeeded","type":"comet.job.succeeded","data":{"job_id":"suite"}}"#;
+
+pub async fn a_job_whose_event_a_receipt_has_ends_when_it_is_told(bench: Bench) {
+    bench.begin(1, "a").await;
+    bench.accept("t-1").await;
+    bench.ledger.told(bench.entry(), Some(&Bytes::from_static(EVENT.as_bytes()))).await.unwrap();
+    let told = Stage::Told { event_id: "suite/succeeded".to_owned() };
+    assert_eq!(stage(bench.read().await), told);
+    assert_eq!(bench.accept("late").await, told, "a task after the end");
+    assert!(matches!(bench.begin(1, "b").await, Moved::No(_)), "a further attempt");
+    assert!(matches!(bench.freeze(Expect::Unfinished, "another").await, Frozen::Moved(_)), "another outcome");
+    let correcting = Expect::Correcting { first: Bytes::from_static(b"what was told") };
+    assert_eq!(
+        bench.freeze(correcting, "corrected").await,
+        event("corrected"),
+        "as the receipts have it by now"
+    );
+    assert!(!bench.ledger.cancel(&bench.job).await.unwrap().cancelled);
+    assert_eq!(stage(bench.read().await), told);
+}
+
+pub async fn a_job_that_was_lost_ends_when_it_is_told_and_anothers_does_not(mut bench: Bench) {
+    bench.ledger.told(bench.entry(), Some(&Bytes::from_static(EVENT.as_bytes()))).await.unwrap();
+    assert!(matches!(stage(bench.read().await), Stage::Told { .. }));
+    bench.job = format!("{}-other", bench.job).parse().unwrap();
+    bench.begin(1, "a").await;
+    let digest = Digest::new("of another input".to_owned());
+    let entry = Entry { digest: &digest, ..bench.entry() };
+    bench.ledger.told(entry, Some(&Bytes::from_static(EVENT.as_bytes()))).await.unwrap();
+    assert!(matches!(stage(bench.read().await), Stage::Submitting { .. }));
+}
+
+pub async fn an_ask_without_a_look_at_the_record_is_none_where_there_is_one(bench: Bench) {
+    let unread =
+        async |ask: &str| bench.ledger.begin(bench.entry(), 1, &nonce(ask), &Basis::Unread).await.unwrap();
+    assert_eq!(unread("a").await, YES);
+    assert_eq!(unread("a").await, YES, "the same ask once more");
+    assert!(matches!(unread("b").await, Moved::No(_)), "a record that is submitting");
+    let new = Stage::New { attempt: 1 };
+    assert_eq!(bench.restore(Some(1), new.clone()).await, new);
+    assert!(matches!(unread("c").await, Moved::No(_)), "a record that waits");
+    assert_eq!(bench.begin(1, "d").await, YES);
 }
 
 pub async fn an_ask_that_never_reached_the_gate_gives_way_to_one_that_names_it(bench: Bench) {
     bench.begin(1, "a").await;
     let instead = |of: &'static str, ask: &'static str| {
         let (bench, of, ask) = (&bench, nonce(of), nonce(ask));
-        async move { bench.ledger.begin(bench.entry(), 1, &ask, Some(&of)).await.unwrap() }
+        async move { bench.ledger.begin(bench.entry(), 1, &ask, &Basis::NeverAsked(of)).await.unwrap() }
     };
     assert!(
         matches!(instead("x", "b").await, Moved::No(Known { record: Some(_), .. })),
@@ -325,6 +368,9 @@ macro_rules! ledger_suite {
             another_invalid_input_is_frozen_in_a_round_of_its_own
             nothing_takes_the_place_of_a_paid_outcome
             a_told_job_is_still_answered_with_its_outcome
+            a_job_whose_event_a_receipt_has_ends_when_it_is_told
+            a_job_that_was_lost_ends_when_it_is_told_and_anothers_does_not
+            an_ask_without_a_look_at_the_record_is_none_where_there_is_one
             an_ask_that_never_reached_the_gate_gives_way_to_one_that_names_it
             on_the_word_of_a_receipt_an_attempt_is_closed_whoever_asked_last
             a_missing_record_is_restored_and_an_existing_one_is_not_touched

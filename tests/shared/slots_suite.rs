@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::step::{Expect, Moved, Over};
+use comet_worker::job::step::{Basis, Expect, Moved, Over};
 use comet_worker::job::{Charged, Digest, FailedTasks, JobId, TaskId};
 use comet_worker::ledger::record::{Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
@@ -57,7 +57,7 @@ impl Account {
 
     async fn ask(&self, job: &str, attempt: u32, slots: Slots) -> Moved {
         let job = id(job);
-        self.ledger.begin(self.entry(&job, slots), attempt, &nonce("n"), None).await.unwrap()
+        self.ledger.begin(self.entry(&job, slots), attempt, &nonce("n"), &Basis::Read).await.unwrap()
     }
 
     /// Whether the job may be submitted.
@@ -130,8 +130,11 @@ pub async fn one_job_takes_its_slots_once(account: Account) {
     let account = account.open().await;
     assert!(account.begins("a", 2).await);
     let (a, two) = (id("a"), slots(2, LONG));
-    let instead =
-        account.ledger.begin(account.entry(&a, two), 1, &nonce("m"), Some(&nonce("n"))).await.unwrap();
+    let instead = account
+        .ledger
+        .begin(account.entry(&a, two), 1, &nonce("m"), &Basis::NeverAsked(nonce("n")))
+        .await
+        .unwrap();
     assert!(matches!(instead, Moved::Yes { .. } | Moved::No(_)), "{instead:?}");
     account.accept("a", two).await;
     account.ledger.read(&a, two).await.unwrap();

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::step::{Expect, Frozen, Moved, Over};
+use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
 use comet_worker::job::{FailedTasks, JobId, TaskId};
-use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
+use comet_worker::ledger::record::{Known, Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 
@@ -25,10 +25,10 @@ impl Ledger for Twice {
         entry: Entry<'_>,
         attempt: u32,
         nonce: &Nonce,
-        instead_of: Option<&Nonce>,
+        basis: &Basis,
     ) -> Result<Moved, LedgerError> {
-        self.0.begin(entry, attempt, nonce, instead_of).await?;
-        self.0.begin(entry, attempt, nonce, instead_of).await
+        self.0.begin(entry, attempt, nonce, basis).await?;
+        self.0.begin(entry, attempt, nonce, basis).await
     }
     async fn restore(
         &self,
@@ -56,7 +56,7 @@ impl Ledger for Twice {
         self.0.reopen(job, attempt, nonce).await?;
         self.0.reopen(job, attempt, nonce).await
     }
-    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
+    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError> {
         self.0.accept(entry, attempt, task).await?;
         self.0.accept(entry, attempt, task).await
     }
@@ -75,9 +75,9 @@ impl Ledger for Twice {
         self.0.freeze(entry, expect, event.clone(), replaceable).await?;
         self.0.freeze(entry, expect, event, replaceable).await
     }
-    async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {
-        self.0.told(job, round).await?;
-        self.0.told(job, round).await
+    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
+        self.0.told(entry, sealed).await?;
+        self.0.told(entry, sealed).await
     }
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
         self.0.meet_store(id).await?;

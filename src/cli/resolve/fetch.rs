@@ -155,7 +155,7 @@ async fn freeze(config: &Config, job: &Job, first: Bytes, event: &Bytes) -> anyh
     match frozen.context(again)? {
         Frozen::Event(_) => {
             // Lost, the record only stays longer.
-            if let Err(error) = ledger.told(&job.id, 1).await {
+            if let Err(error) = ledger.told(entry, None).await {
                 tracing::debug!("the record will not expire: {error}");
             }
             Ok(())

@@ -14,7 +14,7 @@ pub(super) fn digest(value: &Value) -> Digest {
     let mut sink = Sink(Sha256::new());
     write(value, &mut sink).expect("a hash takes every byte, and a value has string keys only");
     let hash = sink.0.finalize();
-    Digest::new(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+    Digest::new(hex::encode(hash))
 }
 
 /// Straight into the hash: an input may hold megabytes of images.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::generation::Generation;
 use super::life::{At, Life};
 use super::look::Recalling;
-use super::{Expect, Moved};
+use super::{Basis, Expect, Moved};
 use crate::job::{Charged, FailedTasks, Outcome, TaskId};
 use crate::receipts::Shut;
 use crate::receipts::history::History;
@@ -70,7 +70,7 @@ impl Life {
                 self.cancelled |= cancelled;
                 self.forget();
                 self.failed = failed;
-                self.at = At::Ready { attempt: attempt + 1, instead_of: None };
+                self.at = At::Ready { attempt: attempt + 1, basis: Basis::Read };
             }
             Moved::No(known) => self.read(known, now),
             // No answer to this, so it is asked again.

@@ -192,11 +192,15 @@ impl Life {
             let expect = Expect::Correcting { first };
             At::Freezing { words: Words::Sealed(event), expect, then: Then::Ack }
         } else {
-            // Somebody gave the job up while this hand came to know what became of it.
             let then = match (says_unknown(&event), is_unknown(&outcome)) {
+                // Somebody gave the job up while this hand came to know what became of it.
                 (true, false) => Then::Correct(outcome),
                 (true, true) => Then::LookBack,
-                (false, _) => Then::Ack,
+                // Everybody finds these bytes in the receipt: the record has nothing to add.
+                (false, _) => {
+                    self.at = At::Telling { event, then: Then::Close };
+                    return;
+                }
             };
             At::Freezing { words: Words::Sealed(event), expect: Expect::Unfinished, then }
         };
@@ -218,10 +222,17 @@ impl Life {
         }
     }
 
+    /// The record is told, or whoever has moved it meanwhile is the one to do so.
+    pub fn remembered(&mut self) {
+        let At::Remembering { .. } = self.at else { return self.unexpected() };
+        self.at = At::Told;
+    }
+
     /// What follows an event that is told.
     pub(super) fn follow(&mut self, event: Bytes, then: Then) {
         self.at = match then {
-            Then::Ack => At::Told,
+            Then::Ack => At::Remembering { sealed: None },
+            Then::Close => At::Remembering { sealed: Some(event) },
             Then::LookBack => At::Recalling(Recalling::Ended { event, told: true }),
             Then::Correct(outcome) => {
                 self.corrects = Some(event);

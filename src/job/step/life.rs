@@ -8,7 +8,7 @@ use super::again::BadEnd;
 use super::generation::{Generation, Since};
 use super::look::{LookOn, Recalling};
 use super::sight::Sight;
-use super::{Act, Expect, HandBack, Over, Rebuilt, Rules, Words, outcome};
+use super::{Act, Basis, Expect, HandBack, Over, Rebuilt, Rules, Unanswerable, Words, outcome};
 use crate::job::event::says_unknown;
 use crate::job::{Charged, Digest, FailedTasks, Fault, Outcome, TaskId, Timings};
 use crate::ledger::record::{Known, Nonce, Stage};
@@ -42,13 +42,15 @@ pub struct Life {
 pub(super) enum At {
     Unread,
     Recalling(Recalling),
+    /// The event that the record has not.
+    Reading,
     Restoring {
         over: Over,
         rebuilt: Rebuilt,
     },
     Ready {
         attempt: u32,
-        instead_of: Option<Nonce>,
+        basis: Basis,
     },
     /// The record says that we may; the receipts have not been asked.
     Asking {
@@ -119,7 +121,10 @@ pub(super) enum At {
         event: Bytes,
         then: Then,
     },
-    Conflicting,
+    Remembering {
+        sealed: Option<Bytes>,
+    },
+    Burying(Unanswerable),
     Told,
     HandingBack(HandBack),
 }
@@ -127,7 +132,10 @@ pub(super) enum At {
 /// What follows the event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Then {
+    /// The record is done.
     Ack,
+    /// The record becomes done, since a receipt has the outcome.
+    Close,
     /// It said "unknown": whether the task has come to light meanwhile is looked at once more, so that
     /// of two hands, one noting the task and one giving the job up, at least one sees the other.
     LookBack,
@@ -161,6 +169,16 @@ impl Life {
         }
     }
 
+    /// RabbitMQ has never delivered this message before: the right to post is asked for at once. Whoever has
+    /// posted before this is found by that ask, or at the gate.
+    #[must_use]
+    pub fn delivered_first(mut self) -> Self {
+        if self.faults.is_empty() && self.sight.is_none() {
+            self.at = At::Ready { attempt: 1, basis: Basis::Unread };
+        }
+        self
+    }
+
     #[must_use]
     pub fn round(&self) -> u32 {
         self.round
@@ -182,6 +200,7 @@ impl Life {
         match self.at {
             At::Unread
             | At::Recalling(_)
+            | At::Reading
             | At::Restoring { .. }
             | At::Ready { .. }
             | At::Asking { .. }
@@ -195,7 +214,7 @@ impl Life {
             | At::Following { .. }
             | At::Parking { .. }
             | At::Telling { then: Then::Reopen(_) | Then::LookBack, .. }
-            | At::Conflicting => true,
+            | At::Burying(_) => true,
             At::Accepting { .. }
             | At::Generating(_)
             | At::Entering { .. }
@@ -203,6 +222,7 @@ impl Life {
             | At::Sealing { .. }
             | At::Freezing { .. }
             | At::Telling { .. }
+            | At::Remembering { .. }
             | At::Told
             | At::HandingBack(_) => false,
         }
@@ -251,10 +271,11 @@ impl Life {
         match &self.at {
             At::Unread => Act::Read,
             At::Recalling(_) => Act::Recall,
+            At::Reading => Act::ReadAgain,
             At::Restoring { over, rebuilt } => Act::Restore { over: *over, rebuilt: rebuilt.clone() },
-            At::Ready { attempt, instead_of } => {
-                let (attempt, round, instead_of) = (*attempt, self.round, instead_of.clone());
-                Act::Begin { attempt, round, instead_of, cancels: self.cancelled }
+            At::Ready { attempt, basis } => {
+                let (attempt, round, basis) = (*attempt, self.round, basis.clone());
+                Act::Begin { attempt, round, basis, cancels: self.cancelled }
             }
             At::Asking { attempt, nonce, .. } => Act::Ask { attempt: *attempt, nonce: nonce.clone() },
             At::Gated { attempt, nonce, asked } => {
@@ -291,7 +312,8 @@ impl Life {
                 Act::Freeze { words: words.clone(), expect: expect.clone() }
             }
             At::Telling { event, .. } => Act::Tell { event: event.clone() },
-            At::Conflicting => Act::Conflict,
+            At::Remembering { sealed } => Act::Remember { sealed: sealed.clone() },
+            At::Burying(why) => Act::Bury { why: *why },
             At::Told => Act::Ack,
             At::HandingBack(why) => Act::HandBack { why: *why },
         }
@@ -311,10 +333,15 @@ impl Life {
         if record.digest != self.digest {
             return match record.stage {
                 Stage::Done { replaceable: true, .. } => self.fresh(1, record.round + 1),
+                // Written without a look at the receipts, perhaps, by the hand of a later job.
+                Stage::Submitting { attempt, .. } if self.rules.receipts => {
+                    self.at = At::Recalling(Recalling::Whose { attempt });
+                }
                 Stage::Done { replaceable: false, .. }
                 | Stage::New { .. }
                 | Stage::Submitting { .. }
-                | Stage::Generating { .. } => self.at = At::Conflicting,
+                | Stage::Generating { .. }
+                | Stage::Told { .. } => self.at = At::Burying(Unanswerable::Conflict),
             };
         }
         self.round = record.round;
@@ -337,6 +364,7 @@ impl Life {
                 self.at = At::Recalling(Recalling::Ended { event, told: false });
             }
             Stage::Done { event, .. } => self.at = At::Telling { event, then: Then::Ack },
+            Stage::Told { .. } => self.at = At::Reading,
         }
     }
 
@@ -369,7 +397,7 @@ impl Life {
     pub(super) fn fresh(&mut self, attempt: u32, round: u32) {
         self.round = round;
         self.at = if self.faults.is_empty() {
-            At::Ready { attempt, instead_of: None }
+            At::Ready { attempt, basis: Basis::Read }
         } else {
             // Nothing was paid and nothing is: this one needs no receipt.
             let words = Words::New(Box::new(outcome::invalid(self.faults.clone())));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::again::BadEnd;
 use super::generation::Pulls;
 use super::life::{At, Life, Then};
-use super::{Act, Expect, Over, Rebuilt, Words, outcome};
+use super::{Act, Basis, Expect, Over, Rebuilt, Unanswerable, Words, outcome};
 use crate::job::Charged;
 use crate::ledger::record::{Known, Nonce};
 use crate::provider::Lookup;
@@ -68,6 +68,8 @@ pub(super) enum Recalling {
     BadEnd(BadEnd),
     /// The job ended as unknown, by this event: a task may have come to light since.
     Ended { event: Bytes, told: bool },
+    /// By the record another job with this id has this attempt open.
+    Whose { attempt: u32 },
 }
 
 impl LookOn {
@@ -121,7 +123,7 @@ impl Life {
             // What the attempt came to may be in the receipts already, and only there.
             At::Recalling(Recalling::Attempt(LookOn { sight, ..look }))
         } else {
-            At::Ready { attempt: look.attempt, instead_of: Some(look.nonce) }
+            At::Ready { attempt: look.attempt, basis: Basis::NeverAsked(look.nonce) }
         };
     }
 
@@ -169,6 +171,7 @@ impl Life {
             At::LookingOn(LookOn { phase: Phase::LookUp | Phase::Read, .. })
             | At::Unread
             | At::Recalling(_)
+            | At::Reading
             | At::Restoring { .. }
             | At::Ready { .. }
             | At::Asking { .. }
@@ -186,7 +189,8 @@ impl Life {
             | At::Sealing { .. }
             | At::Freezing { .. }
             | At::Telling { .. }
-            | At::Conflicting
+            | At::Remembering { .. }
+            | At::Burying(_)
             | At::Told
             | At::HandingBack(_) => {}
         }
@@ -226,6 +230,14 @@ impl Life {
             }
             Recalling::BadEnd(end) => return self.recalled_after(end, history),
             Recalling::Ended { event, told } => return self.ended(event, told, history),
+            Recalling::Whose { attempt } => {
+                return match history.rebuilt() {
+                    Some(rebuilt) if rebuilt.digest.as_ref() == Some(&self.digest) => {
+                        self.restore(Over::Open(attempt), rebuilt);
+                    }
+                    Some(_) | None => self.at = At::Burying(Unanswerable::Conflict),
+                };
+            }
             Recalling::Attempt(look) => (look, false),
             Recalling::InDoubt(look) => (look, true),
         };
@@ -250,6 +262,15 @@ impl Life {
             }
             Some(_) | None => self.at = At::Shutting { look, cancels: false },
         }
+    }
+
+    /// The event of a job whose record says that it was told, as its receipts have it.
+    pub fn read_again(&mut self, event: Option<Bytes>) {
+        let At::Reading = self.at else { return self.unexpected() };
+        self.at = match event {
+            Some(event) => At::Telling { event, then: Then::Ack },
+            None => At::Burying(Unanswerable::Forgotten),
+        };
     }
 
     /// The record says that the outcome is unknown: it is told so, and then what has come to light

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use super::generation::{Generation, Since};
 use super::life::{At, Life, Then};
 use super::look::{LookOn, Recalling, Unanswered};
-use super::{Expect, HandBack, Moved, Rebuilt, Words, outcome};
+use super::{Basis, Expect, HandBack, Moved, Rebuilt, Words, outcome};
 use crate::job::event::says_unknown;
 use crate::job::{Charged, Outcome, TaskId};
-use crate::ledger::record::{Nonce, Record, Stage};
+use crate::ledger::record::{Nonce, Stage};
 use crate::provider::Answer;
 use crate::receipts::Gate;
 
@@ -120,7 +120,7 @@ impl Life {
             Moved::Yes { cancelled } => {
                 self.cancelled |= cancelled;
                 self.forget();
-                self.at = At::Ready { attempt: attempt + 1, instead_of: None };
+                self.at = At::Ready { attempt: attempt + 1, basis: Basis::Read };
             }
             // No answer to this, so it is asked again.
             Moved::Full | Moved::Paced { .. } => {}
@@ -128,11 +128,11 @@ impl Life {
         }
     }
 
-    /// The task id is in the ledger, and this is the record now; `noted` where a receipt has it too.
-    pub fn accepted(&mut self, record: Record, noted: bool, now: Duration) {
+    /// The task id is in the ledger, and so far is the job now; `noted` where a receipt has it too.
+    pub fn accepted(&mut self, stage: Stage, noted: bool, now: Duration) {
         let At::Accepting { attempt, task } = self.at.clone() else { return self.unexpected() };
         let first = now + self.rules.wait(0, Duration::ZERO);
-        match record.stage {
+        match stage {
             Stage::Generating { attempt, task: known, age } => {
                 let accepted = Since { noted: now, age_then: age };
                 let noted = noted && known == task;
@@ -149,6 +149,7 @@ impl Life {
                     if unknown { Then::Reopen(self.late(attempt, task, event.clone())) } else { Then::Ack };
                 self.at = At::Telling { event, then };
             }
+            Stage::Told { .. } => self.at = At::Reading,
             Stage::New { .. } | Stage::Submitting { .. } => self.at = At::Unread,
         }
     }

@@ -59,7 +59,7 @@ fn seen(reply: &Reply<'_>, understood: Understood, id: &str) -> Seen {
     {
         return seen;
     }
-    let message = understood.message;
+    let message = understood.message(reply);
     let meaning = meaning::of_lookup(understood.meaning, understood.said.as_deref());
     // A web page now and then is a proxy's or a firewall's hiccup; it is the probe that tells a
     // wrong path or a closed door from it (section 3.4). A redirect is never a hiccup.
@@ -126,13 +126,14 @@ pub fn lookup(reply: &Reply<'_>, external: &ExternalTaskId) -> Lookup {
 /// The fault that still stands; a 5xx of the proxies before the API is `Unreachable`.
 pub fn probe(reply: &Reply<'_>) -> Result<(), AccountFault> {
     let understood = understand(reply);
+    let message = understood.message(reply);
     let meaning = meaning::of_lookup(understood.meaning, understood.said.as_deref());
-    if let Some(fault) = account_fault(meaning, &understood.message, reply.asked) {
+    if let Some(fault) = account_fault(meaning, &message, reply.asked) {
         return Err(fault);
     }
     match (reply.status, understood.envelope) {
         (502..=504 | 520..=599, _) | (_, None) => {
-            Err(AccountFault { kind: AccountFaultKind::Unreachable, message: understood.message })
+            Err(AccountFault { kind: AccountFaultKind::Unreachable, message })
         }
         (_, Some(_)) => Ok(()),
     }

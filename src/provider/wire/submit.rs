@@ -12,8 +12,9 @@ use crate::redact::for_people;
 #[must_use]
 pub fn submit(reply: &Reply<'_>) -> Answer {
     let understood = understand(reply);
-    let (meaning, message, provider_code) =
-        (understood.meaning, understood.message, understood.provider_code);
+    let meaning = understood.meaning;
+    let message = if meaning == Meaning::Fine { String::new() } else { understood.message(reply) };
+    let provider_code = understood.provider_code;
     let envelope = understood.envelope.as_ref();
     if meaning == Meaning::Fine {
         return match envelope.and_then(Envelope::task_id) {

@@ -160,11 +160,21 @@ impl Actor<'_> {
         Event::terminal(&self.job, outcome, &context).body
     }
 
-    /// A told job's record begins to expire. Should this be lost, the record only stays longer.
-    pub(super) async fn remember(&self) {
-        if let Err(error) = self.shared.ledger.told(&self.job.id, self.life.round()).await {
+    /// A told job's record begins to expire. Should this be lost, the record only stays longer; but one that
+    /// ends with this has to come to its end.
+    pub(super) async fn remember(&mut self, sealed: Option<Bytes>) -> Result<(), HandBack> {
+        let ledger = &self.shared.ledger;
+        let entry = self.entry(self.life.round());
+        if sealed.is_some() {
+            let remembering = self.until_known(|| ledger.told(entry, sealed.as_ref()));
+            if let Err(unreadable) = self.or_a_little_later(remembering).await?? {
+                tracing::warn!("the event is told, and the record is left as it is: {unreadable}");
+            }
+        } else if let Err(error) = ledger.told(entry, None).await {
             tracing::debug!("the record will not expire: {error}");
         }
+        self.life.remembered();
+        Ok(())
     }
 
     fn note_outcome(&self, outcome: &Outcome) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Actor;
 use crate::job::request::{DeadLetter, DeadReason};
-use crate::job::step::{HandBack, Over, Rebuilt};
+use crate::job::step::{HandBack, Over, Rebuilt, Unanswerable};
 use crate::ledger::hints::Hint;
 use crate::ledger::record::Known;
 use crate::ledger::{Entry, LedgerError};
@@ -51,6 +51,15 @@ impl Actor<'_> {
             self.interrupts.or(recalling).await??
         };
         self.life.recalled(&history, self.shared.clock.now());
+        Ok(())
+    }
+
+    /// The event that the record leaves to the receipts.
+    pub(super) async fn read_again(&mut self) -> Result<(), HandBack> {
+        let receipts = &self.shared.receipts;
+        let reading = self.until_stored(|| receipts.last_word(&self.job.id));
+        let event = self.interrupts.or(reading).await??;
+        self.life.read_again(event);
         Ok(())
     }
 
@@ -136,9 +145,17 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) async fn conflict(&mut self) -> Result<(), HandBack> {
-        let detail = "another job with this job_id and another input was there before".to_owned();
-        let dead = DeadLetter { reason: DeadReason::Conflict, detail };
+    pub(super) async fn bury(&mut self, why: Unanswerable) -> Result<(), HandBack> {
+        let (reason, detail) = match why {
+            Unanswerable::Conflict => {
+                (DeadReason::Conflict, "another job with this job_id and another input was there before")
+            }
+            Unanswerable::Forgotten => (
+                DeadReason::Forgotten,
+                "this job has ended and was told; the receipt that had its event is gone",
+            ),
+        };
+        let dead = DeadLetter { reason, detail: detail.to_owned() };
         tracing::warn!(reason = dead.reason.as_str(), "dead letter: {}", dead.detail);
         let Some(original) = &self.original else {
             // It had a task already, and Redis lost its record to another job: the next delivery has

@@ -62,6 +62,20 @@ impl Actor<'_> {
         self.or_stop_late(asking).await
     }
 
+    /// Lets `future` run until a little after an interrupt.
+    pub(super) async fn or_a_little_later<T>(&self, future: impl Future<Output = T>) -> Result<T, HandBack> {
+        let patience = async {
+            let why = self.interrupts.any().await;
+            tokio::time::sleep(LAST_MOVE).await;
+            why
+        };
+        tokio::select! {
+            biased;
+            value = future => Ok(value),
+            why = patience => Err(why),
+        }
+    }
+
     /// Lets `future` run until a little after the stop.
     async fn or_stop_late<T>(&self, future: impl Future<Output = T>) -> Result<T, HandBack> {
         let patience = async {

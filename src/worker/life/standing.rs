@@ -5,20 +5,18 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Actor, Right};
-use crate::job::step::{HandBack, Moved};
+use crate::job::step::{Basis, HandBack, Moved};
 use crate::ledger::Entry;
 use crate::ledger::record::Nonce;
 use crate::ledger::slots::Slots;
 use crate::worker::slots::{ASKS_EVERY, Head};
 
+/// Whoever has not read its record stands in the line for no longer: a job may have ended long ago, and this be a copy of it.
+const UNREAD_MAX: Duration = Duration::from_secs(1);
+
 impl Actor<'_> {
     /// In the line, everything can be given up; once the ledger is asked, its answer is waited for.
-    pub(super) async fn begin(
-        &mut self,
-        attempt: u32,
-        round: u32,
-        instead_of: Option<Nonce>,
-    ) -> Result<(), HandBack> {
+    pub(super) async fn begin(&mut self, attempt: u32, round: u32, basis: Basis) -> Result<(), HandBack> {
         let held = self.shared.metrics.held("waiting");
         // The right to the attempt before, if there was one, goes to the end of the line.
         self.right = None;
@@ -28,12 +26,13 @@ impl Actor<'_> {
             return Err(HandBack::NeedsMessage);
         }
         let came = Instant::now();
+        let unread = basis == Basis::Unread;
         let in_line = async {
             let line = async {
                 if let Some(until) = self.rests_until {
                     sleep_until(until).await;
                 }
-                let head = self.shared.slots.head(instead_of.is_some()).await;
+                let head = self.shared.slots.head(matches!(basis, Basis::NeverAsked(_))).await;
                 let place = self.shared.submits.place().await;
                 self.shared.limits.submit().await;
                 (head, place)
@@ -41,7 +40,8 @@ impl Actor<'_> {
             tokio::select! {
                 biased;
                 () = self.shared.breaker.closed() => Line::Closed,
-                () = self.hints.look() => Line::Hint,
+                () = self.hints.look() => Line::Look,
+                () = tokio::time::sleep(UNREAD_MAX), if unread => Line::Look,
                 (head, place) = line => match self.shared.breaker.pass() {
                     Some(pass) => Line::Head(head, Right { _place: place, _pass: pass }),
                     None => Line::Closed,
@@ -50,13 +50,13 @@ impl Actor<'_> {
         };
         let head = match self.interrupts.or(in_line).await? {
             Line::Closed => return Err(HandBack::Paused),
-            Line::Hint => return self.read().await,
+            Line::Look => return self.read().await,
             Line::Head(head, right) => {
                 self.right = Some(right);
                 head
             }
         };
-        let ask = Ask { attempt, round, instead_of, slots: self.slots };
+        let ask = Ask { attempt, round, basis, slots: self.slots };
         let nonce = fresh_nonce();
         // The account may be full, or the provider want it slower: the head asks until it may. One that has asked goes on under its name,
         // since an ask whose answer was lost may still arrive.
@@ -65,13 +65,13 @@ impl Actor<'_> {
                 tokio::select! {
                     biased;
                     () = self.shared.breaker.closed() => Some(Line::Closed),
-                    () = self.hints.look() => Some(Line::Hint),
+                    () = self.hints.look() => Some(Line::Look),
                     () = self.hints.slot() => None,
                     () = tokio::time::sleep(wait) => None,
                 }
             };
             match self.interrupts.or(waiting).await? {
-                Some(Line::Hint) => return self.read().await,
+                Some(Line::Look) => return self.read().await,
                 Some(Line::Closed | Line::Head(..)) => return Err(HandBack::Paused),
                 None => {}
             }
@@ -90,10 +90,10 @@ impl Actor<'_> {
         &mut self,
         attempt: u32,
         round: u32,
-        instead_of: Option<Nonce>,
+        basis: Basis,
     ) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("submitting");
-        let ask = Ask { attempt, round, instead_of, slots: Slots::NONE };
+        let ask = Ask { attempt, round, basis, slots: Slots::NONE };
         self.ask_to_post(&ask, &fresh_nonce()).await?;
         Ok(())
     }
@@ -103,7 +103,7 @@ impl Actor<'_> {
         let asked = self.shared.clock.now();
         let ledger = &self.shared.ledger;
         let entry = Entry { slots: ask.slots, ..self.entry(ask.round) };
-        let asking = self.until_known(|| ledger.begin(entry, ask.attempt, nonce, ask.instead_of.as_ref()));
+        let asking = self.until_known(|| ledger.begin(entry, ask.attempt, nonce, &ask.basis));
         let moved = match asking.await? {
             Ok(moved) => moved,
             Err(unreadable) => {
@@ -128,7 +128,7 @@ impl Actor<'_> {
 struct Ask {
     attempt: u32,
     round: u32,
-    instead_of: Option<Nonce>,
+    basis: Basis,
     slots: Slots,
 }
 
@@ -139,7 +139,7 @@ fn fresh_nonce() -> Nonce {
 /// What comes first to one who stands in the line.
 enum Line {
     Head(Head, Right),
-    /// Something about the job has changed.
-    Hint,
+    /// The record is worth a look.
+    Look,
     Closed,
 }

@@ -80,7 +80,7 @@ impl Actor<'_> {
         let mut failures = 0;
         let accepted = loop {
             match self.shared.ledger.accept(entry, attempt, &task).await {
-                Ok(record) => break Ok(record),
+                Ok(stage) => break Ok(stage),
                 Err(LedgerError::Unreadable(unreadable)) => break Err(unreadable),
                 Err(LedgerError::Unavailable(message)) => self.shared.breaker.fault(Cause::Redis, &message),
             }
@@ -94,8 +94,8 @@ impl Actor<'_> {
         };
         self.right = None;
         match accepted {
-            Ok(record) => {
-                match &record.stage {
+            Ok(stage) => {
+                match &stage {
                     Stage::Generating { task: known, .. } if *known == task => {
                         self.entry.with_task();
                         self.tell_submitted(&task);
@@ -110,10 +110,13 @@ impl Actor<'_> {
                     Stage::Done { .. } => {
                         tracing::warn!(task_id = %task, "accepted after the job was ended; its event is corrected");
                     }
+                    Stage::Told { .. } => {
+                        tracing::warn!(task_id = %task, "accepted after the job was ended and told");
+                    }
                     Stage::New { .. } | Stage::Submitting { .. } => {}
                 }
                 self.life.look_by(self.shared.learning.schedule(&self.job));
-                self.life.accepted(record, noted, self.shared.clock.now());
+                self.life.accepted(stage, noted, self.shared.clock.now());
                 let owes = self.life.owes_a_correction();
                 if owes || self.life.may_have_been_given_up(self.shared.clock.now()) {
                     let receipts = &self.shared.receipts;

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::event::may_run_on;
-use comet_worker::job::step::{Expect, Frozen, Moved, Over};
+use comet_worker::job::event::{Event, may_run_on};
+use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
 use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
 use comet_worker::ledger::Entry;
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
@@ -77,7 +77,10 @@ impl Table {
 
     pub fn cancel(&mut self, job: &JobId, now: Duration) -> Known {
         let known = self.known(job, now);
-        let ended = known.record.as_ref().is_some_and(|record| matches!(record.stage, Stage::Done { .. }));
+        let ended = known
+            .record
+            .as_ref()
+            .is_some_and(|record| matches!(record.stage, Stage::Done { .. } | Stage::Told { .. }));
         if !ended {
             self.cancelled.insert(job.as_str().to_owned());
         }
@@ -129,7 +132,7 @@ impl Table {
         entry: Entry<'_>,
         attempt: u32,
         nonce: &Nonce,
-        instead_of: Option<&Nonce>,
+        basis: &Basis,
         now: Duration,
     ) -> Moved {
         let record = self.read(entry.job, now);
@@ -139,6 +142,7 @@ impl Table {
             Some((Stage::Submitting { nonce: known, .. }, _)) if known == nonce => {
                 return self.yes(entry.job);
             }
+            Some(_) if *basis == Basis::Unread => false,
             Some((Stage::New { attempt: known }, record)) => {
                 *known == attempt && record.digest == *entry.digest
             }
@@ -146,9 +150,11 @@ impl Table {
                 *replaceable && entry.round == record.round + 1 && attempt == 1
             }
             Some((Stage::Submitting { attempt: known, nonce }, record)) => {
-                instead_of == Some(nonce) && *known == attempt && record.digest == *entry.digest
+                *basis == Basis::NeverAsked(nonce.clone())
+                    && *known == attempt
+                    && record.digest == *entry.digest
             }
-            Some((Stage::Generating { .. }, _)) => false,
+            Some((Stage::Generating { .. } | Stage::Told { .. }, _)) => false,
         };
         if !allowed {
             return Moved::No(self.known(entry.job, now));
@@ -189,9 +195,11 @@ impl Table {
                 self.slots.release(job.as_str());
                 yes
             }
-            Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. } | Stage::Done { .. } => {
-                Moved::No(known)
-            }
+            Stage::New { .. }
+            | Stage::Submitting { .. }
+            | Stage::Generating { .. }
+            | Stage::Done { .. }
+            | Stage::Told { .. } => Moved::No(known),
         }
     }
 
@@ -218,7 +226,9 @@ impl Table {
             match stage {
                 Stage::Submitting { .. } | Stage::Generating { .. } => self.hold_anew(entry, now),
                 Stage::Done { event, .. } if may_run_on(event) => {}
-                Stage::New { .. } | Stage::Done { .. } => self.slots.release(entry.job.as_str()),
+                Stage::New { .. } | Stage::Done { .. } | Stage::Told { .. } => {
+                    self.slots.release(entry.job.as_str())
+                }
             }
         }
         self.known(entry.job, now)
@@ -236,13 +246,14 @@ impl Table {
         self.records.get_mut(job.as_str()).unwrap()
     }
 
-    pub fn accept(&mut self, entry: Entry<'_>, attempt: u32, task: &TaskId, now: Duration) -> Record {
+    pub fn accept(&mut self, entry: Entry<'_>, attempt: u32, task: &TaskId, now: Duration) -> Stage {
         let record = self.read(entry.job, now);
         let lost = record.is_none();
         if let Some(record) = record {
-            let ended = matches!(record.stage, Stage::Generating { .. } | Stage::Done { .. });
-            if ended || record.failed.contains(task) {
-                return record;
+            let known =
+                matches!(record.stage, Stage::Generating { .. } | Stage::Done { .. } | Stage::Told { .. });
+            if known || record.failed.contains(task) {
+                return record.stage;
             }
         }
         let stage = Stage::Generating { attempt, task: task.clone(), age: Duration::ZERO };
@@ -253,7 +264,7 @@ impl Table {
             kept.failed = entry.failed.clone();
         }
         self.hold_anew(entry, now);
-        self.read(entry.job, now).unwrap()
+        self.read(entry.job, now).unwrap().stage
     }
 
     pub fn follow(&mut self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Moved {
@@ -271,9 +282,11 @@ impl Table {
                 self.slots.release(job.as_str());
                 yes
             }
-            Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. } | Stage::Done { .. } => {
-                Moved::No(known)
-            }
+            Stage::New { .. }
+            | Stage::Submitting { .. }
+            | Stage::Generating { .. }
+            | Stage::Done { .. }
+            | Stage::Told { .. } => Moved::No(known),
         }
     }
 
@@ -291,6 +304,8 @@ impl Table {
             let same = record.digest == *entry.digest;
             let allowed = match (&record.stage, expect) {
                 (Stage::Done { event, .. }, Expect::Correcting { first }) if event == first => true,
+                (Stage::Told { .. }, Expect::Correcting { .. }) if same => return Frozen::Event(event),
+                (Stage::Told { .. }, _) => false,
                 (Stage::Done { event, .. }, _) if same => return Frozen::Event(event.clone()),
                 (Stage::Done { replaceable, .. }, expect) => {
                     *expect == Expect::Unposted && *replaceable && entry.round == record.round + 1
@@ -317,6 +332,22 @@ impl Table {
             self.slots.release(entry.job.as_str());
         }
         Frozen::Event(event)
+    }
+
+    pub fn told(&mut self, entry: Entry<'_>, sealed: Option<&Bytes>, now: Duration) {
+        let record = self.read(entry.job, now);
+        let ended = record
+            .as_ref()
+            .is_some_and(|record| matches!(record.stage, Stage::Done { .. } | Stage::Told { .. }));
+        let anothers = record.is_some_and(|record| record.digest != *entry.digest);
+        let Some(event) = sealed.filter(|_| !ended && !anothers) else { return };
+        self.records.remove(entry.job.as_str());
+        self.cancelled.remove(entry.job.as_str());
+        let event_id = Event::from_stored(event.clone()).map(|event| event.id).unwrap_or_default();
+        self.put(entry, Stage::Told { event_id }, None, now);
+        if !may_run_on(event) {
+            self.slots.release(entry.job.as_str());
+        }
     }
 
     fn put(&mut self, entry: Entry<'_>, stage: Stage, nonce: Option<Nonce>, now: Duration) {

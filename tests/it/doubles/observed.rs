@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::step::{Expect, Frozen, Moved, Over};
+use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
 use comet_worker::job::{FailedTasks, JobId, TaskId};
-use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
+use comet_worker::ledger::record::{Known, Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 
@@ -62,9 +62,9 @@ impl Ledger for ObservedLedger {
         entry: Entry<'_>,
         attempt: u32,
         nonce: &Nonce,
-        instead_of: Option<&Nonce>,
+        basis: &Basis,
     ) -> Result<Moved, LedgerError> {
-        self.call("begin", self.ledger.begin(entry, attempt, nonce, instead_of)).await
+        self.call("begin", self.ledger.begin(entry, attempt, nonce, basis)).await
     }
 
     async fn restore(
@@ -81,7 +81,7 @@ impl Ledger for ObservedLedger {
         self.call("reopen", self.ledger.reopen(job, attempt, nonce)).await
     }
 
-    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
+    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError> {
         self.call("accept", self.ledger.accept(entry, attempt, task)).await
     }
 
@@ -111,8 +111,8 @@ impl Ledger for ObservedLedger {
         self.ledger.cancel(job).await
     }
 
-    async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {
-        self.call("told", self.ledger.told(job, round)).await
+    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
+        self.call("told", self.ledger.told(entry, sealed)).await
     }
 
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {

@@ -87,6 +87,13 @@ impl ObservedStore {
         self.objects.put(&key(job, kind), body.into()).await.unwrap();
     }
 
+    /// Takes away all receipts of a job, past the effects.
+    pub async fn forget(&self, job: &str) {
+        for kind in self.receipts(job).await {
+            self.objects.delete(&key(job, &kind)).await.unwrap();
+        }
+    }
+
     fn is_down(&self) -> Result<()> {
         if self.down.load(Ordering::Relaxed) { Err(failed("down")) } else { Ok(()) }
     }

@@ -38,7 +38,11 @@ impl<'a> Queue<'a> {
             self.taken += 1;
             if message.exchange.is_empty() && message.routing_key == "comet.jobs" {
                 self.moved.push(Instant::now());
-                self.ready.push_back(Message { body: message.body, properties: message.properties });
+                self.ready.push_back(Message {
+                    body: message.body,
+                    properties: message.properties,
+                    redelivered: false,
+                });
             }
         }
         let (open, ended): (Vec<_>, Vec<_>) = self.held.drain(..).partition(Delivery::is_open);

@@ -80,7 +80,7 @@ async fn a_flush_during_a_generation_is_followed_by_a_look_at_the_same_task_at_o
 #[tokio::test(start_paused = true)]
 async fn a_flush_between_the_result_and_its_record_changes_no_byte() {
     let bench = Workbench::new();
-    let mut held = bench.effects.hold("freeze", Side::Before);
+    let mut held = bench.effects.hold("result", Side::After);
     let delivery = bench.deliver(job("a"));
     held.reached().await;
     bench.flush();

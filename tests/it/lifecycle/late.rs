@@ -15,7 +15,7 @@ use crate::workbench::{Workbench, job};
 /// What came into the queue once more.
 fn brought_back(broker: &FakeBroker) -> Vec<Message> {
     let jobs = broker.queue("comet.jobs").into_iter();
-    jobs.map(|job| Message { body: job.body, properties: job.properties }).collect()
+    jobs.map(|job| Message { body: job.body, properties: job.properties, redelivered: false }).collect()
 }
 
 /// Found by the simulation: a worker froze within its POST, and its connection with it.

@@ -146,7 +146,7 @@ async fn a_message_without_a_name_is_a_dead_letter_with_its_own_properties_and_w
         .with_expiration("60000".into())
         .with_user_id("producer".into())
         .with_headers(headers);
-    let nonsense = Message { body: Bytes::from_static(b"not json"), properties };
+    let nonsense = Message { body: Bytes::from_static(b"not json"), properties, redelivered: false };
     assert_eq!(bench.run(nonsense).await, Some(Settled::Acked));
 
     assert_eq!(bench.effects.done(), ["publish", "ack"]);
@@ -196,7 +196,11 @@ async fn a_message_of_exactly_the_largest_size_is_read() {
 async fn a_dead_letter_waits_for_its_queue_and_is_acked_only_then() {
     let bench = Workbench::new();
     bench.broker.unbind("comet.jobs.dead");
-    let nonsense = Message { body: Bytes::from_static(b"[]"), properties: BasicProperties::default() };
+    let nonsense = Message {
+        body: Bytes::from_static(b"[]"),
+        properties: BasicProperties::default(),
+        redelivered: false,
+    };
     let delivery = bench.deliver(nonsense);
     until("some tries", || bench.broker.tried() >= 3).await;
     assert!(delivery.is_open());

@@ -8,6 +8,7 @@ mod clocks;
 mod copies;
 mod crash;
 mod crowd;
+mod first_delivery;
 mod flushed;
 mod late;
 mod learning;

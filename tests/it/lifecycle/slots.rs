@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
 use comet_worker::job::request::{self, Properties};
+use comet_worker::job::step::Basis;
 use comet_worker::ledger::record::Nonce;
 use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger};
@@ -95,7 +96,7 @@ async fn a_submit_that_was_broken_off_is_resumed_past_the_head_that_waits_for_it
         slots,
     };
     // It died between the ledger and the gate.
-    bench.memory.begin(entry, 1, &Nonce::new("n".to_owned()), None).await.unwrap();
+    bench.memory.begin(entry, 1, &Nonce::new("n".to_owned()), &Basis::Read).await.unwrap();
     let head = bench.deliver(job("head"));
     moments().await;
     assert!(bench.provider.posts().is_empty());

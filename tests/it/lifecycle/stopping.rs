@@ -196,7 +196,7 @@ async fn a_stop_gives_a_publish_under_way_two_seconds_for_its_confirm() {
     let bench = Workbench::new();
     bench.broker.stall("job.succeeded");
     let delivery = bench.deliver(job("a"));
-    until("a frozen end", || bench.effects.count("freeze") == 1).await;
+    until("a sealed end", || bench.effects.count("result") == 1).await;
     tokio::time::sleep(AT_ONCE).await;
     bench.stop.cancel();
     let stopped = Instant::now();

@@ -11,7 +11,7 @@ use crate::doubles::effects::Side;
 use crate::doubles::ledger::Trouble;
 use crate::doubles::provider::Reply;
 use crate::doubles::store::LOOK;
-use crate::workbench::{Delivery, Workbench, job, until};
+use crate::workbench::{Delivery, Workbench, again, job, until};
 
 const QUIET: Duration = Duration::from_secs(120);
 
@@ -186,7 +186,7 @@ async fn trace_e_a_stale_new_does_not_make_an_intent_ones_own() {
         let bench = Workbench::new();
         // Nothing is in Redis and nothing in the store; then this worker freezes.
         let mut recalled = bench.effects.hold(LOOK, Side::After);
-        let first = bench.deliver(job("a"));
+        let first = bench.deliver(again("a"));
         recalled.reached().await;
         bench.provider.reply([Reply::Lost { made }]);
         let second = bench.another().deliver(job("a"));

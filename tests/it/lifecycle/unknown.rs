@@ -224,7 +224,7 @@ async fn an_acceptance_after_the_job_was_given_up_is_told_as_a_correction() {
 async fn an_outcome_that_was_sealed_as_refused_is_the_end_for_who_gives_the_job_up_too() {
     let bench = Workbench::new();
     bench.provider.reply([Reply::Refuse { content_policy: false }]);
-    let mut held = bench.effects.hold("freeze", Side::Before);
+    let mut held = bench.effects.hold("result", Side::After);
     let posting = bench.deliver(job("a"));
     held.reached().await;
     let other = bench.another();

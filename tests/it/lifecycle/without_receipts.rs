@@ -38,7 +38,7 @@ async fn no_receipt_is_written_or_read_on_the_whole_way() {
     let bench = Workbench::without_receipts();
     bench.provider.reply([Reply::Later(None)]);
     assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));
-    let begun = ["read", "begin", "post", "reopen", "slow_down", "begin", "post", "accept"];
+    let begun = ["begin", "post", "reopen", "slow_down", "begin", "post", "accept"];
     let ended = ["image", "freeze", "publish", "told", "ack"];
     assert_eq!(bench.effects.done(), [&begun[..], &ended[..]].concat());
     assert!(bench.store.receipts("a").await.is_empty());
@@ -133,7 +133,7 @@ async fn whoever_comes_too_late_with_the_right_to_post_sends_nothing_and_asks_ag
     let bench = Workbench::without_receipts();
     bench.effects.slow_down("begin", Duration::from_secs(6));
     assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));
-    let way = ["read", "begin", "reopen", "begin", "post", "accept"];
+    let way = ["begin", "reopen", "begin", "post", "accept"];
     assert!(bench.effects.done().starts_with(&way), "{:?}", bench.effects.done());
     assert_eq!(bench.charges("a"), 1);
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::doubles::broker::Settled;
 use crate::doubles::effects::Side;
-use crate::workbench::{Delivery, Workbench, job, until};
+use crate::workbench::{Delivery, Workbench, again, job, until};
 
 /// The store goes away on that side of that effect.
 async fn goes_away(bench: &Workbench, name: &'static str, side: Side) -> Delivery {
@@ -53,11 +53,11 @@ async fn a_store_that_is_away_at_the_gate_stops_the_worker_before_anything_is_po
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_not_begun_is_handed_back_while_the_store_is_away() {
+async fn who_may_have_begun_before_is_handed_back_while_the_store_is_away() {
     let bench = Workbench::new();
     bench.store.down(true);
     let delivered = Instant::now();
-    assert_eq!(bench.run(job("a")).await, Some(Settled::HandedBack));
+    assert_eq!(bench.run(again("a")).await, Some(Settled::HandedBack));
     assert!(delivered.elapsed() < Duration::from_secs(1), "{:?}", delivered.elapsed());
     assert!(bench.measures("comet_handed_back_total{why=\"paused\"} 1"));
     assert_eq!(bench.shared.breaker.mode(), Mode::Closed);

@@ -125,7 +125,11 @@ impl SharedBroker {
 
     fn publish(&self, message: &Outgoing) {
         if message.exchange.is_empty() && message.routing_key == "comet.jobs" {
-            self.enqueue(Message { body: message.body.clone(), properties: message.properties.clone() });
+            self.enqueue(Message {
+                body: message.body.clone(),
+                properties: message.properties.clone(),
+                redelivered: false,
+            });
         } else if !self.confirms_always {
             self.lock().taken.push(message.clone());
         }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::step::{Expect, Frozen, Moved, Over};
+use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
 use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
-use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
+use comet_worker::ledger::record::{Known, Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 
@@ -151,13 +151,12 @@ impl Ledger for LinkedLedger {
         entry: Entry<'_>,
         attempt: u32,
         nonce: &Nonce,
-        instead_of: Option<&Nonce>,
+        basis: &Basis,
     ) -> Result<Moved, LedgerError> {
-        let (owned, nonce, instead_of) = (Owned::of(entry), nonce.clone(), instead_of.cloned());
+        let (owned, nonce, basis) = (Owned::of(entry), nonce.clone(), basis.clone());
         let about = format!("{} {attempt}", entry.job);
-        let act = |memory: MemoryLedger| async move {
-            memory.begin(owned.entry(), attempt, &nonce, instead_of.as_ref()).await
-        };
+        let act =
+            |memory: MemoryLedger| async move { memory.begin(owned.entry(), attempt, &nonce, &basis).await };
         self.call("begin", &about, act).await
     }
 
@@ -182,7 +181,7 @@ impl Ledger for LinkedLedger {
         self.call("reopen", &about, act).await
     }
 
-    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
+    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError> {
         let (owned, task) = (Owned::of(entry), task.clone());
         let about = format!("{} {attempt}", entry.job);
         let act = |memory: MemoryLedger| async move { memory.accept(owned.entry(), attempt, &task).await };
@@ -225,9 +224,10 @@ impl Ledger for LinkedLedger {
         self.call("cancel", job.as_str(), |memory| async move { memory.cancel(&id).await }).await
     }
 
-    async fn told(&self, job: &JobId, round: u32) -> Result<(), LedgerError> {
-        let id = job.clone();
-        self.call("told", job.as_str(), |memory| async move { memory.told(&id, round).await }).await
+    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
+        let (owned, sealed) = (Owned::of(entry), sealed.cloned());
+        let act = |memory: MemoryLedger| async move { memory.told(owned.entry(), sealed.as_ref()).await };
+        self.call("told", entry.job.as_str(), act).await
     }
 
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {

@@ -146,7 +146,8 @@ fn the_seeds_come_into_all_corners() {
         ("session lost", ""),
     ];
     let mut unseen = Vec::from(corners);
-    for seed in SEEDS {
+    // The last of them, a correction, is rare: most seeds aren't played for it.
+    for seed in SEEDS.start..SEEDS.start + 4000 {
         let trace = play_seed(seed, |_| {}).unwrap_or_else(|broken| broken.trace);
         let is_there = |(what, about): &(&str, &str)| {
             trace.iter().any(|step| step.what == *what && step.about.contains(about))

@@ -238,7 +238,7 @@ impl Process {
                             held_until: Instant::now() + process.shared.settings.hold,
                         };
                         let settle = LinkedSettle { link, broker, number, session };
-                        live(&process.shared, message, &settle, &interrupts).await;
+                        live(&process.shared, Box::new(message), &settle, &interrupts).await;
                     }));
                 }
             }

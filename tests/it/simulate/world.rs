@@ -197,7 +197,8 @@ impl World {
             Fate::Invalid => json!({}),
         };
         let body = json!({"job_id": name(job), "input": input}).to_string().into();
-        Message { body, properties: BasicProperties::default().with_message_id(name(job).into()) }
+        let properties = BasicProperties::default().with_message_id(name(job).into());
+        Message { body, properties, redelivered: false }
     }
 
     fn ambush(self: &Arc<Self>, at: &'static str, freezes_ms: Option<u64>) {

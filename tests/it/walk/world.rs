@@ -111,6 +111,8 @@ pub struct World {
     before: Option<Table>,
     history: History,
     copies: Vec<Copy>,
+    /// Which of them RabbitMQ has delivered before.
+    delivered: Vec<bool>,
     hands: [Option<Hand>; 2],
     net: Vec<Post>,
     /// The ghost: what the provider has accepted for this job.
@@ -153,6 +155,7 @@ impl World {
             before: None,
             history: History::default(),
             copies: vec![Copy::Queued; copies],
+            delivered: vec![false; copies],
             hands: [None, None],
             net: Vec::new(),
             tasks: Vec::new(),

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::step::{Expect, Frozen, Moved, Over};
+use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
 use comet_worker::job::{FailedTasks, JobId, TaskId};
-use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
+use comet_worker::ledger::record::{Known, Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
 use tokio::time::Instant;
@@ -101,9 +101,9 @@ impl Ledger for MemoryLedger {
         entry: Entry<'_>,
         attempt: u32,
         nonce: &Nonce,
-        instead_of: Option<&Nonce>,
+        basis: &Basis,
     ) -> Result<Moved, LedgerError> {
-        self.act(|table, now| table.begin(entry, attempt, nonce, instead_of, now)).await
+        self.act(|table, now| table.begin(entry, attempt, nonce, basis, now)).await
     }
 
     async fn restore(
@@ -120,7 +120,7 @@ impl Ledger for MemoryLedger {
         self.act(|table, now| table.reopen(job, attempt, nonce, now)).await
     }
 
-    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Record, LedgerError> {
+    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError> {
         self.act(|table, now| table.accept(entry, attempt, task, now)).await
     }
 
@@ -138,8 +138,8 @@ impl Ledger for MemoryLedger {
         self.act(|table, now| table.freeze(entry, expect, event, replaceable, now)).await
     }
 
-    async fn told(&self, _job: &JobId, _round: u32) -> Result<(), LedgerError> {
-        self.act(|_, _| ()).await
+    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
+        self.act(|table, now| table.told(entry, sealed, now)).await
     }
 
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {

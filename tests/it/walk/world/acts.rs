@@ -36,14 +36,13 @@ impl World {
                 self.hand(who).now = ZERO;
                 self.hand(who).life.restored(known, ZERO);
             }
-            Act::Begin { attempt, round, instead_of, .. } => {
+            Act::Begin { attempt, round, basis, .. } => {
                 let nonce = if self.without == Some(Safeguard::FreshNonce) {
                     Nonce::new(format!("w{who}"))
                 } else {
                     self.fresh_nonce()
                 };
-                let moved =
-                    self.write(|table| table.begin(entry(round), attempt, &nonce, instead_of.as_ref(), ZERO));
+                let moved = self.write(|table| table.begin(entry(round), attempt, &nonce, &basis, ZERO));
                 let hand = self.hand(who);
                 hand.attempt = attempt;
                 hand.now = ZERO;
@@ -61,9 +60,9 @@ impl World {
                 self.hand(who).awaits = true;
             }
             Act::Accept { attempt, task } => {
-                let record = self.write(|table| table.accept(entry(1), attempt, &task, ZERO));
+                let stage = self.write(|table| table.accept(entry(1), attempt, &task, ZERO));
                 self.hand(who).now = ZERO;
-                self.hand(who).life.accepted(record, false, ZERO);
+                self.hand(who).life.accepted(stage, false, ZERO);
             }
             Act::NoteTask { attempt, task } => {
                 self.attempt_mut(attempt).task.get_or_insert(task);
@@ -143,9 +142,17 @@ impl World {
                 self.told.insert(event);
                 self.hand(who).life.told();
             }
+            Act::Remember { sealed } => {
+                self.write(|table| table.told(entry(1), sealed.as_ref(), ZERO));
+                self.hand(who).life.remembered();
+            }
+            Act::ReadAgain => {
+                let event = self.history.resolved.clone().or(self.history.result.clone());
+                self.hand(who).life.read_again(event);
+            }
             Act::Ack => self.end(who, Copy::Acked),
             Act::HandBack { .. } => self.end(who, Copy::Queued),
-            Act::Conflict | Act::LookOn { .. } => panic!("not in this walk: {act:?}"),
+            Act::Bury { .. } | Act::LookOn { .. } => panic!("not in this walk: {act:?}"),
         }
     }
 

@@ -47,12 +47,15 @@ impl World {
         for (number, copy) in self.copies.iter().enumerate() {
             for who in 0..2 {
                 if *copy == Copy::Queued && self.hands[who].is_none() {
+                    let first = !self.delivered[number];
                     let mut next = self.clone();
                     next.copies[number] = Copy::With(who);
+                    next.delivered[number] = true;
                     let life = Life::new(self.rules(), digest(), Vec::new(), None);
+                    let life = if first { life.delivered_first() } else { life };
                     let hand = Hand { life, copy: Some(number), awaits: false, now: ZERO, attempt: 0 };
                     next.hands[who] = Some(hand);
-                    steps.push(format_args!("copy {number} to w{who}"), next);
+                    steps.push(format_args!("copy {number} to w{who}, for the first time: {first}"), next);
                 }
             }
         }
@@ -146,7 +149,8 @@ impl World {
     /// What people want: the user, who cancels, and who clears up after an unknown outcome.
     fn decide(&self, steps: &mut Steps) {
         let record = self.table.known(&job(), ZERO).record;
-        let ended = record.is_some_and(|record| matches!(record.stage, Stage::Done { .. }));
+        let ended =
+            record.is_some_and(|record| matches!(record.stage, Stage::Done { .. } | Stage::Told { .. }));
         if self.faults.cancels > 0 && !ended {
             let mut next = self.clone();
             next.faults.cancels -= 1;
@@ -238,7 +242,9 @@ impl World {
             match act {
                 Act::Poll { .. } if told_apart => return,
                 Act::Store { .. } if cancelled => return,
-                Act::Poll { .. } | Act::Store { .. } | Act::Park => self.perform(who, act),
+                Act::Poll { .. } | Act::Store { .. } | Act::Park | Act::Remember { sealed: None } => {
+                    self.perform(who, act);
+                }
                 Act::LookUp if misses => self.perform(who, act),
                 _ => return,
             }
@@ -253,7 +259,8 @@ impl World {
         let record = self.table.known(&job(), ZERO).record;
         let open = match record.map(|record| record.stage) {
             Some(Stage::Submitting { attempt, .. }) => Some(attempt),
-            Some(Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. }) | None => None,
+            Some(Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. } | Stage::Told { .. })
+            | None => None,
         };
         if open != Some(hand.attempt) || self.found(who).is_some() {
             let mut looked = self.clone();

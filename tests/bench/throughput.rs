@@ -105,7 +105,7 @@ fn section(contenders: &[Contender], runs: &[Vec<Run>], effort: &Effort) -> Sect
     bound("throughput, receipts on, of the floor's", on, floor, &rates, Limit::AtLeast(0.65));
     bound("CPU per job, receipts off, of the floor's", off, floor, &costs, Limit::AtMost(1.4));
     bound("CPU per job, receipts off, of Node's", off, contenders::NODE, &costs, Limit::AtMost(1.0));
-    bound("CPU per job, receipts on, of the floor's", on, floor, &costs, Limit::AtMost(2.2));
+    bound("CPU per job, receipts on, of the floor's", on, floor, &costs, Limit::AtMost(1.8));
     section
 }
 

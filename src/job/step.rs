@@ -17,6 +17,7 @@ mod generation;
 mod life;
 mod look;
 mod outcome;
+mod reading;
 mod sight;
 mod submit;
 

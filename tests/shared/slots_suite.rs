@@ -130,11 +130,8 @@ pub async fn one_job_takes_its_slots_once(account: Account) {
     let account = account.open().await;
     assert!(account.begins("a", 2).await);
     let (a, two) = (id("a"), slots(2, LONG));
-    let instead = account
-        .ledger
-        .begin(account.entry(&a, two), 1, &nonce("m"), &Basis::NeverAsked(nonce("n")))
-        .await
-        .unwrap();
+    let basis = Basis::NeverAsked(nonce("n"));
+    let instead = account.ledger.begin(account.entry(&a, two), 1, &nonce("m"), &basis).await.unwrap();
     assert!(matches!(instead, Moved::Yes { .. } | Moved::No(_)), "{instead:?}");
     account.accept("a", two).await;
     account.ledger.read(&a, two).await.unwrap();

@@ -1,15 +1,14 @@
-//! The state machine: where a life can be, what it does there, and how it begins with a record.
+//! The state machine: where a life can be, and what it does there.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::again::BadEnd;
-use super::generation::{Generation, Since};
+use super::generation::Generation;
 use super::look::{LookOn, Recalling};
 use super::sight::Sight;
 use super::{Act, Basis, Expect, HandBack, Over, Rebuilt, Rules, Unanswerable, Words, outcome};
-use crate::job::event::says_unknown;
 use crate::job::{Charged, Digest, FailedTasks, Fault, Outcome, TaskId, Timings};
 use crate::ledger::record::{Known, Nonce, Stage};
 use crate::provider::ResultImage;
@@ -20,7 +19,7 @@ pub struct Life {
     pub(super) rules: Rules,
     pub(super) digest: Digest,
     /// Empty for a job that can be run.
-    faults: Vec<Fault>,
+    pub(super) faults: Vec<Fault>,
     pub(super) round: u32,
     pub(super) polls: u32,
     pub(super) timings: Timings,
@@ -34,7 +33,7 @@ pub struct Life {
     /// When this life asked for the right to post that it got.
     pub(super) asked: Option<Duration>,
     /// What a receipt has as the job's task.
-    noted: Option<TaskId>,
+    pub(super) noted: Option<TaskId>,
     pub(super) at: At,
 }
 
@@ -319,60 +318,6 @@ impl Life {
         }
     }
 
-    /// The record was read.
-    pub fn read(&mut self, known: Known, now: Duration) {
-        self.cancelled |= known.cancelled;
-        let Some(record) = known.record else {
-            if self.rules.receipts {
-                self.at = At::Recalling(Recalling::Everything);
-            } else {
-                self.fresh(1, 1);
-            }
-            return;
-        };
-        if record.digest != self.digest {
-            return match record.stage {
-                Stage::Done { replaceable: true, .. } => self.fresh(1, record.round + 1),
-                // Written without a look at the receipts, perhaps, by the hand of a later job.
-                Stage::Submitting { attempt, .. } if self.rules.receipts => {
-                    self.at = At::Recalling(Recalling::Whose { attempt });
-                }
-                Stage::Done { replaceable: false, .. }
-                | Stage::New { .. }
-                | Stage::Submitting { .. }
-                | Stage::Generating { .. }
-                | Stage::Told { .. } => self.at = At::Burying(Unanswerable::Conflict),
-            };
-        }
-        self.round = record.round;
-        (self.corrects, self.failed) = (record.corrects, record.failed);
-        match record.stage {
-            Stage::New { attempt } => self.fresh(attempt, record.round),
-            Stage::Submitting { attempt, nonce } => self.look_on(attempt, nonce, now),
-            Stage::Generating { attempt, task, age } => {
-                // Whoever takes over looks at once.
-                let accepted = Since { noted: now, age_then: age };
-                let noted = self.noted.as_ref() == Some(&task);
-                let generation = Generation::new(attempt, task, accepted, now);
-                self.generate(Generation { noted, entries: Some(record.entries), ..generation });
-            }
-            // The same input, and what was wrong beside it is corrected.
-            Stage::Done { replaceable: true, .. } if self.faults.is_empty() => {
-                self.fresh(1, record.round + 1)
-            }
-            Stage::Done { event, .. } if self.rules.receipts && says_unknown(&event) => {
-                self.at = At::Recalling(Recalling::Ended { event, told: false });
-            }
-            Stage::Done { event, .. } => self.at = At::Telling { event, then: Then::Ack },
-            Stage::Told { .. } => self.at = At::Reading,
-        }
-    }
-
-    /// The record can't be read, and is not guessed at.
-    pub fn unreadable(&mut self) {
-        self.at = At::HandingBack(HandBack::Unreadable);
-    }
-
     /// The task is known. Who cancels a job doesn't wait for it, and it goes on all the same.
     pub(super) fn generate(&mut self, generation: Generation) {
         if self.cancelled {
@@ -392,17 +337,6 @@ impl Life {
         {
             self.generate(generation);
         }
-    }
-
-    pub(super) fn fresh(&mut self, attempt: u32, round: u32) {
-        self.round = round;
-        self.at = if self.faults.is_empty() {
-            At::Ready { attempt, basis: Basis::Read }
-        } else {
-            // Nothing was paid and nothing is: this one needs no receipt.
-            let words = Words::New(Box::new(outcome::invalid(self.faults.clone())));
-            At::Freezing { words, expect: Expect::Unposted, then: Then::Ack }
-        };
     }
 
     /// A report that answers no act: a fault of the shell. Beginning anew with the record is right

@@ -80,13 +80,14 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
 
 /// The fixed schedule, and the worker's own.
 async fn pair(stand: &Stand, spread: &str, jobs: u64) -> Result<(Seen, Seen)> {
-    try_join!(one(stand, spread, jobs, FIXED), one(stand, spread, jobs, &[]))
+    try_join!(Box::pin(one(stand, spread, jobs, FIXED)), Box::pin(one(stand, spread, jobs, &[])))
 }
 
 async fn called_back(stand: &Stand, spread: &str, jobs: u64) -> Result<Seen> {
     let free = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
     let (listen, public_url) = (free.to_string(), format!("http://{free}/hook"));
-    one(stand, spread, jobs, &[("CALLBACK__LISTEN", &listen), ("CALLBACK__PUBLIC_URL", &public_url)]).await
+    let called = [("CALLBACK__LISTEN", listen.as_str()), ("CALLBACK__PUBLIC_URL", &public_url)];
+    Box::pin(one(stand, spread, jobs, &called)).await
 }
 
 async fn one(stand: &Stand, spread: &str, jobs: u64, more: &[(&str, &str)]) -> Result<Seen> {

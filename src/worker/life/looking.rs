@@ -152,7 +152,7 @@ impl Actor<'_> {
             }
             Unanswerable::Forgotten => (
                 DeadReason::Forgotten,
-                "this job has ended and was told; the receipt that had its event is gone",
+                "this job has ended and was told, and somebody has removed the receipt that had its event; to have it generated once more, send it under another job_id",
             ),
         };
         let dead = DeadLetter { reason, detail: detail.to_owned() };

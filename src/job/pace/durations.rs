@@ -64,6 +64,12 @@ impl Durations {
         self.weights.iter().sum()
     }
 
+    /// The part of the jobs that took longer than the shortest durations that are told apart.
+    pub(super) fn beyond_first(&self) -> f64 {
+        let first = self.weights.first().copied().unwrap_or_default();
+        1.0 - first / self.weight()
+    }
+
     /// One more job. `known` is what was known before, of where its end may have lain.
     pub fn add(&mut self, ended: Ended, known: &Self) {
         let (after, until) = (ended.after.as_secs_f64(), ended.until.as_secs_f64());

@@ -148,6 +148,26 @@ fn who_asks_for_closer_looks_gets_them_learned_as_well() {
     );
 }
 
+/// A user who asks for a look at once, of a provider whose tasks end at once, waited for half a second as soon as that was learned.
+#[test]
+fn tasks_that_end_at_once_are_looked_at_when_the_user_says() {
+    let mut known = Durations::default();
+    for _ in 0..100 {
+        known.add(Ended { after: Duration::ZERO, until: Duration::from_millis(5) }, &Durations::default());
+    }
+    let first = |known: &Durations, first_ms| {
+        let pace = Pace { first: Duration::from_millis(first_ms), ..PACE };
+        let schedule = Schedule::learn(known, &pace, 0.0).unwrap();
+        SEEDS.iter().map(|seed| schedule.wait(0, Duration::ZERO, &pace, *seed)).max().unwrap()
+    };
+    assert_eq!(first(&known, 0), Duration::ZERO);
+    assert!(first(&known, 3000) < PACE.first, "earlier than asked for, where that is known to do");
+    for _ in 0..10 {
+        known.add(exactly(2.0), &Durations::default());
+    }
+    assert!(first(&known, 0) > Duration::ZERO, "a tenth takes longer");
+}
+
 #[test]
 fn there_are_no_looks_between_two_humps() {
     let known = Known::mixed(0.5, Known::lognormal(8.0, 0.1), Known::lognormal(40.0, 0.1));

@@ -37,6 +37,8 @@ const JITTER: f64 = 0.5;
 pub struct Schedule {
     /// Milliseconds, ascending, never empty.
     ages_ms: Box<[u32]>,
+    /// All tasks end sooner after their acceptance than durations are told apart.
+    is_instant: bool,
 }
 
 impl Schedule {
@@ -53,12 +55,12 @@ impl Schedule {
         let plan = Plan::new(&durations.smoothed(), pace, called_back)?;
         let ages_ms: Box<[u32]> =
             plan.at_the_right_price().ages_s.iter().map(|age| milliseconds(*age)).collect();
-        (!ages_ms.is_empty()).then_some(Self { ages_ms })
+        (!ages_ms.is_empty()).then_some(Self { ages_ms, is_instant: durations.beyond_first() < HEARSAY })
     }
 
     /// How long to wait before the next look, after `polls` of them, at a task of this age. Within the
     /// bounds of `pace`, but for the first look: that one may be far off, and as near as `pace.first`
-    /// where that is nearer than `pace.min`.
+    /// where that is nearer than `pace.min`. Where all tasks end at once it is no later than `pace.first`.
     #[must_use]
     pub fn wait(&self, polls: u32, age: Duration, pace: &Pace, seed: Seed) -> Duration {
         let (min, max) =
@@ -78,7 +80,8 @@ impl Schedule {
                 self.last_gap_ms(pace) + (age_ms - last.copied().map_or(0.0, f64::from)).max(0.0) / 2.0
             }
         };
-        Duration::try_from_secs_f64(wait_ms / 1000.0).unwrap_or(max).clamp(min, max)
+        let wait = Duration::try_from_secs_f64(wait_ms / 1000.0).unwrap_or(max).clamp(min, max);
+        if polls == 0 && self.is_instant { wait.min(pace.first) } else { wait }
     }
 
     /// The age at the look of that number, shifted towards the next.

@@ -122,30 +122,33 @@ fn leave_out_empty(input: &mut Input, rules: &Rules) {
 }
 
 fn pictures(input: &mut Input, name: &str, picture: &str, rules: &Rules, faults: &mut Faults) {
-    let list_path = member("/input", name);
+    // Words only for what is wrong.
+    let list_path = || member("/input", name);
     let (min, max) = (rules.subject_images.start(), rules.subject_images.end());
-    let number = if min == max { min.to_string() } else { format!("{min} to {max}") };
-    let expected = format!("expected an array of {number} objects with a {picture} each");
+    let expected = || {
+        let number = if min == max { min.to_string() } else { format!("{min} to {max}") };
+        format!("expected an array of {number} objects with a {picture} each")
+    };
 
     let list = match input.get_mut(name) {
         Some(Value::Array(list)) => list,
-        None => return faults.add(list_path, format!("{expected}, found nothing")),
-        Some(other) => return faults.add(list_path, format!("{expected}, found {}", found(other))),
+        None => return faults.add(list_path(), format!("{}, found nothing", expected())),
+        Some(other) => return faults.add(list_path(), format!("{}, found {}", expected(), found(other))),
     };
     if !rules.subject_images.contains(&list.len()) {
-        faults.add(&list_path, format!("{expected}, found {}", list.len()));
+        faults.add(list_path(), format!("{}, found {}", expected(), list.len()));
     }
     for (index, entry) in list.iter_mut().enumerate() {
-        let path = format!("{list_path}/{index}");
+        let path = || format!("{}/{index}", list_path());
         let Value::Object(entry) = entry else {
             let found = found_image(entry);
-            faults.add(path, format!("expected an object with a {picture}, found {found}"));
+            faults.add(path(), format!("expected an object with a {picture}, found {found}"));
             continue;
         };
-        let path = member(&path, picture);
+        let path = || member(&path(), picture);
         match entry.get_mut(picture) {
             Some(value) => check_image(&path, value, rules, faults),
-            None => faults.add(path, format!("{IMAGE_EXPECTED}, found nothing")),
+            None => faults.add(path(), format!("{IMAGE_EXPECTED}, found nothing")),
         }
     }
 }
@@ -156,12 +159,12 @@ fn scene_image(input: &mut Input, rules: &Rules, faults: &mut Faults) -> Option<
     let (first_name, mut first) = given.next()?;
     let mut others: Vec<_> = given.filter(|(_, other)| *other != first).collect();
 
-    check_image(&member("/input", first_name), &mut first, rules, faults);
+    check_image(&|| member("/input", first_name), &mut first, rules, faults);
     for (name, other) in &mut others {
-        let path = member("/input", name);
+        let path = || member("/input", name);
         check_image(&path, other, rules, faults);
         if *other != first {
-            faults.add(path, format!("differs from {first_name}; both spellings are one field"));
+            faults.add(path(), format!("differs from {first_name}; both spellings are one field"));
         }
     }
     Some(first)
@@ -169,19 +172,19 @@ fn scene_image(input: &mut Input, rules: &Rules, faults: &mut Faults) -> Option<
 
 fn image(input: &mut Input, name: &str, rules: &Rules, faults: &mut Faults) {
     if let Some(value) = input.get_mut(name) {
-        check_image(&member("/input", name), value, rules, faults);
+        check_image(&|| member("/input", name), value, rules, faults);
     }
 }
 
 const IMAGE_EXPECTED: &str = "expected an http or https URL, or base64, of a PNG or JPEG image";
 
-fn check_image(path: &str, value: &mut Value, rules: &Rules, faults: &mut Faults) {
+fn check_image(path: &dyn Fn() -> String, value: &mut Value, rules: &Rules, faults: &mut Faults) {
     if let Value::String(text) = value
         && !text.is_empty()
     {
         picture::check(path, text, &rules.operation.picture, faults);
     } else {
-        faults.add(path, format!("{IMAGE_EXPECTED}, found {}", found_image(value)));
+        faults.add(path(), format!("{IMAGE_EXPECTED}, found {}", found_image(value)));
     }
 }
 

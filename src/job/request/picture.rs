@@ -20,10 +20,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Checks an image, and takes off a `data:` prefix, which the provider doesn't take.
-pub(super) fn check(path: &str, text: &mut String, rules: &PictureRules, faults: &mut Faults) {
+pub(super) fn check(path: &dyn Fn() -> String, text: &mut String, rules: &PictureRules, faults: &mut Faults) {
     if starts_with(text, "http://") || starts_with(text, "https://") {
         if let Err(message) = check_url(text, rules) {
-            faults.add(path, message);
+            faults.add(path(), message);
         }
         return;
     }
@@ -31,7 +31,7 @@ pub(super) fn check(path: &str, text: &mut String, rules: &PictureRules, faults:
     if starts_with(text, "file:") {
         let expected = "expected an http or https URL, or base64";
         faults.add(
-            path,
+            path(),
             format!("{expected}; file: names are read by `comet-worker submit`, never by a worker"),
         );
         return;
@@ -40,14 +40,14 @@ pub(super) fn check(path: &str, text: &mut String, rules: &PictureRules, faults:
         match data_prefix(text) {
             Some(length) => drop(text.drain(..length)),
             None => {
-                faults.add(path, "expected data:image/…;base64, found another kind of data: URL");
+                faults.add(path(), "expected data:image/…;base64, found another kind of data: URL");
                 return;
             }
         }
     }
     match decode(text, rules) {
         Ok(bytes) => check_bytes(path, &bytes, rules, faults),
-        Err(message) => faults.add(path, message),
+        Err(message) => faults.add(path(), message),
     }
 }
 
@@ -112,28 +112,28 @@ fn explain(text: &str, error: &DecodeError) -> String {
     }
 }
 
-fn check_bytes(path: &str, bytes: &[u8], rules: &PictureRules, faults: &mut Faults) {
+fn check_bytes(path: &dyn Fn() -> String, bytes: &[u8], rules: &PictureRules, faults: &mut Faults) {
     let png = bytes.starts_with(b"\x89PNG\r\n\x1a\n");
     let jpeg = bytes.starts_with(b"\xff\xd8\xff");
     if !png && !jpeg {
         let kind = infer::get(bytes).map_or("something else", |kind| kind.mime_type());
-        faults.add(path, format!("expected a PNG or JPEG image, found {kind}"));
+        faults.add(path(), format!("expected a PNG or JPEG image, found {kind}"));
         return;
     }
     let Ok(size) = imagesize::blob_size(bytes) else {
-        faults.add(path, "expected a whole PNG or JPEG image, found one without its dimensions");
+        faults.add(path(), "expected a whole PNG or JPEG image, found one without its dimensions");
         return;
     };
     let (width, height) = (size.width, size.height);
     let (short, long) = (width.min(height), width.max(height));
     if short < rules.side_px_min {
         let min = rules.side_px_min;
-        faults.add(path, format!("expected sides of at least {min} pixels, found {width}x{height}"));
+        faults.add(path(), format!("expected sides of at least {min} pixels, found {width}x{height}"));
     }
     if long.saturating_mul(10) > short.saturating_mul(rules.ratio_tenths_max) {
         let (whole, tenths) = (rules.ratio_tenths_max / 10, rules.ratio_tenths_max % 10);
         let ratio = format!("1:{whole}.{tenths} to {whole}.{tenths}:1");
-        faults.add(path, format!("expected sides of {ratio}, found {width}x{height}"));
+        faults.add(path(), format!("expected sides of {ratio}, found {width}x{height}"));
     }
 }
 

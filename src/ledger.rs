@@ -162,7 +162,7 @@ impl RedisLedger {
     pub fn new(connection: Connection, prefix: &str, remember: Duration) -> Self {
         Self {
             connection,
-            scripts: Scripts::new(),
+            scripts: Scripts::new(false),
             prefix: prefix.to_owned(),
             channel: Self::hint_channel(prefix),
             remember,
@@ -181,7 +181,7 @@ impl RedisLedger {
     /// Counts what the account's tasks take of it.
     #[must_use]
     pub fn with_account(self, account: Account) -> Self {
-        Self { account: Some(account), ..self }
+        Self { account: Some(account), scripts: Scripts::new(true), ..self }
     }
 
     /// The channel that the scripts publish hints to.
@@ -374,9 +374,11 @@ impl Ledger for RedisLedger {
     }
 
     async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
-        let mut invocation = self.scripts.slow.key(self.pace_key());
-        invocation.arg(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)).arg(rate);
-        self.connection.invoke::<redis::Value>(&invocation).await.map(drop).map_err(unavailable)
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX).to_string();
+        let (key, rate) = (self.pace_key(), rate.to_string());
+        let (keys, args) = ([key.as_str()], [pause_ms.as_bytes(), rate.as_bytes()]);
+        let slowing = self.connection.invoke::<redis::Value>(&self.scripts.slow, &keys, &args);
+        slowing.await.map(drop).map_err(unavailable)
     }
 
     async fn begin_count(&self) -> Result<(), LedgerError> {

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script,
+    ServerErrorKind,
 };
 use tokio::sync::Mutex;
 
 /// A timeout may be a slow server; two in a row are a dead connection.
 const TIMEOUTS_MAX: u32 = 2;
+/// The command, its digest, and the number of its keys.
+const EVALSHA_BYTES: usize = 60;
 
 pub struct Connection {
     client: Client,
@@ -51,21 +54,36 @@ impl Connection {
     /// # Errors
     ///
     /// Any error of Redis or of the way to it; whether the command ran is then unknown.
-    pub async fn query<T: FromRedisValue>(&self, command: &redis::Cmd) -> RedisResult<T> {
+    pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
         let (mut connection, number) = self.get().await?;
         let result = command.query_async(&mut connection).await;
         self.judge(number, result.as_ref().err()).await;
         result
     }
 
-    /// Runs a script by its digest, or by its text where the server has forgotten it.
+    /// Runs a script by its digest; a server that has forgotten it is given its text first.
     ///
     /// # Errors
     ///
     /// As [`Connection::query`].
-    pub async fn invoke<T: FromRedisValue>(&self, script: &redis::ScriptInvocation<'_>) -> RedisResult<T> {
+    pub async fn invoke<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        args: &[&[u8]],
+    ) -> RedisResult<T> {
+        // The crate's own invocation keeps every argument in a vector of its own, and a job has some forty.
+        let bytes: usize = keys.iter().map(|key| key.len()).chain(args.iter().map(|arg| arg.len())).sum();
+        let mut call = Cmd::with_capacity(3 + keys.len() + args.len(), EVALSHA_BYTES + bytes);
+        call.arg("EVALSHA").arg(script.get_hash()).arg(keys.len()).arg(keys).arg(args);
         let (mut connection, number) = self.get().await?;
-        let result = script.invoke_async(&mut connection).await;
+        let mut result = call.query_async(&mut connection).await;
+        if result.as_ref().is_err_and(is_forgotten) {
+            result = match script.load_async(&mut connection).await {
+                Ok(_) => call.query_async(&mut connection).await,
+                Err(error) => Err(error),
+            };
+        }
         self.judge(number, result.as_ref().err()).await;
         result
     }
@@ -107,6 +125,10 @@ impl Connection {
             current.connection = None;
         }
     }
+}
+
+fn is_forgotten(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 /// Whether the server at the other end, or the way to it, is not the one to talk to any more.

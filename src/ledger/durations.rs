@@ -57,13 +57,14 @@ impl RedisDurations {
 impl SharedDurations for RedisDurations {
     async fn learn(&self, model: &str, news: &Durations) -> Result<Durations, LedgerError> {
         let Fading { kept, scale } = news.fading();
-        let mut invocation = self.script.key(self.key(model));
-        invocation.arg(self.remember.as_millis().max(1).to_string()).arg(kept);
-        for (bin, weight) in news.bins() {
-            invocation.arg(bin).arg(weight * scale);
-        }
-        let fields: HashMap<String, String> =
-            self.connection.invoke(&invocation).await.map_err(unavailable)?;
+        let remember_ms = self.remember.as_millis().max(1).to_string();
+        let bins = news.bins().flat_map(|(bin, weight)| [bin.to_string(), (weight * scale).to_string()]);
+        let args: Vec<String> = [remember_ms, kept.to_string()].into_iter().chain(bins).collect();
+        let args: Vec<&[u8]> = args.iter().map(String::as_bytes).collect();
+        let key = self.key(model);
+        let keys = [key.as_str()];
+        let learning = self.connection.invoke(&self.script, &keys, &args);
+        let fields: HashMap<String, String> = learning.await.map_err(unavailable)?;
         match fields.get("version").map(String::as_str) {
             None | Some(VERSION) => {}
             Some(other) => return Err(Unreadable::Newer(other.chars().take(20).collect()).into()),

@@ -1,5 +1,7 @@
 //! How the scripts are called: their keys, their arguments, and what they note of all workers.
 
+use std::iter;
+
 use super::scripts::Reply;
 use super::slots::Slots;
 use super::{LedgerError, RedisLedger, unavailable};
@@ -13,7 +15,7 @@ impl RedisLedger {
         job: &JobId,
         args: &[&[u8]],
     ) -> Result<Reply, LedgerError> {
-        self.invoke(script, job, &[], args).await
+        self.invoke(script, job, [None, None], args, None).await
     }
 
     /// Runs a script that has a part in the account's slots.
@@ -38,15 +40,12 @@ impl RedisLedger {
     ) -> Result<Reply, LedgerError> {
         let account_of_job = self.account.as_ref().map(|account| account.of_job(slots));
         let slots_key = self.account.is_some().then(|| self.slots_key());
-        let paced = pace_key.is_some();
-        let keys: Vec<String> = slots_key.into_iter().chain(pace_key).collect();
-        let args: Vec<&[u8]> =
-            args.iter().copied().chain(account_of_job.as_deref().map(str::as_bytes)).collect();
-        let reply = self.invoke(script, job, &keys, &args).await?;
+        let keys = [slots_key.as_deref(), pace_key.as_deref()];
+        let reply = self.invoke(script, job, keys, args, account_of_job.as_deref()).await?;
         for (name, value) in &reply.notes {
             (self.noted)(name, *value);
         }
-        if paced && !reply.notes.contains_key("pace") {
+        if pace_key.is_some() && !reply.notes.contains_key("pace") {
             (self.noted)("pace", 0);
         }
         Ok(reply)
@@ -65,21 +64,20 @@ impl RedisLedger {
         format!("{{{}}}:slots", self.prefix)
     }
 
+    /// What all scripts have stands before `more` and `args`; `last` is behind them.
     async fn invoke(
         &self,
         script: &redis::Script,
         job: &JobId,
-        keys: &[String],
+        more: [Option<&str>; 2],
         args: &[&[u8]],
+        last: Option<&str>,
     ) -> Result<Reply, LedgerError> {
-        let mut invocation = script.key(self.key(job));
-        for key in keys {
-            invocation.key(key);
-        }
-        invocation.arg(&self.channel).arg(job.as_str());
-        for arg in args {
-            invocation.arg(*arg);
-        }
-        Reply::parse(self.connection.invoke(&invocation).await.map_err(unavailable)?)
+        let key = self.key(job);
+        let keys: Vec<&str> = iter::once(key.as_str()).chain(more.into_iter().flatten()).collect();
+        let first = [self.channel.as_bytes(), job.as_str().as_bytes()];
+        let args: Vec<&[u8]> =
+            first.into_iter().chain(args.iter().copied()).chain(last.map(str::as_bytes)).collect();
+        Reply::parse(self.connection.invoke(script, &keys, &args).await.map_err(unavailable)?)
     }
 }

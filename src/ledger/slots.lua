@@ -1,5 +1,4 @@
--- Put between common.lua and the scripts that move a job in or out of the account's slots. Where generation.max_running is 0
--- '{prefix}:slots' is no key of theirs, and nothing here does anything.
+-- Put between common.lua and the scripts that move a job in or out of the account's slots; no_slots.lua where there is no cap.
 -- KEYS[2]          hash: job id -> how many slots its task holds
 -- KEYS[2]:until    zset: job id -> when they are free whatever has become of the task, in ms
 -- KEYS[2]:count    hash: taken (the sum of the first), trusted_ms (from when on the sum is whole; missing: Redis has lost it)
@@ -9,7 +8,7 @@
 local HEAD_KEEPS_MS = 3000
 local SWEPT_MAX = 100
 local slots
-if KEYS[2] and string.sub(KEYS[2], -6) == ':slots' then
+do
   local cap, count, keep, recount = string.match(ARGV[#ARGV], '^(%d+) (%d+) (%d+) (%d+)$')
   slots = {cap = tonumber(cap), count = tonumber(count), keep = tonumber(keep), recount = tonumber(recount),
            held = KEYS[2], ends = KEYS[2] .. ':until', sum = KEYS[2] .. ':count', line = KEYS[2] .. ':line'}
@@ -27,7 +26,7 @@ end
 local function taken() return tonumber(redis.call('HGET', slots.sum, 'taken') or '0') end
 
 local function note_taken()
-  if slots then notes[#notes + 1], notes[#notes + 2] = 'slots_taken', whole(taken()) end
+  notes[#notes + 1], notes[#notes + 2] = 'slots_taken', whole(taken())
 end
 
 -- The heads that wait, the oldest first.
@@ -67,7 +66,7 @@ end
 
 -- The job's task runs, or may: it holds its slots, beyond the cap too, until then at least.
 local function hold(until_ms)
-  if not slots or slots.count == 0 then return end
+  if slots.count == 0 then return end
   meet_count()
   local before = tonumber(redis.call('HGET', slots.held, id) or '0')
   if before ~= slots.count then
@@ -81,12 +80,11 @@ local function hold(until_ms)
 end
 
 local function hold_anew()
-  if slots then hold(now + slots.keep) end
+  hold(now + slots.keep)
 end
 
 -- Nothing of the job runs any more.
 local function release()
-  if not slots then return end
   if let_go(id) then wake() end
   note_taken()
 end
@@ -94,7 +92,7 @@ end
 -- Whether the job may be submitted: its slots are taken with that, unless it has them. Where not, it is reserved for while it
 -- goes on asking: whoever asked first goes first, or a large job would be starved by small ones.
 local function take()
-  if not slots or slots.count == 0 then return true end
+  if slots.count == 0 then return true end
   meet_count()
   if redis.call('HEXISTS', slots.held, id) == 1 then
     hold_anew()

@@ -6,6 +6,7 @@
 //! So only so many copies wait, of all jobs together. Every other one is published afresh and acked:
 //! its place goes to whoever stands behind it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +86,7 @@ pub async fn enter(
 ) -> Result<Option<Alone>, HandBack> {
     // In a block of its own: who moves must not stand in the line any more, and be given a life.
     let turn = {
-        let mut entering = std::pin::pin!(shared.lives.enter(job));
+        let mut entering = pin!(shared.lives.enter(job));
         tokio::select! {
             biased;
             why = interrupts.any() => return Err(why),

@@ -4,6 +4,8 @@
 //! that brought the job. A POST isn't, nor is the note of what it came to.
 
 mod finishing;
+mod first;
+mod interrupts;
 mod looking;
 mod patience;
 mod standing;
@@ -15,9 +17,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+pub use self::interrupts::Interrupts;
 use self::storing::Entry;
 use super::breaker::Pass;
 use super::submits::{Place, SlowDown};
@@ -25,52 +27,12 @@ use super::{Shared, copies, panics, tell};
 use crate::clock;
 use crate::job::pace::{Seed, Watch};
 use crate::job::request::{self, DeadLetter, DeadReason, Request};
-use crate::job::step::{Act, HandBack, Life, Rules};
-use crate::job::{Envelope, Job, JobId};
+use crate::job::step::{Act, Basis, HandBack, Life, Rules};
+use crate::job::{Envelope, Job, JobId, TaskId};
 use crate::ledger::hints::Waiting;
 use crate::ledger::slots::Slots;
 use crate::queue::consume::{Message, Settle};
 use crate::queue::message;
-
-/// What ends a life before its end.
-#[derive(Debug, Clone)]
-pub struct Interrupts {
-    /// The worker stops.
-    pub stop: CancellationToken,
-    /// The connection that brought the delivery is gone.
-    pub lost: CancellationToken,
-    /// The delivery has been held for as long as the broker can be expected to bear.
-    pub held_until: Instant,
-}
-
-impl Interrupts {
-    /// The first of them.
-    pub async fn any(&self) -> HandBack {
-        tokio::select! {
-            biased;
-            () = self.lost.cancelled() => HandBack::Disconnected,
-            () = self.stop.cancelled() => HandBack::Stopping,
-            () = tokio::time::sleep_until(self.held_until) => HandBack::HeldLong,
-        }
-    }
-
-    /// Lets `future` run until an interrupt.
-    ///
-    /// # Errors
-    ///
-    /// The interrupt; what the future was doing may or may not have happened.
-    pub fn or<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, HandBack>> {
-        // Boxed: a future that is passed on by value lies in the caller's twice for as long as it runs.
-        let mut future = Box::pin(future);
-        async move {
-            tokio::select! {
-                biased;
-                why = self.any() => Err(why),
-                value = &mut future => Ok(value),
-            }
-        }
-    }
-}
 
 /// So many deliveries are near the limit at which a broker gives a message up (20 by default).
 const DELIVERIES_MAX: u64 = 15;
@@ -282,60 +244,111 @@ struct Actor<'a> {
     slow_down: Option<SlowDown>,
 }
 
+/// What thousands of jobs do at a time.
+enum Wait {
+    /// For the time of the next look at the task.
+    Task { task: TaskId, at: Duration },
+    /// For the right to post.
+    Line { attempt: u32, round: u32, basis: Basis },
+    /// For a place among those that read receipts.
+    Reader,
+}
+
+impl Wait {
+    fn of(act: Act) -> Option<Self> {
+        if let Act::Poll { task, at } = act {
+            Some(Self::Task { task, at })
+        } else if let Act::Begin { attempt, round, basis, cancels: false } = act {
+            Some(Self::Line { attempt, round, basis })
+        } else {
+            (act == Act::Recall).then_some(Self::Reader)
+        }
+    }
+}
+
+/// What comes behind a piece of work.
+enum Next {
+    Wait,
+    Ack,
+}
+
 impl Actor<'_> {
     /// Until the delivery may be acked.
     ///
-    /// A job waits in [`Actor::poll`] for nearly all of its time. Acts that need much more memory than that are boxed: a future
-    /// is as large as its largest part, and ten thousand of them wait.
+    /// A job waits for its task nearly all of the time, and before that in a line, and ten thousand of them do. All other acts need
+    /// much more memory than a [`Wait`]; they share one piece of it, up to the next one.
     async fn act(&mut self) -> Result<(), HandBack> {
+        let mut wait = self.next_wait();
         loop {
-            if !self.life.may_post() {
-                self.body = None;
-                self.right = None;
-            }
-            match self.life.next(self.shared.clock.now()) {
-                Act::Read => self.read().await?,
-                Act::Recall => {
-                    let _place = self.interrupts.or(self.shared.receipts.reader()).await?;
-                    Box::pin(self.recall()).await?;
-                }
-                Act::Restore { over, rebuilt } => Box::pin(self.restore(over, rebuilt)).await?,
-                Act::ReadAgain => Box::pin(self.read_again()).await?,
-                Act::Begin { attempt, round, basis, cancels: false } => {
+            match wait {
+                Some(Wait::Task { task, at }) => self.poll(task, at).await?,
+                Some(Wait::Line { attempt, round, basis }) => {
                     Box::pin(self.begin(attempt, round, basis)).await?
                 }
-                Act::Begin { attempt, round, basis, cancels: true } => {
-                    Box::pin(self.begin_to_cancel(attempt, round, basis)).await?
+                Some(Wait::Reader) => {
+                    let _place = self.interrupts.or(self.shared.receipts.reader()).await?;
+                    Box::pin(self.recall()).await?
                 }
-                Act::Ask { attempt, nonce } => Box::pin(self.ask(attempt, nonce)).await?,
+                None => match Box::pin(self.work()).await? {
+                    Next::Wait => {}
+                    Next::Ack => return Ok(()),
+                },
+            }
+            wait = self.next_wait();
+        }
+    }
+
+    fn next(&mut self) -> Act {
+        if !self.life.may_post() {
+            self.body = None;
+            self.right = None;
+        }
+        self.life.next(self.shared.clock.now())
+    }
+
+    fn next_wait(&mut self) -> Option<Wait> {
+        Wait::of(self.next())
+    }
+
+    /// All acts up to the next wait.
+    async fn work(&mut self) -> Result<Next, HandBack> {
+        loop {
+            match self.next() {
+                Act::Poll { .. } | Act::Recall | Act::Begin { cancels: false, .. } => return Ok(Next::Wait),
+                Act::Ack => return Ok(Next::Ack),
+                Act::Read => self.read().await?,
+                Act::Restore { over, rebuilt } => self.restore(over, rebuilt).await?,
+                Act::ReadAgain => self.read_again().await?,
+                Act::Begin { attempt, round, basis, cancels: true } => {
+                    self.begin_to_cancel(attempt, round, basis).await?
+                }
+                Act::Ask { attempt, nonce } => self.ask(attempt, nonce).await?,
                 Act::Post if self.must_not_post() => self.life.withheld(),
-                Act::Post => Box::pin(self.post()).await?,
-                Act::Accept { attempt, task } => Box::pin(self.accept(attempt, task)).await?,
-                Act::NoteTask { attempt, task } => Box::pin(self.note_task(attempt, task)).await?,
-                Act::Refuse { attempt } => Box::pin(self.refuse(attempt)).await?,
+                Act::Post => self.post().await?,
+                Act::Accept { attempt, task } => self.accept(attempt, task).await?,
+                Act::NoteTask { attempt, task } => self.note_task(attempt, task).await?,
+                Act::Refuse { attempt } => self.refuse(attempt).await?,
                 Act::Reopen { attempt, nonce } => self.reopen(attempt, nonce).await?,
-                Act::SeeIntent { attempt } => Box::pin(self.see_intent(attempt)).await?,
-                Act::LookUp => Box::pin(self.look_up()).await?,
+                Act::SeeIntent { attempt } => self.see_intent(attempt).await?,
+                Act::LookUp => self.look_up().await?,
                 Act::LookOn { until } => self.look_on(until).await?,
                 Act::NoteFailure { attempt, task, charged } => {
-                    Box::pin(self.note_failure(attempt, task, charged)).await?
+                    self.note_failure(attempt, task, charged).await?
                 }
-                Act::Follow { attempt, failed } => Box::pin(self.follow(attempt, failed)).await?,
-                Act::Shut { attempt, cancels } => Box::pin(self.shut(attempt, cancels)).await?,
-                Act::Park => Box::pin(self.park()).await?,
-                Act::Poll { task, at } => self.poll(task, at).await?,
-                Act::Enter => Box::pin(self.enter()).await?,
-                Act::Store { task, images } => Box::pin(self.store(task, images)).await?,
-                Act::Seal { outcome, corrects } => Box::pin(self.seal(*outcome, corrects)).await?,
-                Act::Freeze { words, expect } => Box::pin(self.freeze(words, expect)).await?,
+                Act::Follow { attempt, failed } => self.follow(attempt, failed).await?,
+                Act::Shut { attempt, cancels } => self.shut(attempt, cancels).await?,
+                Act::Park => self.park().await?,
+                Act::Enter => self.enter().await?,
+                Act::Store { task, images } => self.store(task, images).await?,
+                Act::Seal { outcome, corrects } => self.seal(*outcome, corrects).await?,
+                Act::Freeze { words, expect } => self.freeze(words, expect).await?,
                 Act::Tell { event } => {
-                    Box::pin(tell::event(self.shared, &self.job, event, self.interrupts)).await?;
+                    tell::event(self.shared, &self.job, event, self.interrupts).await?;
                     self.life.told();
                 }
                 // The record first lives on for ever, then is only remembered: in this order nothing is lost.
-                Act::Remember { sealed } => Box::pin(self.remember(sealed)).await?,
-                Act::Bury { why } => Box::pin(self.bury(why)).await?,
-                Act::Ack => return Ok(()),
+                Act::Remember { sealed } => self.remember(sealed).await?,
+                Act::Bury { why } => self.bury(why).await?,
                 Act::HandBack { why: HandBack::Unreadable } => {
                     self.interrupts.or(tokio::time::sleep(UNREADABLE_PAUSE)).await?;
                     return Err(HandBack::Unreadable);

@@ -165,11 +165,8 @@ impl Sessions {
 
     fn spawn(&self, shared: &Arc<Shared>, incoming: Incoming, lost: &CancellationToken) {
         let shared = Arc::clone(shared);
-        let interrupts = Interrupts {
-            stop: self.stop.clone(),
-            lost: lost.clone(),
-            held_until: Instant::now() + shared.settings.hold,
-        };
+        let held_until = Instant::now() + shared.settings.hold;
+        let interrupts = Interrupts::new(self.stop.clone(), lost.clone(), held_until);
         self.lives.spawn(async move {
             let Incoming { message, settle } = incoming;
             let life = async { live(&shared, message, settle.as_ref(), &interrupts).await };

@@ -283,11 +283,8 @@ impl Workbench {
     pub fn deliver(&self, message: Message) -> Delivery {
         let (sender, settled) = watch::channel(None);
         let settle = FakeSettle { effects: self.effects.clone(), settled: sender };
-        let interrupts = Interrupts {
-            stop: self.stop.clone(),
-            lost: self.lost.clone(),
-            held_until: Instant::now() + self.shared.settings.hold,
-        };
+        let held_until = Instant::now() + self.shared.settings.hold;
+        let interrupts = Interrupts::new(self.stop.clone(), self.lost.clone(), held_until);
         let shared = self.shared.clone();
         let life = tokio::spawn(async move { live(&shared, Box::new(message), &settle, &interrupts).await });
         Delivery { life, settled }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::Actor;
+use super::first::First;
 use crate::job::pace::{Seed, backoff};
 use crate::job::step::HandBack;
 use crate::ledger::LedgerError;
@@ -19,14 +22,15 @@ const LAST_MOVE: Duration = Duration::from_secs(2);
 impl Actor<'_> {
     /// Repeats a move of the ledger until its outcome is known; every script may run twice. A worker
     /// that stops while Redis is away doesn't wait for it.
-    pub(super) async fn until_known<T, F>(
+    pub(super) fn until_known<T, F>(
         &self,
         mut ask: impl FnMut() -> F + Send,
-    ) -> Result<Result<T, Unreadable>, HandBack>
+    ) -> impl Future<Output = Result<Result<T, Unreadable>, HandBack>> + Send
     where
+        T: Send,
         F: Future<Output = Result<T, LedgerError>> + Send,
     {
-        let asking = async {
+        self.or_stop_late(async move {
             let mut failures = 0;
             loop {
                 match ask().await {
@@ -39,16 +43,19 @@ impl Actor<'_> {
                 failures += 1;
                 self.rest(failures).await;
             }
-        };
-        self.or_stop_late(asking).await
+        })
     }
 
     /// Repeats a move in the store until its outcome is known; every one may be made twice.
-    pub(super) async fn until_stored<T, F>(&self, mut ask: impl FnMut() -> F + Send) -> Result<T, HandBack>
+    pub(super) fn until_stored<T, F>(
+        &self,
+        mut ask: impl FnMut() -> F + Send,
+    ) -> impl Future<Output = Result<T, HandBack>> + Send
     where
+        T: Send,
         F: Future<Output = Result<T, StoreError>> + Send,
     {
-        let asking = async {
+        self.or_stop_late(async move {
             let mut failures = 0;
             loop {
                 match ask().await {
@@ -58,35 +65,32 @@ impl Actor<'_> {
                 failures += 1;
                 self.rest(failures).await;
             }
-        };
-        self.or_stop_late(asking).await
+        })
     }
 
     /// Lets `future` run until a little after an interrupt.
-    pub(super) async fn or_a_little_later<T>(&self, future: impl Future<Output = T>) -> Result<T, HandBack> {
+    pub(super) fn or_a_little_later<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, HandBack>> {
         let patience = async {
             let why = self.interrupts.any().await;
             tokio::time::sleep(LAST_MOVE).await;
-            why
+            Err(why)
         };
-        tokio::select! {
-            biased;
-            value = future => Ok(value),
-            why = patience => Err(why),
-        }
+        First::of(future.map(Ok), patience)
     }
 
     /// Lets `future` run until a little after the stop.
-    async fn or_stop_late<T>(&self, future: impl Future<Output = T>) -> Result<T, HandBack> {
+    fn or_stop_late<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, HandBack>> {
         let patience = async {
+            // Most often nothing comes, and that is asked for cheaply.
+            self.interrupts.any().await;
             self.interrupts.stop.cancelled().await;
             tokio::time::sleep(LAST_MOVE).await;
+            Err(HandBack::Stopping)
         };
-        tokio::select! {
-            biased;
-            value = future => Ok(value),
-            () = patience => Err(HandBack::Stopping),
-        }
+        First::of(future.map(Ok), patience)
     }
 
     pub(super) async fn rest(&self, failures: u32) {

@@ -150,7 +150,7 @@ impl Actor<'_> {
         let Some(original) = &self.original else { return Ok(()) };
         let held_until = Instant::now() + self.shared.settings.hold;
         let despite_loss =
-            Interrupts { stop: self.interrupts.stop.clone(), lost: CancellationToken::new(), held_until };
+            Interrupts::new(self.interrupts.stop.clone(), CancellationToken::new(), held_until);
         tell::hand_on(self.shared, original, &despite_loss).await
     }
 

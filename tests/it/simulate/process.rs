@@ -232,11 +232,8 @@ impl Process {
                     let (process, link, lost) = (Arc::clone(self), link.clone(), lost.clone());
                     let broker = Arc::clone(&self.world.broker);
                     lives.push(self.spawn(async move {
-                        let interrupts = Interrupts {
-                            stop: process.stop.clone(),
-                            lost,
-                            held_until: Instant::now() + process.shared.settings.hold,
-                        };
+                        let held_until = Instant::now() + process.shared.settings.hold;
+                        let interrupts = Interrupts::new(process.stop.clone(), lost, held_until);
                         let settle = LinkedSettle { link, broker, number, session };
                         live(&process.shared, Box::new(message), &settle, &interrupts).await;
                     }));

@@ -1,0 +1,82 @@
+//! What ends a life before its end.
+
+use std::future::poll_fn;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::first::First;
+use crate::job::step::HandBack;
+
+/// What ends one life before its end. It is asked at every wait of that life, so it is waited for once, from the first of them on; only
+/// the task that asked last is woken.
+pub struct Interrupts {
+    /// The worker stops.
+    pub stop: CancellationToken,
+    /// The connection that brought the delivery is gone.
+    pub lost: CancellationToken,
+    first: Mutex<Interrupt>,
+}
+
+enum Interrupt {
+    Awaited(BoxFuture<'static, HandBack>),
+    Came(HandBack),
+}
+
+impl Interrupts {
+    /// `held_until`: the delivery has then been held for as long as the broker can be expected to bear.
+    #[must_use]
+    pub fn new(stop: CancellationToken, lost: CancellationToken, held_until: Instant) -> Self {
+        let (stopped, gone) = (stop.clone(), lost.clone());
+        let first = async move {
+            tokio::select! {
+                biased;
+                () = gone.cancelled() => HandBack::Disconnected,
+                () = stopped.cancelled() => HandBack::Stopping,
+                () = sleep_until(held_until) => HandBack::HeldLong,
+            }
+        };
+        Self { stop, lost, first: Mutex::new(Interrupt::Awaited(Box::pin(first))) }
+    }
+
+    /// The first of them.
+    pub fn any(&self) -> impl Future<Output = HandBack> {
+        poll_fn(|context| self.poll(context))
+    }
+
+    /// Lets `future` run until an interrupt.
+    ///
+    /// # Errors
+    ///
+    /// The interrupt; what the future was doing may or may not have happened.
+    pub fn or<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, HandBack>> {
+        First::of(self.any().map(Err), future.map(Ok))
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<HandBack> {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Interrupt::Awaited(future) = &mut *first {
+            match future.as_mut().poll(context) {
+                Poll::Ready(why) => *first = Interrupt::Came(why),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        match &*first {
+            // There is nothing to hand back any more, whatever came before.
+            Interrupt::Came(_) if self.lost.is_cancelled() => Poll::Ready(HandBack::Disconnected),
+            Interrupt::Came(why) => Poll::Ready(*why),
+            Interrupt::Awaited(_) => Poll::Pending,
+        }
+    }
+}
+
+impl std::fmt::Debug for Interrupts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (stop, lost) = (self.stop.is_cancelled(), self.lost.is_cancelled());
+        f.debug_struct("Interrupts").field("stop", &stop).field("lost", &lost).finish_non_exhaustive()
+    }
+}

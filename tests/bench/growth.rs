@@ -11,13 +11,13 @@ use crate::sim::Sim;
 use crate::stand::Stand;
 
 pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
-    let how = "CPU per job of the worker, receipts on, median (least–most). In the queue: instant generations, looked at at once; of the \
-               long queue only the first part is done. In flight: one look a job, after its end; all that the process has used counts, its \
-               start included.";
+    let how = "CPU per job of the worker, receipts on, median (least–most). In the queue: instant generations, looked at at once; for each \
+               hundred jobs that end as many are put in, so that the queue keeps its length, and both lengths are seen with the same jobs \
+               done at the same load. In flight: one look a job, after its end; all that the process has used counts, its start included.";
     let mut section = Section::new("growth", "Growth", how.to_owned());
     section.tables.push(Table::new(&[
         "",
-        "jobs done",
+        "jobs counted",
         "CPU ms a job",
         "polls a job",
         "resident MiB, at most",
@@ -31,15 +31,16 @@ async fn queued(stand: &Stand, effort: &Effort, section: &mut Section) -> Result
     let sim = Sim::start(stand, "fixed:0", &[]).await?;
     let worker = Contender::worker();
     let (few, many) = (effort.of(1_000), effort.of(100_000));
-    let long = Plan { queued: many, warm: many / 50, jobs: many / 5, more: &[] };
+    let jobs = effort.of(10_000);
+    let plan = |queued| Plan { queued, warm: jobs / 10, jobs, refilled: true, more: &[] };
     let (mut short_runs, mut long_runs) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
-        short_runs.push(run(stand, &sim, &worker, Plan::all(few)).await?);
-        short_runs.push(run(stand, &sim, &worker, Plan::all(few)).await?);
-        long_runs.push(run(stand, &sim, &worker, long).await?);
+        short_runs.push(run(stand, &sim, &worker, plan(few)).await?);
+        long_runs.push(run(stand, &sim, &worker, plan(many)).await?);
     }
-    let short = row(section, &format!("{few} in the queue"), few, &short_runs)?;
-    let long = row(section, &format!("{many} in the queue"), many / 5, &long_runs)?;
+    let counted = jobs - jobs / 10;
+    let short = row(section, &format!("{few} in the queue"), counted, &short_runs)?;
+    let long = row(section, &format!("{many} in the queue"), counted, &long_runs)?;
     section.bounds.push(ratio("CPU per job, long queue to short", long, short));
     Ok(())
 }
@@ -51,13 +52,17 @@ async fn in_flight(stand: &Stand, effort: &Effort, section: &mut Section) -> Res
     let few = effort.of(2_000);
     let sim = Sim::start(stand, "fixed:1s", &[]).await?;
     let more = [fixed("1200").as_slice(), &[("WORKER__MAX_IN_FLIGHT", "100")]].concat();
-    let low = run(stand, &sim, &worker, Plan { queued: few, warm: 0, jobs: few, more: &more }).await?;
+    let low =
+        run(stand, &sim, &worker, Plan { queued: few, warm: 0, jobs: few, refilled: false, more: &more })
+            .await?;
 
     let many = effort.of(10_000);
     let sim = Sim::start(stand, "fixed:20s", &[]).await?;
     let prefetch = many.to_string();
     let more = [fixed("20200").as_slice(), &[("WORKER__MAX_IN_FLIGHT", prefetch.as_str())]].concat();
-    let high = run(stand, &sim, &worker, Plan { queued: many, warm: 0, jobs: many, more: &more }).await?;
+    let high =
+        run(stand, &sim, &worker, Plan { queued: many, warm: 0, jobs: many, refilled: false, more: &more })
+            .await?;
 
     let low = row(section, "100 in flight", few, &[low])?;
     let high = row(section, &format!("{many} in flight"), many, &[high])?;

@@ -17,7 +17,7 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
     let prefetch = jobs.to_string();
     let more = [("WORKER__MAX_IN_FLIGHT", prefetch.as_str())];
     // Every job is done, once, with its image stored: else the run is an error.
-    let plan = Plan { queued: jobs, warm: 0, jobs, more: &more };
+    let plan = Plan { queued: jobs, warm: 0, jobs, refilled: false, more: &more };
     let run = run(stand, &sim, &Contender::patient_worker(), plan).await?;
 
     let how = format!(

@@ -1,7 +1,7 @@
 //! How often a generation is looked at, and how late its end is seen, by the spread of the durations: the worker's own schedule beside a
 //! fixed one of 2 s, and with callbacks.
 //!
-//! A schedule that learns has to have seen some: the first third of the jobs isn't counted. Another spread is another line in `SPREADS`.
+//! A schedule that learns has to have seen some: the first half of the jobs isn't counted. Another spread is another line in `SPREADS`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -35,9 +35,9 @@ struct Seen {
 }
 
 pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
-    let jobs = effort.of(900);
+    let jobs = effort.of(1_800);
     let how = format!(
-        "{jobs} jobs for each line, {IN_FLIGHT} in flight, the first third not counted; all lines at the same time. The lag is from the end \
+        "{jobs} jobs for each line, {IN_FLIGHT} in flight, the first half not counted; all lines at the same time. The lag is from the end \
          of the task to its event at the consumer, download and storing included."
     );
     let mut section = Section::new("polls", "Polls", how);
@@ -102,7 +102,7 @@ async fn one(stand: &Stand, spread: &str, jobs: u64, more: &[(&str, &str)]) -> R
     report.holds(jobs)?;
 
     // In the order in which they were submitted.
-    let counted = report.tasks.iter().skip(report.tasks.len() / 3);
+    let counted = report.tasks.iter().skip(report.tasks.len() / 2);
     let ends: HashMap<&str, i64> =
         counted.clone().map(|task| (task.task_id.as_str(), task.updated_at)).collect();
     let looks: u64 = counted.map(|task| task.polls).sum();

@@ -1,5 +1,6 @@
 //! One contender doing one queue of jobs.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -7,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::contenders::Contender;
 use crate::process::{Memory, Program};
 use crate::sim::{Report, Sim};
-use crate::stand::{Line, Stand};
+use crate::stand::{Dialect, Line, Stand};
 
 /// What a run is made of.
 #[derive(Debug, Clone, Copy)]
@@ -18,14 +19,19 @@ pub struct Plan<'a> {
     pub warm: u64,
     /// What is counted ends with this one.
     pub jobs: u64,
+    /// As many jobs as end are put into the queue while it runs, so that it stays as long as it is.
+    pub refilled: bool,
     /// Settings of the worker.
     pub more: &'a [(&'a str, &'a str)],
 }
 
+/// So many jobs have ended before as many are put in again.
+const REFILL: u64 = 100;
+
 impl Plan<'_> {
     /// All that is in the queue.
     pub fn all(jobs: u64) -> Self {
-        Self { queued: jobs, warm: jobs / 10, jobs, more: &[] }
+        Self { queued: jobs, warm: jobs / 10, jobs, refilled: false, more: &[] }
     }
 }
 
@@ -50,15 +56,15 @@ pub async fn run(stand: &Stand, sim: &Sim, contender: &Contender, plan: Plan<'_>
 }
 
 async fn on_line(line: &mut Line<'_>, sim: &Sim, contender: &Contender, plan: Plan<'_>) -> Result<Run> {
-    ensure!(plan.warm < plan.jobs && plan.jobs <= plan.queued, "an odd plan");
+    ensure!(plan.warm < plan.jobs && (plan.refilled || plan.jobs <= plan.queued), "an odd plan");
     line.feed(plan.queued, contender.dialect()).await?;
     let mut program = contender.start(line, sim, plan.more)?;
-    let counted = count(line, &mut program, plan).await;
+    let counted = count(line, &mut program, plan, contender.dialect()).await;
     let (took, cpu) = counted.with_context(|| program.last_words())?;
     let memory = program.memory()?;
     program.stop().await?;
     let report = sim.summary().await?;
-    if plan.jobs == plan.queued {
+    if plan.jobs == plan.queued && !plan.refilled {
         report.holds(plan.jobs)?;
         let files = line.files()?;
         ensure!(files == plan.jobs, "{files} files of {} jobs", plan.jobs);
@@ -73,9 +79,33 @@ async fn on_line(line: &mut Line<'_>, sim: &Sim, contender: &Contender, plan: Pl
     })
 }
 
-async fn count(line: &mut Line<'_>, program: &mut Program, plan: Plan<'_>) -> Result<(Duration, Duration)> {
-    line.ended(plan.warm, || program.still_runs()).await?;
+async fn count(
+    line: &mut Line<'_>,
+    program: &mut Program,
+    plan: Plan<'_>,
+    dialect: Dialect,
+) -> Result<(Duration, Duration)> {
+    let refill = plan.refilled.then_some(dialect);
+    until(line, program, 0..plan.warm, refill).await?;
     let (started, cpu) = (Instant::now(), program.cpu()?);
-    line.ended(plan.jobs, || program.still_runs()).await?;
+    until(line, program, plan.warm..plan.jobs, refill).await?;
     Ok((started.elapsed(), program.cpu()?.saturating_sub(cpu)))
+}
+
+/// From so many jobs ended to so many.
+async fn until(
+    line: &mut Line<'_>,
+    program: &mut Program,
+    ended: Range<u64>,
+    refill: Option<Dialect>,
+) -> Result<()> {
+    if let Some(dialect) = refill {
+        let mut before = ended.start;
+        while before + REFILL < ended.end {
+            before += REFILL;
+            line.ended(before, || program.still_runs()).await?;
+            line.feed(REFILL, dialect).await?;
+        }
+    }
+    line.ended(ended.end, || program.still_runs()).await
 }

@@ -77,6 +77,7 @@ pub struct Line<'a> {
     connection: Connection,
     channel: Channel,
     told: Consumer,
+    fed: u64,
     /// The jobs that have ended.
     ended: HashMap<String, End>,
 }
@@ -117,16 +118,18 @@ impl<'a> Line<'a> {
         let no_ack = BasicConsumeOptions { no_ack: true, ..Default::default() };
         let told = hear.basic_consume(queue.into(), "".into(), no_ack, FieldTable::default()).await?;
         let folder = TempDir::new_in(&stand.folder)?;
-        Ok(Self { stand, prefix, names, folder, connection, channel, told, ended: HashMap::new() })
+        Ok(Self { stand, prefix, names, folder, connection, channel, told, fed: 0, ended: HashMap::new() })
     }
 
     pub fn images(&self) -> PathBuf {
         self.folder.path().join("images")
     }
 
-    /// Puts `jobs` jobs into the queue, confirmed.
-    pub async fn feed(&self, jobs: u64, dialect: Dialect) -> Result<()> {
-        let mut sending = futures_util::stream::iter(0..jobs)
+    /// Puts `jobs` more jobs into the queue, confirmed.
+    pub async fn feed(&mut self, jobs: u64, dialect: Dialect) -> Result<()> {
+        let numbers = self.fed..self.fed + jobs;
+        self.fed = numbers.end;
+        let mut sending = futures_util::stream::iter(numbers)
             .map(|number| self.send(format!("{}-{number}", self.prefix), dialect))
             .buffer_unordered(PUBLISHES_AT_ONCE);
         while let Some(sent) = sending.next().await {

@@ -23,6 +23,9 @@ use guard::{Forbidden, Guard, GuardedResolver, Reach};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Most that is set aside for an image before its bytes come.
+const AT_ONCE_BYTES_MAX: u64 = 64 * 1024;
+
 /// Longest part of a URL's path that is told to people, in characters.
 const PATH_CHARS_MAX: usize = 80;
 
@@ -171,7 +174,9 @@ impl Downloader {
         if announced.is_some_and(|length| length > max_bytes) {
             return Err(too_large());
         }
-        let mut bytes = BytesMut::new();
+        // So much at first, whatever a stranger announces.
+        let expected = announced.unwrap_or_default().min(AT_ONCE_BYTES_MAX);
+        let mut bytes = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
         let mut digest = Sha256::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| broken(url, &error))? {
             bytes.extend_from_slice(&chunk);

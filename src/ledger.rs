@@ -20,7 +20,7 @@ use bytes::Bytes;
 use crate::job::event::Event;
 use crate::job::step::{Basis, Expect, Frozen, Moved, Over};
 use crate::job::{Digest, FailedTasks, JobId, TaskId};
-use connection::Connection;
+use connection::{Connection, evalsha};
 use record::{Known, Nonce, Record, Stage, Unreadable};
 use scripts::{Scripts, Word};
 use slots::{Account, Slots};
@@ -239,7 +239,9 @@ impl Ledger for RedisLedger {
         };
         let args = [entry.digest.as_str(), &round, &attempt, nonce.as_str(), basis].map(str::as_bytes);
         let pace_key = (entry.slots.count > 0).then(|| self.pace_key());
-        Ok(self.run_shared(&self.scripts.begin, entry.job, entry.slots, pace_key, &args).await?.moved())
+        let Entry { job, slots, .. } = entry;
+        let asking = self.run_shared(&self.scripts.begin, job, slots, pace_key.as_deref(), &args);
+        Ok(asking.await?.moved())
     }
 
     async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
@@ -375,10 +377,8 @@ impl Ledger for RedisLedger {
 
     async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX).to_string();
-        let (key, rate) = (self.pace_key(), rate.to_string());
-        let (keys, args) = ([key.as_str()], [pause_ms.as_bytes(), rate.as_bytes()]);
-        let slowing = self.connection.invoke::<redis::Value>(&self.scripts.slow, &keys, &args);
-        slowing.await.map(drop).map_err(unavailable)
+        let call = evalsha(&self.scripts.slow, &[&self.pace_key()], &[pause_ms, rate.to_string()]);
+        self.connection.invoke::<redis::Value>(&self.scripts.slow, &call).await.map(drop).map_err(unavailable)
     }
 
     async fn begin_count(&self) -> Result<(), LedgerError> {

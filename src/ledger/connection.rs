@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script,
-    ServerErrorKind,
+    ServerErrorKind, ToRedisArgs,
 };
 use tokio::sync::Mutex;
 
@@ -61,25 +61,16 @@ impl Connection {
         result
     }
 
-    /// Runs a script by its digest; a server that has forgotten it is given its text first.
+    /// Makes a call of a script; a server that has forgotten it is given its text first.
     ///
     /// # Errors
     ///
     /// As [`Connection::query`].
-    pub async fn invoke<T: FromRedisValue>(
-        &self,
-        script: &Script,
-        keys: &[&str],
-        args: &[&[u8]],
-    ) -> RedisResult<T> {
-        // The crate's own invocation keeps every argument in a vector of its own, and a job has some forty.
-        let bytes: usize = keys.iter().map(|key| key.len()).chain(args.iter().map(|arg| arg.len())).sum();
-        let mut call = Cmd::with_capacity(3 + keys.len() + args.len(), EVALSHA_BYTES + bytes);
-        call.arg("EVALSHA").arg(script.get_hash()).arg(keys.len()).arg(keys).arg(args);
+    pub async fn invoke<T: FromRedisValue>(&self, script: &Script, call: &Cmd) -> RedisResult<T> {
         let (mut connection, number) = self.get().await?;
         let mut result = call.query_async(&mut connection).await;
         if result.as_ref().is_err_and(is_forgotten) {
-            result = match script.load_async(&mut connection).await {
+            result = match Box::pin(script.load_async(&mut connection)).await {
                 Ok(_) => call.query_async(&mut connection).await,
                 Err(error) => Err(error),
             };
@@ -125,6 +116,17 @@ impl Connection {
             current.connection = None;
         }
     }
+}
+
+/// The call of a script by its digest. The crate's own invocation keeps every argument in a vector of its own, and a
+/// job has some forty.
+#[must_use]
+pub fn evalsha(script: &Script, keys: &[&str], args: &[impl AsRef<[u8]> + ToRedisArgs]) -> Cmd {
+    let args_bytes = args.iter().map(|arg| arg.as_ref().len());
+    let bytes: usize = keys.iter().map(|key| key.len()).chain(args_bytes).sum();
+    let mut call = Cmd::with_capacity(3 + keys.len() + args.len(), EVALSHA_BYTES + bytes);
+    call.arg("EVALSHA").arg(script.get_hash()).arg(keys.len()).arg(keys).arg(args);
+    call
 }
 
 fn is_forgotten(error: &RedisError) -> bool {

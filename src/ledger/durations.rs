@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::Script;
 
-use super::connection::Connection;
+use super::connection::{Connection, evalsha};
 use super::record::Unreadable;
 use super::{LedgerError, unavailable};
 use crate::job::pace::{Durations, Fading};
@@ -60,10 +60,8 @@ impl SharedDurations for RedisDurations {
         let remember_ms = self.remember.as_millis().max(1).to_string();
         let bins = news.bins().flat_map(|(bin, weight)| [bin.to_string(), (weight * scale).to_string()]);
         let args: Vec<String> = [remember_ms, kept.to_string()].into_iter().chain(bins).collect();
-        let args: Vec<&[u8]> = args.iter().map(String::as_bytes).collect();
-        let key = self.key(model);
-        let keys = [key.as_str()];
-        let learning = self.connection.invoke(&self.script, &keys, &args);
+        let call = evalsha(&self.script, &[&self.key(model)], &args);
+        let learning = self.connection.invoke(&self.script, &call);
         let fields: HashMap<String, String> = learning.await.map_err(unavailable)?;
         match fields.get("version").map(String::as_str) {
             None | Some(VERSION) => {}

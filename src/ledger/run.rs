@@ -1,7 +1,13 @@
 //! How the scripts are called: their keys, their arguments, and what they note of all workers.
+//!
+//! A call is put together before anything is waited for: each `async` function between a life and the connection
+//! would carry the whole call along, and copy it.
 
 use std::iter;
 
+use redis::{Cmd, Script};
+
+use super::connection::evalsha;
 use super::scripts::Reply;
 use super::slots::Slots;
 use super::{LedgerError, RedisLedger, unavailable};
@@ -9,46 +15,40 @@ use crate::job::JobId;
 use crate::job::event::may_run_on;
 
 impl RedisLedger {
-    pub(super) async fn run(
+    pub(super) fn run(
         &self,
-        script: &redis::Script,
+        script: &Script,
         job: &JobId,
         args: &[&[u8]],
-    ) -> Result<Reply, LedgerError> {
-        self.invoke(script, job, [None, None], args, None).await
+    ) -> impl Future<Output = Result<Reply, LedgerError>> {
+        self.answer(script, self.call(script, job, [None, None], args, None), false)
     }
 
     /// Runs a script that has a part in the account's slots.
-    pub(super) async fn run_slotted(
+    pub(super) fn run_slotted(
         &self,
-        script: &redis::Script,
+        script: &Script,
         job: &JobId,
         slots: Slots,
         args: &[&[u8]],
-    ) -> Result<Reply, LedgerError> {
-        self.run_shared(script, job, slots, None, args).await
+    ) -> impl Future<Output = Result<Reply, LedgerError>> {
+        self.run_shared(script, job, slots, None, args)
     }
 
     /// Runs a script that keeps to the pace, too.
-    pub(super) async fn run_shared(
+    pub(super) fn run_shared(
         &self,
-        script: &redis::Script,
+        script: &Script,
         job: &JobId,
         slots: Slots,
-        pace_key: Option<String>,
+        pace_key: Option<&str>,
         args: &[&[u8]],
-    ) -> Result<Reply, LedgerError> {
+    ) -> impl Future<Output = Result<Reply, LedgerError>> {
         let account_of_job = self.account.as_ref().map(|account| account.of_job(slots));
         let slots_key = self.account.is_some().then(|| self.slots_key());
-        let keys = [slots_key.as_deref(), pace_key.as_deref()];
-        let reply = self.invoke(script, job, keys, args, account_of_job.as_deref()).await?;
-        for (name, value) in &reply.notes {
-            (self.noted)(name, *value);
-        }
-        if pace_key.is_some() && !reply.notes.contains_key("pace") {
-            (self.noted)("pace", 0);
-        }
-        Ok(reply)
+        let keys = [slots_key.as_deref(), pace_key];
+        let call = self.call(script, job, keys, args, account_of_job.as_deref());
+        self.answer(script, call, pace_key.is_some())
     }
 
     /// For the scripts that free slots: whether the task may run on behind this event.
@@ -65,19 +65,30 @@ impl RedisLedger {
     }
 
     /// What all scripts have stands before `more` and `args`; `last` is behind them.
-    async fn invoke(
+    fn call(
         &self,
-        script: &redis::Script,
+        script: &Script,
         job: &JobId,
         more: [Option<&str>; 2],
         args: &[&[u8]],
         last: Option<&str>,
-    ) -> Result<Reply, LedgerError> {
+    ) -> Cmd {
         let key = self.key(job);
         let keys: Vec<&str> = iter::once(key.as_str()).chain(more.into_iter().flatten()).collect();
         let first = [self.channel.as_bytes(), job.as_str().as_bytes()];
         let args: Vec<&[u8]> =
             first.into_iter().chain(args.iter().copied()).chain(last.map(str::as_bytes)).collect();
-        Reply::parse(self.connection.invoke(script, &keys, &args).await.map_err(unavailable)?)
+        evalsha(script, &keys, &args)
+    }
+
+    async fn answer(&self, script: &Script, call: Cmd, paced: bool) -> Result<Reply, LedgerError> {
+        let reply = Reply::parse(self.connection.invoke(script, &call).await.map_err(unavailable)?)?;
+        for (name, value) in &reply.notes {
+            (self.noted)(name, *value);
+        }
+        if paced && !reply.notes.contains_key("pace") {
+            (self.noted)("pace", 0);
+        }
+        Ok(reply)
     }
 }

@@ -13,6 +13,9 @@ use crate::redact::for_people;
 /// The most that is read of a reply, in bytes (fact sheet, section 4.3).
 pub const REPLY_BYTES_MAX: usize = 1024 * 1024;
 
+/// Most that is set aside for a reply before its bytes come.
+const AT_ONCE_BYTES_MAX: usize = 16 * 1024;
+
 /// What gateways of the new-api family name a request by (fact sheet, section 4).
 const REQUEST_ID: &str = "x-oneapi-request-id";
 
@@ -39,7 +42,8 @@ pub(super) async fn exchange(request: RequestBuilder) -> Result<Read, Silence> {
         // byte of the request (fact sheet, section 4.3).
         if error.is_connect() { Silence::NotSent(message) } else { Silence::NoReply(message) }
     })?;
-    let mut body = BytesMut::new();
+    let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut body = BytesMut::with_capacity(announced.unwrap_or_default().min(AT_ONCE_BYTES_MAX));
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len().saturating_add(chunk.len()) > REPLY_BYTES_MAX => {

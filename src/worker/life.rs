@@ -255,21 +255,18 @@ enum Wait {
 }
 
 impl Wait {
-    fn of(act: Act) -> Option<Self> {
+    /// Any other act is given back.
+    fn of(act: Act) -> Result<Self, Box<Act>> {
         if let Act::Poll { task, at } = act {
-            Some(Self::Task { task, at })
+            Ok(Self::Task { task, at })
         } else if let Act::Begin { attempt, round, basis, cancels: false } = act {
-            Some(Self::Line { attempt, round, basis })
+            Ok(Self::Line { attempt, round, basis })
+        } else if act == Act::Recall {
+            Ok(Self::Reader)
         } else {
-            (act == Act::Recall).then_some(Self::Reader)
+            Err(Box::new(act))
         }
     }
-}
-
-/// What comes behind a piece of work.
-enum Next {
-    Wait,
-    Ack,
 }
 
 impl Actor<'_> {
@@ -278,23 +275,19 @@ impl Actor<'_> {
     /// A job waits for its task nearly all of the time, and before that in a line, and ten thousand of them do. All other acts need
     /// much more memory than a [`Wait`]; they share one piece of it, up to the next one.
     async fn act(&mut self) -> Result<(), HandBack> {
-        let mut wait = self.next_wait();
         loop {
-            match wait {
-                Some(Wait::Task { task, at }) => self.poll(task, at).await?,
-                Some(Wait::Line { attempt, round, basis }) => {
+            match Wait::of(self.next()) {
+                Ok(Wait::Task { task, at }) => self.poll(task, at).await?,
+                Ok(Wait::Line { attempt, round, basis }) => {
                     Box::pin(self.begin(attempt, round, basis)).await?
                 }
-                Some(Wait::Reader) => {
+                Ok(Wait::Reader) => {
                     let _place = self.interrupts.or(self.shared.receipts.reader()).await?;
                     Box::pin(self.recall()).await?
                 }
-                None => match Box::pin(self.work()).await? {
-                    Next::Wait => {}
-                    Next::Ack => return Ok(()),
-                },
+                Err(act) if *act == Act::Ack => return Ok(()),
+                Err(act) => Box::pin(self.work(act)).await?,
             }
-            wait = self.next_wait();
         }
     }
 
@@ -306,16 +299,14 @@ impl Actor<'_> {
         self.life.next(self.shared.clock.now())
     }
 
-    fn next_wait(&mut self) -> Option<Wait> {
-        Wait::of(self.next())
-    }
-
-    /// All acts up to the next wait.
-    async fn work(&mut self) -> Result<Next, HandBack> {
+    /// This act and all that follow, up to the next wait or the end.
+    async fn work(&mut self, act: Box<Act>) -> Result<(), HandBack> {
+        let mut act = *act;
         loop {
-            match self.next() {
-                Act::Poll { .. } | Act::Recall | Act::Begin { cancels: false, .. } => return Ok(Next::Wait),
-                Act::Ack => return Ok(Next::Ack),
+            match act {
+                Act::Poll { .. } | Act::Recall | Act::Begin { cancels: false, .. } | Act::Ack => {
+                    return Ok(());
+                }
                 Act::Read => self.read().await?,
                 Act::Restore { over, rebuilt } => self.restore(over, rebuilt).await?,
                 Act::ReadAgain => self.read_again().await?,
@@ -355,6 +346,7 @@ impl Actor<'_> {
                 }
                 Act::HandBack { why } => return Err(why),
             }
+            act = self.next();
         }
     }
 }

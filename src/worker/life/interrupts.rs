@@ -80,3 +80,40 @@ impl std::fmt::Debug for Interrupts {
         f.debug_struct("Interrupts").field("stop", &stop).field("lost", &lost).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn interrupts() -> Interrupts {
+        let held_until = Instant::now() + Duration::from_secs(60);
+        Interrupts::new(CancellationToken::new(), CancellationToken::new(), held_until)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_first_is_remembered_until_the_connection_is_gone() {
+        let interrupts = interrupts();
+        assert_eq!(interrupts.or(ready(7)).await, Ok(7));
+        interrupts.stop.cancel();
+        assert_eq!(interrupts.any().await, HandBack::Stopping);
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        assert_eq!(interrupts.or(ready(7)).await, Err(HandBack::Stopping), "before what is ready as well");
+        interrupts.lost.cancel();
+        assert_eq!(interrupts.or(pending::<()>()).await, Err(HandBack::Disconnected));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_wait_is_woken_by_what_was_waited_for_from_the_first_on() {
+        let interrupts = interrupts();
+        for _ in 0..3 {
+            let short = tokio::time::sleep(Duration::from_secs(19));
+            assert_eq!(interrupts.or(short).await, Ok(()));
+        }
+        let begun = Instant::now();
+        assert_eq!(interrupts.or(pending::<()>()).await, Err(HandBack::HeldLong));
+        assert!(begun.elapsed() <= Duration::from_secs(4), "{:?}", begun.elapsed());
+    }
+}

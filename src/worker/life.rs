@@ -250,6 +250,8 @@ enum Wait {
     Task { task: TaskId, at: Duration },
     /// For the right to post.
     Line { attempt: u32, round: u32, basis: Basis },
+    /// For the record: after a restart, of every job that was in flight.
+    Record,
     /// For a place among those that read receipts.
     Reader,
 }
@@ -261,6 +263,8 @@ impl Wait {
             Ok(Self::Task { task, at })
         } else if let Act::Begin { attempt, round, basis, cancels: false } = act {
             Ok(Self::Line { attempt, round, basis })
+        } else if act == Act::Read {
+            Ok(Self::Record)
         } else if act == Act::Recall {
             Ok(Self::Reader)
         } else {
@@ -281,6 +285,7 @@ impl Actor<'_> {
                 Ok(Wait::Line { attempt, round, basis }) => {
                     Box::pin(self.begin(attempt, round, basis)).await?
                 }
+                Ok(Wait::Record) => self.read().await?,
                 Ok(Wait::Reader) => {
                     let _place = self.interrupts.or(self.shared.receipts.reader()).await?;
                     Box::pin(self.recall()).await?
@@ -304,10 +309,9 @@ impl Actor<'_> {
         let mut act = *act;
         loop {
             match act {
-                Act::Poll { .. } | Act::Recall | Act::Begin { cancels: false, .. } | Act::Ack => {
+                Act::Poll { .. } | Act::Begin { cancels: false, .. } | Act::Read | Act::Recall | Act::Ack => {
                     return Ok(());
                 }
-                Act::Read => self.read().await?,
                 Act::Restore { over, rebuilt } => self.restore(over, rebuilt).await?,
                 Act::ReadAgain => self.read_again().await?,
                 Act::Begin { attempt, round, basis, cancels: true } => {

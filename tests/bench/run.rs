@@ -25,8 +25,8 @@ pub struct Plan<'a> {
     pub more: &'a [(&'a str, &'a str)],
 }
 
-/// So many jobs have ended before as many are put in again.
-const REFILL: u64 = 100;
+/// Most that have ended before as many are put in again; of a short queue a tenth.
+const REFILL_MAX: u64 = 100;
 
 impl Plan<'_> {
     /// All that is in the queue.
@@ -85,26 +85,27 @@ async fn count(
     plan: Plan<'_>,
     dialect: Dialect,
 ) -> Result<(Duration, Duration)> {
-    let refill = plan.refilled.then_some(dialect);
+    let lot = (plan.queued / 10).clamp(1, REFILL_MAX);
+    let refill = plan.refilled.then_some((lot, dialect));
     until(line, program, 0..plan.warm, refill).await?;
     let (started, cpu) = (Instant::now(), program.cpu()?);
     until(line, program, plan.warm..plan.jobs, refill).await?;
     Ok((started.elapsed(), program.cpu()?.saturating_sub(cpu)))
 }
 
-/// From so many jobs ended to so many.
+/// From so many jobs ended to so many; `refill`: how many are put in when as many have ended.
 async fn until(
     line: &mut Line<'_>,
     program: &mut Program,
     ended: Range<u64>,
-    refill: Option<Dialect>,
+    refill: Option<(u64, Dialect)>,
 ) -> Result<()> {
-    if let Some(dialect) = refill {
+    if let Some((lot, dialect)) = refill {
         let mut before = ended.start;
-        while before + REFILL < ended.end {
-            before += REFILL;
+        while before + lot < ended.end {
+            before += lot;
             line.ended(before, || program.still_runs()).await?;
-            line.feed(REFILL, dialect).await?;
+            line.feed(lot, dialect).await?;
         }
     }
     line.ended(ended.end, || program.still_runs()).await

@@ -154,6 +154,26 @@ async fn a_lost_connection_lets_a_post_be_answered_and_noted_and_settles_nothing
     assert_eq!(bench.provider.posts().len(), 1);
 }
 
+/// Else an attempt that surely cost nothing would be an open question to whoever comes next.
+#[tokio::test(start_paused = true)]
+async fn what_a_post_came_to_is_noted_also_behind_a_lost_connection_by_a_store_that_is_away() {
+    let bench = Workbench::new();
+    bench.provider.hold_posts();
+    bench.provider.reply([Reply::Later(None)]);
+    let delivery = bench.deliver(job("a"));
+    bench.until_posted(1).await;
+    bench.store.down(true);
+    bench.provider.release_posts();
+    bench.lost.cancel();
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert!(delivery.is_open(), "the store is waited for");
+
+    bench.store.down(false);
+    assert_eq!(delivery.ended().await, None);
+    assert_eq!(bench.store.receipts("a").await, ["intent-1", "refused-1"]);
+    assert!(matches!(bench.stage("a").await, Some(Stage::New { attempt: 2 })));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_connection_ends_whoever_waits_at_once() {
     let bench = Workbench::new();

@@ -66,6 +66,25 @@ pub struct Properties {
     /// The job's name where the body has none.
     pub message_id: Option<String>,
     pub envelope: Envelope,
+    /// The properties that could not be read, and what is wrong with each. What stands in their place is not the producer's.
+    pub unreadable: Vec<(String, String)>,
+}
+
+/// Those that events carry on or go by: without them a job's end would not reach whoever waits for it. And `properties`: what
+/// follows is missing.
+const NEEDED: [&str; 3] = ["correlation_id", "reply_to", "properties"];
+
+impl Properties {
+    fn readable(&self, needed: &[&str]) -> Result<(), DeadLetter> {
+        let odd = self.unreadable.iter().find(|(name, _)| needed.contains(&name.as_str()));
+        match odd {
+            None => Ok(()),
+            Some((name, words)) => Err(DeadLetter {
+                reason: DeadReason::InvalidProperties,
+                detail: format!("{name} {words}; AMQP's short strings are UTF-8 here. Publish the job again with one that is"),
+            }),
+        }
+    }
 }
 
 /// A job that can be named.
@@ -95,6 +114,8 @@ pub enum DeadReason {
     NoJobId,
     /// There is an id, and it is none by the rules.
     InvalidJobId,
+    /// A property that an event would carry on, or that names the job, is there and can't be read.
+    InvalidProperties,
     /// Over `amqp.max_message_bytes`; found by the caller, before parsing.
     TooLarge,
     /// The id of another job with another input; found by the caller, in the ledger.
@@ -114,6 +135,7 @@ impl DeadReason {
             Self::NotJson => "not_json",
             Self::NoJobId => "no_job_id",
             Self::InvalidJobId => "invalid_job_id",
+            Self::InvalidProperties => "invalid_properties",
             Self::TooLarge => "too_large",
             Self::Conflict => "conflict",
             Self::OutcomeUnknown => "outcome_unknown",
@@ -135,7 +157,11 @@ impl fmt::Display for DeadReason {
 ///
 /// The message can't be named: it belongs into the dead-letter queue.
 pub fn parse(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Request, DeadLetter> {
+    properties.readable(&NEEDED)?;
     let message = read(body)?;
+    if matches!(message.job_id, None | Some(Value::Null)) {
+        properties.readable(&["message_id"])?;
+    }
     let id = job_id(message.job_id.as_ref(), properties.message_id.as_deref())?;
 
     let mut faults = Faults::default();

@@ -119,7 +119,8 @@ impl JobConsumer {
         let Some(consumer) = &mut self.consumer else { return std::future::pending().await };
         match consumer.next().await {
             Some(Ok(Delivery { data, properties, acker, redelivered, .. })) => {
-                let message = Box::new(Message { body: Bytes::from(data), properties, redelivered });
+                let (body, properties) = message::whole(data, properties);
+                let message = Box::new(Message { body, properties, redelivered });
                 Ok(Incoming { message, settle: Box::new(Settling(acker)) })
             }
             Some(Err(error)) => Err(ConsumeError(error.to_string())),

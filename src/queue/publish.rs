@@ -14,6 +14,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::fit::fitted;
 use super::topology::{self, Names};
 use super::{Address, ConnectError};
 use crate::metrics::Metrics;
@@ -126,7 +127,7 @@ impl Publisher {
             message.routing_key.as_str().into(),
             options,
             &message.body,
-            message.properties.clone(),
+            fitted(message.properties.clone(), self.address.frame_max()),
         );
         let confirmed = async { sent.await?.await };
         match timeout(self.confirm_timeout, confirmed).await {

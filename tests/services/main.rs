@@ -31,6 +31,7 @@ mod fetching;
 mod flushing;
 mod killing;
 mod outage;
+mod poison;
 mod polling;
 mod queue;
 mod records;

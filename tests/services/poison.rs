@@ -1,0 +1,249 @@
+//! No message stops anybody: whatever bytes a producer gets RabbitMQ to accept, the others go on, and that one is a job
+//! all the same or a dead letter with its reason.
+
+use crate::private::PrivateRabbit;
+use crate::support::jobs::job;
+use crate::support::process::environment;
+use crate::support::raw::{Properties, Raw, header, long, nested, text_header};
+use crate::support::tool::tool;
+use crate::support::{Broker, Place, Sim, Worker, redis_url};
+
+/// What becomes of a message.
+enum End {
+    /// It is a job like any other.
+    Runs,
+    Dead(&'static str),
+}
+
+struct Case {
+    name: &'static str,
+    properties: Properties,
+    end: End,
+}
+
+fn case(name: &'static str, end: End, properties: Properties) -> Case {
+    Case { name, properties, end }
+}
+
+fn none() -> Properties {
+    Properties::default()
+}
+
+/// Each is published with a job of its own that is named and right.
+fn odd_properties() -> Vec<Case> {
+    let odd: &[u8] = &[0xff, 0xfe, 0x9f];
+    let unprintable = "line\nline\u{1b}[31m\u{202e}".as_bytes();
+    let many: Vec<u8> = (0..9_000).flat_map(|n| text_header(n.to_string().as_bytes(), b"v")).collect();
+    // The frame is as long as the broker takes, to the byte.
+    let longest = |rest: Properties| {
+        let room = 131_072 - rest.clone().frame() - (4 + 1 + 1 + 1 + 4);
+        text_header(b"x", &vec![b'x'; room])
+    };
+    let every_type = [
+        header(b"t", b't', &[1]),
+        header(b"b", b'b', &[255]),
+        header(b"s", b's', &[255, 255]),
+        header(b"I", b'I', &[255; 4]),
+        header(b"l", b'l', &[255; 8]),
+        header(b"f", b'f', &[0x3f, 0x80, 0, 0]),
+        header(b"d", b'd', &[0x3f, 0xf0, 0, 0, 0, 0, 0, 0]),
+        header(b"D", b'D', &[255, 255, 255, 255, 255]),
+        header(b"T", b'T', &[255; 8]),
+        header(b"V", b'V', &[]),
+        header(b"x", b'x', &long(&[0, 255])),
+        header(b"A", b'A', &long(&[b'V', b't', 0, b'F', 0, 0, 0, 0])),
+        header(b"", b'S', &long(b"no name")),
+        text_header(b"twice", b"one"),
+        text_header(b"twice", b"two"),
+    ]
+    .concat();
+    vec![
+        case("a-header-of-20-kb", End::Runs, none().headers(&text_header(b"stack", &[b'x'; 20_480]))),
+        case("the-longest-header", End::Runs, none().headers(&longest(none()))),
+        case("many-headers", End::Runs, none().headers(&many)),
+        case("correlation", End::Dead("invalid_properties"), none().correlation_id(odd)),
+        case("reply-to", End::Dead("invalid_properties"), none().reply_to(odd)),
+        case("message-id", End::Runs, none().message_id(odd)),
+        case("content-type", End::Runs, none().content_type(odd)),
+        case("type", End::Runs, none().kind(&[0x9f; 255])),
+        case("app-id", End::Runs, none().app_id(odd).cluster_id(odd)),
+        case("header-name", End::Runs, none().headers(&text_header(odd, b"value"))),
+        case("deep-table", End::Runs, none().headers(&nested(b'F', 1_000))),
+        case("deep-array", End::Runs, none().headers(&nested(b'A', 10_000))),
+        case("every-type", End::Runs, none().headers(&every_type)),
+        case("far-future", End::Runs, none().priority(255).timestamp(u64::MAX)),
+        case("unprintable", End::Runs, none().correlation_id(unprintable).reply_to(unprintable)),
+        case("own-queue", End::Runs, none().reply_to(b"amq.rabbitmq.reply-to.%%%.%%%")),
+        case("forged", End::Runs, none().headers(&forged())),
+    ]
+}
+
+fn forged() -> Vec<u8> {
+    [
+        header(b"x-comet-unreadable", b'F', &long(&text_header(b"correlation_id", b"is odd"))),
+        header(b"x-comet-appended-properties", b'l', &9_i64.to_be_bytes()),
+        text_header(b"x-comet-handed-on", b"many"),
+        text_header(b"x-delivery-count", b"many"),
+    ]
+    .concat()
+}
+
+/// Publishes them all, good jobs before, between and behind them, and sees every one to its end.
+async fn no_message_stops_the_others(place: &Place) {
+    let sim = Sim::start(&["--durations", "fixed:100ms"]).await;
+    let mut worker = Worker::start(place, &sim, &[]);
+    let broker = Broker::connect(place).await;
+    broker.listen(place).await;
+    let mut raw = Raw::connect(&place.amqp_url).await;
+    let cases = odd_properties();
+    let mut good = 0;
+    for case in &cases {
+        let id = case.name;
+        let body = job(id).to_string();
+        raw.publish(&place.queue(), &case.properties, body.as_bytes()).await.expect(id);
+        good += 1;
+        broker.publish(place, &job(&format!("good-{good}"))).await;
+    }
+    let runs = cases.iter().filter(|case| matches!(case.end, End::Runs)).count();
+    let ends = broker.ends(place, good + runs).await;
+    assert!(ends.values().flatten().all(|event| event.json()["type"] == "comet.job.succeeded"), "{ends:?}");
+    for case in &cases {
+        match case.end {
+            End::Runs => assert!(ends.contains_key(case.name), "{} did not run: {}", case.name, worker.log()),
+            End::Dead(reason) => {
+                let letter = broker.next(&place.dead_queue()).await;
+                assert_eq!(letter.header("x-comet-reason").as_deref(), Some(reason));
+                assert_eq!(letter.body, job(case.name).to_string().as_bytes(), "its body is unchanged");
+            }
+        }
+    }
+    broker.ready_is(&place.queue(), 0).await;
+    assert_eq!(broker.ready(&place.dead_queue()).await, 0);
+    assert!(worker.runs());
+    let (_, metrics) = worker.admin("/metrics").await;
+    assert!(metrics.contains("comet_reconnects_total{service=\"rabbitmq\"} 0"), "a session died: {}", worker.log());
+}
+
+#[tokio::test]
+async fn whatever_a_producer_writes_into_properties_the_others_go_on() {
+    Place::run("poison", no_message_stops_the_others).await;
+}
+
+#[tokio::test]
+async fn the_same_on_rabbitmq_4() {
+    if !PrivateRabbit::has_4() {
+        println!("COMET_TEST_RABBITMQ_4 is not set: `make verify` sets it, and this test then runs on RabbitMQ 4");
+        return;
+    }
+    let rabbit = PrivateRabbit::start_4().await;
+    Place::run_on("poison-4", rabbit.url(), redis_url(), no_message_stops_the_others).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_routes_nowhere_else() {
+    Place::run("routing", async |place| {
+        let sim = Sim::start(&[]).await;
+        let _worker = Worker::start(place, &sim, &[]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        let mut raw = Raw::connect(&place.amqp_url).await;
+        let queue = [b"S".to_vec(), long(place.queue().as_bytes())].concat();
+        for name in [b"CC".as_slice(), b"BCC"] {
+            let routing = header(name, b'A', &long(&queue));
+            // RabbitMQ routes this one to the queue twice, and one copy of both is dead-lettered each.
+            raw.publish(&place.queue(), &none().headers(&routing), b"no JSON").await.unwrap();
+            let letter = broker.next(&place.dead_queue()).await;
+            assert_eq!(letter.header("CC"), None, "{letter:?}");
+            assert_eq!(letter.header("BCC"), None);
+            assert_eq!(letter.header("x-comet-reason").as_deref(), Some("not_json"));
+        }
+        broker.ready_is(&place.queue(), 0).await;
+        assert_eq!(broker.ready(&place.dead_queue()).await, 0, "one dead letter for each message");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_we_add_to_a_message_never_makes_it_too_long_for_the_broker() {
+    Place::run("bounds", async |place| {
+        let sim = Sim::start(&["--durations", "fixed:100ms"]).await;
+        let worker = Worker::start(place, &sim, &[]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        let mut raw = Raw::connect(&place.amqp_url).await;
+        let state = text_header(b"tracestate", &[b'a'; 16_310]);
+        raw.publish(&place.queue(), &none().headers(&state), job("traced").to_string().as_bytes()).await.unwrap();
+        let empty = text_header(b"x", b"");
+        let room = 131_072 - none().headers(&empty).frame();
+        let fits = none().headers(&text_header(b"x", &vec![b'x'; room]));
+        assert_eq!(fits.frame(), 131_072);
+        raw.publish(&place.queue(), &fits, b"no JSON").await.unwrap();
+        broker.publish(place, &job("good")).await;
+        let ends = broker.ends(place, 2).await;
+        assert_eq!(ends["traced"][0].header("tracestate"), None);
+        let letter = broker.next(&place.dead_queue()).await;
+        assert_eq!(letter.body, b"no JSON");
+        assert_eq!(letter.header("x-comet-reason").as_deref(), Some("not_json"));
+        let detail = letter.header("x-comet-detail").unwrap();
+        assert!(detail.contains("dropped") && detail.contains("x ("), "{detail}");
+        broker.ready_is(&place.queue(), 0).await;
+        assert!(worker.log().contains("dropped"), "{}", worker.log());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_with_odd_properties_stops_no_tool() {
+    Place::run("tools", async |place| {
+        let sim = Sim::start(&["--durations", "fixed:100ms"]).await;
+        let _worker = Worker::start(place, &sim, &[]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        let mut raw = Raw::connect(&place.amqp_url).await;
+        let stack = text_header(b"stack", &vec![b'x'; 100_000]);
+        for odd in [none().headers(&nested(b'F', 1_000)), none().headers(&stack), none().app_id(&[0xff])] {
+            raw.publish(&place.dead_queue(), &odd, b"buried by hand").await.unwrap();
+        }
+        let said = tool(&environment(place, &sim.url), &["resolve", "order-1", "--charged"]).await;
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.words.contains("order-1") && !said.words.contains("overflow"), "{said:?}");
+        broker.ready_is(&place.dead_queue(), 3).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_in_a_message_id_that_can_not_be_read_is_no_name() {
+    Place::run("nameless", async |place| {
+        let sim = Sim::start(&[]).await;
+        let _worker = Worker::start(place, &sim, &[]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        let mut raw = Raw::connect(&place.amqp_url).await;
+        let mut nameless = job("x");
+        nameless.as_object_mut().unwrap().remove("job_id");
+        raw.publish(&place.queue(), &none().message_id(&[0xff]), nameless.to_string().as_bytes()).await.unwrap();
+        let letter = broker.next(&place.dead_queue()).await;
+        assert_eq!(letter.header("x-comet-reason").as_deref(), Some("invalid_properties"));
+        assert!(letter.header("x-comet-detail").unwrap().contains("message_id is not UTF-8 (bytes ff)"));
+        assert_eq!(letter.json(), nameless);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn half_a_character_fails_a_job_with_its_place_and_not_in_silence() {
+    Place::run("half", async |place| {
+        let sim = Sim::start(&[]).await;
+        let _worker = Worker::start(place, &sim, &[]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        let body = job("half").to_string().replace("at a sunlit", r"\ud83d at a sunlit");
+        broker.publish_raw(place, body.as_bytes(), lapin::BasicProperties::default()).await;
+        let event = broker.ends(place, 1).await["half"][0].json();
+        assert_eq!(event["data"]["reason"], "invalid_request");
+        assert_eq!(event["data"]["faults"][0]["path"], "/input/prompt");
+        assert_eq!(broker.ready(&place.dead_queue()).await, 0);
+    })
+    .await;
+}

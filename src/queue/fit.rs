@@ -168,22 +168,31 @@ mod tests {
 
     #[test]
     fn trace_state_goes_first_then_the_longest_and_what_went_is_named() {
-        let properties =
-            with(&[("tracestate", text(1000)), ("a", text(2000)), ("b", text(100)), ("x-comet-reason", text(9))]);
+        let properties = with(&[
+            ("tracestate", text(1000)),
+            ("a", text(2000)),
+            ("b", text(100)),
+            ("x-comet-reason", text(9)),
+        ]);
         let few = fitted(properties.clone(), 4096);
         assert_eq!(names(&few), ["a", "b", "tracestate", "x-comet-reason"]);
-        let bigger = with(&[("tracestate", text(1000)), ("a", text(2500)), ("b", text(1000)), ("c", text(1))]);
+        let bigger =
+            with(&[("tracestate", text(1000)), ("a", text(2500)), ("b", text(1000)), ("c", text(1))]);
         let fewer = fitted(bigger, 4096);
         assert_eq!(names(&fewer), ["b", "c", DROPPED]);
         assert_eq!(says(&fewer, DROPPED), "tracestate (1016 bytes), a (2507 bytes)");
         let dead = fitted(with(&[("a", text(5000)), (DETAIL, text(3))]), 4096);
-        assert_eq!(says(&dead, DETAIL), "xxx; dropped, since the broker's frames have no room: a (5007 bytes)");
+        assert_eq!(
+            says(&dead, DETAIL),
+            "xxx; dropped, since the broker's frames have no room: a (5007 bytes)"
+        );
     }
 
     #[test]
     fn thousands_of_headers_come_to_fit_and_are_named_within_bounds() {
         let many: Vec<(String, AMQPValue)> = (0..5_000).map(|n| (format!("h{n}"), text(20))).collect();
-        let many: Vec<(&str, AMQPValue)> = many.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        let many: Vec<(&str, AMQPValue)> =
+            many.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         let properties = fitted(with(&many), 4096);
         assert!(size(&properties) + FRAME <= 4096);
         assert!(says(&properties, DROPPED).len() < 1000);
@@ -191,7 +200,14 @@ mod tests {
 
     #[test]
     fn the_size_is_what_the_client_library_writes() {
-        let nested = FieldTable::from(with(&[("in", AMQPValue::FieldArray(vec![text(3), AMQPValue::Void].into()))]).headers().clone().unwrap().inner().clone());
+        let nested = FieldTable::from(
+            with(&[("in", AMQPValue::FieldArray(vec![text(3), AMQPValue::Void].into()))])
+                .headers()
+                .clone()
+                .unwrap()
+                .inner()
+                .clone(),
+        );
         let properties = with(&[
             ("long", text(300)),
             ("table", AMQPValue::FieldTable(nested)),

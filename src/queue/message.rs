@@ -26,7 +26,8 @@ const DETAIL_CHARS_MAX: usize = 500;
 #[must_use]
 pub fn whole(data: Vec<u8>, properties: BasicProperties) -> (Bytes, BasicProperties) {
     let appended = properties.headers().as_ref().and_then(|headers| headers.inner().get(APPENDED));
-    let length = appended.and_then(AMQPValue::as_long_long_int).and_then(|length| usize::try_from(length).ok());
+    let length =
+        appended.and_then(AMQPValue::as_long_long_int).and_then(|length| usize::try_from(length).ok());
     let mut body = Bytes::from(data);
     let Some(start) = length.and_then(|length| body.len().checked_sub(length)) else {
         return (body, properties);
@@ -139,7 +140,8 @@ const HANDED_ON: &str = "x-comet-handed-on";
 /// The headers of a message that is published again: not the broker's count of deliveries, which would never begin anew; not what
 /// would route it elsewhere; not what the wire says of it.
 fn carried_headers(original: &BasicProperties) -> FieldTable {
-    let dropped = |name: &str| [DELIVERY_COUNT, UNREADABLE, APPENDED].contains(&name) || ROUTING.contains(&name);
+    let dropped =
+        |name: &str| [DELIVERY_COUNT, UNREADABLE, APPENDED].contains(&name) || ROUTING.contains(&name);
     let headers = original.headers().iter().flat_map(FieldTable::inner);
     let kept = headers.filter(|(name, _)| !dropped(name.as_str()));
     FieldTable::from(kept.map(|(name, value)| (name.clone(), value.clone())).collect::<BTreeMap<_, _>>())

@@ -81,7 +81,12 @@ fn parsed(shared: &Shared, message: &Message) -> Result<Request, DeadLetter> {
             format!("{} bytes; amqp.max_message_bytes is {}", body.len(), shared.settings.message_bytes_max);
         return Err(DeadLetter { reason: DeadReason::TooLarge, detail });
     }
-    request::parse(body, &message::properties(properties), &shared.settings.request_rules)
+    let mut request = request::parse(body, &message::properties(properties), &shared.settings.request_rules)?;
+    let own = shared.settings.names.queues();
+    if let Some(queue) = request.job.envelope.reply_to.take_if(|queue| own.contains(&queue.as_str())) {
+        tracing::info!(job_id = %request.job.id, queue, "reply_to names a queue of the worker's own, which gets no copy of the event");
+    }
+    Ok(request)
 }
 
 async fn run(

@@ -121,7 +121,11 @@ async fn no_message_stops_the_others(place: &Place) {
     assert_eq!(broker.ready(&place.dead_queue()).await, 0);
     assert!(worker.runs());
     let (_, metrics) = worker.admin("/metrics").await;
-    assert!(metrics.contains("comet_reconnects_total{service=\"rabbitmq\"} 0"), "a session died: {}", worker.log());
+    assert!(
+        metrics.contains("comet_reconnects_total{service=\"rabbitmq\"} 0"),
+        "a session died: {}",
+        worker.log()
+    );
 }
 
 #[tokio::test]
@@ -132,7 +136,9 @@ async fn whatever_a_producer_writes_into_properties_the_others_go_on() {
 #[tokio::test]
 async fn the_same_on_rabbitmq_4() {
     if !PrivateRabbit::has_4() {
-        println!("COMET_TEST_RABBITMQ_4 is not set: `make verify` sets it, and this test then runs on RabbitMQ 4");
+        println!(
+            "COMET_TEST_RABBITMQ_4 is not set: `make verify` sets it, and this test then runs on RabbitMQ 4"
+        );
         return;
     }
     let rabbit = PrivateRabbit::start_4().await;
@@ -172,7 +178,9 @@ async fn what_we_add_to_a_message_never_makes_it_too_long_for_the_broker() {
         broker.listen(place).await;
         let mut raw = Raw::connect(&place.amqp_url).await;
         let state = text_header(b"tracestate", &[b'a'; 16_310]);
-        raw.publish(&place.queue(), &none().headers(&state), job("traced").to_string().as_bytes()).await.unwrap();
+        raw.publish(&place.queue(), &none().headers(&state), job("traced").to_string().as_bytes())
+            .await
+            .unwrap();
         let empty = text_header(b"x", b"");
         let room = 131_072 - none().headers(&empty).frame();
         let fits = none().headers(&text_header(b"x", &vec![b'x'; room]));
@@ -204,7 +212,7 @@ async fn a_dead_letter_with_odd_properties_stops_no_tool() {
         for odd in [none().headers(&nested(b'F', 1_000)), none().headers(&stack), none().app_id(&[0xff])] {
             raw.publish(&place.dead_queue(), &odd, b"buried by hand").await.unwrap();
         }
-        let said = tool(&environment(place, &sim.url), &["resolve", "order-1", "--charged"]).await;
+        let said = tool(&environment(place, &sim.url), &["resolve", "order-1", "--give-up"]).await;
         assert_eq!(said.code, Some(1), "{said:?}");
         assert!(said.words.contains("order-1") && !said.words.contains("overflow"), "{said:?}");
         broker.ready_is(&place.dead_queue(), 3).await;
@@ -222,7 +230,9 @@ async fn a_name_in_a_message_id_that_can_not_be_read_is_no_name() {
         let mut raw = Raw::connect(&place.amqp_url).await;
         let mut nameless = job("x");
         nameless.as_object_mut().unwrap().remove("job_id");
-        raw.publish(&place.queue(), &none().message_id(&[0xff]), nameless.to_string().as_bytes()).await.unwrap();
+        raw.publish(&place.queue(), &none().message_id(&[0xff]), nameless.to_string().as_bytes())
+            .await
+            .unwrap();
         let letter = broker.next(&place.dead_queue()).await;
         assert_eq!(letter.header("x-comet-reason").as_deref(), Some("invalid_properties"));
         assert!(letter.header("x-comet-detail").unwrap().contains("message_id is not UTF-8 (bytes ff)"));

@@ -52,8 +52,9 @@ impl PrivateRabbit {
 
     /// RabbitMQ 4, out of the system that `deploy/dev/rabbitmq-4` has made in the folder `COMET_TEST_RABBITMQ_4`.
     pub(crate) async fn start_4() -> Self {
-        let root = std::env::var_os("COMET_TEST_RABBITMQ_4")
-            .expect("COMET_TEST_RABBITMQ_4: run through `make verify`, or `deploy/dev/rabbitmq-4 DIR COMMAND...`");
+        let root = std::env::var_os("COMET_TEST_RABBITMQ_4").expect(
+            "COMET_TEST_RABBITMQ_4: run through `make verify`, or `deploy/dev/rabbitmq-4 DIR COMMAND...`",
+        );
         let root = PathBuf::from(root);
         let folder = tempfile::tempdir_in(root.join("tmp")).expect("a temporary folder in that system");
         Self::start_in(folder, Some(root), "[].").await
@@ -143,11 +144,9 @@ impl PrivateRabbit {
     fn program(&self, name: &str) -> Vec<String> {
         match &self.root {
             None => vec![program(name).display().to_string()],
-            Some(root) => {
-                ["chroot", &root.display().to_string(), &format!("/usr/lib/rabbitmq/bin/{name}")]
-                    .map(str::to_owned)
-                    .to_vec()
-            }
+            Some(root) => ["chroot", &root.display().to_string(), &format!("/usr/lib/rabbitmq/bin/{name}")]
+                .map(str::to_owned)
+                .to_vec(),
         }
     }
 

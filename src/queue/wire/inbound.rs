@@ -52,10 +52,20 @@ enum State {
     /// The frame's first seven bytes.
     Head,
     /// So many bytes go through.
-    Pass { left: usize },
+    Pass {
+        left: usize,
+    },
     /// The frame is read to its end before any of it goes on. What is beyond [`HEADER_MAX`] is forgotten.
-    Hold { frame: Frame, held: Vec<u8>, left: usize },
-    Body { channel: [u8; 2], left: usize, chunk_left: usize },
+    Hold {
+        frame: Frame,
+        held: Vec<u8>,
+        left: usize,
+    },
+    Body {
+        channel: [u8; 2],
+        left: usize,
+        chunk_left: usize,
+    },
 }
 
 #[derive(Clone, Copy)]

@@ -300,11 +300,15 @@ fn messages_of_several_channels_between_each_other_stay_apart() {
         list.extend(body.chunks(6_000).map(|chunk| frame(3, channel, chunk)));
         list
     });
-    let between: Vec<u8> = wires[0].iter().zip(&wires[1]).flat_map(|(one, two)| [one.clone(), two.clone()].concat()).collect();
+    let between: Vec<u8> =
+        wires[0].iter().zip(&wires[1]).flat_map(|(one, two)| [one.clone(), two.clone()].concat()).collect();
     let got = frames(&filtered(&between, 1000));
     for channel in [1, 2] {
-        let body: Vec<u8> =
-            got.iter().filter(|frame| frame.0 == 3 && frame.1 == channel).flat_map(|frame| frame.2.clone()).collect();
+        let body: Vec<u8> = got
+            .iter()
+            .filter(|frame| frame.0 == 3 && frame.1 == channel)
+            .flat_map(|frame| frame.2.clone())
+            .collect();
         let (own, appended) = body.split_at(20_000);
         assert!(own.iter().all(|byte| u16::from(*byte) == channel));
         let (_, properties) = parse_properties(appended).unwrap();

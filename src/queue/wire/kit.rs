@@ -32,10 +32,7 @@ impl Executor for Kit {
         self.0.block_on(f)
     }
 
-    fn spawn<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
-        &self,
-        f: F,
-    ) -> Task<Self::Task<T>> {
+    fn spawn<T: Send + 'static, F: Future<Output = T> + Send + 'static>(&self, f: F) -> Task<Self::Task<T>> {
         self.0.spawn(f)
     }
 
@@ -68,10 +65,7 @@ impl Reactor for Kit {
     }
 
     /// Nor this.
-    fn tcp_connect_addr(
-        &self,
-        _: SocketAddr,
-    ) -> impl Future<Output = io::Result<Filtered>> + Send + 'static {
+    fn tcp_connect_addr(&self, _: SocketAddr) -> impl Future<Output = io::Result<Filtered>> + Send + 'static {
         std::future::ready(Err(elsewhere()))
     }
 }

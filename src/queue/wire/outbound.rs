@@ -89,7 +89,13 @@ mod tests {
         };
         let tune_ok = [&TUNE_OK, [0x07, 0xff].as_slice(), &frame_max.to_be_bytes(), &[0, 10]].concat();
         let start_ok = [&[0, 10, 0, 11], [0; 40].as_slice()].concat();
-        [b"AMQP\0\0\x09\x01".to_vec(), frame(&start_ok), frame(&tune_ok), frame(&[0, 10, 0, 40, 1, b'/', 0, 0])].concat()
+        [
+            b"AMQP\0\0\x09\x01".to_vec(),
+            frame(&start_ok),
+            frame(&tune_ok),
+            frame(&[0, 10, 0, 40, 1, b'/', 0, 0]),
+        ]
+        .concat()
     }
 
     #[test]

@@ -101,7 +101,11 @@ pub fn text_header(name: &[u8], text: &[u8]) -> Vec<u8> {
 pub fn nested(kind: u8, depth: usize) -> Vec<u8> {
     let mut inside = Vec::new();
     for _ in 0..depth {
-        inside = if kind == b'F' { header(b"in", kind, &long(&inside)) } else { [vec![kind], long(&inside)].concat() };
+        inside = if kind == b'F' {
+            header(b"in", kind, &long(&inside))
+        } else {
+            [vec![kind], long(&inside)].concat()
+        };
     }
     if kind == b'F' { inside } else { [short(b"in"), inside].concat() }
 }
@@ -166,7 +170,12 @@ impl Raw {
             if payload.is_empty() {
                 continue;
             }
-            assert_eq!((on, &payload[..4]), (channel, method.as_slice()), "{}", String::from_utf8_lossy(&payload));
+            assert_eq!(
+                (on, &payload[..4]),
+                (channel, method.as_slice()),
+                "{}",
+                String::from_utf8_lossy(&payload)
+            );
             return payload[4..].to_vec();
         }
     }

@@ -29,8 +29,7 @@ const FRAME_MAX: u32 = 16 * 1024;
 pub struct Address {
     uri: AMQPUri,
     connect_timeout: Duration,
-    frame_max: wire::FrameMax,
-    seen: wire::Seen,
+    shared: wire::Shared,
 }
 
 /// Why there is no connection, without the password.
@@ -55,13 +54,30 @@ impl Address {
         }
         uri.query.heartbeat = Some(u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX));
         uri.query.frame_max.get_or_insert(FRAME_MAX);
-        Ok(Self { uri, connect_timeout, frame_max: wire::FrameMax::default(), seen: wire::Seen::default() })
+        Ok(Self { uri, connect_timeout, shared: wire::Shared::default() })
+    }
+
+    /// Of messages with bodies of more than `bytes`, connections by this address bring one at a time.
+    #[must_use]
+    pub fn with_large_messages_apart(mut self, bytes: usize) -> Self {
+        self.shared.large = Some(wire::Large::over(bytes));
+        self
+    }
+
+    /// What connections by this address have brought.
+    #[must_use]
+    pub fn seen(&self) -> &wire::Seen {
+        &self.shared.seen
+    }
+
+    pub(crate) fn large(&self) -> Option<&wire::Large> {
+        self.shared.large.as_ref()
     }
 
     /// The longest frame that the broker takes, as it said to the last connection.
     #[must_use]
     pub fn frame_max(&self) -> u32 {
-        match self.frame_max.load(Ordering::Relaxed) {
+        match self.shared.frame_max.load(Ordering::Relaxed) {
             0 => wire::FRAME_MAX,
             frame_max => frame_max,
         }
@@ -75,8 +91,7 @@ impl Address {
     pub async fn connect(&self, purpose: &str) -> Result<Connection, ConnectError> {
         let name = format!("comet-worker {purpose}");
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let seen = self.seen.clone();
-        let connecting = wire::connect(self.uri.clone(), properties, self.frame_max.clone(), seen);
+        let connecting = wire::connect(self.uri.clone(), properties, self.shared.clone());
         match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(ConnectError::Failed(error.to_string())),

@@ -1,12 +1,15 @@
 //! No message stops anybody: whatever bytes a producer gets RabbitMQ to accept, the others go on, and that one is a job
 //! all the same or a dead letter with its reason.
 
+use std::collections::BTreeMap;
+
 use crate::private::PrivateRabbit;
 use crate::support::jobs::job;
 use crate::support::process::environment;
+use crate::support::proxy::Proxy;
 use crate::support::raw::{Properties, Raw, header, long, nested, text_header};
 use crate::support::tool::tool;
-use crate::support::{Broker, Place, Sim, Worker, redis_url};
+use crate::support::{Broker, Place, Sim, Worker, redis_url, wait_for};
 
 /// What becomes of a message.
 enum End {
@@ -72,6 +75,8 @@ fn odd_properties() -> Vec<Case> {
         case("deep-array", End::Runs, none().headers(&nested(b'A', 10_000))),
         case("every-type", End::Runs, none().headers(&every_type)),
         case("far-future", End::Runs, none().priority(255).timestamp(u64::MAX)),
+        case("long-ago", End::Runs, none().delivery_mode(7).priority(0).expiration(b"3600000").timestamp(0)),
+        case("guest", End::Runs, none().user_id(b"guest").app_id(odd)),
         case("unprintable", End::Runs, none().correlation_id(unprintable).reply_to(unprintable)),
         case("own-queue", End::Runs, none().reply_to(b"amq.rabbitmq.reply-to.%%%.%%%")),
         case("forged", End::Runs, none().headers(&forged())),
@@ -107,13 +112,18 @@ async fn no_message_stops_the_others(place: &Place) {
     let runs = cases.iter().filter(|case| matches!(case.end, End::Runs)).count();
     let ends = broker.ends(place, good + runs).await;
     assert!(ends.values().flatten().all(|event| event.json()["type"] == "comet.job.succeeded"), "{ends:?}");
+    let mut letters = BTreeMap::new();
+    for _ in runs..cases.len() {
+        let letter = broker.next(&place.dead_queue()).await;
+        letters.insert(letter.body.clone(), letter.header("x-comet-reason"));
+    }
     for case in &cases {
         match case.end {
             End::Runs => assert!(ends.contains_key(case.name), "{} did not run: {}", case.name, worker.log()),
             End::Dead(reason) => {
-                let letter = broker.next(&place.dead_queue()).await;
-                assert_eq!(letter.header("x-comet-reason").as_deref(), Some(reason));
-                assert_eq!(letter.body, job(case.name).to_string().as_bytes(), "its body is unchanged");
+                let found = letters.get(job(case.name).to_string().as_bytes());
+                let found = found.unwrap_or_else(|| panic!("no dead letter has the body of {}", case.name));
+                assert_eq!(found.as_deref(), Some(reason));
             }
         }
     }
@@ -143,6 +153,132 @@ async fn the_same_on_rabbitmq_4() {
     }
     let rabbit = PrivateRabbit::start_4().await;
     Place::run_on("poison-4", rabbit.url(), redis_url(), no_message_stops_the_others).await;
+}
+
+#[tokio::test]
+async fn every_type_of_header_that_the_broker_passes_on_is_taken() {
+    Place::run("types", async |place| {
+        let sim = Sim::start(&["--durations", "fixed:100ms"]).await;
+        let worker = Worker::start(place, &sim, &[]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        let mut passed = String::new();
+        for kind in (b'A'..=b'Z').chain(b'a'..=b'z') {
+            for length in 0..=9 {
+                // Most are refused: what is left of the value is no header.
+                let table = [header(b"odd", kind, &vec![0; length]), text_header(b"after", b"one")].concat();
+                let mut raw = Raw::connect(&place.amqp_url).await;
+                let id = format!("{}-{length}", char::from(kind));
+                let (properties, body) = (none().headers(&table), job(&id).to_string());
+                if raw.publish(&place.queue(), &properties, body.as_bytes()).await.is_ok() {
+                    passed.push(char::from(kind));
+                }
+            }
+        }
+        println!("this broker passes on: {passed}");
+        assert!(passed.len() > 12, "{passed}");
+        let ends = broker.ends(place, passed.len()).await;
+        assert!(
+            ends.values().flatten().all(|event| event.json()["type"] == "comet.job.succeeded"),
+            "{}",
+            worker.log()
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sessions_that_die_with_the_same_message_at_their_head_say_so() {
+    let port = crate::support::amqp_url().parse::<url::Url>().unwrap().port().unwrap_or(5672);
+    let proxy = Proxy::to(port).await;
+    Place::run("suspect", async |place| {
+        let sim = Sim::start(&["--durations", "fixed:600s"]).await;
+        let through = proxy.through(&place.amqp_url);
+        let worker = Worker::start(place, &sim, &[("AMQP__URL", &through)]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        broker.publish(place, &job("at-the-head")).await;
+        wait_for("the task", async || (sim.report().await.number("accepted") == 1).then_some(())).await;
+        for sessions in 1..=3 {
+            wait_for("a session that holds the job", async || {
+                let (_, metrics) = worker.admin("/metrics").await;
+                let taken = worker.log().matches("taking jobs").count() >= sessions;
+                (taken && metrics.contains("comet_jobs_held{stage=\"generating\"} 1")).then_some(())
+            })
+            .await;
+            proxy.cut();
+            worker.says("trying again").await;
+            wait_for("the end of the session", async || {
+                (worker.log().matches("no session with RabbitMQ").count() >= sessions).then_some(())
+            })
+            .await;
+            if sessions < 3 {
+                proxy.open();
+            }
+        }
+        worker.says("3 sessions with RabbitMQ in a row have ended with the same message at their head").await;
+        assert!(worker.log().contains("job_id at-the-head"), "{}", worker.log());
+        let (status, words) = worker.admin("/readyz").await;
+        assert!(status == 503 && words.contains("at-the-head"), "{words}");
+        let (_, metrics) = worker.admin("/metrics").await;
+        assert!(metrics.contains("comet_standstill{what=\"message\"} 1"), "{metrics}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn messages_that_are_too_large_are_held_one_at_a_time() {
+    Place::run("large", async |place| {
+        let sim = Sim::start(&["--durations", "fixed:100ms"]).await;
+        let worker = Worker::start(place, &sim, &[("AMQP__MAX_MESSAGE_BYTES", "1000000")]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        worker.says("taking jobs").await;
+        let before = worker.memory_mb();
+        let size = 40_000_000;
+        for number in 0..8_u8 {
+            broker.publish_raw(place, &vec![number; size], lapin::BasicProperties::default()).await;
+        }
+        broker.publish(place, &job("behind")).await;
+        broker.ready_is(&place.dead_queue(), 8).await;
+        assert_eq!(broker.ends(place, 1).await["behind"][0].json()["type"], "comet.job.succeeded");
+        let peak = worker.memory_peak_mb();
+        // One that is held, and its copy on the way out.
+        assert!(peak - before < 3 * 40, "from {before} to {peak} MB: {}", worker.log());
+        for _ in 0..8 {
+            let letter = broker.next(&place.dead_queue()).await;
+            assert_eq!(letter.header("x-comet-reason").as_deref(), Some("too_large"));
+            assert!(letter.body.len() == size && letter.body.iter().all(|byte| *byte == letter.body[0]));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_waits_is_held_once() {
+    Place::run("waiting", async |place| {
+        let sim = Sim::start(&["--durations", "fixed:600s"]).await;
+        let worker = Worker::start(place, &sim, &[("GENERATION__MAX_RUNNING", "1")]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        worker.says("taking jobs").await;
+        broker.publish(place, &job("first")).await;
+        wait_for("its task", async || (sim.report().await.number("accepted") == 1).then_some(())).await;
+        let before = worker.memory_mb();
+        for number in 0..30 {
+            let mut waits = job(&format!("waits-{number}"));
+            waits["input"]["unknown"] = serde_json::json!("x".repeat(4_000_000));
+            broker.publish(place, &waits).await;
+        }
+        wait_for("30 that wait", async || {
+            let (_, metrics) = worker.admin("/metrics").await;
+            metrics.contains("comet_jobs_held{stage=\"waiting\"} 30").then_some(())
+        })
+        .await;
+        let held = worker.memory_mb() - before;
+        assert!(held < 30 * 4 + 60, "30 messages of 4 MB take {held} MB");
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@
 use std::collections::HashMap;
 
 use super::header::Header;
+use super::large::Large;
 use super::seen::Seen;
 
 /// A header longer than this is cut off, which makes its message unreadable. RabbitMQ's default is frames, and so headers, of
@@ -25,7 +26,9 @@ pub(super) const FRAME_EXTRA: usize = 8;
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 const BODY: u8 = 3;
-pub(super) const FRAME_END: u8 = 0xce;
+const FRAME_END: u8 = 0xce;
+/// What either side says when it has nothing to say.
+pub(super) const HEARTBEAT: [u8; 8] = [8, 0, 0, 0, 0, 0, 0, FRAME_END];
 /// `connection.tune`: 2 bytes of the longest channel number, 4 of the longest frame, 2 of the heartbeat.
 const TUNE: [u8; 4] = [0, 10, 0, 30];
 const TUNE_LENGTH: usize = 12;
@@ -41,6 +44,10 @@ pub(super) struct Inbound {
     /// Properties that follow a body which is still to come, by the channel.
     appended: HashMap<[u8; 2], Appended>,
     seen: Seen,
+    /// For whose sake the body of a large message waits.
+    large: Option<Large>,
+    /// The body that comes next is a large one.
+    asks: bool,
 }
 
 struct Appended {
@@ -76,7 +83,7 @@ struct Frame {
 
 impl Inbound {
     /// For a lapin that takes frames of up to `frame_max` bytes.
-    pub(super) fn new(frame_max: u32, seen: Seen) -> Self {
+    pub(super) fn new(frame_max: u32, seen: Seen, large: Option<Large>) -> Self {
         Self {
             content_max: usize::try_from(frame_max).unwrap_or(usize::MAX).saturating_sub(FRAME_EXTRA).max(1),
             offered: None,
@@ -84,16 +91,27 @@ impl Inbound {
             state: State::Head,
             appended: HashMap::new(),
             seen,
+            large,
+            asks: false,
         }
+    }
+
+    /// The place that the rest is to wait for, if it is to wait.
+    pub(super) fn asks(&mut self) -> Option<Large> {
+        if std::mem::take(&mut self.asks) { self.large.clone() } else { None }
     }
 
     pub(super) fn offered(&self) -> Option<u32> {
         self.offered
     }
 
-    /// Takes a piece of what the broker has sent, and adds what lapin is to get to `out`.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
+    /// Takes a piece of what the broker has sent, and adds what lapin is to get to `out`. Answers with what is left of it, where
+    /// [`Self::asks`] says that it is to wait.
+    pub(super) fn feed<'p>(&mut self, mut bytes: &'p [u8], out: &mut Vec<u8>) -> &'p [u8] {
         while let Some((first, rest)) = bytes.split_first() {
+            if self.asks {
+                return bytes;
+            }
             match &mut self.state {
                 State::Head => {
                     self.head.push(*first);
@@ -156,6 +174,7 @@ impl Inbound {
                 }
             }
         }
+        bytes
     }
 
     fn begin(&mut self, head: [u8; 7], out: &mut Vec<u8>) {
@@ -187,6 +206,7 @@ impl Inbound {
             return;
         };
         self.seen.header(frame.channel, &header);
+        self.asks = self.large.as_ref().is_some_and(|large| large.is_large(header.body_size));
         let payload = header.payload();
         if payload.len() <= self.content_max {
             put_frame(out, HEADER, frame.channel, &payload);

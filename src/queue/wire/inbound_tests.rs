@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::header::{APPENDED, DEPTH_MAX, UNREADABLE};
 use super::inbound::Inbound;
+use super::large::Large;
 use super::seen::Seen;
 use crate::queue::message::whole;
 
@@ -90,7 +91,7 @@ fn frames(mut bytes: &[u8]) -> Vec<(u8, u16, Vec<u8>)> {
 }
 
 fn filtered(wire: &[u8], piece: usize) -> Vec<u8> {
-    let mut inbound = Inbound::new(FRAME_MAX, Seen::default());
+    let mut inbound = Inbound::new(FRAME_MAX, Seen::default(), None);
     let mut out = Vec::new();
     for piece in wire.chunks(piece) {
         inbound.feed(piece, &mut out);
@@ -317,11 +318,37 @@ fn messages_of_several_channels_between_each_other_stay_apart() {
 }
 
 #[test]
+fn a_large_body_waits_and_a_small_one_does_not() {
+    let wire = [
+        on_the_wire(CHANNEL, &Raw::default().bytes(), &[1; 100], 50),
+        on_the_wire(CHANNEL, &Raw::default().bytes(), &[2; 101], 50),
+    ]
+    .concat();
+    for piece in [1, 13, 1000] {
+        let mut inbound = Inbound::new(FRAME_MAX, Seen::default(), Some(Large::over(100)));
+        let (mut out, mut waited) = (Vec::new(), Vec::new());
+        for mut piece in wire.chunks(piece) {
+            loop {
+                piece = inbound.feed(piece, &mut out);
+                if inbound.asks().is_none() {
+                    break;
+                }
+                waited.push(frames(&out).len());
+            }
+            assert!(piece.is_empty());
+        }
+        // Method, header and two frames of the small one; method and header of the large one.
+        assert_eq!(waited, [6], "in pieces of {piece}");
+        assert_eq!(out, wire);
+    }
+}
+
+#[test]
 fn all_other_frames_go_through_untouched_and_the_brokers_offer_is_heard() {
     let tune = [&[0, 10, 0, 30, 7, 255], 131_072_u32.to_be_bytes().as_slice(), &[0, 60]].concat();
     let wire = [frame(1, 0, &tune), frame(8, 0, &[]), frame(1, 3, &[0, 60, 0, 60, 1, 2, 3])].concat();
     for piece in [1, 5, 100] {
-        let mut inbound = Inbound::new(FRAME_MAX, Seen::default());
+        let mut inbound = Inbound::new(FRAME_MAX, Seen::default(), None);
         let mut out = Vec::new();
         for piece in wire.chunks(piece) {
             inbound.feed(piece, &mut out);
@@ -337,7 +364,7 @@ fn a_message_is_known_again_on_another_connection_though_its_deliveries_are_coun
         let counted = [short(b"x-delivery-count"), vec![b'l'], count.to_be_bytes().to_vec()].concat();
         let table = [entry(b"a", b"b"), counted].concat();
         let seen = Seen::default();
-        let mut inbound = Inbound::new(FRAME_MAX, seen.clone());
+        let mut inbound = Inbound::new(FRAME_MAX, seen.clone(), None);
         inbound.feed(&on_the_wire(1, &Raw::default().headers(&table).bytes(), body, 50), &mut Vec::new());
         seen.messages().remove(0)
     };

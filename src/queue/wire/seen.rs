@@ -47,7 +47,26 @@ impl SeenMessage {
     }
 }
 
+#[cfg(test)]
+impl SeenMessage {
+    pub(crate) fn for_test(header: u64, body: &[u8]) -> Self {
+        Self { channel: [0, 1], header, body_size: u64::try_from(body.len()).unwrap(), body: body.to_vec() }
+    }
+}
+
+#[cfg(test)]
 impl Seen {
+    pub(crate) fn add_for_test(&self, message: SeenMessage) {
+        self.list().push_back(message);
+    }
+}
+
+impl Seen {
+    /// For the next connection.
+    pub fn clear(&self) {
+        self.list().clear();
+    }
+
     /// All of them, in the order that they came in.
     #[must_use]
     pub fn messages(&self) -> Vec<SeenMessage> {

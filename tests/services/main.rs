@@ -35,6 +35,7 @@ mod fetching;
 mod flushing;
 mod killing;
 mod outage;
+mod poison;
 mod polling;
 mod queue;
 mod records;

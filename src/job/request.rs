@@ -38,10 +38,10 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-pub use self::rules::Rules;
+pub use self::rules::{Rules, StoreName};
 
 use self::faults::{Faults, clip, found, member};
-use super::{Envelope, ExternalTaskId, Fault, Job, JobId};
+use super::{Envelope, ExternalIds, ExternalTaskId, Fault, Job, JobId};
 
 /// JSON Schema (2020-12) of a job, for producers and for `comet-worker schema`.
 pub const SCHEMA: &str = include_str!("../../schemas/job.schema.json");
@@ -148,11 +148,10 @@ pub fn parse(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Requ
     let timeout_s = timeout_s(message.timeout_s.as_ref(), &mut faults);
     let metadata = message.metadata.and_then(|raw| metadata(&raw, &mut faults));
     let digest = canonical::digest(message.input.as_ref().unwrap_or(&Value::Null));
-    let checked = checks::check(message.input, &id, rules, &mut faults);
-
-    let external_task_id = match checked.external_task_id {
-        Some(own) => own,
-        None => id.external_task_id(),
+    let checked = checks::check(message.input, &id, &digest, rules, &mut faults);
+    let external_ids = match checked.external_ids {
+        Some(ids) => ids,
+        None => ExternalIds::new(None, rules.store.as_str(), &id, &digest),
     };
     let calls_back = checked.calls_back;
     let (images, model, body) = match faults.into_list() {
@@ -160,11 +159,11 @@ pub fn parse(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Requ
         Some(list) => (1, rules.default_model.clone(), Err(list)),
     };
     let envelope = properties.envelope.clone();
-    let job = Job { id, digest, external_task_id, images, model, calls_back, timeout_s, metadata, envelope };
+    let job = Job { id, digest, external_ids, images, model, calls_back, timeout_s, metadata, envelope };
     Ok(Request { job, body })
 }
 
-/// The body of a further generation of the same job: the same but for its `external_task_id`.
+/// The body of another generation of the same job: the same but for its `external_task_id`.
 #[must_use]
 pub fn under_id(body: &Bytes, external: &ExternalTaskId) -> Bytes {
     let members: Result<BTreeMap<Cow<'_, str>, &RawValue>, _> = serde_json::from_slice(body);

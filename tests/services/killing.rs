@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use comet_worker::job::JobId;
 use redis::AsyncCommands;
 
-use crate::support::jobs::{job, jobs};
+use crate::support::jobs::{external, job, jobs};
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
 const QUICK: &[(&str, &str)] = &[("GENERATION__QUIET_S", "3"), ("AMQP__HEARTBEAT_S", "2")];
@@ -145,8 +144,7 @@ async fn a_hundred_jobs_survive_workers_killed_stopped_and_frozen_at_random() {
             let first = &copies[0];
             assert!(copies.iter().all(|copy| copy.body == first.body), "{name}: copies differ");
             let event = first.json();
-            let id: JobId = name.parse().unwrap();
-            let task = tasks.get(id.external_task_id().as_str()).map(|tasks| tasks[0].as_str());
+            let task = tasks.get(&external(&place.images(), &job(name))).map(|tasks| tasks[0].as_str());
             match event["type"].as_str().unwrap() {
                 "comet.job.succeeded" => assert_eq!(event["data"]["task_id"].as_str(), task, "{event}"),
                 // Killed between the POST and the note of its answer.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comet_worker::clock::Clock;
 use comet_worker::job::pace::Pace;
-use comet_worker::job::{JobId, request};
+use comet_worker::job::request;
 use comet_worker::ledger::Ledger;
 use comet_worker::ledger::hints::Hints;
 use comet_worker::ledger::record::{Known, Record, Stage};
@@ -97,7 +97,14 @@ pub fn message(body: &Value) -> Message {
 }
 
 pub fn external(job: &str) -> String {
-    job.parse::<JobId>().unwrap().external_task_id().as_str().to_owned()
+    external_of(&json!({"job_id": job, "input": input()}), 1)
+}
+
+/// The external id of that generation of a job.
+pub fn external_of(job: &Value, generation: u32) -> String {
+    let body = job.to_string();
+    let request = request::parse(body.as_bytes(), &request::Properties::default(), &request::Rules::page());
+    request.unwrap().job.external_ids.of_generation(generation).as_str().to_owned()
 }
 
 /// Waits for something to become true, some hours at most.
@@ -343,7 +350,7 @@ impl Probe for Probes<'_> {
     async fn probe(&self, cause: Cause) -> Result<(), String> {
         match cause {
             Cause::Money => panic!("only a real job tells whether there is money"),
-            Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider => {
+            Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
                 self.0.provider.probe().await.map_err(|fault| fault.message)
             }
             Cause::Redis => self.0.ledger.probe().await.map_err(|error| error.to_string()),

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::jobs::job;
+use crate::support::jobs::{external, job};
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
 const QUICK: &[(&str, &str)] =
@@ -47,9 +47,9 @@ async fn a_large_job_among_small_ones_has_its_turn() {
         broker.ends(place, 61).await;
         let report = sim.report().await;
         assert!(report.number("running_max") <= 4);
-        let external = "large".parse::<comet_worker::job::JobId>().unwrap().external_task_id();
+        let external = external(&place.images(), &job_of("large", 4));
         let tasks = report.0["tasks"].as_array().unwrap();
-        let turn = tasks.iter().position(|task| task["external_task_id"] == external.as_str()).unwrap();
+        let turn = tasks.iter().position(|task| task["external_task_id"] == external).unwrap();
         assert!(turn < 40, "{turn} small ones went before it");
     })
     .await;

@@ -36,7 +36,7 @@ impl Life {
             };
         }
         self.round = record.round;
-        (self.corrects, self.failed) = (record.corrects, record.failed);
+        (self.corrects, self.failed, self.under) = (record.corrects, record.failed, record.under);
         match record.stage {
             Stage::New { attempt } => self.fresh(attempt, record.round),
             Stage::Submitting { attempt, nonce } => self.look_on(attempt, nonce, now),
@@ -66,6 +66,7 @@ impl Life {
 
     pub(super) fn fresh(&mut self, attempt: u32, round: u32) {
         self.round = round;
+        self.under = None;
         self.at = if self.faults.is_empty() {
             At::Ready { attempt, basis: Basis::Read }
         } else {

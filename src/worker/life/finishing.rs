@@ -149,12 +149,14 @@ impl Actor<'_> {
     }
 
     fn words(&self, outcome: &Outcome, supersedes: Option<&str>) -> Bytes {
+        let external = self.under().id;
         let context = Context {
             source: &self.shared.settings.source,
             time_ms: clock::unix_ms(),
             round: self.life.round(),
             timings: self.life.timings(),
             polls: self.life.polls(),
+            external: &external,
             failed: self.life.failed(),
             supersedes,
         };

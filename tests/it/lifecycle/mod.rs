@@ -1,6 +1,7 @@
 //! The life of a job on doubles: each theme a module, each test a sentence.
 
 mod account;
+mod adopting;
 mod again;
 mod callbacks;
 mod cancelling;
@@ -25,6 +26,7 @@ mod submitting;
 mod telling;
 mod traces;
 mod trouble;
+mod unanswered;
 mod unknown;
 mod whole;
 mod without_receipts;

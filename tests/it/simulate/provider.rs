@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::{ExternalTaskId, TaskId};
+use comet_worker::job::{SentUnder, TaskId};
 use comet_worker::provider::{
     AccountFault, AccountFaultKind, Answer, Later, Lookup, Provider, Refusal, ResultImage, View,
 };
@@ -254,13 +254,17 @@ impl Provider for LinkedProvider {
         })
     }
 
-    async fn lookup(&self, external: &ExternalTaskId) -> Lookup {
-        let (provider, id) = (Arc::clone(&self.provider), external.as_str().to_owned());
-        match self.link.call("look up", external.as_str(), async move { provider.find(&id) }).await {
+    async fn lookup(&self, under: &SentUnder) -> Lookup {
+        let (provider, id) = (Arc::clone(&self.provider), under.id.as_str().to_owned());
+        match self.link.call("look up", under.id.as_str(), async move { provider.find(&id) }).await {
             Ok(Some(task)) => Lookup::Found(task),
             Ok(None) => Lookup::NotFound { message: "task_not_exist".to_owned() },
             Err(_) => Lookup::Unavailable { message: "no answer".to_owned(), fault: None, after: None },
         }
+    }
+
+    async fn clock_ms(&self) -> Option<i64> {
+        None
     }
 
     async fn probe(&self) -> Result<(), AccountFault> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use comet_worker::queue::consume::Message;
 use lapin::BasicProperties;
 use object_store::memory::InMemory;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::broker::SharedBroker;
@@ -16,10 +16,10 @@ use super::ledger::SharedLedger;
 use super::net::{Net, Step};
 use super::process::Process;
 use super::provider::SharedProvider;
-use super::script::{Cast, Fate, Op, Safeguard, Service, percent};
+use super::script::{Cast, Fate, Job, Op, Safeguard, Service, percent};
 use super::verdict;
 use crate::doubles::images::FakeImages;
-use crate::workbench::{external, input};
+use crate::workbench::{external_of, input};
 
 /// A broker takes a silent connection for dead after this.
 const HEARTBEATS_MISSED: Duration = Duration::from_secs(20);
@@ -55,6 +55,19 @@ pub fn name(job: usize) -> String {
     format!("job-{job}")
 }
 
+fn body(number: usize, job: &Job) -> Value {
+    let input = match job.fate {
+        Fate::Succeeds { images } => {
+            let mut input = input();
+            input["n"] = images.into();
+            input
+        }
+        Fate::Fails | Fate::Never | Fate::Refused => input(),
+        Fate::Invalid => json!({}),
+    };
+    json!({"job_id": name(number), "input": input})
+}
+
 /// Plays a script, on a clock of its own.
 pub fn play(cast: Cast, script: Vec<Op>) -> Result<Vec<Step>, Box<Broken>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -83,7 +96,7 @@ pub fn play(cast: Cast, script: Vec<Op>) -> Result<Vec<Step>, Box<Broken>> {
 impl World {
     fn new(cast: Cast) -> Arc<Self> {
         let named = cast.jobs.iter().cloned().enumerate();
-        let jobs = named.map(|(number, job)| (external(&name(number)), job)).collect();
+        let jobs = named.map(|(number, job)| (external_of(&body(number, &job), 1), job)).collect();
         let confirms_always = cast.without == Some(Safeguard::Confirm);
         Arc::new(Self {
             net: Net::new(cast.seed),
@@ -186,17 +199,13 @@ impl World {
         self.cancelled.lock().unwrap().contains(&job)
     }
 
+    /// What the job goes out under.
+    pub fn external(&self, job: usize) -> String {
+        external_of(&body(job, &self.cast.jobs[job]), 1)
+    }
+
     fn message(&self, job: usize) -> Message {
-        let input = match self.cast.jobs[job].fate {
-            Fate::Succeeds { images } => {
-                let mut input = input();
-                input["n"] = images.into();
-                input
-            }
-            Fate::Fails | Fate::Never | Fate::Refused => input(),
-            Fate::Invalid => json!({}),
-        };
-        let body = json!({"job_id": name(job), "input": input}).to_string().into();
+        let body = body(job, &self.cast.jobs[job]).to_string().into();
         let properties = BasicProperties::default().with_message_id(name(job).into());
         Message { body, properties, redelivered: false }
     }

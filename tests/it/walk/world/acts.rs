@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use comet_worker::job::step::{Act, Stored, Words};
-use comet_worker::job::{Charged, Outcome, StoredImage};
+use comet_worker::job::{Charged, Outcome, SentUnder, StoredImage};
 use comet_worker::ledger::Entry;
 use comet_worker::ledger::record::{Known, Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
@@ -16,7 +16,9 @@ impl World {
     pub(super) fn perform(&mut self, who: usize, act: Act) {
         let (id, digest) = (self.setup.job.clone(), self.setup.digest.clone());
         let failed = self.hand(who).life.failed().clone();
-        let entry = |round| Entry { job: &id, digest: &digest, round, failed: &failed, slots: Slots::NONE };
+        let under = SentUnder::from_words("x").unwrap();
+        let (failed, under, slots) = (&failed, Some(&under), Slots::NONE);
+        let entry = |round| Entry { job: &id, digest: &digest, round, failed, under, slots };
         let now = self.hand(who).now;
         match act {
             Act::Read => {
@@ -29,7 +31,8 @@ impl World {
                 self.hand(who).life.recalled(&history, now);
             }
             Act::Restore { over, rebuilt } => {
-                let entry = Entry { failed: &rebuilt.failed, ..entry(rebuilt.round) };
+                let (failed, under) = (&rebuilt.failed, rebuilt.under.as_ref());
+                let entry = Entry { failed, under, ..entry(rebuilt.round) };
                 let corrects = rebuilt.corrects.as_ref();
                 let known = self.write(|table| table.restore(entry, over, &rebuilt.stage, corrects, ZERO));
                 self.note_open_attempt(who, &known);
@@ -42,6 +45,7 @@ impl World {
                 } else {
                     self.fresh_nonce()
                 };
+                self.hand(who).life.goes_out_under(SentUnder::from_words("x").unwrap());
                 let moved = self.write(|table| table.begin(entry(round), attempt, &nonce, &basis, ZERO));
                 let hand = self.hand(who);
                 hand.attempt = attempt;

@@ -6,6 +6,7 @@
 
 pub mod event;
 mod failed_tasks;
+pub mod format;
 pub mod pace;
 pub mod request;
 #[cfg(test)]

@@ -29,6 +29,7 @@ use crate::shutdown::Signals;
 use crate::storage::Storage;
 use crate::worker::breaker::{Breaker, Cause, Mode, Probe};
 use crate::worker::copies::Copies;
+use crate::worker::downloads::Downloads;
 use crate::worker::learning::Learning;
 use crate::worker::lives::Lives;
 use crate::worker::panics::Panics;
@@ -195,7 +196,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         slots: SlotLine::new(config.generation.max_running),
         limits: limits.clone(),
         polls: Arc::new(Semaphore::new(config.api.max_polls_at_once)),
-        downloads: Arc::new(Semaphore::new(config.download.max_at_once)),
+        downloads: Downloads::new(config.download.max_at_once),
         hints: Hints::default(),
         lives: Lives::default(),
         learning: Learning::new(pace),
@@ -217,6 +218,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
             max_attempts: config.generation.max_attempts,
             pace,
             download_attempts: config.download.attempts,
+            patience: config.download.patience,
             source: config.events.source.clone(),
             tell_submitted: config.events.submitted,
             hold: config.amqp.consumer_timeout / 2,

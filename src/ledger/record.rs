@@ -49,6 +49,8 @@ pub struct Record {
     pub failed: FailedTasks,
     /// How many lives may have entered the storing of its images, the one that submitted it included.
     pub entries: u32,
+    /// For how long its images have been tried for in vain.
+    pub tried: Option<Duration>,
 }
 
 /// All that the ledger knows of a job.
@@ -160,6 +162,11 @@ impl Record {
                 FailedTasks::NONE
             },
             entries: if fields.contains_key("entries") { small("entries")? } else { 0 },
+            tried: if fields.contains_key("tried_ms") {
+                Some(Duration::from_millis(number("tried_ms")?))
+            } else {
+                None
+            },
         })
     }
 }

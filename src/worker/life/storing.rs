@@ -8,38 +8,57 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::OwnedMutexGuard;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Actor;
 use crate::images::{FetchError, Image};
-use crate::job::step::{HandBack, Stored};
+use crate::job::step::{HandBack, Others, Stored, Unstored, together};
 use crate::job::{StoredImage, TaskId};
 use crate::provider::ResultImage;
 use crate::worker::breaker::Cause;
+use crate::worker::downloads::Place;
 
 /// A count that isn't taken back in time stays.
 const LEAVING_MAX: Duration = Duration::from_secs(1);
 
 /// This life among those that may have entered the storing of the job's images.
 pub(super) struct Entry {
-    /// `""` for the life that submitted the job, which is counted with its task.
-    word: String,
+    /// `None` before it has one; `""` for the life that submitted the job, which is counted with its task.
+    word: Option<String>,
     counted: AtomicBool,
     /// A job whose lives have died there enters alone, so that none is counted for another's death.
     alone: Option<OwnedMutexGuard<()>>,
     /// Its images that are stored already, while others are tried again. A job has images of one task only.
     kept: Mutex<BTreeMap<u32, StoredImage>>,
+    /// When a download of this job failed first, in this life.
+    failing_since: Mutex<Option<Instant>>,
+    /// For how long the images have been tried for in vain, as the ledger knows.
+    told: Mutex<Option<Duration>>,
 }
 
 impl Entry {
     pub(super) fn none() -> Self {
-        Self { word: String::new(), counted: AtomicBool::new(false), alone: None, kept: Mutex::default() }
+        Self {
+            word: None,
+            counted: AtomicBool::new(false),
+            alone: None,
+            kept: Mutex::default(),
+            failing_since: Mutex::default(),
+            told: Mutex::default(),
+        }
     }
 
     /// The job's task was noted by this life, and this life was counted along.
     pub(super) fn with_task(&mut self) {
+        self.word = Some(String::new());
         self.counted = AtomicBool::new(true);
     }
+}
+
+/// An image, and the right to have it in memory.
+struct Downloaded {
+    image: Image,
+    place: Place,
 }
 
 impl Actor<'_> {
@@ -48,10 +67,12 @@ impl Actor<'_> {
         if self.life.is_suspect() {
             self.entry.alone = Some(self.interrupts.or(self.shared.lives.suspects()).await?);
         }
-        self.entry.word = uuid::Uuid::new_v4().simple().to_string();
-        let (ledger, word) = (&self.shared.ledger, &self.entry.word);
-        let entering = self.until_known(|| ledger.enter(&self.job.id, word));
-        match self.interrupts.or(entering).await?? {
+        let word = self.entry.word.take().unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+        let ledger = &self.shared.ledger;
+        let entering = self.until_known(|| ledger.enter(&self.job.id, &word));
+        let entered = self.interrupts.or(entering).await;
+        self.entry.word = Some(word);
+        match entered?? {
             Ok(known) => {
                 self.entry.counted = AtomicBool::new(true);
                 self.life.entered(known, self.shared.clock.now());
@@ -68,16 +89,12 @@ impl Actor<'_> {
         let all = async {
             tokio::select! {
                 biased;
-                all = join_all(images.iter().map(|image| self.store_one(image))) => Some(all.into_iter().collect()),
+                all = join_all(images.iter().map(|image| self.store_one(image))) => Some(all),
                 () = self.cancelled() => None,
             }
         };
         let stored = match self.interrupts.or(all).await {
-            Ok(Some(Ok::<Vec<_>, Stored>(images))) => Stored::All(images),
-            Ok(Some(Err(problem))) => {
-                tracing::info!(task_id = %task, "the result is not stored yet: {problem:?}");
-                problem
-            }
+            Ok(Some(images)) => together(images).map_or_else(Stored::Not, Stored::All),
             Ok(None) => return self.heed().await,
             Err(why) => {
                 self.leave().await;
@@ -87,20 +104,31 @@ impl Actor<'_> {
         self.entry.alone = None;
         let now = self.shared.clock.now();
         let took = now.saturating_sub(started);
-        if matches!(stored, Stored::All(_)) {
-            self.shared.metrics.stored(took);
+        match &stored {
+            Stored::All(_) => self.shared.metrics.stored(took),
+            Stored::Not(why) if self.life.tried().is_none() => {
+                tracing::info!(task_id = %task, "the images are not stored yet, and are tried again: {}", why.message);
+            }
+            Stored::Not(why) => {
+                tracing::debug!(task_id = %task, "the images are not stored yet: {}", why.message);
+            }
         }
         self.life.stored(stored, took, now);
+        // It waits from here on, and a life that dies waiting is none that its images have killed.
+        if self.life.tried().is_some() {
+            self.leave().await;
+        }
         Ok(())
     }
 
     /// One image: downloaded, checked, and in the store under its final name.
-    async fn store_one(&self, image: &ResultImage) -> Result<StoredImage, Stored> {
+    async fn store_one(&self, image: &ResultImage) -> Result<StoredImage, Unstored> {
         let kept = || self.entry.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(stored) = kept().get(&image.index) {
             return Ok(stored.clone());
         }
-        let downloaded = self.download(image).await?;
+        // The place is kept until the image is stored, so a store that takes none leaves few images in memory.
+        let Downloaded { image: downloaded, place: _place } = self.download(image).await?;
         let mut failures = 0;
         loop {
             match self.shared.storage.put_image(&self.job.id, image.index, &downloaded).await {
@@ -117,24 +145,39 @@ impl Actor<'_> {
         }
     }
 
-    async fn download(&self, image: &ResultImage) -> Result<Image, Stored> {
+    async fn download(&self, image: &ResultImage) -> Result<Downloaded, Unstored> {
+        let host = image.url.host_str().unwrap_or_default();
         let mut attempt = 1;
         loop {
-            let place = self.shared.downloads.acquire().await;
+            let place = self.shared.downloads.place().await;
             let way = self.shared.limits.download().await;
             let fetched = self.shared.images.fetch(&image.url).await;
-            drop((way, place));
+            drop(way);
             match fetched {
-                Ok(image) => return Ok(image),
-                Err(FetchError::Gone(message)) => return Err(Stored::Gone(message)),
-                Err(FetchError::Invalid(message)) => return Err(Stored::Invalid(message)),
-                Err(FetchError::Again(message)) if attempt >= self.shared.settings.download_attempts => {
-                    return Err(Stored::Failed(message));
+                Ok(image) => {
+                    self.shared.downloads.note(&self.job.id, host);
+                    return Ok(Downloaded { image, place });
                 }
-                Err(FetchError::Again(_)) => self.rest(attempt).await,
+                Err(error) => {
+                    drop(place);
+                    let others = self.others(host);
+                    if !error.trouble.may_pass() || attempt >= self.shared.settings.download_attempts {
+                        return Err(unstored(error, others));
+                    }
+                }
             }
+            self.rest(attempt).await;
             attempt += 1;
         }
+    }
+
+    /// Which downloads of other jobs have worked while this job's fail.
+    fn others(&self, host: &str) -> Others {
+        let now = Instant::now();
+        let failing =
+            *self.entry.failing_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+        let since = now.checked_sub(self.shared.settings.patience).map(|patient| patient.min(failing));
+        self.shared.downloads.others(&self.job.id, host, since)
     }
 
     /// Until the ledger says that the user wants the job no more; asked only when a hint comes.
@@ -147,11 +190,30 @@ impl Actor<'_> {
         }
     }
 
-    /// Alive, and without an end: this entry is none that counts.
-    async fn leave(&self) {
-        if self.entry.counted.swap(false, Ordering::Relaxed) {
-            let leaving = self.shared.ledger.leave(&self.job.id, &self.entry.word);
-            let _ = timeout(LEAVING_MAX, leaving).await;
+    /// Alive, and without an end: this entry is none that counts. For how long the images have been tried for is handed on
+    /// with that.
+    pub(super) async fn leave(&self) {
+        let tried = self.life.tried();
+        let told = || self.entry.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_told = tried.is_none() || *told() == tried;
+        if self.entry.counted.swap(false, Ordering::Relaxed) || !is_told {
+            let word = self.entry.word.as_deref().unwrap_or_default();
+            let leaving = self.shared.ledger.leave(&self.job.id, word, tried);
+            if matches!(timeout(LEAVING_MAX, leaving).await, Ok(Ok(()))) {
+                *told() = tried;
+            }
         }
+    }
+}
+
+fn unstored(error: FetchError, others: Others) -> Unstored {
+    let FetchError { trouble, message } = error;
+    Unstored {
+        blame: trouble.blame(),
+        is_no_image: trouble.is_no_image(),
+        needs_fresh_url: trouble.spends_url(),
+        others,
+        paused: false,
+        message,
     }
 }

@@ -14,6 +14,7 @@ mod late;
 mod learning;
 mod messages;
 mod panics;
+mod patience;
 mod polling;
 mod quarantine;
 mod receipts;

@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 pub use self::interrupts::Interrupts;
 use self::storing::Entry;
-use super::breaker::Pass;
+use super::breaker::{Pass, Sent};
 use super::submits::{Place, SlowDown};
 use super::{Shared, copies, panics, tell};
 use crate::clock;
@@ -155,6 +155,7 @@ fn acting<'a>(
         life,
         interrupts,
         right: None,
+        unanswered: None,
         rests_until: None,
         hints,
         entry,
@@ -222,7 +223,7 @@ fn queued_ms(envelope: &Envelope) -> Option<u64> {
 /// The right to one POST: a place in the line, and the breaker's pass.
 struct Right {
     _place: Place,
-    _pass: Pass,
+    pass: Pass,
 }
 
 /// A life and what it needs to be acted out.
@@ -236,6 +237,8 @@ struct Actor<'a> {
     life: Life,
     interrupts: &'a Interrupts,
     right: Option<Right>,
+    /// The POST of this life that had no answer.
+    unanswered: Option<Sent>,
     /// Until then this job posts nothing, though others may.
     rests_until: Option<Instant>,
     hints: Waiting,

@@ -98,7 +98,12 @@ impl Actor<'_> {
         };
         let (found, asked) = self.interrupts.or(looking).await?;
         match &found {
-            Lookup::Found(task) => tracing::info!(task_id = %task, "found by its external id"),
+            Lookup::Found(task) => {
+                if let Some(sent) = self.unanswered.take() {
+                    self.shared.breaker.found(sent);
+                }
+                tracing::info!(task_id = %task, "found by its external id");
+            }
             Lookup::NotFound { .. } => {}
             Lookup::Unavailable { fault, .. } => {
                 if let Some(fault) = fault {

@@ -35,15 +35,16 @@ impl Actor<'_> {
                 let head = self.shared.slots.head(matches!(basis, Basis::NeverAsked(_))).await;
                 let place = self.shared.submits.place().await;
                 self.shared.limits.submit().await;
-                (head, place)
+                let pass = self.shared.breaker.pass().await;
+                (head, place, pass)
             };
             tokio::select! {
                 biased;
                 () = self.shared.breaker.closed() => Line::Closed,
                 () = self.hints.look() => Line::Look,
                 () = tokio::time::sleep(UNREAD_MAX), if unread => Line::Look,
-                (head, place) = line => match self.shared.breaker.pass() {
-                    Some(pass) => Line::Head(head, Right { _place: place, _pass: pass }),
+                (head, place, pass) = line => match pass {
+                    Some(pass) => Line::Head(head, Right { _place: place, pass }),
                     None => Line::Closed,
                 }
             }

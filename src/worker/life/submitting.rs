@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Actor, Interrupts};
+use super::{Actor, Interrupts, Right};
 use crate::job::event::{Context, Event, says_unknown};
 use crate::job::pace::Watch;
 use crate::job::step::{HandBack, Moved};
@@ -32,7 +32,9 @@ impl Actor<'_> {
     /// The right to post came too late for this worker: it stops, or every job is refused by now.
     pub(super) fn must_not_post(&self) -> bool {
         let ending = self.interrupts.stop.is_cancelled() || self.interrupts.lost.is_cancelled();
-        ending || self.shared.breaker.mode() == Mode::Closed
+        let breaker = &self.shared.breaker;
+        let closed = |right: &Right| !breaker.still_lets(&right.pass);
+        ending || self.right.as_ref().map_or(breaker.mode() == Mode::Closed, closed)
     }
 
     /// The one act that costs money: neither a stop nor a lost connection cuts it short.
@@ -47,7 +49,9 @@ impl Actor<'_> {
         let took = self.shared.clock.now().saturating_sub(started);
         self.shared.metrics.submitted(label(&answer), took);
         self.slow_down = self.shared.submits.note(&answer);
-        self.shared.breaker.note(&answer);
+        let sent = self.right.as_ref().map(|right| right.pass.sent()).unwrap_or_default();
+        self.shared.breaker.note(&answer, sent);
+        self.unanswered = matches!(answer, Answer::Unknown { exists: false, .. }).then_some(sent);
         self.rests_until = match &answer {
             Answer::Later(later) if later.this_job_only => later.after.map(|after| Instant::now() + after),
             Answer::Later(_)

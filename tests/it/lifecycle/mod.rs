@@ -26,6 +26,7 @@ mod submitting;
 mod telling;
 mod traces;
 mod trouble;
+mod unanswered;
 mod unknown;
 mod whole;
 mod without_receipts;

@@ -235,6 +235,7 @@ impl Probe for Probes<'_> {
     async fn probe(&self, cause: Cause) -> Result<(), String> {
         match cause {
             Cause::Money => Err("only a real job tells".to_owned()),
+            Cause::Images | Cause::Downloads => Err("only what failed tells".to_owned()),
             Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
                 self.shared.provider.probe().await.map_err(|fault| fault.message)
             }

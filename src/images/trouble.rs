@@ -81,6 +81,13 @@ impl Trouble {
         }
     }
 
+    /// Whether two downloads seem to fail of one and the same thing.
+    #[must_use]
+    pub fn is_like(self, other: Self) -> bool {
+        // A network without a way out looks different at every try.
+        self == other || (self.blame() == Blame::Network && other.blame() == Blame::Network)
+    }
+
     /// Whether the same URL may work a moment later. Otherwise the provider is asked for a fresh one first.
     #[must_use]
     pub fn may_pass(self) -> bool {

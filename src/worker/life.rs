@@ -165,6 +165,7 @@ fn acting<'a>(
     };
     Box::pin(async move {
         let acted = actor.act().await;
+        shared.downloads.forget(&actor.job.id);
         if acted.is_err() {
             if actor.life.tried().is_some() {
                 Box::pin(actor.leave()).await;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -12,10 +12,10 @@ use tokio::time::{Instant, timeout};
 
 use super::Actor;
 use crate::images::{FetchError, Image};
-use crate::job::step::{HandBack, Others, Stored, Unstored, together};
+use crate::job::step::{Blame, HandBack, Others, Stored, Unstored, together};
 use crate::job::{StoredImage, TaskId};
 use crate::provider::ResultImage;
-use crate::worker::breaker::Cause;
+use crate::worker::breaker::{Cause, Held, Turn};
 use crate::worker::downloads::Place;
 
 /// A count that isn't taken back in time stays.
@@ -34,6 +34,10 @@ pub(super) struct Entry {
     failing_since: Mutex<Option<Instant>>,
     /// For how long the images have been tried for in vain, as the ledger knows.
     told: Mutex<Option<Duration>>,
+    /// While downloads work for no job: this one's turn to try.
+    turn: Mutex<Option<Turn>>,
+    /// This job is held with a download that failed.
+    held: Mutex<Option<Held>>,
 }
 
 impl Entry {
@@ -45,6 +49,8 @@ impl Entry {
             kept: Mutex::default(),
             failing_since: Mutex::default(),
             told: Mutex::default(),
+            turn: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
@@ -123,32 +129,46 @@ impl Actor<'_> {
 
     /// One image: downloaded, checked, and in the store under its final name.
     async fn store_one(&self, image: &ResultImage) -> Result<StoredImage, Unstored> {
-        let kept = || self.entry.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = || lock(&self.entry.kept);
         if let Some(stored) = kept().get(&image.index) {
             return Ok(stored.clone());
         }
         // The place is kept until the image is stored, so a store that takes none leaves few images in memory.
         let Downloaded { image: downloaded, place: _place } = self.download(image).await?;
-        let mut failures = 0;
+        let breaker = &self.shared.breaker;
+        let mut held = None;
         loop {
+            if breaker.stands(Cause::Images) {
+                // Whoever dies from here on has died waiting.
+                self.leave().await;
+            }
+            let turn = breaker.turn(Cause::Images).await;
             match self.shared.storage.put_image(&self.job.id, image.index, &downloaded).await {
                 Ok(stored) => {
+                    turn.worked();
                     kept().insert(image.index, stored.clone());
                     return Ok(stored);
                 }
-                Err(error) => self.shared.breaker.fault(Cause::Storage, &error.to_string()),
+                Err(error) => {
+                    let message = error.to_string();
+                    turn.failed(&message);
+                    held.get_or_insert_with(|| breaker.hold(Cause::Images));
+                    breaker.fault(Cause::Images, &message);
+                }
             }
-            // Whoever dies from here on has died waiting.
-            self.leave().await;
-            failures += 1;
-            self.rest(failures).await;
         }
     }
 
     async fn download(&self, image: &ResultImage) -> Result<Downloaded, Unstored> {
         let host = image.url.host_str().unwrap_or_default();
+        let breaker = &self.shared.breaker;
         let mut attempt = 1;
         loop {
+            let turn = lock(&self.entry.turn).take();
+            if turn.is_none() && breaker.stands(Cause::Downloads) {
+                lock(&self.entry.held).get_or_insert_with(|| breaker.hold(Cause::Downloads));
+                return Err(waits_for_others());
+            }
             let place = self.shared.downloads.place().await;
             let way = self.shared.limits.download().await;
             let fetched = self.shared.images.fetch(&image.url).await;
@@ -156,13 +176,29 @@ impl Actor<'_> {
             match fetched {
                 Ok(image) => {
                     self.shared.downloads.note(&self.job.id, host);
+                    breaker.worked(Cause::Downloads);
                     return Ok(Downloaded { image, place });
                 }
                 Err(error) => {
                     drop(place);
-                    let others = self.others(host);
-                    if !error.trouble.may_pass() || attempt >= self.shared.settings.download_attempts {
-                        return Err(unstored(error, others));
+                    let failing = self.failing();
+                    // An image that is none has come by a way that works.
+                    match (turn, error.trouble.blame()) {
+                        (Some(turn), Blame::Host | Blame::Network) => turn.failed(&error.message),
+                        (Some(turn), Blame::Job) => drop(turn),
+                        (None, Blame::Job | Blame::Host | Blame::Network) => {}
+                    }
+                    lock(&self.entry.held).get_or_insert_with(|| breaker.hold(Cause::Downloads));
+                    let (job, trouble) = (&self.job.id, error.trouble);
+                    if let Some(outage) =
+                        self.shared.downloads.failed(job, trouble, failing.elapsed(), &error.message)
+                    {
+                        breaker.fault(Cause::Downloads, &outage);
+                    }
+                    let paused = breaker.stands(Cause::Downloads);
+                    let is_last = attempt >= self.shared.settings.download_attempts;
+                    if paused || is_last || !error.trouble.may_pass() {
+                        return Err(unstored(error, self.others(host, failing), paused));
                     }
                 }
             }
@@ -171,13 +207,30 @@ impl Actor<'_> {
         }
     }
 
+    /// Since when this job's downloads fail, in this life.
+    fn failing(&self) -> Instant {
+        *lock(&self.entry.failing_since).get_or_insert_with(Instant::now)
+    }
+
     /// Which downloads of other jobs have worked while this job's fail.
-    fn others(&self, host: &str) -> Others {
-        let now = Instant::now();
-        let failing =
-            *self.entry.failing_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
-        let since = now.checked_sub(self.shared.settings.patience).map(|patient| patient.min(failing));
+    fn others(&self, host: &str, failing: Instant) -> Others {
+        let patience = Instant::now().checked_sub(self.shared.settings.patience);
+        let since = patience.map(|patient| patient.min(failing));
         self.shared.downloads.others(&self.job.id, host, since)
+    }
+
+    /// It is another's turn, where this job had it.
+    pub(super) fn leave_turn(&self) {
+        drop(lock(&self.entry.turn).take());
+    }
+
+    /// Until it is this job's turn to try, where downloads work for none. Its URLs are asked for after that.
+    pub(super) async fn turn_to_download(&self) {
+        self.leave_turn();
+        if self.life.tried().is_some() && self.shared.breaker.stands(Cause::Downloads) {
+            let turn = Box::pin(self.shared.breaker.turn(Cause::Downloads)).await;
+            *lock(&self.entry.turn) = turn.is_probe().then_some(turn);
+        }
     }
 
     /// Until the ledger says that the user wants the job no more; asked only when a hint comes.
@@ -194,7 +247,7 @@ impl Actor<'_> {
     /// with that.
     pub(super) async fn leave(&self) {
         let tried = self.life.tried();
-        let told = || self.entry.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = || lock(&self.entry.told);
         let is_told = tried.is_none() || *told() == tried;
         if self.entry.counted.swap(false, Ordering::Relaxed) || !is_told {
             let word = self.entry.word.as_deref().unwrap_or_default();
@@ -206,14 +259,30 @@ impl Actor<'_> {
     }
 }
 
-fn unstored(error: FetchError, others: Others) -> Unstored {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Downloads work for no job, and another one tries.
+fn waits_for_others() -> Unstored {
+    Unstored {
+        blame: Blame::Network,
+        is_no_image: false,
+        needs_fresh_url: false,
+        others: Others::None,
+        paused: true,
+        message: "downloads work for no job just now".to_owned(),
+    }
+}
+
+fn unstored(error: FetchError, others: Others, paused: bool) -> Unstored {
     let FetchError { trouble, message } = error;
     Unstored {
         blame: trouble.blame(),
         is_no_image: trouble.is_no_image(),
         needs_fresh_url: trouble.spends_url(),
         others,
-        paused: false,
+        paused,
         message,
     }
 }

@@ -20,6 +20,7 @@ mod quarantine;
 mod receipts;
 mod resolving;
 mod slots;
+mod stopped_images;
 mod stopping;
 mod storing;
 mod submitting;

@@ -158,6 +158,7 @@ fn acting<'a>(
         quiet: settings.quiet,
         timeout: job.timeout_s.map_or(settings.timeout, Duration::from_secs),
         hold: settings.hold,
+        patience: settings.patience,
         receipts: settings.receipts,
         trust_lookup: settings.trust_lookup,
         max_attempts: settings.max_attempts,
@@ -194,7 +195,11 @@ fn acting<'a>(
     };
     Box::pin(async move {
         let acted = actor.act().await;
+        shared.downloads.forget(&actor.job.id);
         if acted.is_err() {
+            if actor.life.tried().is_some() {
+                Box::pin(actor.leave()).await;
+            }
             shared.lives.keep(&actor.job.id, actor.life.sight());
         }
         acted

@@ -102,8 +102,8 @@ impl Ledger for Cleaning {
     async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
         self.0.enter(job, life).await
     }
-    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
-        self.0.leave(job, life).await
+    async fn leave(&self, job: &JobId, life: &str, tried: Option<Duration>) -> Result<(), LedgerError> {
+        self.0.leave(job, life, tried).await
     }
     async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
         and_expire!(self, job, self.0.cancel(job))

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use comet_worker::images::FetchError;
+use comet_worker::images::trouble::Trouble as DownloadTrouble;
 use comet_worker::provider::AccountFaultKind;
 
 use fastrand::Rng;
@@ -63,8 +64,8 @@ fn spread_faults(bench: &Workbench, dice: &Dice) {
     let faults = [PublishFault::NotTaken, PublishFault::TakenUnconfirmed];
     bench.broker.fail((0..20).map(|number| faults[number % 2]));
     bench.images.fail((0..20).map(|number| match number % 3 {
-        0 => FetchError::Gone("HTTP 403".to_owned()),
-        _ => FetchError::Again("HTTP 503".to_owned()),
+        0 => FetchError::new(DownloadTrouble::Spent(403), "HTTP 403"),
+        _ => FetchError::new(DownloadTrouble::Failing(503), "HTTP 503"),
     }));
 }
 

@@ -217,9 +217,9 @@ impl Ledger for LinkedLedger {
         self.call("enter", job.as_str(), |memory| async move { memory.enter(&id, &life).await }).await
     }
 
-    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
+    async fn leave(&self, job: &JobId, life: &str, tried: Option<Duration>) -> Result<(), LedgerError> {
         let (id, life) = (job.clone(), life.to_owned());
-        self.call("leave", job.as_str(), |memory| async move { memory.leave(&id, &life).await }).await
+        self.call("leave", job.as_str(), |memory| async move { memory.leave(&id, &life, tried).await }).await
     }
 
     async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {

@@ -190,6 +190,7 @@ impl World {
             quiet: second * 120,
             timeout: LONG * 1000,
             hold: LONG * 1000,
+            patience: LONG,
             receipts: true,
             trust_lookup: self.setup.trust_lookup,
             max_attempts: self.setup.max_attempts,

@@ -25,6 +25,7 @@ use comet_worker::worker::life::{Interrupts, live};
 use comet_worker::worker::lives::Lives;
 use comet_worker::worker::panics::Panics;
 use comet_worker::worker::slots::SlotLine;
+use comet_worker::worker::standstills::Standstills;
 use comet_worker::worker::submits::Submits;
 use comet_worker::worker::{Settings, Shared};
 use lapin::BasicProperties;
@@ -208,6 +209,7 @@ impl Workbench {
             learning: Learning::new(options.settings.pace),
             copies: Copies::new(options.max_in_flight),
             panics: Panics::default(),
+            standstills: Standstills::new(metrics.clone()),
             metrics,
             clock: Clock::default(),
             settings: Arc::new(options.settings),
@@ -244,6 +246,7 @@ impl Workbench {
             learning: Learning::new(self.shared.settings.pace),
             copies: Copies::new(self.max_in_flight),
             panics: Panics::default(),
+            standstills: Standstills::new(metrics.clone()),
             metrics,
             ..self.shared.clone()
         };

@@ -44,6 +44,7 @@ mod redis_ledger;
 mod resolving;
 mod scenarios;
 mod slots;
+mod standstills;
 mod stopping;
 mod storage;
 mod sweeping;

@@ -39,7 +39,7 @@ use crate::doubles::broker::{FakeBroker, FakeSettle, Settled};
 use crate::doubles::effects::Effects;
 use crate::doubles::images::FakeImages;
 use crate::doubles::ledger::MemoryLedger;
-use crate::doubles::observed::ObservedLedger;
+use crate::doubles::observed::{ObservedLedger, observed};
 use crate::doubles::provider::FakeProvider;
 use crate::doubles::store::ObservedStore;
 
@@ -181,7 +181,7 @@ impl Workbench {
             0 => MemoryLedger::default(),
             cap => MemoryLedger::with_account(cap, Duration::from_secs(30)),
         };
-        let ledger = Arc::new(ObservedLedger::new(memory.clone(), effects.clone()));
+        let ledger = Arc::new(observed(memory.clone(), effects.clone()));
         let provider = Arc::new(FakeProvider::new(effects.clone()));
         let broker = Arc::new(FakeBroker::new(effects.clone()));
         let images = Arc::new(FakeImages::default());

@@ -8,6 +8,8 @@
     reason = "a test fails by panicking, and says on stdout what it drew"
 )]
 
+#[path = "../shared/around.rs"]
+mod around;
 #[path = "../shared/chance.rs"]
 mod chance;
 #[path = "../shared/durations_suite.rs"]

@@ -75,7 +75,7 @@ fn odd_properties() -> Vec<Case> {
         case("deep-array", End::Runs, none().headers(&nested(b'A', 10_000))),
         case("every-type", End::Runs, none().headers(&every_type)),
         case("far-future", End::Runs, none().priority(255).timestamp(u64::MAX)),
-        case("long-ago", End::Runs, none().delivery_mode(7).priority(0).expiration(b"3600000").timestamp(0)),
+        case("long-ago", End::Runs, none().delivery_mode(1).priority(0).expiration(b"3600000").timestamp(0)),
         case("guest", End::Runs, none().user_id(b"guest").app_id(odd)),
         case("unprintable", End::Runs, none().correlation_id(unprintable).reply_to(unprintable)),
         case("own-queue", End::Runs, none().reply_to(b"amq.rabbitmq.reply-to.%%%.%%%")),

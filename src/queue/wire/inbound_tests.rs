@@ -371,6 +371,10 @@ fn a_message_is_known_again_on_another_connection_though_its_deliveries_are_coun
     assert!(seen(1, b"body").is(&seen(2, b"body")));
     assert!(!seen(1, b"body").is(&seen(1, b"bode")));
     assert!(!seen(1, b"body").is(&seen(1, b"longer body")));
+    let long: Vec<u8> = (0..100_000_u32).flat_map(u32::to_be_bytes).collect();
+    let message = seen(1, &long);
+    assert!(long.starts_with(&message.start) && long.ends_with(&message.end));
+    assert!(message.start.len() + message.end.len() < 1000);
 }
 
 proptest! {

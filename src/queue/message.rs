@@ -8,7 +8,7 @@ use lapin::protocol::basic::parse_properties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::fit::ROUTING;
-use super::wire::{APPENDED, UNREADABLE};
+use super::wire::{APPENDED, UNREADABLE, WITHHELD};
 use crate::job::request::Properties;
 use crate::job::{Envelope, Job};
 use crate::redact;
@@ -36,6 +36,12 @@ pub fn whole(data: Vec<u8>, properties: BasicProperties) -> (Bytes, BasicPropert
     // The wire has written them; what it writes can be read.
     let whole = parse_properties(appended.as_ref()).map(|(_, whole)| whole);
     (body, whole.unwrap_or(properties))
+}
+
+/// Whether this is not the message, but the word that there is a large one which has no place for now.
+#[must_use]
+pub fn is_withheld(properties: &BasicProperties) -> bool {
+    header_value(properties, WITHHELD).is_some()
 }
 
 /// The properties of a job's message, as far as the contract reads them.

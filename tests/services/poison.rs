@@ -167,7 +167,7 @@ async fn every_type_of_header_that_the_broker_passes_on_is_taken() {
         broker.listen(place).await;
         let mut passed = String::new();
         for kind in (b'A'..=b'Z').chain(b'a'..=b'z') {
-            for length in 0..=9 {
+            for length in [0, 1, 2, 4, 5, 8] {
                 // Most are refused: what is left of the value is no header.
                 let table = [header(b"odd", kind, &vec![0; length]), text_header(b"after", b"one")].concat();
                 let mut raw = Raw::connect(&place.amqp_url).await;

@@ -6,6 +6,7 @@
 
 pub mod breaker;
 pub mod copies;
+pub mod downloads;
 pub mod learning;
 pub mod life;
 pub mod lives;
@@ -37,6 +38,7 @@ use crate::receipts::Receipts;
 use crate::storage::Storage;
 use breaker::Breaker;
 use copies::Copies;
+use downloads::Downloads;
 use learning::Learning;
 use lives::Lives;
 use panics::Panics;
@@ -58,8 +60,7 @@ pub struct Shared {
     pub limits: Limits,
     /// `api.max_polls_at_once` places.
     pub polls: Arc<Semaphore>,
-    /// `download.max_at_once` places.
-    pub downloads: Arc<Semaphore>,
+    pub downloads: Downloads,
     pub hints: Hints,
     pub lives: Lives,
     pub learning: Learning,
@@ -94,6 +95,8 @@ pub struct Settings {
     pub pace: Pace,
     /// `download.attempts`
     pub download_attempts: u32,
+    /// `download.patience_s`
+    pub patience: Duration,
     /// `events.source`
     pub source: String,
     /// `events.submitted`

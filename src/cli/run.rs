@@ -29,6 +29,7 @@ use crate::shutdown::Signals;
 use crate::storage::Storage;
 use crate::worker::breaker::{Breaker, Cause, Mode, Probe};
 use crate::worker::copies::Copies;
+use crate::worker::downloads::Downloads;
 use crate::worker::learning::Learning;
 use crate::worker::lives::Lives;
 use crate::worker::panics::Panics;
@@ -198,7 +199,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         slots: SlotLine::new(config.generation.max_running),
         limits: limits.clone(),
         polls: Arc::new(Semaphore::new(config.api.max_polls_at_once)),
-        downloads: Arc::new(Semaphore::new(config.download.max_at_once)),
+        downloads: Downloads::new(config.download.max_at_once),
         hints: Hints::default(),
         lives: Lives::default(),
         learning: Learning::new(pace),
@@ -220,6 +221,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
             max_attempts: config.generation.max_attempts,
             pace,
             download_attempts: config.download.attempts,
+            patience: config.download.patience,
             source: config.events.source.clone(),
             tell_submitted: config.events.submitted,
             hold: config.amqp.consumer_timeout / 2,
@@ -236,7 +238,8 @@ impl Probe for Probes<'_> {
     async fn probe(&self, cause: Cause) -> Result<(), String> {
         match cause {
             Cause::Money => Err("only a real job tells".to_owned()),
-            Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider => {
+            Cause::Images | Cause::Downloads => Err("only what failed tells".to_owned()),
+            Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
                 self.shared.provider.probe().await.map_err(|fault| fault.message)
             }
             Cause::Redis => self.shared.ledger.probe().await.map_err(|error| error.to_string()),

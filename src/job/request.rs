@@ -42,11 +42,11 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-pub use self::rules::Rules;
+pub use self::rules::{Rules, StoreName};
 
 use self::faults::{Faults, clip, found, member};
 use self::odd::Parsable;
-use super::{Envelope, ExternalTaskId, Fault, Job, JobId};
+use super::{Envelope, ExternalIds, ExternalTaskId, Fault, Job, JobId};
 
 /// JSON Schema (2020-12) of a job, for producers and for `comet-worker schema`.
 pub const SCHEMA: &str = include_str!("../../schemas/job.schema.json");
@@ -201,12 +201,12 @@ pub fn parse(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Requ
     let checked = match (input, message.input) {
         // One fault, and not one more for each field that it doesn't have.
         (None, Some(_)) => checks::Checked::default(),
-        (input, _) => checks::check(input, &id, rules, &mut faults),
+        (input, _) => checks::check(input, &id, &digest, rules, &mut faults),
     };
 
-    let external_task_id = match checked.external_task_id {
-        Some(own) => own,
-        None => id.external_task_id(),
+    let external_ids = match checked.external_ids {
+        Some(ids) => ids,
+        None => ExternalIds::new(None, rules.store.as_str(), &id, &digest),
     };
     let calls_back = checked.calls_back;
     let (images, model, body) = match faults.into_list() {
@@ -214,11 +214,11 @@ pub fn parse(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Requ
         Some(list) => (1, rules.default_model.clone(), Err(list)),
     };
     let envelope = properties.envelope.clone();
-    let job = Job { id, digest, external_task_id, images, model, calls_back, timeout_s, metadata, envelope };
+    let job = Job { id, digest, external_ids, images, model, calls_back, timeout_s, metadata, envelope };
     Ok(Request { job, body })
 }
 
-/// The body of a further generation of the same job: the same but for its `external_task_id`.
+/// The body of another generation of the same job: the same but for its `external_task_id`.
 #[must_use]
 pub fn under_id(body: &Bytes, external: &ExternalTaskId) -> Bytes {
     let members: Result<BTreeMap<Cow<'_, str>, &RawValue>, _> = serde_json::from_slice(body);

@@ -20,6 +20,7 @@ mod outcome;
 mod reading;
 mod sight;
 mod submit;
+mod unstored;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +29,10 @@ use bytes::Bytes;
 
 pub use self::life::Life;
 pub use self::sight::Sight;
+pub use self::unstored::{Blame, Others, Unstored, together};
 
 use super::pace::{Pace, Schedule, Seed};
-use super::{Charged, FailedTasks, Outcome, StoredImage, TaskId};
+use super::{Charged, FailedTasks, Outcome, SentUnder, StoredImage, TaskId};
 use crate::ledger::record::{Known, Nonce, Stage};
 use crate::provider::ResultImage;
 
@@ -45,6 +47,8 @@ pub struct Rules {
     pub timeout: Duration,
     /// Half of `amqp.consumer_timeout_s`: no life is longer.
     pub hold: Duration,
+    /// `download.patience_s`: so long images that were paid for are tried for, over all lives.
+    pub patience: Duration,
     /// `generation.receipts`
     pub receipts: bool,
     /// `generation.on_unknown_submit = "trust_lookup"`: a look-up that finds nothing after the
@@ -226,6 +230,8 @@ pub struct Rebuilt {
     pub stage: Stage,
     /// Those of the generations before the one that the stage is about.
     pub failed: FailedTasks,
+    /// What the attempt that the stage is about went out under; `None` where no receipt says it.
+    pub under: Option<SentUnder>,
     /// The event of an unknown outcome, where a person has had the job submitted again.
     pub corrects: Option<Bytes>,
 }
@@ -259,10 +265,6 @@ pub enum Frozen {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stored {
     All(Vec<StoredImage>),
-    /// The provider says that an image is no longer there (403, 404, 410).
-    Gone(String),
-    /// What is there is no image that we store.
-    Invalid(String),
-    /// The provider's file server failed, several times.
-    Failed(String),
+    /// Not this time, for the image whose fault decides.
+    Not(Unstored),
 }

@@ -14,7 +14,7 @@ use crate::job::Reason;
 /// What a held job can be at.
 pub const STAGES: [&str; 6] = ["waiting", "submitting", "looking_on", "generating", "storing", "telling"];
 /// Why no new jobs are taken.
-pub const PAUSED: [&str; 4] = ["account", "provider", "redis", "storage"];
+pub const PAUSED: [&str; 5] = ["account", "provider", "redis", "storage", "download"];
 /// What can stand still.
 pub const STANDSTILLS: [&str; 1] = ["message"];
 /// What a POST came to: the cases of [`Answer`](crate::provider::Answer).
@@ -117,7 +117,7 @@ impl Families {
             paused: add(
                 &mut to,
                 "paused",
-                "1 while this worker takes no new jobs for this reason: account (key or money), provider (unreachable or wrongly configured), redis, storage",
+                "1 while this worker takes no new jobs for this reason: account (key or money), provider (unreachable or wrongly configured), redis, storage, download (no image can be had)",
             ),
             standstill: add(
                 &mut to,

@@ -1,6 +1,11 @@
 //! The breaker: when the account, the provider or one of our own services stops every job, the
 //! worker takes no more of them, says so, and looks by itself whether it is over.
 
+mod cause;
+mod pass;
+mod posts;
+mod turn;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,56 +14,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::cause::{Cause, ProbedBy};
+pub use self::pass::{Pass, Sent};
+use self::posts::Posts;
+use self::turn::LET_THROUGH_EVERY;
+pub use self::turn::{Held, Turn};
 use crate::job::pace::{Seed, backoff};
 use crate::metrics::Metrics;
 use crate::provider::{AccountFault, AccountFaultKind, Answer};
 use crate::pulse::Pulse;
 
-/// What can stop all jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Cause {
-    /// The account has no money: only a real job can tell when it has some again.
-    Money,
-    /// The key is refused.
-    Key,
-    /// The base URL or a path leads elsewhere, or the configured model isn't there.
-    Configuration,
-    /// The key may not do what it is asked to.
-    Forbidden,
-    /// The provider can't be reached, or several POSTs in a row were never answered or found no channel.
-    Provider,
-    Redis,
-    Storage,
-}
-
-impl Cause {
-    /// The label of the metric.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Money | Self::Key | Self::Configuration | Self::Forbidden => "account",
-            Self::Provider => "provider",
-            Self::Redis => "redis",
-            Self::Storage => "storage",
-        }
-    }
-
-    fn advice(self) -> &'static str {
-        match self {
-            Self::Money => "top the account up; one job at a time goes on trying",
-            Self::Key => "check api.key",
-            Self::Configuration => "check api.base_url, api.submit_path, api.query_path and api.model",
-            Self::Forbidden => {
-                "check what the key may do: its models, its group, the IP addresses it is good for"
-            }
-            Self::Provider => "jobs wait until it answers again",
-            Self::Redis => "check redis.url and the server",
-            Self::Storage => "check storage.url, its space and its permissions",
-        }
-    }
-}
-
-/// How each cause is looked at again.
+/// The requests of our own by which causes are looked at again.
 #[async_trait]
 pub trait Probe: Send + Sync {
     /// # Errors
@@ -86,44 +52,44 @@ struct Fault {
     next_probe: Instant,
     /// A real job may try.
     letting_one_through: bool,
+    /// A held job tries.
+    probing: bool,
+    /// When one of the queue may try, though held jobs wait to.
+    let_through_at: Instant,
+}
+
+/// A cause that went away.
+#[derive(Debug, Clone, Copy)]
+struct Past {
+    probes: u32,
+    cleared: Instant,
 }
 
 #[derive(Debug, Default, Clone)]
 struct State {
     faults: BTreeMap<Cause, Fault>,
-    /// Probes of causes that went away lately: one that comes back soon is not a new one.
-    past: BTreeMap<Cause, (u32, Option<Instant>)>,
+    /// Causes that went away lately: one that comes back soon is not a new one.
+    past: BTreeMap<Cause, Past>,
     one_is_through: bool,
-    unknown_in_a_row: u32,
+    posts: Posts,
+    /// Jobs that are held with the act that failed.
+    held: BTreeMap<Cause, usize>,
 }
 
 const FIRST_PROBE: Duration = Duration::from_secs(1);
 const LAST_PROBE: Duration = Duration::from_secs(60);
+/// Each such probe may cost a job its outcome.
+const LAST_PROBE_OF_POSTS: Duration = Duration::from_secs(300);
+/// A cause that went away so long ago is a new one, though no POST was accepted since.
+const REMEMBERED: Duration = Duration::from_secs(3600);
 /// A probe that hangs is a failed one, and no standstill of this process.
 const PROBE_MAX: Duration = Duration::from_secs(30);
-/// So many POSTs in a row without a telling answer are the provider's outage, not bad luck.
-const UNKNOWN_MAX: u32 = 3;
 
 /// Shared by all lives.
 #[derive(Debug, Clone)]
 pub struct Breaker {
     state: watch::Sender<State>,
     metrics: Metrics,
-}
-
-/// The right to begin one POST. While one job at a time is let through, this is that job.
-#[derive(Debug)]
-pub struct Pass {
-    breaker: Breaker,
-    only_one: bool,
-}
-
-impl Drop for Pass {
-    fn drop(&mut self) {
-        if self.only_one {
-            self.breaker.state.send_modify(|state| state.one_is_through = false);
-        }
-    }
 }
 
 impl Breaker {
@@ -161,81 +127,90 @@ impl Breaker {
             .collect()
     }
 
-    /// `None` while no POST may start.
-    #[must_use]
-    pub fn pass(&self) -> Option<Pass> {
-        let mut pass = None;
-        self.state.send_if_modified(|state| match mode(state) {
-            Mode::Open => {
-                pass = Some(false);
-                false
-            }
-            Mode::OneJob if !state.one_is_through => {
-                state.one_is_through = true;
-                pass = Some(true);
-                true
-            }
-            Mode::OneJob | Mode::Closed => false,
-        });
-        pass.map(|only_one| Pass { breaker: self.clone(), only_one })
-    }
-
-    /// Learns from the answer to a POST.
-    pub fn note(&self, answer: &Answer) {
+    /// Learns from the answer to a POST. While causes stand, only that of the job which was let through tells: a POST from before
+    /// the fault may be answered late.
+    ///
+    /// An accepted POST alone shows that POSTs are answered: a refusal, and a "later" too, may be the gateway's own word, whose
+    /// backend is still down. After one of them another job may try at once, since it cost nothing.
+    pub fn note(&self, answer: &Answer, sent: Sent) {
         match answer {
-            Answer::Account(fault) => self.account_fault(fault),
-            Answer::Accepted(_) => {
-                self.state.send_if_modified(|state| std::mem::take(&mut state.unknown_in_a_row) > 0);
-                self.one_went_through();
+            Answer::Account(fault) => {
+                let cause = cause_of(fault.kind);
+                if sent.only_one {
+                    self.probe_failed(cause, &fault.message);
+                }
+                self.fault(cause, &fault.message);
             }
-            Answer::Refused(_) | Answer::Later(_) => {
-                self.state.send_if_modified(|state| std::mem::take(&mut state.unknown_in_a_row) > 0);
-            }
-            Answer::Unknown { message, .. } => {
-                let mut in_a_row = 0;
-                self.state.send_modify(|state| {
-                    state.unknown_in_a_row += 1;
-                    in_a_row = state.unknown_in_a_row;
-                });
-                if in_a_row >= UNKNOWN_MAX {
-                    self.fault(Cause::Provider, message);
+            Answer::Accepted(_) => self.accepted(sent, Posts::accepted),
+            // The provider has a task under this job's external id: that is an answer, if none to the other jobs.
+            Answer::Refused(_) | Answer::Later(_) | Answer::Unknown { exists: true, .. } => {}
+            Answer::Unknown { message, exists: false, .. } => {
+                let mut outage = false;
+                self.state.send_modify(|state| outage = state.posts.unanswered(sent.number));
+                if sent.only_one {
+                    self.probe_failed(Cause::Posts, message);
+                }
+                if outage {
+                    self.fault(Cause::Posts, message);
                 }
             }
         }
     }
 
+    /// The task of a POST without an answer was found: its answer alone was lost. Where that is true of enough of them, there is no
+    /// outage.
+    pub fn found(&self, sent: Sent) {
+        self.accepted(Sent { only_one: false, ..sent }, Posts::found);
+        if sent.only_one || !self.state.borrow().posts.is_outage() {
+            self.clear(Cause::Posts);
+        }
+    }
+
+    fn accepted(&self, sent: Sent, count: fn(&mut Posts, u64) -> bool) {
+        self.state.send_modify(|state| {
+            if count(&mut state.posts, sent.number) {
+                state.past.remove(&Cause::Posts);
+            }
+            // A cause that stands goes on; the next one of its kind is a new one.
+            state.past.retain(|cause, _| *cause == Cause::Posts || !cause.is_seen_by_posts());
+        });
+        if sent.only_one {
+            for cause in self.let_through() {
+                self.clear(cause);
+            }
+        }
+    }
+
+    /// The causes that a real POST probes just now.
+    fn let_through(&self) -> Vec<Cause> {
+        let state = self.state.borrow();
+        let through = state.faults.iter().filter(|(cause, fault)| {
+            fault.letting_one_through && matches!(cause.probed_by(), ProbedBy::Post { .. })
+        });
+        through.map(|(cause, _)| *cause).collect()
+    }
+
     pub fn account_fault(&self, fault: &AccountFault) {
-        let cause = match fault.kind {
-            AccountFaultKind::Key => Cause::Key,
-            AccountFaultKind::Money => Cause::Money,
-            AccountFaultKind::Configuration => Cause::Configuration,
-            AccountFaultKind::Forbidden => Cause::Forbidden,
-            AccountFaultKind::Unreachable => Cause::Provider,
-        };
-        self.fault(cause, &fault.message);
+        self.fault(cause_of(fault.kind), &fault.message);
     }
 
     /// Something stops all jobs. Logged once, until it has gone away.
     pub fn fault(&self, cause: Cause, message: &str) {
         let mut is_new = false;
         self.state.send_modify(|state| {
-            let now = Instant::now();
-            if let Some(fault) = state.faults.get_mut(&cause) {
-                if std::mem::take(&mut fault.letting_one_through) {
-                    fault.next_probe = now + wait(cause, fault.probes);
-                    message.clone_into(&mut fault.message);
-                }
+            if state.faults.contains_key(&cause) {
                 return;
             }
             is_new = true;
-            let (past, cleared) = state.past.get(&cause).copied().unwrap_or_default();
-            let recent = cleared.is_some_and(|cleared| now.duration_since(cleared) < LAST_PROBE);
-            let probes = if recent { past } else { 0 };
+            let now = Instant::now();
+            let probes = state.past.get(&cause).map_or(0, |past| past.probes_now(cause, now));
             let fault = Fault {
                 message: message.to_owned(),
                 probes,
                 next_probe: now + wait(cause, probes),
                 letting_one_through: false,
+                probing: false,
+                let_through_at: now + LET_THROUGH_EVERY,
             };
             state.faults.insert(cause, fault);
         });
@@ -245,24 +220,27 @@ impl Breaker {
         }
     }
 
-    /// Only the job that was let through tells: a POST from before the fault may be accepted late.
-    fn one_went_through(&self) {
-        let tells =
-            self.state.borrow().faults.get(&Cause::Money).is_some_and(|fault| fault.letting_one_through);
-        if tells {
-            self.clear(Cause::Money);
-        }
+    /// The real job that was to show whether it is over shows that it isn't.
+    fn probe_failed(&self, cause: Cause, message: &str) {
+        self.state.send_modify(|state| {
+            if let Some(fault) = state.faults.get_mut(&cause)
+                && std::mem::take(&mut fault.letting_one_through)
+            {
+                fault.next_probe = Instant::now() + wait(cause, fault.probes);
+                message.clone_into(&mut fault.message);
+            }
+        });
     }
 
     fn clear(&self, cause: Cause) {
         let mut was_there = false;
         self.state.send_if_modified(|state| {
             if let Some(fault) = state.faults.remove(&cause) {
-                state.past.insert(cause, (fault.probes, Some(Instant::now())));
+                state.past.insert(cause, Past { probes: fault.probes, cleared: Instant::now() });
+                if cause == Cause::Posts {
+                    state.posts.recovered();
+                }
                 was_there = true;
-            }
-            if cause == Cause::Provider {
-                state.unknown_in_a_row = 0;
             }
             was_there
         });
@@ -274,7 +252,7 @@ impl Breaker {
 
     fn show(&self) {
         let state = self.state.borrow();
-        for label in ["account", "provider", "redis", "storage"] {
+        for label in ["account", "provider", "redis", "storage", "download"] {
             self.metrics.paused(label, state.faults.keys().any(|cause| cause.as_str() == label));
         }
     }
@@ -287,9 +265,10 @@ impl Breaker {
                 () = stop.cancelled() => return,
                 _ = tick.tick() => pulse.touch(),
             }
+            self.look_after_turns();
             for cause in self.due() {
                 pulse.touch();
-                if cause == Cause::Money {
+                if cause.probed_by() == (ProbedBy::Post { after_request: false }) {
                     self.state.send_modify(|state| let_one_through(state, cause));
                     continue;
                 }
@@ -299,7 +278,12 @@ impl Breaker {
                 };
                 let result = result.unwrap_or_else(|_| Err(format!("no answer within {PROBE_MAX:?}")));
                 match result {
-                    Ok(()) => self.clear(cause),
+                    Ok(()) => match cause.probed_by() {
+                        ProbedBy::Request | ProbedBy::HeldJob => self.clear(cause),
+                        ProbedBy::Post { .. } => {
+                            self.state.send_modify(|state| let_one_through(state, cause));
+                        }
+                    },
                     Err(message) => self.state.send_modify(|state| still_there(state, cause, message)),
                 }
             }
@@ -309,8 +293,10 @@ impl Breaker {
     fn due(&self) -> Vec<Cause> {
         let state = self.state.borrow();
         let now = Instant::now();
-        let due = |fault: &Fault| fault.next_probe <= now && !fault.letting_one_through;
-        state.faults.iter().filter(|(_, fault)| due(fault)).map(|(cause, _)| *cause).collect()
+        let due = |cause: &Cause, fault: &Fault| {
+            fault.next_probe <= now && !fault.letting_one_through && cause.probed_by() != ProbedBy::HeldJob
+        };
+        state.faults.iter().filter(|(cause, fault)| due(cause, fault)).map(|(cause, _)| *cause).collect()
     }
 }
 
@@ -340,5 +326,31 @@ fn still_there(state: &mut State, cause: Cause, message: String) {
 }
 
 fn wait(cause: Cause, probes: u32) -> Duration {
-    backoff(probes + 1, FIRST_PROBE, LAST_PROBE, Seed::from_text(cause.as_str()))
+    let last = if cause == Cause::Posts { LAST_PROBE_OF_POSTS } else { LAST_PROBE };
+    backoff(probes.saturating_add(1), FIRST_PROBE, last, Seed::from_text(cause.as_str()))
+}
+
+impl Past {
+    /// As which probe the next one counts, where the cause is back.
+    fn probes_now(self, cause: Cause, now: Instant) -> u32 {
+        let ago = now.duration_since(self.cleared);
+        if cause.is_seen_by_posts() {
+            // No POST has been accepted since, or else this were forgotten.
+            if ago < REMEMBERED { self.probes.saturating_add(1) } else { 0 }
+        } else if ago < LAST_PROBE {
+            self.probes
+        } else {
+            0
+        }
+    }
+}
+
+fn cause_of(kind: AccountFaultKind) -> Cause {
+    match kind {
+        AccountFaultKind::Key => Cause::Key,
+        AccountFaultKind::Money => Cause::Money,
+        AccountFaultKind::Configuration => Cause::Configuration,
+        AccountFaultKind::Forbidden => Cause::Forbidden,
+        AccountFaultKind::Unreachable => Cause::Provider,
+    }
 }

@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 pub use self::interrupts::Interrupts;
 use self::storing::Entry;
-use super::breaker::Pass;
+use super::breaker::{Pass, Sent};
 use super::submits::{Place, SlowDown};
 use super::{Shared, copies, panics, tell};
 use crate::clock;
@@ -158,6 +158,7 @@ fn acting<'a>(
         quiet: settings.quiet,
         timeout: job.timeout_s.map_or(settings.timeout, Duration::from_secs),
         hold: settings.hold,
+        patience: settings.patience,
         receipts: settings.receipts,
         trust_lookup: settings.trust_lookup,
         max_attempts: settings.max_attempts,
@@ -184,6 +185,7 @@ fn acting<'a>(
         life,
         interrupts,
         right: None,
+        unanswered: None,
         rests_until: None,
         hints,
         entry,
@@ -193,7 +195,11 @@ fn acting<'a>(
     };
     Box::pin(async move {
         let acted = actor.act().await;
+        shared.downloads.forget(&actor.job.id);
         if acted.is_err() {
+            if actor.life.tried().is_some() {
+                Box::pin(actor.leave()).await;
+            }
             shared.lives.keep(&actor.job.id, actor.life.sight());
         }
         acted
@@ -248,7 +254,7 @@ fn queued_ms(envelope: &Envelope) -> Option<u64> {
 /// The right to one POST: a place in the line, and the breaker's pass.
 struct Right {
     _place: Place,
-    _pass: Pass,
+    pass: Pass,
 }
 
 /// A life and what it needs to be acted out.
@@ -261,6 +267,8 @@ struct Actor<'a> {
     life: Life,
     interrupts: &'a Interrupts,
     right: Option<Right>,
+    /// The POST of this life that had no answer.
+    unanswered: Option<Sent>,
     /// Until then this job posts nothing, though others may.
     rests_until: Option<Instant>,
     hints: Waiting,

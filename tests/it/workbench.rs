@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comet_worker::clock::Clock;
 use comet_worker::job::pace::Pace;
-use comet_worker::job::{JobId, request};
+use comet_worker::job::request;
 use comet_worker::ledger::Ledger;
 use comet_worker::ledger::hints::Hints;
 use comet_worker::ledger::record::{Known, Record, Stage};
@@ -19,6 +19,7 @@ use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
 use comet_worker::worker::breaker::{Breaker, Cause, Probe};
 use comet_worker::worker::copies::Copies;
+use comet_worker::worker::downloads::Downloads;
 use comet_worker::worker::learning::Learning;
 use comet_worker::worker::life::{Interrupts, live};
 use comet_worker::worker::lives::Lives;
@@ -97,7 +98,14 @@ pub fn message(body: &Value) -> Message {
 }
 
 pub fn external(job: &str) -> String {
-    job.parse::<JobId>().unwrap().external_task_id().as_str().to_owned()
+    external_of(&json!({"job_id": job, "input": input()}), 1)
+}
+
+/// The external id of that generation of a job.
+pub fn external_of(job: &Value, generation: u32) -> String {
+    let body = job.to_string();
+    let request = request::parse(body.as_bytes(), &request::Properties::default(), &request::Rules::page());
+    request.unwrap().job.external_ids.of_generation(generation).as_str().to_owned()
 }
 
 /// Waits for something to become true, some hours at most.
@@ -133,6 +141,7 @@ fn settings() -> Settings {
         max_attempts: 1,
         pace,
         download_attempts: 5,
+        patience: Duration::from_secs(3600),
         source: "/comet-worker".to_owned(),
         tell_submitted: false,
         hold: Duration::from_secs(900),
@@ -193,7 +202,7 @@ impl Workbench {
             slots: SlotLine::new(options.max_running),
             limits: Limits::default(),
             polls: Arc::new(Semaphore::new(64)),
-            downloads: Arc::new(Semaphore::new(16)),
+            downloads: Downloads::new(16),
             hints: Hints::default(),
             lives: Lives::default(),
             learning: Learning::new(options.settings.pace),
@@ -229,7 +238,7 @@ impl Workbench {
             submits: Submits::new(self.submits_at_once),
             slots: SlotLine::new(self.max_running),
             polls: Arc::new(Semaphore::new(64)),
-            downloads: Arc::new(Semaphore::new(16)),
+            downloads: Downloads::new(16),
             hints: Hints::default(),
             lives: Lives::default(),
             learning: Learning::new(self.shared.settings.pace),
@@ -253,6 +262,11 @@ impl Workbench {
             max_running: self.max_running,
             max_in_flight: self.max_in_flight,
         }
+    }
+
+    /// As configured with a consumer timeout that is longer than anything.
+    pub fn patient() -> Self {
+        Self::with(|options| options.settings.hold = Duration::from_secs(100 * 24 * 3600))
     }
 
     /// As configured with `generation.receipts = false`.
@@ -343,7 +357,8 @@ impl Probe for Probes<'_> {
     async fn probe(&self, cause: Cause) -> Result<(), String> {
         match cause {
             Cause::Money => panic!("only a real job tells whether there is money"),
-            Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider => {
+            Cause::Images | Cause::Downloads => Err("only what failed tells".to_owned()),
+            Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
                 self.0.provider.probe().await.map_err(|fault| fault.message)
             }
             Cause::Redis => self.0.ledger.probe().await.map_err(|error| error.to_string()),

@@ -86,6 +86,45 @@ async fn a_job_near_the_delivery_limit_is_published_afresh_and_not_taken_for_poi
 }
 
 #[tokio::test]
+async fn while_only_the_post_is_down_a_handful_of_jobs_is_lost_and_the_others_wait_in_the_queue() {
+    // Charged and answered 504; not charged and answered 500. Each GET is answered.
+    for fault in ["gateway-timeout-after", "server-error"] {
+        Place::run("post", async |place| {
+            let sim = Sim::start(&["--durations", "fixed:1s", "--fault", fault]).await;
+            let settings = [("GENERATION__QUIET_S", "5"), ("API__MAX_SUBMITS_AT_ONCE", "8")];
+            let worker = Worker::start(place, &sim, &settings);
+            let broker = Broker::connect(place).await;
+            broker.listen(place).await;
+            for job in jobs("p", 150) {
+                broker.publish(place, &job).await;
+            }
+            let says = async || {
+                let (status, text) = worker.admin("/readyz").await;
+                (status == 503 && text.contains("growing distances")).then_some(())
+            };
+            wait_for("the pause", says).await;
+            // Three of its probes.
+            let struck = async || sim.report().await.number("submits");
+            let first = struck().await;
+            wait_for("probes", async || (struck().await >= first + 3).then_some(())).await;
+            let lost = struck().await;
+            assert!(lost <= 8 + 6, "{fault}: {lost} POSTs");
+
+            sim.faults(json!({})).await;
+            let ends = broker.ends(place, 150).await;
+            let told = |word: &str| {
+                ends.values().filter(|copies| copies[0].json().to_string().contains(word)).count()
+            };
+            let lost = told("outcome_unknown");
+            assert!(lost <= 8 + 8, "{fault}: {lost} jobs");
+            assert_eq!(lost + told("comet.job.succeeded"), 150);
+            sim.report().await.nothing_was_paid_for_twice();
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_provider_that_is_down_costs_no_job() {
     Place::run("down", async |place| {
         let sim = Sim::start(&["--durations", "fixed:1s"]).await;

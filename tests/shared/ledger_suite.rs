@@ -37,6 +37,7 @@ impl Bench {
             digest: &self.digest,
             round: 1,
             failed: FailedTasks::none(),
+            under: None,
             slots: Slots::NONE,
         }
     }
@@ -380,6 +381,7 @@ macro_rules! ledger_suite {
             a_job_that_was_cancelled_before_it_was_seen_is_restored_and_ended_like_any_other
             lives_that_may_have_entered_the_storing_are_counted_and_those_that_left_are_not
             the_life_that_submitted_a_job_can_leave_its_storing_too
+            how_long_images_were_tried_for_is_handed_on_and_never_gets_less
             an_unknown_outcome_is_reopened_by_who_names_it_and_corrected_once
             a_correction_takes_the_place_of_the_event_that_it_corrects_and_of_no_other
             a_failed_task_makes_way_for_the_next_attempt_and_is_remembered

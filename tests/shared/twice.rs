@@ -44,9 +44,9 @@ impl Ledger for Twice {
         self.0.enter(job, life).await?;
         self.0.enter(job, life).await
     }
-    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
-        self.0.leave(job, life).await?;
-        self.0.leave(job, life).await
+    async fn leave(&self, job: &JobId, life: &str, tried: Option<Duration>) -> Result<(), LedgerError> {
+        self.0.leave(job, life, tried).await?;
+        self.0.leave(job, life, tried).await
     }
     async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
         self.0.cancel(job).await?;

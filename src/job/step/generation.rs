@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::life::{At, Life};
+use super::unstored::Tried;
 use super::{Act, Rules};
 use crate::job::TaskId;
 use crate::job::pace::{Pace, Schedule};
@@ -30,10 +31,12 @@ pub(super) struct Generation {
     /// Those of them that came after its timeout, while the provider answers about other tasks.
     pub(super) in_vain: u32,
     pub(super) empty_results: u32,
-    pub(super) gone_results: u32,
-    /// When the provider first called it a success.
-    pub(super) succeeded: Option<Duration>,
-    pub(super) failed_downloads: u32,
+    /// The provider has called it a success, with images.
+    pub(super) succeeded: bool,
+    /// How long its images have been tried for in vain; `None`: not yet.
+    pub(super) tried: Option<Tried>,
+    /// How many lives seem to have died while they stored its images, as this one found it.
+    pub(super) deaths: u32,
     /// How many lives may have entered the storing of its images before this one; `None` for the life
     /// that submitted it, and once this one has entered too.
     pub(super) entries: Option<u32>,
@@ -78,9 +81,9 @@ impl Generation {
             failures: 0,
             in_vain: 0,
             empty_results: 0,
-            gone_results: 0,
-            succeeded: None,
-            failed_downloads: 0,
+            succeeded: false,
+            tried: None,
+            deaths: 0,
             entries: None,
         }
     }
@@ -167,6 +170,7 @@ mod tests {
             quiet: second,
             timeout: Duration::from_secs(timeout_s),
             hold: Duration::from_secs(hold_s),
+            patience: second,
             receipts: true,
             trust_lookup: false,
             max_attempts: 1,

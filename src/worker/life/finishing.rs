@@ -23,7 +23,7 @@ impl Actor<'_> {
         let hinted = async {
             tokio::select! {
                 biased;
-                () = self.shared.clock.sleep_until(at) => None,
+                () = self.due(at) => None,
                 hint = self.hints.hint() => Some(hint),
             }
         };
@@ -46,6 +46,9 @@ impl Actor<'_> {
         if let View::Unavailable { fault: Some(fault), .. } = &view {
             self.shared.breaker.account_fault(fault);
         }
+        if !matches!(&view, View::Succeeded { .. }) {
+            self.leave_turn();
+        }
         self.learn(&view, asked);
         match view {
             View::Unavailable { message, fault: None, .. }
@@ -62,6 +65,11 @@ impl Actor<'_> {
             | View::Unavailable { .. } => self.life.viewed(view, asked, self.shared.clock.now()),
         }
         Ok(())
+    }
+
+    async fn due(&self, at: Duration) {
+        self.shared.clock.sleep_until(at).await;
+        self.turn_to_download().await;
     }
 
     /// Whether the provider can say of a task that nobody has that there is none.
@@ -149,12 +157,14 @@ impl Actor<'_> {
     }
 
     fn words(&self, outcome: &Outcome, supersedes: Option<&str>) -> Bytes {
+        let external = self.under().id;
         let context = Context {
             source: &self.shared.settings.source,
             time_ms: clock::unix_ms(),
             round: self.life.round(),
             timings: self.life.timings(),
             polls: self.life.polls(),
+            external: &external,
             failed: self.life.failed(),
             supersedes,
         };

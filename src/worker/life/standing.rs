@@ -35,15 +35,16 @@ impl Actor<'_> {
                 let head = self.shared.slots.head(matches!(basis, Basis::NeverAsked(_))).await;
                 let place = self.shared.submits.place().await;
                 self.shared.limits.submit().await;
-                (head, place)
+                let pass = self.shared.breaker.pass().await;
+                (head, place, pass)
             };
             tokio::select! {
                 biased;
                 () = self.shared.breaker.closed() => Line::Closed,
                 () = self.hints.look() => Line::Look,
                 () = tokio::time::sleep(UNREAD_MAX), if unread => Line::Look,
-                (head, place) = line => match self.shared.breaker.pass() {
-                    Some(pass) => Line::Head(head, Right { _place: place, _pass: pass }),
+                (head, place, pass) = line => match pass {
+                    Some(pass) => Line::Head(head, Right { _place: place, pass }),
                     None => Line::Closed,
                 }
             }
@@ -60,7 +61,10 @@ impl Actor<'_> {
         let nonce = fresh_nonce();
         // The account may be full, or the provider want it slower: the head asks until it may. One that has asked goes on under its name,
         // since an ask whose answer was lost may still arrive.
-        while let Some(wait) = self.ask_to_post(&ask, &nonce).await? {
+        loop {
+            let under = self.interrupts.or(self.goes_out_under()).await?;
+            self.life.goes_out_under(under);
+            let Some(wait) = self.ask_to_post(&ask, &nonce).await? else { break };
             let waiting = async {
                 tokio::select! {
                     biased;
@@ -94,6 +98,8 @@ impl Actor<'_> {
     ) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("submitting");
         let ask = Ask { attempt, round, basis, slots: Slots::NONE };
+        let under = self.under();
+        self.life.goes_out_under(under);
         self.ask_to_post(&ask, &fresh_nonce()).await?;
         Ok(())
     }

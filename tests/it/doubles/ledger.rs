@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use comet_worker::job::event::{Event, may_run_on};
 use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
-use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
+use comet_worker::job::{Digest, FailedTasks, JobId, SentUnder, TaskId};
 use comet_worker::ledger::Entry;
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
 use comet_worker::ledger::slots::Slots;
@@ -30,9 +30,12 @@ pub struct Kept {
     since: Duration,
     corrects: Option<Bytes>,
     failed: FailedTasks,
+    under: Option<SentUnder>,
     entries: u32,
     /// The word of the life that has entered last.
     entered: String,
+    /// For how long the images have been tried for in vain.
+    tried: Option<Duration>,
 }
 
 /// All moves of the ledger, without time or failure: the model of the Lua scripts.
@@ -100,14 +103,15 @@ impl Table {
         self.known(job, now)
     }
 
-    pub fn leave(&mut self, job: &JobId, life: &str) {
+    pub fn leave(&mut self, job: &JobId, life: &str, tried: Option<Duration>) {
         if let Some(kept) = self.records.get_mut(job.as_str())
             && matches!(kept.stage, Stage::Generating { .. })
-            && kept.entered == life
-            && kept.entries > 0
         {
-            kept.entries -= 1;
-            "left".clone_into(&mut kept.entered);
+            kept.tried = kept.tried.max(tried);
+            if kept.entered == life && kept.entries > 0 {
+                kept.entries -= 1;
+                "left".clone_into(&mut kept.entered);
+            }
         }
     }
 
@@ -123,7 +127,9 @@ impl Table {
             stage,
             corrects: kept.corrects.clone(),
             failed: kept.failed.clone(),
+            under: kept.under.clone(),
             entries: kept.entries,
+            tried: kept.tried,
         })
     }
 
@@ -176,6 +182,7 @@ impl Table {
             pace.pass(now);
         }
         self.put(entry, Stage::Submitting { attempt, nonce: nonce.clone() }, Some(nonce.clone()), now);
+        self.kept(entry.job).under = entry.under.cloned();
         self.yes(entry.job)
     }
 
@@ -192,6 +199,7 @@ impl Table {
             Stage::New { attempt: open } if *open == attempt + 1 && ours => yes,
             Stage::Submitting { attempt: known, .. } if *known == attempt && ours => {
                 kept.stage = Stage::New { attempt: attempt + 1 };
+                kept.under = None;
                 self.slots.release(job.as_str());
                 yes
             }
@@ -222,7 +230,8 @@ impl Table {
             self.put(entry, stage.clone(), nonce, now);
             let kept = self.kept(entry.job);
             (kept.corrects, kept.failed) = (corrects.cloned(), entry.failed.clone());
-            (kept.entries, kept.entered) = (0, String::new());
+            kept.under = entry.under.cloned();
+            (kept.entries, kept.entered, kept.tried) = (0, String::new(), None);
             match stage {
                 Stage::Submitting { .. } | Stage::Generating { .. } => self.hold_anew(entry, now),
                 Stage::Done { event, .. } if may_run_on(event) => {}
@@ -262,6 +271,7 @@ impl Table {
         (kept.entries, kept.entered) = (1, String::new());
         if lost {
             kept.failed = entry.failed.clone();
+            kept.under = entry.under.cloned();
         }
         self.hold_anew(entry, now);
         self.read(entry.job, now).unwrap().stage
@@ -278,7 +288,8 @@ impl Table {
             {
                 kept.stage = Stage::New { attempt: attempt + 1 };
                 kept.failed = failed.clone();
-                (kept.nonce, kept.entries, kept.entered) = (None, 0, String::new());
+                kept.under = None;
+                (kept.nonce, kept.entries, kept.entered, kept.tried) = (None, 0, String::new(), None);
                 self.slots.release(job.as_str());
                 yes
             }
@@ -352,10 +363,12 @@ impl Table {
 
     fn put(&mut self, entry: Entry<'_>, stage: Stage, nonce: Option<Nonce>, now: Duration) {
         let before = self.records.remove(entry.job.as_str());
-        let (corrects, failed, entries, entered) =
-            before.map(|kept| (kept.corrects, kept.failed, kept.entries, kept.entered)).unwrap_or_default();
+        let (corrects, failed, under, entries, entered, tried) = before
+            .map(|kept| (kept.corrects, kept.failed, kept.under, kept.entries, kept.entered, kept.tried))
+            .unwrap_or_default();
         let (digest, round) = (entry.digest.clone(), entry.round);
-        let kept = Kept { digest, round, stage, nonce, since: now, corrects, failed, entries, entered };
+        let kept =
+            Kept { digest, round, stage, nonce, since: now, corrects, failed, under, entries, entered, tried };
         self.records.insert(entry.job.as_str().to_owned(), kept);
     }
 }

@@ -103,8 +103,8 @@ impl Ledger for ObservedLedger {
         self.call("enter", self.ledger.enter(job, life)).await
     }
 
-    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
-        self.call("leave", self.ledger.leave(job, life)).await
+    async fn leave(&self, job: &JobId, life: &str, tried: Option<Duration>) -> Result<(), LedgerError> {
+        self.call("leave", self.ledger.leave(job, life, tried)).await
     }
 
     async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {

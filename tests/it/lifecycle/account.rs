@@ -146,12 +146,13 @@ async fn without_money_each_refusal_makes_the_next_try_come_later() {
 async fn posts_that_are_never_answered_in_a_row_stop_the_worker() {
     let bench = Workbench::new();
     let lost = Reply::Lost { made: false };
-    bench.provider.reply([lost, lost, Reply::Accept, lost, lost, lost]);
-    for id in ["a", "b", "c", "d", "e"] {
+    let accept = Reply::Accept;
+    bench.provider.reply([lost, accept, lost, accept, accept, accept, lost, lost, lost]);
+    for id in ["a", "b", "c", "d", "e", "f", "h", "i"] {
         bench.run(job(id)).await;
         assert_eq!(bench.shared.breaker.mode(), Mode::Open, "after {id}");
     }
-    bench.run(job("f")).await;
+    bench.run(job("j")).await;
     assert_eq!(bench.shared.breaker.mode(), Mode::Closed);
     assert!(bench.measures("comet_paused{reason=\"provider\"} 1"));
     assert_eq!(bench.run(job("g")).await, Some(Settled::HandedBack));

@@ -1,6 +1,7 @@
 //! The life of a job on doubles: each theme a module, each test a sentence.
 
 mod account;
+mod adopting;
 mod again;
 mod callbacks;
 mod cancelling;
@@ -14,17 +15,20 @@ mod late;
 mod learning;
 mod messages;
 mod panics;
+mod patience;
 mod polling;
 mod quarantine;
 mod receipts;
 mod resolving;
 mod slots;
+mod stopped_images;
 mod stopping;
 mod storing;
 mod submitting;
 mod telling;
 mod traces;
 mod trouble;
+mod unanswered;
 mod unknown;
 mod whole;
 mod without_receipts;

@@ -338,7 +338,8 @@ impl Probe for Probes<'_> {
     async fn probe(&self, cause: Cause) -> Result<(), String> {
         match cause {
             Cause::Money => unreachable!("only a real job tells whether there is money"),
-            Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider => {
+            Cause::Images | Cause::Downloads => Err("only what failed tells".to_owned()),
+            Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
                 self.0.provider.probe().await.map_err(|fault| fault.message)
             }
             Cause::Redis => self.0.ledger.probe().await.map_err(|error| error.to_string()),

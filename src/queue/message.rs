@@ -62,6 +62,12 @@ pub fn properties(properties: &BasicProperties) -> Properties {
     }
 }
 
+/// Whether there is a `tracestate` that events don't carry on, since it is too long.
+#[must_use]
+pub fn drops_tracestate(properties: &BasicProperties) -> bool {
+    header_text(properties, "tracestate").is_some_and(|text| text.len() > TRACESTATE_MAX)
+}
+
 /// Which properties could not be read, with what is wrong about each, by the word of [`super::wire`].
 fn unreadable(properties: &BasicProperties) -> Vec<(String, String)> {
     let Some(AMQPValue::FieldTable(odd)) = header_value(properties, UNREADABLE) else { return Vec::new() };
@@ -138,10 +144,10 @@ pub fn dead_reason(properties: &BasicProperties) -> Option<String> {
     header_text(properties, REASON)
 }
 
-const REASON: &str = "x-comet-reason";
+pub(super) const REASON: &str = "x-comet-reason";
 pub(super) const DETAIL: &str = "x-comet-detail";
 const DELIVERY_COUNT: &str = "x-delivery-count";
-const HANDED_ON: &str = "x-comet-handed-on";
+pub(super) const HANDED_ON: &str = "x-comet-handed-on";
 
 /// The headers of a message that is published again: not the broker's count of deliveries, which would never begin anew; not what
 /// would route it elsewhere; not what the wire says of it.

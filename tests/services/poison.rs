@@ -359,6 +359,7 @@ async fn what_we_add_to_a_message_never_makes_it_too_long_for_the_broker() {
         assert!(detail.contains("dropped") && detail.contains("x ("), "{detail}");
         broker.ready_is(&place.queue(), 0).await;
         assert!(worker.log().contains("dropped"), "{}", worker.log());
+        assert!(worker.log().contains("its tracestate is longer than 2048 characters"), "{}", worker.log());
     })
     .await;
 }

@@ -367,8 +367,19 @@ impl Table {
             .map(|kept| (kept.corrects, kept.failed, kept.under, kept.entries, kept.entered, kept.tried))
             .unwrap_or_default();
         let (digest, round) = (entry.digest.clone(), entry.round);
-        let kept =
-            Kept { digest, round, stage, nonce, since: now, corrects, failed, under, entries, entered, tried };
+        let kept = Kept {
+            digest,
+            round,
+            stage,
+            nonce,
+            since: now,
+            corrects,
+            failed,
+            under,
+            entries,
+            entered,
+            tried,
+        };
         self.records.insert(entry.job.as_str().to_owned(), kept);
     }
 }

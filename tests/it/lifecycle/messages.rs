@@ -127,7 +127,7 @@ async fn a_job_that_was_wrong_beside_its_input_runs_once_it_is_corrected() {
 #[tokio::test(start_paused = true)]
 async fn nothing_takes_the_place_of_a_job_that_the_provider_refused() {
     let bench = Workbench::new();
-    bench.provider.reply([crate::doubles::provider::Reply::Refuse { content_policy: false }]);
+    bench.provider.reply([Reply::Refuse { content_policy: false }]);
     bench.run(job("a")).await;
     bench.run(another_input("a")).await;
     assert_eq!(bench.broker.queue("comet.jobs.dead").len(), 1);

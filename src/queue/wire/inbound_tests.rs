@@ -7,7 +7,7 @@ use super::header::{APPENDED, DEPTH_MAX, UNREADABLE};
 use super::inbound::Inbound;
 use super::large::Large;
 use super::seen::Seen;
-use crate::queue::message::whole;
+use crate::queue::message::{is_withheld, whole};
 
 const FRAME_MAX: u32 = 4096;
 const CHANNEL: u16 = 7;
@@ -245,6 +245,7 @@ fn a_producer_can_not_forge_our_words_about_a_message() {
     let forged = [
         [short(UNREADABLE.as_bytes()), vec![b'F'], long(&entry(b"correlation_id", b"is odd"))].concat(),
         [short(APPENDED.as_bytes()), vec![b'l'], 3_i64.to_be_bytes().to_vec()].concat(),
+        [short(b"x-comet-withheld"), vec![b't', 1]].concat(),
         entry(b"mine", b"stays"),
     ]
     .concat();
@@ -317,29 +318,49 @@ fn messages_of_several_channels_between_each_other_stay_apart() {
     }
 }
 
-#[test]
-fn a_large_body_waits_and_a_small_one_does_not() {
-    let wire = [
-        on_the_wire(CHANNEL, &Raw::default().bytes(), &[1; 100], 50),
-        on_the_wire(CHANNEL, &Raw::default().bytes(), &[2; 101], 50),
-    ]
-    .concat();
-    for piece in [1, 13, 1000] {
-        let mut inbound = Inbound::new(FRAME_MAX, Seen::default(), Some(Large::over(100)));
-        let (mut out, mut waited) = (Vec::new(), Vec::new());
-        for mut piece in wire.chunks(piece) {
-            loop {
-                piece = inbound.feed(piece, &mut out);
-                if inbound.asks().is_none() {
-                    break;
-                }
-                waited.push(frames(&out).len());
+/// A small message, a large one and a small one again; with what lapin gets when the large one is admitted or not.
+fn with_a_large_one(piece: usize, admitted: bool) -> (Vec<u8>, Vec<u8>, usize) {
+    let small = on_the_wire(CHANNEL, &Raw::default().bytes(), &[1; 100], 50);
+    let large = on_the_wire(CHANNEL, &Raw::default().correlated(b"c").bytes(), &[2; 101], 50);
+    let wire = [small.clone(), large, small].concat();
+    let mut inbound = Inbound::new(FRAME_MAX, Seen::default(), Some(Large::over(100)));
+    let (mut out, mut waited) = (Vec::new(), 0);
+    for mut piece in wire.chunks(piece) {
+        loop {
+            piece = inbound.feed(piece, &mut out);
+            if inbound.waits().is_none() {
+                break;
             }
-            assert!(piece.is_empty());
+            waited += 1;
+            if admitted { inbound.admit(&mut out) } else { inbound.withhold(&mut out) }
         }
-        // Method, header and two frames of the small one; method and header of the large one.
-        assert_eq!(waited, [6], "in pieces of {piece}");
+        assert!(piece.is_empty());
+    }
+    (wire, out, waited)
+}
+
+#[test]
+fn a_large_message_waits_for_its_place_and_a_small_one_does_not() {
+    for piece in [1, 13, 1000] {
+        let (wire, out, waited) = with_a_large_one(piece, true);
+        assert_eq!(waited, 1, "in pieces of {piece}");
         assert_eq!(out, wire);
+    }
+}
+
+#[test]
+fn a_large_message_that_gets_no_place_comes_without_its_body_and_the_next_is_whole() {
+    for piece in [1, 13, 1000] {
+        let (_, out, waited) = with_a_large_one(piece, false);
+        assert_eq!(waited, 1, "in pieces of {piece}");
+        let frames = frames(&out);
+        let kinds: Vec<u8> = frames.iter().map(|frame| frame.0).collect();
+        assert_eq!(kinds, [1, 2, 3, 3, 1, 2, 1, 2, 3, 3]);
+        let (_, properties) = parse_properties(&frames[5].2[12..]).unwrap();
+        assert_eq!(frames[5].2[4..12], [0; 8]);
+        assert!(is_withheld(&properties));
+        let (_, small) = parse_properties(&frames[7].2[12..]).unwrap();
+        assert!(!is_withheld(&small));
     }
 }
 
@@ -371,6 +392,10 @@ fn a_message_is_known_again_on_another_connection_though_its_deliveries_are_coun
     assert!(seen(1, b"body").is(&seen(2, b"body")));
     assert!(!seen(1, b"body").is(&seen(1, b"bode")));
     assert!(!seen(1, b"body").is(&seen(1, b"longer body")));
+    let long: Vec<u8> = (0..100_000_u32).flat_map(u32::to_be_bytes).collect();
+    let message = seen(1, &long);
+    assert!(long.starts_with(&message.start) && long.ends_with(&message.end));
+    assert!(message.start.len() + message.end.len() < 1000);
 }
 
 proptest! {

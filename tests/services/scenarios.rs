@@ -17,7 +17,17 @@ use table::{EXPECTED, HELD, ONE_IMAGE, STOPS, SUCCEEDED, fits};
 /// Stand-ins beside each other.
 const ABREAST: usize = 6;
 
-const SIM: &[&str] = &["--lookup", "--durations", "fixed:500ms", "--slow-for", "800ms", "--image-px", "64"];
+const SIM: &[&str] = &[
+    "--lookup",
+    "--format",
+    "mixed",
+    "--durations",
+    "fixed:500ms",
+    "--slow-for",
+    "800ms",
+    "--image-px",
+    "64",
+];
 
 const SETTINGS: &[(&str, &str)] = &[
     ("GENERATION__TIMEOUT_S", "15"),
@@ -26,6 +36,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("API__SUBMIT_TIMEOUT_S", "2"),
     ("DOWNLOAD__TIMEOUT_S", "5"),
     ("DOWNLOAD__ATTEMPTS", "3"),
+    ("DOWNLOAD__PATIENCE_S", "4"),
 ];
 
 fn pair(id: &str) -> Value {
@@ -135,7 +146,8 @@ async fn each_scenario_alone_ends_its_jobs_as_it_should() {
 /// A fault of the account or of the route strikes whoever comes, for a while, and is then mended; all others strike
 /// one in a hundred.
 fn odds(name: &str) -> &'static str {
-    let lasts = name != "no-channel" && STOPS.iter().any(|(stops, _)| *stops == name);
+    let lasts =
+        name != "no-channel" && !name.starts_with("file-") && STOPS.iter().any(|(stops, _)| *stops == name);
     if lasts { "0.02,1s,1x" } else { "0.01" }
 }
 

@@ -190,8 +190,7 @@ impl Actor<'_> {
                     }
                     lock(&self.entry.held).get_or_insert_with(|| breaker.hold(Cause::Downloads));
                     let (job, trouble) = (&self.job.id, error.trouble);
-                    if let Some(outage) =
-                        self.shared.downloads.failed(job, trouble, failing.elapsed(), &error.message)
+                    if let Some(outage) = self.shared.downloads.failed(job, trouble, failing, &error.message)
                     {
                         breaker.fault(Cause::Downloads, &outage);
                     }

@@ -5,6 +5,7 @@
 //! and when to look again is [`pace`].
 
 pub mod event;
+mod external;
 mod failed_tasks;
 pub mod format;
 pub mod pace;
@@ -18,12 +19,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
+pub use self::external::{Adopts, ExternalIds, ExternalTaskId, SentUnder};
 pub use self::failed_tasks::FailedTasks;
-
-/// Of the ids that we make up.
-const NAMESPACE: Uuid = Uuid::from_u128(0x6d2f_4c1e_90b7_5a43_8e0c_51f7_c0b6_77aa);
 
 /// The user's name for a job and its idempotency key: 1–128 characters of `[A-Za-z0-9._:-]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -41,14 +39,6 @@ impl JobId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// The id that the provider gets for all attempts to submit this job: the same for every worker and
-    /// every restart, so that a task can be looked up by it. 39 characters of `[a-z0-9-]`;
-    /// clients of Kling keep to 64 at most (fact sheet, section 2.1).
-    #[must_use]
-    pub fn external_task_id(&self) -> ExternalTaskId {
-        ExternalTaskId(format!("cw-{}", Uuid::new_v5(&NAMESPACE, self.0.as_bytes())))
     }
 }
 
@@ -101,42 +91,6 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// Our name for the generation, sent along with the submit: `external_task_id`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
-pub struct ExternalTaskId(String);
-
-impl ExternalTaskId {
-    /// Clients of Kling cut it at 64 characters (fact sheet, section 2.1).
-    pub const MAX_LENGTH: usize = 64;
-
-    /// The job's own id, where the user set one in the input; `None` unless it is 1 to 64 characters
-    /// of `[A-Za-z0-9_-]`, which is what is known to pass through every gateway.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-        ((1..=Self::MAX_LENGTH).contains(&text.len()) && text.bytes().all(allowed))
-            .then(|| Self(text.to_owned()))
-    }
-
-    /// That of the job's `number`-th generation, where this is the first one's: a failed task is found
-    /// by its own id, and must not be taken for the one after it.
-    #[must_use]
-    pub fn of_generation(&self, number: u32) -> Self {
-        if number <= 1 {
-            return self.clone();
-        }
-        // A slash is in nobody's own id, nor in a job's.
-        let name = format!("{}/{number}", self.0);
-        Self(format!("cw-{}", Uuid::new_v5(&NAMESPACE, name.as_bytes())))
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// SHA-256, in hex, of the canonical JSON of a job's input: tells a repetition from another job
 /// under the same id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -160,8 +114,7 @@ impl Digest {
 pub struct Job {
     pub id: JobId,
     pub digest: Digest,
-    /// Of its first generation.
-    pub external_task_id: ExternalTaskId,
+    pub external_ids: ExternalIds,
     /// `n`: images asked for, which is also the number of the account's slots that it takes.
     pub images: u32,
     /// The model that makes them: one of those that are known.
@@ -370,15 +323,6 @@ mod tests {
         for bad in ["", "a/b", "a b", "ü", "a\n", "..\\", &"x".repeat(129)] {
             assert!(bad.parse::<JobId>().is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn an_external_id_is_a_function_of_the_job_id_and_short_enough() {
-        let id: JobId = "order-8812".parse().unwrap();
-        let other: JobId = "order-8813".parse().unwrap();
-        assert_eq!(id.external_task_id(), id.external_task_id());
-        assert_ne!(id.external_task_id(), other.external_task_id());
-        assert!(id.external_task_id().as_str().len() <= ExternalTaskId::MAX_LENGTH);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use crate::job::event::Event;
 use crate::job::step::{Basis, Expect, Frozen, Moved, Over};
-use crate::job::{Digest, FailedTasks, JobId, TaskId};
+use crate::job::{Digest, FailedTasks, JobId, SentUnder, TaskId};
 use connection::{Connection, evalsha};
 use record::{Known, Nonce, Record, Stage, Unreadable};
 use scripts::{Scripts, Word};
@@ -44,8 +44,16 @@ pub struct Entry<'a> {
     pub round: u32,
     /// Those of the generations before this one, for a record that is missing.
     pub failed: &'a FailedTasks,
+    /// What its attempt goes out under, or has.
+    pub under: Option<&'a SentUnder>,
     /// What its task takes of the account.
     pub slots: Slots,
+}
+
+impl Entry<'_> {
+    fn under(&self) -> String {
+        self.under.map(SentUnder::to_words).unwrap_or_default()
+    }
 }
 
 /// How far each job is, as the life of a job sees it. A double of it passes the same suite as Redis.
@@ -238,7 +246,9 @@ impl Ledger for RedisLedger {
             Basis::Unread => "unread",
             Basis::NeverAsked(nonce) => nonce.as_str(),
         };
-        let args = [entry.digest.as_str(), &round, &attempt, nonce.as_str(), basis].map(str::as_bytes);
+        let under = entry.under();
+        let args =
+            [entry.digest.as_str(), &round, &attempt, nonce.as_str(), basis, &under].map(str::as_bytes);
         let pace_key = (entry.slots.count > 0).then(|| self.pace_key());
         let Entry { job, slots, .. } = entry;
         let asking = self.run_shared(&self.scripts.begin, job, slots, pace_key.as_deref(), &args);
@@ -278,7 +288,9 @@ impl Ledger for RedisLedger {
         let corrects = corrects.map(AsRef::as_ref).unwrap_or_default();
         let failed = entry.failed.to_words();
         let charged = entry.failed.charged().as_str();
-        let last = [event, corrects, self.runs_on(event), failed.as_bytes(), charged.as_bytes()];
+        let under = entry.under();
+        let last =
+            [event, corrects, self.runs_on(event), failed.as_bytes(), charged.as_bytes(), under.as_bytes()];
         let args: Vec<&[u8]> = texts.into_iter().chain(last).collect();
         Ok(self.run_slotted(&self.scripts.restore, entry.job, entry.slots, &args).await?.known)
     }
@@ -286,8 +298,9 @@ impl Ledger for RedisLedger {
     async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError> {
         let (round, number) = (entry.round.to_string(), attempt.to_string());
         let (failed, charged) = (entry.failed.to_words(), entry.failed.charged().as_str());
-        let args =
-            [entry.digest.as_str(), &round, &number, task.as_str(), &failed, charged].map(str::as_bytes);
+        let under = entry.under();
+        let args = [entry.digest.as_str(), &round, &number, task.as_str(), &failed, charged, &under]
+            .map(str::as_bytes);
         let reply = self.run_slotted(&self.scripts.accept, entry.job, entry.slots, &args).await?;
         match (reply.word, reply.known.record) {
             (_, Some(record)) => Ok(record.stage),

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use url::Url;
 
-use crate::job::{ExternalTaskId, TaskId};
+use crate::job::{SentUnder, TaskId};
 
 /// The provider, as the life of a job sees it.
 #[async_trait]
@@ -27,8 +27,12 @@ pub trait Provider: Send + Sync {
     /// Asks how a task is doing. Free, and may be repeated.
     async fn query(&self, task: &TaskId) -> View;
 
-    /// Asks for a task by our own id. Free, and may be repeated. A miss proves nothing by itself.
-    async fn lookup(&self, external: &ExternalTaskId) -> Lookup;
+    /// Asks for a task by our own id. Free, and may be repeated. A miss proves nothing by itself, and a task that can't be the one
+    /// that went out is a miss.
+    async fn lookup(&self, under: &SentUnder) -> Lookup;
+
+    /// The provider's clock, Unix milliseconds: it is at least so late there. `None` where it can't be told.
+    async fn clock_ms(&self) -> Option<i64>;
 
     /// A harmless GET that tells whether the provider can be reached and takes our key.
     ///

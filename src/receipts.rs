@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::job::event::may_be_corrected;
-use crate::job::{Charged, Digest, ExternalTaskId, JobId, TaskId};
+use crate::job::{Charged, Digest, JobId, SentUnder, TaskId};
 use crate::ledger::record::Nonce;
 use crate::storage::{OPERATION_TIMEOUT, Storage, StoreError};
 use history::{Attempt, FailedTask, History};
@@ -82,8 +82,8 @@ pub struct Of<'a> {
     pub job: &'a JobId,
     pub digest: &'a Digest,
     pub round: u32,
-    /// Of the generation that the attempt is for.
-    pub external: &'a ExternalTaskId,
+    /// What the attempt goes out under.
+    pub under: &'a SentUnder,
     /// `generation.max_attempts`
     pub max_attempts: u32,
 }

@@ -1,5 +1,7 @@
 //! The log: to stderr, so that stdout stays free for data. Text for people, JSON for machines.
 
+mod fields;
+
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::env;
@@ -59,7 +61,10 @@ fn say_panic(panic: &PanicHookInfo<'_>) {
     // Whether there is one says RUST_BACKTRACE, as everywhere.
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
-        tracing::error!(at, "panicked: {words}\n{backtrace}");
+        tracing::error!(at, "panicked: {words}");
+        for line in backtrace.to_string().lines() {
+            tracing::error!("    {line}");
+        }
     } else {
         tracing::error!(at, "panicked: {words}");
     }
@@ -83,7 +88,7 @@ where
     Ok(if json {
         Box::new(builder.json().flatten_event(true).with_current_span(false).finish())
     } else {
-        Box::new(builder.with_ansi(colours).finish())
+        Box::new(builder.with_ansi(colours).fmt_fields(fields::OneLine).finish())
     })
 }
 
@@ -145,6 +150,24 @@ mod tests {
         assert_eq!(written("error", LogFormat::Text, true, say_some), "");
         assert_eq!(written("off", LogFormat::Text, true, say_some), "");
         assert!(written("", LogFormat::Text, true, say_some).contains("submitted"));
+    }
+
+    #[test]
+    fn whatever_a_text_holds_it_stays_on_its_line() {
+        let forged = "order\n2026-01-01T00:00:00Z  INFO forged\r\u{1b}[31mred\u{9b}2J\u{202e}\u{2028}";
+        let say = || {
+            let _span = tracing::info_span!("job", job_id = forged).entered();
+            tracing::warn!(reply_to = forged, error = %forged, "message {forged}");
+        };
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = written("info", format, true, say);
+            assert_eq!(text.lines().count(), 1, "{text:?}");
+            assert!(text.contains("forged"), "{text:?}");
+            assert!(!text.trim_end().contains(|c: char| c.is_ascii_control()), "{text:?}");
+        }
+        let text = written("info", LogFormat::Text, true, say);
+        assert!(text.contains(r"message order\n2026"), "{text:?}");
+        assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{202e}', '\u{2028}']), "{text:?}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod preflight;
 pub mod session;
 pub mod slots;
 pub mod submits;
+pub mod suspects;
 pub mod tell;
 
 use std::sync::Arc;

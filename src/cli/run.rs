@@ -37,6 +37,7 @@ use crate::worker::preflight::preflight;
 use crate::worker::session::Sessions;
 use crate::worker::slots::SlotLine;
 use crate::worker::submits::Submits;
+use crate::worker::suspects::Suspects;
 use crate::worker::{Settings, Shared};
 
 /// A loop of the process that is silent for so long stands still.
@@ -62,18 +63,20 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let shared = shared(&config, Arc::clone(&publisher), &metrics)?;
     let sessions = Sessions {
         shared: shared.clone(),
-        address: parts::address(&config)?,
+        address: parts::address(&config)?.with_large_messages_apart(config.amqp.max_message_bytes),
         declare: config.amqp.declare,
         prefetch: config.worker.max_in_flight,
         pulse: pulses.register("sessions", SILENCE_MAX),
         stop: stop.clone(),
         lives: TaskTracker::new(),
         connected: Arc::new(AtomicBool::new(false)),
+        suspects: Suspects::new(metrics.clone()),
     };
     let status = Arc::new(Health {
         pulses: pulses.clone(),
         breaker: shared.breaker.clone(),
         connected: Arc::clone(&sessions.connected),
+        suspects: sessions.suspects.clone(),
         stop: stop.clone(),
     });
 
@@ -250,6 +253,7 @@ struct Health {
     pulses: Pulses,
     breaker: Breaker,
     connected: Arc<AtomicBool>,
+    suspects: Suspects,
     stop: CancellationToken,
 }
 
@@ -267,6 +271,7 @@ impl Status for Health {
         if !self.connected.load(Ordering::Relaxed) {
             reasons.push("rabbitmq: not connected; check amqp.url and the server".to_owned());
         }
+        reasons.extend(self.suspects.standstill());
         if self.stop.is_cancelled() {
             reasons.push("stopping".to_owned());
         }

@@ -20,8 +20,8 @@ use serde_json::value::RawValue;
 pub use self::view::{EventView, ImageView, NotAnEvent, may_be_corrected, may_run_on, says_unknown};
 
 use super::{
-    Cancellation, Charged, FailedTasks, Failure, Fault, Job, Outcome, Reason, StoredImage, Success, TaskId,
-    Timings,
+    Cancellation, Charged, ExternalTaskId, FailedTasks, Failure, Fault, Job, Outcome, Reason, StoredImage,
+    Success, TaskId, Timings,
 };
 
 /// JSON Schema (2020-12) of all events, for consumers and for `comet-worker schema`.
@@ -114,6 +114,8 @@ pub struct Context<'a> {
     pub timings: Timings,
     /// How often the task was queried.
     pub polls: u32,
+    /// What the generation that counts went out under, or would.
+    pub external: &'a ExternalTaskId,
     /// Those of the job's generations before the one that counts.
     pub failed: &'a FailedTasks,
     /// The id of the event that this one corrects: it said that the outcome is unknown, or that there
@@ -137,11 +139,10 @@ impl Event {
     /// The provider has accepted the job.
     #[must_use]
     pub fn submitted(job: &Job, task: &TaskId, context: &Context<'_>) -> Self {
-        let external = context.failed.external_task_id(&job.external_task_id);
         let data = Submitted {
             job_id: job.id.as_str(),
             task_id: task.as_str(),
-            external_task_id: external.as_str(),
+            external_task_id: context.external.as_str(),
             timings_ms: context.timings,
             metadata: job.metadata.as_deref(),
         };
@@ -164,11 +165,10 @@ impl Event {
     }
 
     fn succeeded(job: &Job, success: &Success, context: &Context<'_>) -> Self {
-        let external = context.failed.external_task_id(&job.external_task_id);
         let data = Succeeded {
             job_id: job.id.as_str(),
             task_id: success.task_id.as_str(),
-            external_task_id: external.as_str(),
+            external_task_id: context.external.as_str(),
             images: &success.images,
             units: success.units.as_deref(),
             failed_task_ids: context.failed.tasks(),
@@ -180,11 +180,10 @@ impl Event {
     }
 
     fn failed(job: &Job, failure: &Failure, context: &Context<'_>) -> Self {
-        let external = context.failed.external_task_id(&job.external_task_id);
         let data = Failed {
             job_id: job.id.as_str(),
             task_id: failure.task_id.as_ref().map(TaskId::as_str),
-            external_task_id: external.as_str(),
+            external_task_id: context.external.as_str(),
             reason: failure.reason,
             message: &failure.message,
             provider_code: failure.provider_code.as_deref(),
@@ -200,11 +199,10 @@ impl Event {
     }
 
     fn cancelled(job: &Job, cancellation: &Cancellation, context: &Context<'_>) -> Self {
-        let external = context.failed.external_task_id(&job.external_task_id);
         let data = Cancelled {
             job_id: job.id.as_str(),
             task_id: cancellation.task_id.as_ref().map(TaskId::as_str),
-            external_task_id: external.as_str(),
+            external_task_id: context.external.as_str(),
             message: &cancellation.message,
             charged: cancellation.charged,
             failed_task_ids: context.failed.tasks(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Charged, ExternalTaskId, Outcome, TaskId};
+use super::{Charged, Outcome, TaskId};
 
 /// The tasks of one job that the provider says have failed, before the one that counts. Each was a
 /// generation of its own, with an external id of its own.
@@ -58,12 +58,6 @@ impl FailedTasks {
         u32::try_from(self.tasks.len()).unwrap_or(u32::MAX).saturating_add(1)
     }
 
-    /// The external id of the generation that comes after these; `first` is that of the job's first one.
-    #[must_use]
-    pub fn external_task_id(&self, first: &ExternalTaskId) -> ExternalTaskId {
-        first.of_generation(self.generation())
-    }
-
     /// What the job's end says of money must be true of all its tasks.
     #[must_use]
     pub fn counted_in(&self, outcome: Outcome) -> Outcome {
@@ -110,24 +104,6 @@ mod tests {
 
     fn task(text: &str) -> TaskId {
         TaskId::new(text).unwrap()
-    }
-
-    #[test]
-    fn each_generation_has_an_external_id_of_its_own_and_the_first_keeps_its_name() {
-        let first = ExternalTaskId::new("mine").unwrap();
-        let none = FailedTasks::NONE;
-        let one = none.clone().and(task("t-1"), Charged::No);
-        let two = one.clone().and(task("t-2"), Charged::No);
-        assert_eq!(none.external_task_id(&first), first);
-        let (second, third) = (one.external_task_id(&first), two.external_task_id(&first));
-        assert!(first != second && second != third && first != third);
-        assert_eq!(second, one.external_task_id(&first), "the same on every worker");
-        // No other job's own id is hit, however its user names it.
-        let long = ExternalTaskId::new(&"x".repeat(64)).unwrap();
-        for id in [second, third, one.external_task_id(&long)] {
-            assert!(ExternalTaskId::new(id.as_str()).is_some(), "{id:?}");
-            assert!(id.as_str().starts_with("cw-"));
-        }
     }
 
     #[test]

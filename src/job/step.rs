@@ -32,7 +32,7 @@ pub use self::sight::Sight;
 pub use self::unstored::{Blame, Others, Unstored, together};
 
 use super::pace::{Pace, Schedule, Seed};
-use super::{Charged, FailedTasks, Outcome, StoredImage, TaskId};
+use super::{Charged, FailedTasks, Outcome, SentUnder, StoredImage, TaskId};
 use crate::ledger::record::{Known, Nonce, Stage};
 use crate::provider::ResultImage;
 
@@ -230,6 +230,8 @@ pub struct Rebuilt {
     pub stage: Stage,
     /// Those of the generations before the one that the stage is about.
     pub failed: FailedTasks,
+    /// What the attempt that the stage is about went out under; `None` where no receipt says it.
+    pub under: Option<SentUnder>,
     /// The event of an unknown outcome, where a person has had the job submitted again.
     pub corrects: Option<Bytes>,
 }

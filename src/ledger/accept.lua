@@ -2,6 +2,7 @@
 -- and an earlier task. One that is known to have failed is none: another generation has taken its place.
 -- ARGV[3] digest   ARGV[4] round   ARGV[5] attempt   ARGV[6] task id
 -- ARGV[7] "", or the tasks that failed before it, and ARGV[8] whether any was charged: for a record that is missing
+-- ARGV[9] "", or what it went out under: for a record that is missing
 -- answer  "ok" also to a repeated call; "moved" where a task or an outcome was there before
 local digest, round, attempt, task = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if foreign() then return answer('moved') end
@@ -13,5 +14,6 @@ move({'stage', 'generating', 'digest', digest, 'round', round, 'attempt', attemp
       'entries', '1'},
      {'nonce', 'event', 'replaceable'})
 if missing and ARGV[7] ~= '' then redis.call('HSET', job, 'failed_tasks', ARGV[7], 'failed_charged', ARGV[8]) end
+if missing and ARGV[9] ~= '' then redis.call('HSET', job, 'under', ARGV[9]) end
 hold_anew()
 return written()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::job::{Charged, Digest, FailedTasks, TaskId};
+use crate::job::{Charged, Digest, FailedTasks, SentUnder, TaskId};
 
 /// The newest version that this worker reads. It writes 1, which knows all stages but `told`, and 2 for that one.
 pub const VERSION: u32 = 2;
@@ -47,6 +47,8 @@ pub struct Record {
     pub corrects: Option<Bytes>,
     /// Those of the generations before the one that the stage is about.
     pub failed: FailedTasks,
+    /// What the open or the accepted attempt went out under.
+    pub under: Option<SentUnder>,
     /// How many lives may have entered the storing of its images, the one that submitted it included.
     pub entries: u32,
     /// For how long its images have been tried for in vain.
@@ -160,6 +162,12 @@ impl Record {
                     .ok_or_else(|| Unreadable::Damaged("field failed_tasks is none".into()))?
             } else {
                 FailedTasks::NONE
+            },
+            under: if fields.contains_key("under") {
+                let under = SentUnder::from_words(text("under")?);
+                Some(under.ok_or_else(|| Unreadable::Damaged("field under is no external id".into()))?)
+            } else {
+                None
             },
             entries: if fields.contains_key("entries") { small("entries")? } else { 0 },
             tried: if fields.contains_key("tried_ms") {

@@ -9,6 +9,6 @@ local ours = nonce == '' or record.nonce == nonce
 if record.stage == 'new' and record.attempt == next_attempt and ours then return answer('ok') end
 if record.stage ~= 'submitting' or record.attempt ~= attempt or not ours then return answer('moved') end
 -- The nonce stays, for a repeated call to know itself by.
-move({'stage', 'new', 'attempt', next_attempt, 'since_ms', now}, {})
+move({'stage', 'new', 'attempt', next_attempt, 'since_ms', now}, {'under'})
 release()
 return answer('ok')

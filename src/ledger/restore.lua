@@ -3,6 +3,7 @@
 -- ARGV[8] nonce, for "submitting"   ARGV[9] task id, for "generating"   ARGV[10] event, for "done"
 -- ARGV[11] "", or the event of the unknown outcome that the end will correct    ARGV[12] "1": as in freeze.lua, for "done"
 -- ARGV[13] "", or the tasks that have failed before, and ARGV[14] whether any of them was charged
+-- ARGV[15] "", or what the attempt went out under
 -- answer  "ok", or "moved" when the record is not the one that was to be replaced
 local digest, round, open, stage, attempt, corrects = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[11]
 if foreign() then return answer('moved') end
@@ -34,6 +35,11 @@ if ARGV[13] ~= '' then
   set[#set + 1], set[#set + 2], set[#set + 3], set[#set + 4] = 'failed_tasks', ARGV[13], 'failed_charged', ARGV[14]
 else
   drop[#drop + 1], drop[#drop + 2] = 'failed_tasks', 'failed_charged'
+end
+if ARGV[15] ~= '' then
+  set[#set + 1], set[#set + 2] = 'under', ARGV[15]
+else
+  drop[#drop + 1] = 'under'
 end
 move(set, drop)
 if stage == 'submitting' or stage == 'generating' then

@@ -6,6 +6,7 @@
 //! be paid twice (read in reqwest 0.13.5 `retry.rs` and h2 `proto/streams/streams.rs`, `recv_eof`).
 
 mod exchange;
+mod their_clock;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,12 +24,13 @@ use super::foreign::ForeignWords;
 use super::models::Models;
 use super::wire;
 use super::{AccountFault, AccountFaultKind, Answer, Lookup, NOBODYS_TASK, Provider, View};
-use crate::job::{ExternalTaskId, TaskId};
+use crate::job::{SentUnder, TaskId};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::operation::MULTI_IMAGE_TO_IMAGE;
 pub use exchange::REPLY_BYTES_MAX;
 use exchange::{Read, Silence, exchange, told, unreachable};
+use their_clock::TheirClock;
 
 /// What the query path has in the place of the task id.
 pub const TASK_ID_MARK: &str = "{task_id}";
@@ -80,6 +82,7 @@ pub struct CometApi {
     foreign_words: ForeignWords,
     told_of_other_path: AtomicBool,
     limits: Limits,
+    clock: TheirClock,
 }
 
 impl CometApi {
@@ -131,6 +134,7 @@ impl CometApi {
             foreign_words: ForeignWords::default(),
             told_of_other_path: AtomicBool::new(false),
             limits: Limits::default(),
+            clock: TheirClock::default(),
         })
     }
 
@@ -180,6 +184,7 @@ impl CometApi {
         let asked = format!("GET {}", url.path());
         let _way = self.limits.query().await;
         let read = exchange(self.queries.get(url).timeout(self.query_timeout)).await?;
+        self.clock.read(&read.reply(&asked));
         Ok((asked, read))
     }
 }
@@ -195,6 +200,7 @@ impl Provider for CometApi {
             .body(body.clone());
         match exchange(request).await {
             Ok(read) => {
+                self.clock.read(&read.reply(""));
                 let answer = wire::submit(&read.reply(&format!("POST {}", self.submit_url.path())));
                 self.models.judge(&body, self.forbidden.judge(&body, answer))
             }
@@ -224,12 +230,12 @@ impl Provider for CometApi {
 
     /// At the query path, and where that knows of nothing, at the one that Kling itself and every
     /// sibling gateway has for these tasks (fact sheet, sections 1 and 5).
-    async fn lookup(&self, external: &ExternalTaskId) -> Lookup {
+    async fn lookup(&self, under: &SentUnder) -> Lookup {
         let mut missed = Lookup::NotFound { message: "no path to look at".to_owned() };
         for path in [Some(self.query_path.as_str()), other_query_path(&self.query_path)].into_iter().flatten()
         {
-            let found = match self.get_at(path, external.as_str()).await {
-                Ok((asked, read)) => wire::lookup(&read.reply(&asked), external),
+            let found = match self.get_at(path, under.id.as_str()).await {
+                Ok((asked, read)) => wire::lookup(&read.reply(&asked), under),
                 Err(silence) => {
                     let (message, fault) = silence.into_parts();
                     Lookup::Unavailable { message, fault, after: None }
@@ -243,6 +249,14 @@ impl Provider for CometApi {
             }
         }
         missed
+    }
+
+    async fn clock_ms(&self) -> Option<i64> {
+        if let Some(now) = self.clock.now() {
+            return Some(now);
+        }
+        let _ = self.probe_at(&self.query_path).await;
+        self.clock.now()
     }
 
     async fn probe(&self) -> Result<(), AccountFault> {

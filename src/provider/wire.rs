@@ -17,7 +17,7 @@ mod property_tests;
 mod query;
 mod submit;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -67,6 +67,12 @@ impl Reply<'_> {
             }
         };
         Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+    }
+
+    /// What time it was at the sender, in Unix milliseconds, or a little later.
+    #[must_use]
+    pub fn date_ms(&self) -> Option<i64> {
+        Some(http_date(self.date?)?.as_millisecond())
     }
 
     /// The words for people about this reply: the status, what the provider said, and the id under

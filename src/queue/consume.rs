@@ -15,6 +15,7 @@ use lapin::{Acker, BasicProperties, Channel, Connection, Consumer};
 use tokio::time::timeout;
 
 use super::message;
+use super::wire::{Large, Place};
 
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -56,6 +57,7 @@ pub struct JobConsumer {
     channel: Channel,
     consumer: Option<Consumer>,
     queue: String,
+    large: Option<Large>,
 }
 
 /// The connection or the channel is gone, or RabbitMQ refused: build everything anew.
@@ -67,9 +69,13 @@ impl JobConsumer {
     /// # Errors
     ///
     /// [`ConsumeError`].
-    pub async fn open(connection: &Connection, queue: &str) -> Result<Self, ConsumeError> {
+    pub async fn open(
+        connection: &Connection,
+        queue: &str,
+        large: Option<&Large>,
+    ) -> Result<Self, ConsumeError> {
         let channel = bounded("opening a channel", connection.create_channel()).await?;
-        Ok(Self { channel, consumer: None, queue: queue.to_owned() })
+        Ok(Self { channel, consumer: None, queue: queue.to_owned(), large: large.cloned() })
     }
 
     /// Begins to take up to `prefetch` deliveries at a time.
@@ -101,7 +107,9 @@ impl JobConsumer {
         bounded("cancelling the consumer", cancelling).await?;
         let rest = async {
             while let Some(Ok(delivery)) = consumer.next().await {
-                Settling(delivery.acker).hand_back().await;
+                let (body, _) = message::whole(delivery.data, delivery.properties);
+                let _place = self.large.as_ref().and_then(|large| large.claim(body.len()));
+                Settling { acker: delivery.acker, _place }.hand_back().await;
             }
         };
         // After a cancel the stream ends; should it not, the broker keeps the rest until we go.
@@ -119,8 +127,10 @@ impl JobConsumer {
         let Some(consumer) = &mut self.consumer else { return std::future::pending().await };
         match consumer.next().await {
             Some(Ok(Delivery { data, properties, acker, redelivered, .. })) => {
-                let message = Box::new(Message { body: Bytes::from(data), properties, redelivered });
-                Ok(Incoming { message, settle: Box::new(Settling(acker)) })
+                let (body, properties) = message::whole(data, properties);
+                let message = Box::new(Message { body, properties, redelivered });
+                let _place = self.large.as_ref().and_then(|large| large.claim(message.body.len()));
+                Ok(Incoming { message, settle: Box::new(Settling { acker, _place }) })
             }
             Some(Err(error)) => Err(ConsumeError(error.to_string())),
             None => Err(ConsumeError("RabbitMQ cancelled the consumer (was the queue deleted?)".to_owned())),
@@ -133,12 +143,16 @@ impl JobConsumer {
     }
 }
 
-struct Settling(Acker);
+struct Settling {
+    acker: Acker,
+    /// Held for as long as the message may be.
+    _place: Option<Place>,
+}
 
 #[async_trait]
 impl Settle for Settling {
     async fn ack(&self) {
-        if !matches!(self.0.ack(BasicAckOptions::default()).await, Ok(true)) {
+        if !matches!(self.acker.ack(BasicAckOptions::default()).await, Ok(true)) {
             tracing::debug!("an ack was lost with its channel; the job comes again and is told again");
         }
     }
@@ -146,7 +160,7 @@ impl Settle for Settling {
     async fn hand_back(&self) {
         let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
         // On a dead channel there is nothing to do: the broker has given it back itself.
-        let _ = self.0.nack(requeue).await;
+        let _ = self.acker.nack(requeue).await;
     }
 }
 

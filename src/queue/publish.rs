@@ -14,6 +14,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::fit::fitted;
 use super::topology::{self, Names};
 use super::{Address, ConnectError};
 use crate::metrics::Metrics;
@@ -76,7 +77,13 @@ pub struct Publisher {
     /// What [`Publish::restore`] makes; `None` where the operator does.
     topology: Option<Names>,
     metrics: Metrics,
+    /// For [`DIRECT_REPLY`]; `None` in this one itself.
+    apart: Option<Box<Publisher>>,
 }
+
+/// Names of this kind stand for a client's channel, and the broker has made them up. RabbitMQ 3.10 answers one that a producer has
+/// made up with `INTERNAL_ERROR` and closes the connection, so they are published to over a connection that carries nothing else.
+const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
 
 #[derive(Default)]
 struct Link {
@@ -99,19 +106,32 @@ impl Publisher {
         topology: Option<Names>,
         metrics: Metrics,
     ) -> Self {
+        let apart = Self::over(address.clone(), 1, confirm_timeout, Metrics::default());
+        Self {
+            topology,
+            apart: Some(Box::new(apart)),
+            ..Self::over(address, channels, confirm_timeout, metrics)
+        }
+    }
+
+    fn over(address: Address, channels: usize, confirm_timeout: Duration, metrics: Metrics) -> Self {
         Self {
             address,
             confirm_timeout,
             places: Semaphore::new(channels.max(1)),
             idle: Mutex::default(),
             connection: tokio::sync::Mutex::default(),
-            topology,
+            topology: None,
             metrics,
+            apart: None,
         }
     }
 
     /// Closes the connection; what is under way is not waited for.
     pub async fn close(&self) {
+        if let Some(apart) = &self.apart {
+            Box::pin(apart.close()).await;
+        }
         self.idle().clear();
         if let Some(connection) = self.connection.lock().await.connection.take() {
             let closing = connection.close(200, "the worker stops".into());
@@ -126,7 +146,7 @@ impl Publisher {
             message.routing_key.as_str().into(),
             options,
             &message.body,
-            message.properties.clone(),
+            fitted(message.properties.clone(), self.address.frame_max()),
         );
         let confirmed = async { sent.await?.await };
         match timeout(self.confirm_timeout, confirmed).await {
@@ -197,6 +217,12 @@ impl Publisher {
 #[async_trait]
 impl Publish for Publisher {
     async fn publish(&self, message: &Outgoing) -> Result<Routed, PublishError> {
+        if message.exchange.is_empty()
+            && message.routing_key.starts_with(DIRECT_REPLY)
+            && let Some(apart) = &self.apart
+        {
+            return apart.publish(message).await;
+        }
         let place = self.places.acquire().await;
         let channel = self.channel().await?;
         let result = self.publish_on(&channel, message).await;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Decision, Intent};
 use crate::job::step::Rebuilt;
-use crate::job::{Charged, Digest, FailedTasks, TaskId};
+use crate::job::{Charged, Digest, FailedTasks, SentUnder, TaskId};
 use crate::ledger::record::{Nonce, Stage};
 
 /// The receipts of one job, as they were read one after the other.
@@ -71,6 +71,12 @@ impl History {
             round: named.map_or(1, |intent| intent.round),
             corrects: self.result.clone().filter(|_| !is_done),
             failed: self.failed_before(&stage),
+            under: match &stage {
+                Stage::Submitting { attempt, .. } | Stage::Generating { attempt, .. } => {
+                    self.sent_under(*attempt)
+                }
+                Stage::New { .. } | Stage::Done { .. } | Stage::Told { .. } => None,
+            },
             stage,
         })
     }
@@ -110,6 +116,13 @@ impl History {
         }
         let nonce = attempt.intent.as_ref().map(|intent| intent.nonce.clone()).unwrap_or_default();
         Some(Stage::Submitting { attempt: number(index), nonce: Nonce::new(nonce) })
+    }
+
+    /// What attempt `attempt` went out under.
+    #[must_use]
+    pub fn sent_under(&self, attempt: u32) -> Option<SentUnder> {
+        let index = usize::try_from(attempt).unwrap_or(usize::MAX).checked_sub(1)?;
+        self.attempts.get(index)?.intent.as_ref()?.sent_under()
     }
 
     /// The task of this job that counts, and its attempt. One that failed counts where no generation

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Of;
-use crate::job::{Charged, TaskId};
+use crate::job::{Adopts, Charged, ExternalTaskId, SentUnder, TaskId};
 
 /// The version of the receipts that this worker writes.
 const VERSION: u32 = 1;
@@ -16,8 +16,15 @@ pub struct Intent {
     pub digest: String,
     pub round: u32,
     pub nonce: String,
-    /// For a person who looks for the task at the provider.
+    /// What the POST goes out under. Look-ups use this one, whatever the rule says by then.
     pub external_task_id: String,
+    /// The producer has named that id.
+    #[serde(default)]
+    pub own_id: bool,
+    /// Then a task under it is this job's only if it was made at this time or later, by the provider's clock in Unix milliseconds;
+    /// absent where that clock was not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_from_ms: Option<i64>,
     /// So many generations the job may have, one after the other, as long as their tasks fail. What the
     /// first intent says of it holds, however the workers are configured that come later.
     #[serde(default = "one")]
@@ -68,11 +75,25 @@ impl Intent {
             digest: of.digest.as_str().to_owned(),
             round: of.round,
             nonce: nonce.to_owned(),
-            external_task_id: of.external.as_str().to_owned(),
+            external_task_id: of.under.id.as_str().to_owned(),
+            own_id: of.under.is_own(),
+            made_from_ms: match of.under.adopts {
+                Adopts::MadeFrom(from_ms) => Some(from_ms),
+                Adopts::Any | Adopts::None => None,
+            },
             max_attempts: of.max_attempts,
             shut: false,
             cancelled: false,
         }
+    }
+
+    pub(super) fn sent_under(&self) -> Option<SentUnder> {
+        let adopts = match (self.own_id, self.made_from_ms) {
+            (false, _) => Adopts::Any,
+            (true, Some(from_ms)) => Adopts::MadeFrom(from_ms),
+            (true, None) => Adopts::None,
+        };
+        Some(SentUnder { id: ExternalTaskId::new(&self.external_task_id)?, adopts })
     }
 }
 

@@ -76,6 +76,9 @@ async fn look(shared: &Shared) -> Result<Verdict, (Cause, String)> {
     let redis = |error: LedgerError| (Cause::Redis, error.to_string());
     let StoreId { id: ours, is_new } = shared.receipts.store_id().await.map_err(store)?;
     let theirs = shared.ledger.meet_store(&ours).await.map_err(redis)?;
+    if theirs == ours {
+        shared.settings.request_rules.store.set(&ours);
+    }
     if is_new && theirs == ours && shared.slots.is_capped() {
         // Nobody can have submitted anything before.
         shared.ledger.begin_count().await.map_err(redis)?;

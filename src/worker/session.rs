@@ -13,6 +13,7 @@ use super::Shared;
 use super::breaker::Mode;
 use super::life::{Interrupts, live};
 use super::panics;
+use super::suspects::Suspects;
 use crate::job::pace::{Seed, backoff};
 use crate::pulse::Pulse;
 use crate::queue::Address;
@@ -41,6 +42,7 @@ pub struct Sessions {
     pub lives: TaskTracker,
     /// Whether jobs can come in, for readiness.
     pub connected: Arc<AtomicBool>,
+    pub suspects: Suspects,
 }
 
 impl Sessions {
@@ -58,7 +60,7 @@ impl Sessions {
             if before {
                 self.shared.metrics.reconnected("rabbitmq");
             }
-            let error = match self.session().await {
+            let error = match self.suspects.watch(self.address.seen(), self.session()).await {
                 Ok(()) => return,
                 Err(error) => error,
             };
@@ -83,7 +85,8 @@ impl Sessions {
         let connecting = async {
             let connection = self.address.connect("consume").await.map_err(|error| error.to_string())?;
             self.make_topology(&connection).await?;
-            let consumer = JobConsumer::open(&connection, &self.shared.settings.names.jobs).await;
+            let consumer =
+                JobConsumer::open(&connection, &self.shared.settings.names.jobs, self.address.large()).await;
             Ok::<_, String>((connection, consumer.map_err(|error| error.to_string())?))
         };
         let (connection, mut consumer) = match self.while_alive(connecting).await {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comet_worker::clock::Clock;
 use comet_worker::job::pace::Pace;
-use comet_worker::job::{JobId, request};
+use comet_worker::job::request;
 use comet_worker::ledger::Ledger;
 use comet_worker::ledger::hints::Hints;
 use comet_worker::ledger::record::{Known, Record, Stage};
@@ -98,7 +98,14 @@ pub fn message(body: &Value) -> Message {
 }
 
 pub fn external(job: &str) -> String {
-    job.parse::<JobId>().unwrap().external_task_id().as_str().to_owned()
+    external_of(&json!({"job_id": job, "input": input()}), 1)
+}
+
+/// The external id of that generation of a job.
+pub fn external_of(job: &Value, generation: u32) -> String {
+    let body = job.to_string();
+    let request = request::parse(body.as_bytes(), &request::Properties::default(), &request::Rules::page());
+    request.unwrap().job.external_ids.of_generation(generation).as_str().to_owned()
 }
 
 /// Waits for something to become true, some hours at most.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use comet_worker::callback::Callbacks;
 use serde_json::json;
 
-use crate::support::jobs::{job, jobs};
+use crate::support::jobs::{external, job, jobs};
 use crate::support::listener::{Listener, SECRET, SELDOM};
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
@@ -122,10 +122,7 @@ async fn a_flood_of_hits_costs_a_bounded_number_of_looks() {
             };
             report.0["tasks"].as_array().unwrap().iter().map(of).collect()
         };
-        let external = |id: &str| {
-            let id: comet_worker::job::JobId = id.parse().unwrap();
-            id.external_task_id().as_str().to_owned()
-        };
+        let external = |id: &str| external(&place.images(), &job(id));
         wait_for("a look at the quiet one", async || (polls().await[&external("quiet")] > 0).then_some(()))
             .await;
         let polls = polls().await;

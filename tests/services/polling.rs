@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use comet_worker::job::JobId;
 use tokio::net::TcpListener;
 
-use crate::support::jobs::jobs;
+use crate::support::jobs::{external, jobs};
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
 /// Close looks, as long as nothing is known: some ten for a job of three seconds.
@@ -28,8 +27,8 @@ async fn polls(place: &Place, broker: &Broker, sim: &Sim, name: &str, number: us
     let polls: BTreeMap<String, u64> = report.0["tasks"].as_array().unwrap().iter().map(of).collect();
     let of_job = |(id, letters): (&String, &Vec<crate::support::broker::Letter>)| {
         assert_eq!(letters[0].json()["type"], "comet.job.succeeded", "{id}");
-        let id: JobId = id.parse().unwrap();
-        polls[id.external_task_id().as_str()]
+        let job = jobs.iter().find(|job| job["job_id"] == id.as_str()).unwrap();
+        polls[&external(&place.images(), job)]
     };
     ends.iter().map(of_job).collect()
 }

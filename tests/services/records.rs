@@ -67,8 +67,14 @@ fn job(number: u64) -> JobId {
 /// The moves before the end of a job.
 async fn begin(ledger: &RedisLedger, number: u64) {
     let (job, digest) = (job(number), digest());
-    let entry =
-        Entry { job: &job, digest: &digest, round: 1, failed: FailedTasks::none(), slots: Slots::NONE };
+    let entry = Entry {
+        job: &job,
+        digest: &digest,
+        round: 1,
+        failed: FailedTasks::none(),
+        under: None,
+        slots: Slots::NONE,
+    };
     let begun = ledger.begin(entry, 1, &Nonce::new("n".repeat(32)), &Basis::Unread).await.unwrap();
     assert_eq!(begun, Moved::Yes { cancelled: false });
     ledger.accept(entry, 1, &TaskId::new("878106242831892487").unwrap()).await.unwrap();
@@ -76,8 +82,14 @@ async fn begin(ledger: &RedisLedger, number: u64) {
 
 async fn finish(ledger: &RedisLedger, number: u64) {
     let (job, digest) = (job(number), digest());
-    let entry =
-        Entry { job: &job, digest: &digest, round: 1, failed: FailedTasks::none(), slots: Slots::NONE };
+    let entry = Entry {
+        job: &job,
+        digest: &digest,
+        round: 1,
+        failed: FailedTasks::none(),
+        under: None,
+        slots: Slots::NONE,
+    };
     ledger.told(entry, Some(&Bytes::from_static(EVENT.as_bytes()))).await.unwrap();
 }
 

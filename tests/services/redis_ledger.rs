@@ -175,6 +175,7 @@ impl One {
             digest: &self.digest,
             round: 1,
             failed: FailedTasks::none(),
+            under: None,
             slots: Slots::NONE,
         }
     }
@@ -209,6 +210,7 @@ async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
         digest: &corrected,
         round: 2,
         failed: FailedTasks::none(),
+        under: None,
         slots: Slots::NONE,
     };
     one.ledger.begin(entry, 1, &nonce, &Basis::Read).await.unwrap();
@@ -307,8 +309,14 @@ async fn a_job_that_was_cancelled_before_it_was_seen_is_remembered_for_a_while_a
     let bounds = 1..=i64::try_from(REMEMBER.as_millis()).unwrap();
     assert!(bounds.contains(&time_to_live().await));
     let digest = Digest::new("digest".to_owned());
-    let entry =
-        Entry { job: &job, digest: &digest, round: 1, failed: FailedTasks::none(), slots: Slots::NONE };
+    let entry = Entry {
+        job: &job,
+        digest: &digest,
+        round: 1,
+        failed: FailedTasks::none(),
+        under: None,
+        slots: Slots::NONE,
+    };
     ledger.begin(entry, 1, &Nonce::new("n".to_owned()), &Basis::Read).await.unwrap();
     assert_eq!(time_to_live().await, -1, "an unfinished job never expires");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::jobs::{job, jobs};
+use crate::support::jobs::{external, job, jobs};
 use crate::support::process::environment;
 use crate::support::tool::{Said, tool};
 use crate::support::{Broker, Place, Sim, Worker};
@@ -65,8 +65,7 @@ async fn a_job_that_was_accepted_is_fetched_by_its_task_id() {
         let bench = Bench::start(place, "reply-lost").await;
         bench.park(&jobs("r", 3)).await;
         let tasks = bench.sim.report().await.tasks();
-        let external = "r-1".parse::<comet_worker::job::JobId>().unwrap().external_task_id();
-        let task = tasks[external.as_str()][0].clone();
+        let task = tasks[&external(&place.images(), &job("r-1"))][0].clone();
 
         let typo = bench.resolve(&["r-1", "--task-id", "no-such-task"]).await;
         assert_eq!(typo.code, Some(1), "{typo:?}");

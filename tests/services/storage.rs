@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use comet_worker::images::Image;
-use comet_worker::job::{Digest, JobId};
+use comet_worker::job::{Digest, JobId, SentUnder};
 use comet_worker::ledger::record::Nonce;
 use comet_worker::receipts::{Gate, Of, Receipts, Shut};
 use comet_worker::storage::{Storage, StorageOptions};
@@ -111,8 +111,8 @@ async fn one_of_many_asks_passes_the_gate_in_a_folder_and_in_a_bucket() {
         assert_eq!(receipts.store_id().await.unwrap().id, receipts.store_id().await.unwrap().id);
 
         let (job, digest): (JobId, _) = ("raced".parse().unwrap(), Digest::new("d".to_owned()));
-        let external = job.external_task_id();
-        let of = Of { job: &job, digest: &digest, round: 1, external: &external, max_attempts: 1 };
+        let under = SentUnder::from_words("cw-1").unwrap();
+        let of = Of { job: &job, digest: &digest, round: 1, under: &under, max_attempts: 1 };
         let nonces: Vec<Nonce> = (0..8).map(|number| Nonce::new(format!("ask-{number}"))).collect();
         let asks = nonces.iter().map(|nonce| receipts.intend(of, 1, nonce));
         let gates = futures_util::future::try_join_all(asks).await.unwrap();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use comet_worker::job::{Digest, JobId};
+use comet_worker::job::{Digest, JobId, SentUnder};
 use comet_worker::ledger::record::Nonce;
 use comet_worker::receipts::{Of, Receipts};
 use comet_worker::storage::{Storage, StorageOptions};
@@ -157,8 +157,8 @@ async fn a_bucket_is_swept_like_a_folder() {
     let id = receipts.store_id().await.unwrap().id;
     let jobs: [JobId; 2] = ["ended".parse().unwrap(), "open".parse().unwrap()];
     for job in &jobs {
-        let (digest, external) = (Digest::new("d".to_owned()), job.external_task_id());
-        let of = Of { job, digest: &digest, round: 1, external: &external, max_attempts: 1 };
+        let (digest, under) = (Digest::new("d".to_owned()), SentUnder::from_words("cw-1").unwrap());
+        let of = Of { job, digest: &digest, round: 1, under: &under, max_attempts: 1 };
         receipts.intend(of, 1, &Nonce::new("n".to_owned())).await.unwrap();
     }
     let event = br#"{"id":"ended/failed","type":"comet.job.failed","data":{"job_id":"ended"}}"#;

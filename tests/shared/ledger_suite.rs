@@ -37,6 +37,7 @@ impl Bench {
             digest: &self.digest,
             round: 1,
             failed: FailedTasks::none(),
+            under: None,
             slots: Slots::NONE,
         }
     }

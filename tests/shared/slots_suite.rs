@@ -52,7 +52,7 @@ impl Account {
     }
 
     fn entry<'a>(&'a self, job: &'a JobId, slots: Slots) -> Entry<'a> {
-        Entry { job, digest: &self.digest, round: 1, failed: FailedTasks::none(), slots }
+        Entry { job, digest: &self.digest, round: 1, failed: FailedTasks::none(), under: None, slots }
     }
 
     async fn ask(&self, job: &str, attempt: u32, slots: Slots) -> Moved {

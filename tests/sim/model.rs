@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use crate::{
     account::Account,
     callback::Plan,
-    dice::Dice,
+    chance::stream,
     dress::{LOOKS, SUBMITS},
     duration::Distribution,
     faults::Fault,
@@ -102,7 +102,7 @@ pub(crate) struct Model {
     pub(crate) faults: Switches,
     pub(crate) durations: Distribution,
     places: HashMap<u64, usize>,
-    dice: Dice,
+    dice: fastrand::Rng,
     issued_id: u64,
     /// How many resets there have been.
     life: u64,
@@ -119,7 +119,7 @@ impl Model {
             faults: Switches::new(settings.seed, &settings.faults),
             durations: settings.durations,
             places: HashMap::new(),
-            dice: Dice::new(settings.seed, "durations"),
+            dice: stream(settings.seed, "durations"),
             issued_id: 0,
             life: 0,
             settings,

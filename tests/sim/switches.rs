@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    dice::Dice,
+    chance::stream,
     duration::{millis, parse_duration},
     faults::Fault,
     scenarios::name_of,
@@ -77,6 +77,11 @@ pub(crate) fn parse_faults(
         .collect()
 }
 
+/// True in `probability` of all draws. Certain and impossible ones draw nothing.
+fn says_yes(dice: &mut fastrand::Rng, probability: f64) -> bool {
+    probability >= 1.0 || (probability > 0.0 && dice.f64() < probability)
+}
+
 /// All switches, and how often each fault has struck.
 #[derive(Debug, Clone)]
 pub(crate) struct Switches {
@@ -88,7 +93,7 @@ pub(crate) struct Switches {
     until_ms: BTreeMap<Fault, u64>,
     now_ms: u64,
     job: Option<Arc<str>>,
-    dice: Dice,
+    dice: fastrand::Rng,
     setting: u64,
 }
 
@@ -101,7 +106,7 @@ impl Switches {
             until_ms: BTreeMap::new(),
             now_ms: 0,
             job: None,
-            dice: Dice::new(seed, "faults"),
+            dice: stream(seed, "faults"),
             setting: 0,
         }
     }
@@ -125,7 +130,7 @@ impl Switches {
             return false;
         };
         if self.until_ms.get(&fault).is_none_or(|until_ms| *until_ms <= self.now_ms) {
-            if odds.times == Some(0) || !self.dice.says_yes(odds.probability) {
+            if odds.times == Some(0) || !says_yes(&mut self.dice, odds.probability) {
                 return false;
             }
             odds.times = odds.times.map(|times| times - 1);

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     callback::Plan,
-    dice::mix,
+    chance::mix,
     duration::millis,
     faults::Fault,
     picture::{AspectRatio, Format},

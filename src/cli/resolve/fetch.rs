@@ -16,7 +16,7 @@ use crate::images::{Downloader, Image, Images as _};
 use crate::job::event::{Context, Event, EventView, may_be_corrected, says_unknown};
 use crate::job::step::{Expect, Frozen};
 use crate::job::{
-    Digest, Envelope, ExternalTaskId, FailedTasks, Job, JobId, Outcome, Success, TaskId, Timings,
+    Digest, Envelope, ExternalIds, ExternalTaskId, FailedTasks, Job, JobId, Outcome, Success, TaskId, Timings,
 };
 use crate::ledger::slots::Slots;
 use crate::ledger::{Entry, Ledger as _};
@@ -52,12 +52,12 @@ pub(super) async fn fetch(
         let reason = told.reason.as_deref().unwrap_or("with its images");
         bail!("{job} ended as {reason}, so there is nothing to fetch");
     }
-    let job = known_job(job, &told, &first, history)?;
+    let job = known_job(job, &first, history)?;
     let event = match &history.resolved {
         // An earlier run got so far.
         Some(resolved) => resolved.clone(),
         None => {
-            let event = stored_event(config, &job, &task, &told.id, history, storage).await?;
+            let event = stored_event(config, &job, &task, &told, history, storage).await?;
             Receipts::new(storage.clone()).seal_correction(&job.id, event).await?
         }
     };
@@ -67,7 +67,7 @@ pub(super) async fn fetch(
 }
 
 /// What the event and the receipts still know of the job.
-fn known_job(id: &JobId, told: &EventView, first: &[u8], history: &History) -> anyhow::Result<Job> {
+fn known_job(id: &JobId, first: &[u8], history: &History) -> anyhow::Result<Job> {
     #[derive(Deserialize)]
     struct Told {
         data: Data,
@@ -80,11 +80,11 @@ fn known_job(id: &JobId, told: &EventView, first: &[u8], history: &History) -> a
 
     let Told { data } = serde_json::from_slice(first).context("its sealed event")?;
     let intent = history.attempts.first().and_then(|attempt| attempt.intent.as_ref());
-    let named = intent.map(|intent| intent.external_task_id.as_str()).or(told.external_task_id.as_deref());
+    let digest = Digest::new(intent.map(|intent| intent.digest.clone()).unwrap_or_default());
     Ok(Job {
         id: id.clone(),
-        digest: Digest::new(intent.map(|intent| intent.digest.clone()).unwrap_or_default()),
-        external_task_id: named.and_then(ExternalTaskId::new).unwrap_or_else(|| id.external_task_id()),
+        external_ids: ExternalIds::new(None, "", id, &digest),
+        digest,
         images: 1,
         model: String::new(),
         calls_back: false,
@@ -94,11 +94,18 @@ fn known_job(id: &JobId, told: &EventView, first: &[u8], history: &History) -> a
     })
 }
 
+/// What the task of the job went out under: as its receipts say, or its event.
+fn external(job: &Job, told: &EventView, history: &History) -> ExternalTaskId {
+    let noted = history.task().and_then(|(attempt, _)| history.sent_under(attempt)).map(|under| under.id);
+    let told = || told.external_task_id.as_deref().and_then(ExternalTaskId::new);
+    noted.or_else(told).unwrap_or_else(|| job.external_ids.of_generation(1))
+}
+
 async fn stored_event(
     config: &Config,
     job: &Job,
     task: &TaskId,
-    supersedes: &str,
+    told: &EventView,
     history: &History,
     storage: &Storage,
 ) -> anyhow::Result<Bytes> {
@@ -126,8 +133,9 @@ async fn stored_event(
         round: 1,
         timings: Timings { store, ..Timings::default() },
         polls: 1,
+        external: &external(job, told, history),
         failed: &history.failed(),
-        supersedes: Some(supersedes),
+        supersedes: Some(&told.id),
     };
     let success = Success { task_id: task.clone(), images: stored, units };
     Ok(Event::terminal(job, &Outcome::Succeeded(success), &context).body)
@@ -150,7 +158,7 @@ async fn freeze(config: &Config, job: &Job, first: Bytes, event: &Bytes) -> anyh
     let again = "the images are stored and sealed; say it again to have them told";
     let ledger = parts::ledger(config, &Metrics::default())?;
     let (failed, slots) = (FailedTasks::none(), Slots::NONE);
-    let entry = Entry { job: &job.id, digest: &job.digest, round: 1, failed, slots };
+    let entry = Entry { job: &job.id, digest: &job.digest, round: 1, failed, under: None, slots };
     let frozen = ledger.freeze(entry, &Expect::Correcting { first }, event.clone(), false).await;
     match frozen.context(again)? {
         Frozen::Event(_) => {

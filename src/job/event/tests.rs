@@ -1,7 +1,9 @@
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::job::{Digest, Envelope};
+use crate::job::{Digest, Envelope, ExternalIds, ExternalTaskId};
 
 const SUCCEEDED: &[u8] = include_bytes!("../../../tests/fixtures/events/succeeded.v1.json");
 const FAILED: &[u8] = include_bytes!("../../../tests/fixtures/events/failed.v1.json");
@@ -12,7 +14,7 @@ const SUBMITTED: &[u8] = include_bytes!("../../../tests/fixtures/events/submitte
 fn job(metadata: Option<&str>) -> Job {
     let id: crate::job::JobId = "order-8812".parse().unwrap();
     Job {
-        external_task_id: id.external_task_id(),
+        external_ids: ExternalIds::new(None, "", &id, &Digest::new("00".repeat(32))),
         id,
         digest: Digest::new("00".repeat(32)),
         images: 1,
@@ -25,7 +27,10 @@ fn job(metadata: Option<&str>) -> Job {
 }
 
 fn context(time_ms: i64, round: u32, timings: Timings, polls: u32) -> Context<'static> {
+    static EXTERNAL: LazyLock<ExternalTaskId> =
+        LazyLock::new(|| ExternalTaskId::new("cw-9f3a1c0e5b7d48260a1f2e3d4c5b6a7980f1e2d3").unwrap());
     Context {
+        external: &EXTERNAL,
         source: "/comet-worker",
         time_ms,
         round,

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::faults::{Faults, found, member};
 use super::picture;
 use super::rules::Rules;
-use crate::job::{ExternalTaskId, JobId};
+use crate::job::{Digest, ExternalIds, ExternalTaskId, JobId};
 use crate::operation::{Check, Field};
 
 /// What an input comes to. All but the id mean something only if no fault was found.
@@ -24,13 +24,19 @@ pub(super) struct Checked {
     pub(super) model: String,
     /// The body has a callback URL of ours.
     pub(super) calls_back: bool,
-    /// The user's own, also that of a job that is wrong elsewhere.
-    pub(super) external_task_id: Option<ExternalTaskId>,
+    /// With the user's own, also of a job that is wrong elsewhere; `None` where there is no input at all.
+    pub(super) external_ids: Option<ExternalIds>,
 }
 
 type Input = Map<String, Value>;
 
-pub(super) fn check(input: Option<Value>, id: &JobId, rules: &Rules, faults: &mut Faults) -> Checked {
+pub(super) fn check(
+    input: Option<Value>,
+    id: &JobId,
+    digest: &Digest,
+    rules: &Rules,
+    faults: &mut Faults,
+) -> Checked {
     let mut input = match input {
         Some(Value::Object(input)) => input,
         None => {
@@ -45,7 +51,7 @@ pub(super) fn check(input: Option<Value>, id: &JobId, rules: &Rules, faults: &mu
     };
     leave_out_empty(&mut input, rules);
 
-    let (mut scene, mut images, mut external_task_id) = (None, 1, None);
+    let (mut scene, mut images, mut own) = (None, 1, None);
     for Field { name, check } in rules.operation.fields {
         match check {
             Check::Pictures { member } => pictures(&mut input, name, member, rules, faults),
@@ -60,17 +66,18 @@ pub(super) fn check(input: Option<Value>, id: &JobId, rules: &Rules, faults: &mu
             }
             Check::Switch => switch(&input, name, faults),
             Check::Url => url(&input, name, rules, faults),
-            Check::ExternalTaskId => external_task_id = own_id(&input, name, faults),
+            Check::ExternalTaskId => own = own_id(&input, name, faults),
         }
     }
 
-    let external = external_task_id.clone().unwrap_or_else(|| id.external_task_id());
+    let external_ids = ExternalIds::new(own, rules.store.as_str(), id, digest);
+    let external = external_ids.of_generation(1);
     let body =
         if faults.is_empty() { body(&input, scene.as_ref(), id, &external, rules) } else { Bytes::new() };
     let own_model = input.get("model_name").and_then(Value::as_str);
     let model = own_model.unwrap_or(&rules.default_model).to_owned();
     let calls_back = rules.callbacks.is_some() && !input.contains_key("callback_url");
-    Checked { body, images, model, calls_back, external_task_id }
+    Checked { body, images, model, calls_back, external_ids: Some(external_ids) }
 }
 
 /// An image takes one of the account's slots, and all of a job run at a time.

@@ -1,6 +1,7 @@
 //! What the provider takes: an edition of its contract, and what the configuration says otherwise.
 
 use std::ops::RangeInclusive;
+use std::sync::{Arc, OnceLock};
 
 use crate::callback::Callbacks;
 use crate::operation::{CURRENT, Edition, MULTI_IMAGE_TO_IMAGE, Operation, PAGE};
@@ -20,8 +21,27 @@ pub struct Rules {
     pub scene_names_sent: &'static [&'static str],
     /// `generation.max_running`: a job that asks for more images than that could never run. 0: no cap.
     pub slots: u32,
+    /// The store that has the receipts, for the external ids.
+    pub store: StoreName,
     /// Where the provider calls back for a job that names no place of its own; `None`: nowhere.
     pub callbacks: Option<Callbacks>,
+}
+
+/// The id of the store that has the receipts: known once the store was reached, and the same in all copies of these rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreName(Arc<OnceLock<String>>);
+
+impl StoreName {
+    /// The first call counts.
+    pub fn set(&self, id: &str) {
+        self.0.get_or_init(|| id.to_owned());
+    }
+
+    /// Empty where there are no receipts.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.get().map_or("", String::as_str)
+    }
 }
 
 impl Rules {
@@ -35,6 +55,7 @@ impl Rules {
             subject_images: edition.subject_images.clone(),
             scene_names_sent: operation.scene_names,
             slots: 0,
+            store: StoreName::default(),
             callbacks: None,
         }
     }

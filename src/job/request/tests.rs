@@ -67,19 +67,20 @@ fn a_job_is_known_by_what_its_life_needs() {
     let properties = Properties {
         message_id: Some("not-this".to_owned()),
         envelope: Envelope { reply_to: Some("me".to_owned()), ..Envelope::default() },
+        unreadable: Vec::new(),
     };
     let job = parse(DESIGN, &properties, &Rules::page()).unwrap().job;
     assert_eq!(job.id.as_str(), "order-8812");
     assert_eq!(job.images, 1);
     assert_eq!(job.timeout_s, None);
     assert_eq!(job.metadata.unwrap().get(), r#"{"customer":42}"#);
-    assert_eq!(job.external_task_id, job.id.external_task_id());
+    assert_eq!(job.external_ids, ExternalIds::new(None, "", &job.id, &job.digest));
     assert_eq!(job.envelope, properties.envelope);
 
     let everything = include_bytes!("../../../tests/fixtures/jobs/everything.json");
     let job = read(everything).unwrap().job;
     assert_eq!((job.images, job.timeout_s), (9, Some(1200)));
-    assert_eq!(job.external_task_id.as_str(), "my-own_ID-1");
+    assert_eq!(job.external_ids.of_generation(1).as_str(), "my-own_ID-1");
     let metadata = r#"[null,1.10,"two words",{"id":12345678901234567890123}]"#;
     assert_eq!(job.metadata.unwrap().get(), metadata, "as it was written");
 }

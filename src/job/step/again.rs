@@ -70,6 +70,7 @@ impl Life {
                 self.cancelled |= cancelled;
                 self.forget();
                 self.failed = failed;
+                self.under = None;
                 self.at = At::Ready { attempt: attempt + 1, basis: Basis::Read };
             }
             Moved::No(known) => self.read(known, now),

@@ -9,7 +9,7 @@ use super::generation::Generation;
 use super::look::{LookOn, Recalling};
 use super::sight::Sight;
 use super::{Act, Basis, Expect, HandBack, Over, Rebuilt, Rules, Unanswerable, Words, outcome};
-use crate::job::{Charged, Digest, FailedTasks, Fault, Outcome, TaskId, Timings};
+use crate::job::{Charged, Digest, FailedTasks, Fault, Outcome, SentUnder, TaskId, Timings};
 use crate::ledger::record::{Known, Nonce, Stage};
 use crate::provider::ResultImage;
 
@@ -27,6 +27,8 @@ pub struct Life {
     pub(super) corrects: Option<Bytes>,
     /// Those of the generations before the one that this life is about.
     pub(super) failed: FailedTasks,
+    /// What the open or the accepted attempt went out under, or is going to.
+    pub(super) under: Option<SentUnder>,
     /// The user wants it no more.
     pub(super) cancelled: bool,
     pub(super) sight: Option<Sight>,
@@ -160,6 +162,7 @@ impl Life {
             timings,
             corrects: None,
             failed: FailedTasks::NONE,
+            under: None,
             cancelled: false,
             sight: None,
             asked: None,
@@ -176,6 +179,17 @@ impl Life {
             self.at = At::Ready { attempt: 1, basis: Basis::Unread };
         }
         self
+    }
+
+    /// What the open or the accepted attempt went out under; `None` where there is none, or nothing readable says it.
+    #[must_use]
+    pub fn sent_under(&self) -> Option<&SentUnder> {
+        self.under.as_ref()
+    }
+
+    /// This life is going to ask for the right to post, and posts under this id if it gets it.
+    pub fn goes_out_under(&mut self, under: SentUnder) {
+        self.under = Some(under);
     }
 
     #[must_use]

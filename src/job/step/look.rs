@@ -9,7 +9,7 @@ use super::again::BadEnd;
 use super::generation::Pulls;
 use super::life::{At, Life, Then};
 use super::{Act, Basis, Expect, Over, Rebuilt, Unanswerable, Words, outcome};
-use crate::job::Charged;
+use crate::job::{Charged, SentUnder};
 use crate::ledger::record::{Known, Nonce};
 use crate::provider::Lookup;
 use crate::receipts::history::History;
@@ -134,6 +134,15 @@ impl Life {
         let quiet_over = sight + self.rules.quiet;
         let wait = self.rules.pace.grow(look.waited).clamp(LOOK_MIN, LOOK_MAX);
         look.waited = wait;
+        // Under an id that the producer has named, a task that was there before this POST is another's.
+        let was_there = look.unanswered.as_ref().is_some_and(|unanswered| unanswered.exists);
+        let is_own = self.under.as_ref().is_some_and(SentUnder::is_own);
+        let found = match found {
+            Lookup::Found(_) if was_there && is_own => {
+                Lookup::NotFound { message: "the task under this id was there before".to_owned() }
+            }
+            Lookup::Found(_) | Lookup::NotFound { .. } | Lookup::Unavailable { .. } => found,
+        };
         match found {
             Lookup::Found(task) => self.at = At::Accepting { attempt: look.attempt, task },
             Lookup::NotFound { .. } if asked >= quiet_over => self.doubt(look),
@@ -241,6 +250,8 @@ impl Life {
             Recalling::Attempt(look) => (look, false),
             Recalling::InDoubt(look) => (look, true),
         };
+        // The intent has what the POST went out under, whoever has sent it.
+        self.under = history.sent_under(look.attempt).or(self.under.take());
         // Whoever shut this gate may be dead, and nobody passes it: the job is given up here too.
         if !in_doubt && history.is_cancelled_at(look.attempt) {
             return self.end(outcome::cancelled(Charged::No, None), look.expect());
@@ -284,6 +295,7 @@ impl Life {
         let then = match (history.task(), history.decision()) {
             (Some((attempt, task)), _) => {
                 self.note(task.clone());
+                self.under = history.sent_under(attempt);
                 Then::Reopen(self.late(attempt, task, event.clone()))
             }
             (None, Some(Decision::GiveUp)) => Then::Correct(Box::new(outcome::abandoned())),

@@ -37,7 +37,7 @@ impl Life {
             };
         }
         self.round = record.round;
-        (self.corrects, self.failed) = (record.corrects, record.failed);
+        (self.corrects, self.failed, self.under) = (record.corrects, record.failed, record.under);
         match record.stage {
             Stage::New { attempt } => self.fresh(attempt, record.round),
             Stage::Submitting { attempt, nonce } => self.look_on(attempt, nonce, now),
@@ -69,6 +69,7 @@ impl Life {
 
     pub(super) fn fresh(&mut self, attempt: u32, round: u32) {
         self.round = round;
+        self.under = None;
         self.at = if self.faults.is_empty() {
             At::Ready { attempt, basis: Basis::Read }
         } else {

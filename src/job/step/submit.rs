@@ -120,6 +120,7 @@ impl Life {
             Moved::Yes { cancelled } => {
                 self.cancelled |= cancelled;
                 self.forget();
+                self.under = None;
                 self.at = At::Ready { attempt: attempt + 1, basis: Basis::Read };
             }
             // No answer to this, so it is asked again.
@@ -160,6 +161,7 @@ impl Life {
             digest: Some(self.digest.clone()),
             round: self.round,
             failed: self.failed.clone(),
+            under: self.under.clone(),
             stage: Stage::Generating { attempt, task, age: Duration::ZERO },
             corrects: Some(corrects),
         }

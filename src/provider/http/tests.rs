@@ -335,7 +335,7 @@ async fn the_probe_and_the_lookup_are_gets_of_the_query_path() {
     let api = server.api();
     assert_eq!(api.probe().await, Ok(()));
     assert!(server.request().starts_with("GET /kling/v1/images/generations/comet-worker-probe "));
-    let lookup = api.lookup(&ExternalTaskId::new("cw-1").unwrap()).await;
+    let lookup = api.lookup(&SentUnder::from_words("cw-1").unwrap()).await;
     assert!(matches!(lookup, Lookup::NotFound { .. }), "{lookup:?}");
 }
 

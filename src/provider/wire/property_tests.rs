@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::tests::{fixtures, reply};
 use super::*;
-use crate::job::{ExternalTaskId, TaskId};
+use crate::job::{SentUnder, TaskId};
 use crate::mutated::mutated;
 use crate::provider::http::REPLY_BYTES_MAX;
 use crate::provider::{Answer, Later, Refusal, View};
@@ -119,7 +119,7 @@ proptest! {
             prop_assert_eq!(&seen.view, &View::Running);
             prop_assert!(word.chars().count() <= 40 && is_for_people(word), "{word}");
         }
-        let _ = lookup(&reply, &ExternalTaskId::new("mine").unwrap());
+        let _ = lookup(&reply, &SentUnder::from_words("mine 1").unwrap());
         let _ = probe(&reply);
     }
 

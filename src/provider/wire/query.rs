@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::envelope::{self, Body, Code, Envelope, Object, id_of, text_of};
 use super::meaning::{self, Meaning};
 use super::{Reply, Understood, account_fault, images, understand};
-use crate::job::{ExternalTaskId, TaskId};
+use crate::job::{SentUnder, TaskId};
 use crate::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::provider::{AccountFault, AccountFaultKind, Lookup, View};
 use crate::redact::{bounded, for_people};
@@ -91,9 +91,11 @@ fn seen(reply: &Reply<'_>, understood: Understood, id: &str) -> Seen {
 }
 
 /// The reply to a query by our own `external_task_id`, which Kling allows and CometAPI may or may
-/// not pass on (fact sheet, section 5): a hit is proof, a miss is none.
+/// not pass on (fact sheet, section 5): a miss proves nothing, and a hit is proof under an id that no other job has. Under a producer's
+/// own id the task must have been made behind this job's intent.
 #[must_use]
-pub fn lookup(reply: &Reply<'_>, external: &ExternalTaskId) -> Lookup {
+pub fn lookup(reply: &Reply<'_>, under: &SentUnder) -> Lookup {
+    let external = &under.id;
     let understood = understand(reply);
     if let Some(envelope) = told_of_a_task(reply, &understood)
         && let Some(data) = task_object(envelope, external.as_str())
@@ -104,7 +106,13 @@ pub fn lookup(reply: &Reply<'_>, external: &ExternalTaskId) -> Lookup {
             Some(other) if other != external.as_str() => {
                 Lookup::NotFound { message: "the provider answered with another task".to_owned() }
             }
-            Some(_) | None => Lookup::Found(task),
+            Some(_) | None if under.takes(made_ms(data)) => Lookup::Found(task),
+            Some(_) | None => {
+                let message = format!(
+                    "task {task} has the external_task_id that this job names, and isn't known to be younger than the job"
+                );
+                Lookup::NotFound { message }
+            }
         };
     }
     match seen(reply, understood, external.as_str()).view {
@@ -281,6 +289,14 @@ fn failure_message(envelope: &Envelope, layers: &[&Object]) -> String {
         .or(own)
         .unwrap_or("the provider gave no reason");
     for_people(message)
+}
+
+/// The latest time at which a task can have been made, in Unix milliseconds: times come in these or in seconds (fact sheet, section
+/// 3.4, step 7).
+fn made_ms(task: &Object) -> Option<i64> {
+    let times = ["created_at", "create_time", "submit_time"].into_iter();
+    let number = times.filter_map(|key| task.get(key)?.as_i64()).find(|number| *number > 0)?;
+    Some(if number < 100_000_000_000 { number.saturating_mul(1000).saturating_add(999) } else { number })
 }
 
 /// `final_unit_deduction`, verbatim: a text or a number.

@@ -5,7 +5,7 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::*;
-use crate::job::{Digest, TaskId};
+use crate::job::{Digest, SentUnder, TaskId};
 use crate::ledger::record::Nonce;
 use crate::receipts::{Of, Receipts};
 use crate::storage::Storage;
@@ -110,8 +110,8 @@ impl Desk {
 
     async fn posted(&self, id: &str) -> JobId {
         let job: JobId = id.parse().unwrap();
-        let (digest, external) = (Digest::new("d".to_owned()), job.external_task_id());
-        let of = Of { job: &job, digest: &digest, round: 1, external: &external, max_attempts: 1 };
+        let (digest, under) = (Digest::new("d".to_owned()), SentUnder::from_words("cw-1").unwrap());
+        let of = Of { job: &job, digest: &digest, round: 1, under: &under, max_attempts: 1 };
         self.receipts.intend(of, 1, &Nonce::new("n".to_owned())).await.unwrap();
         self.receipts.note_task(&job, 1, &TaskId::new("t").unwrap()).await.unwrap();
         job

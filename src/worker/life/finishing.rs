@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Actor;
+use super::{Actor, Submission};
 use crate::clock;
 use crate::job::event::{Context, Event};
 use crate::job::step::{Expect, Frozen, HandBack, Words};
@@ -16,7 +16,8 @@ use crate::provider::{NOBODYS_TASK, View};
 impl Actor<'_> {
     pub(super) async fn poll(&mut self, task: TaskId, at: Duration) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("generating");
-        if !self.shared.settings.receipts || self.life.is_noted() {
+        let holds_body = matches!(self.submission, Submission::InMessage);
+        if !holds_body && (!self.shared.settings.receipts || self.life.is_noted()) {
             self.original = None;
         }
         let hinted = async {
@@ -156,12 +157,14 @@ impl Actor<'_> {
     }
 
     fn words(&self, outcome: &Outcome, supersedes: Option<&str>) -> Bytes {
+        let external = self.under().id;
         let context = Context {
             source: &self.shared.settings.source,
             time_ms: clock::unix_ms(),
             round: self.life.round(),
             timings: self.life.timings(),
             polls: self.life.polls(),
+            external: &external,
             failed: self.life.failed(),
             supersedes,
         };

@@ -66,7 +66,12 @@ impl Actor<'_> {
     pub(super) async fn restore(&mut self, over: Over, rebuilt: Rebuilt) -> Result<(), HandBack> {
         let ledger = &self.shared.ledger;
         let digest = rebuilt.digest.as_ref().unwrap_or(&self.job.digest);
-        let entry = Entry { digest, failed: &rebuilt.failed, ..self.entry(rebuilt.round) };
+        let entry = Entry {
+            digest,
+            failed: &rebuilt.failed,
+            under: rebuilt.under.as_ref(),
+            ..self.entry(rebuilt.round)
+        };
         let restoring =
             self.until_known(|| ledger.restore(entry, over, &rebuilt.stage, rebuilt.corrects.as_ref()));
         match self.interrupts.or(restoring).await?? {
@@ -90,11 +95,11 @@ impl Actor<'_> {
     pub(super) async fn look_up(&mut self) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("looking_on");
         self.right = None;
-        let external = self.external();
+        let under = self.under();
         let looking = async {
             let _place = self.shared.polls.acquire().await;
             let asked = self.shared.clock.now();
-            (self.shared.provider.lookup(&external).await, asked)
+            (self.shared.provider.lookup(&under).await, asked)
         };
         let (found, asked) = self.interrupts.or(looking).await?;
         match &found {
@@ -104,7 +109,7 @@ impl Actor<'_> {
                 }
                 tracing::info!(task_id = %task, "found by its external id");
             }
-            Lookup::NotFound { .. } => {}
+            Lookup::NotFound { message } => tracing::debug!("not found by its external id: {message}"),
             Lookup::Unavailable { fault, .. } => {
                 if let Some(fault) = fault {
                     self.shared.breaker.account_fault(fault);
@@ -132,8 +137,8 @@ impl Actor<'_> {
 
     pub(super) async fn shut(&mut self, attempt: u32, cancels: bool) -> Result<(), HandBack> {
         let receipts = &self.shared.receipts;
-        let external = self.external();
-        let of = self.of(&external);
+        let under = self.under();
+        let of = self.of(&under);
         let shut = self.until_stored(|| receipts.shut(of, attempt, cancels)).await?;
         self.life.shut(shut);
         Ok(())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Actor, Right};
+use super::{Actor, Right, Submission};
 use crate::job::step::{Basis, HandBack, Moved};
 use crate::ledger::Entry;
 use crate::ledger::record::Nonce;
@@ -20,7 +20,7 @@ impl Actor<'_> {
         let held = self.shared.metrics.held("waiting");
         // The right to the attempt before, if there was one, goes to the end of the line.
         self.right = None;
-        if self.body.is_none() {
+        if matches!(self.submission, Submission::Gone) {
             // Dropped when this life thought that it would not post any more. An ask that nothing
             // follows would look like an open POST; the next delivery brings the message again.
             return Err(HandBack::NeedsMessage);
@@ -61,7 +61,10 @@ impl Actor<'_> {
         let nonce = fresh_nonce();
         // The account may be full, or the provider want it slower: the head asks until it may. One that has asked goes on under its name,
         // since an ask whose answer was lost may still arrive.
-        while let Some(wait) = self.ask_to_post(&ask, &nonce).await? {
+        loop {
+            let under = self.interrupts.or(self.goes_out_under()).await?;
+            self.life.goes_out_under(under);
+            let Some(wait) = self.ask_to_post(&ask, &nonce).await? else { break };
             let waiting = async {
                 tokio::select! {
                     biased;
@@ -95,6 +98,8 @@ impl Actor<'_> {
     ) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("submitting");
         let ask = Ask { attempt, round, basis, slots: Slots::NONE };
+        let under = self.under();
+        self.life.goes_out_under(under);
         self.ask_to_post(&ask, &fresh_nonce()).await?;
         Ok(())
     }

@@ -3,14 +3,15 @@
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Actor, Interrupts, Right};
+use super::{Actor, Interrupts, Right, Submission};
 use crate::job::event::{Context, Event, says_unknown};
 use crate::job::pace::Watch;
 use crate::job::step::{HandBack, Moved};
-use crate::job::{Charged, ExternalTaskId, FailedTasks, TaskId, request};
+use crate::job::{Adopts, Charged, FailedTasks, SentUnder, TaskId, request};
 use crate::ledger::record::{Nonce, Stage};
 use crate::ledger::{Entry, LedgerError};
 use crate::provider::Answer;
+use crate::queue::message;
 use crate::receipts::Of;
 use crate::worker::breaker::{Cause, Mode};
 use crate::worker::submits::SlowDown;
@@ -21,9 +22,10 @@ impl Actor<'_> {
     /// answer was lost may have landed.
     pub(super) async fn ask(&mut self, attempt: u32, nonce: Nonce) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("submitting");
+        self.submission = self.made_ready().ok_or(HandBack::NeedsMessage)?;
         let receipts = &self.shared.receipts;
-        let external = self.external();
-        let of = self.of(&external);
+        let under = self.under();
+        let of = self.of(&under);
         let gate = self.until_stored(|| receipts.intend(of, attempt, &nonce)).await?;
         self.life.gated(gate, self.shared.clock.now());
         Ok(())
@@ -37,12 +39,29 @@ impl Actor<'_> {
         ending || self.right.as_ref().map_or(breaker.mode() == Mode::Closed, closed)
     }
 
+    /// Before the gate, since behind it every moment counts.
+    fn made_ready(&self) -> Option<Submission> {
+        match &self.submission {
+            Submission::Ready(body) => Some(Submission::Ready(body.clone())),
+            Submission::InMessage => {
+                let original = self.original.as_ref()?;
+                let properties = message::properties(&original.properties);
+                let read = request::parse(&original.body, &properties, &self.shared.settings.request_rules);
+                Some(Submission::Ready(read.ok()?.body.ok()?))
+            }
+            Submission::Gone => None,
+        }
+    }
+
     /// The one act that costs money: neither a stop nor a lost connection cuts it short.
     pub(super) async fn post(&mut self) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("submitting");
-        let Some(mut body) = self.body.clone() else { return Err(HandBack::NeedsMessage) };
-        if !self.life.failed().is_empty() {
-            body = request::under_id(&body, &self.external());
+        let ready = std::mem::replace(&mut self.submission, Submission::Gone);
+        let Submission::Ready(mut body) = ready else { return Err(HandBack::NeedsMessage) };
+        self.submission = Submission::of(body.clone());
+        let external = self.under().id;
+        if external != self.job.external_ids.of_generation(1) {
+            body = request::under_id(&body, &external);
         }
         let started = self.shared.clock.now();
         let answer = self.shared.provider.submit(body).await;
@@ -225,12 +244,12 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) fn of<'a>(&'a self, external: &'a ExternalTaskId) -> Of<'a> {
+    pub(super) fn of<'a>(&'a self, under: &'a SentUnder) -> Of<'a> {
         Of {
             job: &self.job.id,
             digest: &self.job.digest,
             round: self.life.round(),
-            external,
+            under,
             max_attempts: self.shared.settings.max_attempts,
         }
     }
@@ -241,13 +260,33 @@ impl Actor<'_> {
             digest: &self.job.digest,
             round,
             failed: self.life.failed(),
+            under: self.life.sent_under(),
             slots: self.slots,
         }
     }
 
-    /// Of the generation that this life is about.
-    pub(super) fn external(&self) -> ExternalTaskId {
-        self.life.failed().external_task_id(&self.job.external_task_id)
+    /// What the attempt that this life is about has gone out under, or what one would: by a producer's own id nothing is adopted that
+    /// no intent vouches for.
+    pub(super) fn under(&self) -> SentUnder {
+        let by_rule = || {
+            let number = self.life.failed().generation();
+            let ids = &self.job.external_ids;
+            let adopts = if ids.is_own(number) { Adopts::None } else { Adopts::Any };
+            SentUnder { id: ids.of_generation(number), adopts }
+        };
+        self.life.sent_under().cloned().unwrap_or_else(by_rule)
+    }
+
+    /// What an attempt goes out under that is asked for now.
+    pub(super) async fn goes_out_under(&self) -> SentUnder {
+        let number = self.life.failed().generation();
+        let ids = &self.job.external_ids;
+        let adopts = if ids.is_own(number) {
+            self.shared.provider.clock_ms().await.map_or(Adopts::None, Adopts::MadeFrom)
+        } else {
+            Adopts::Any
+        };
+        SentUnder { id: ids.of_generation(number), adopts }
     }
 
     fn tell_submitted(&self, task: &TaskId) {
@@ -258,6 +297,7 @@ impl Actor<'_> {
                 round: self.life.round(),
                 timings: self.life.timings(),
                 polls: 0,
+                external: &self.under().id,
                 failed: self.life.failed(),
                 supersedes: None,
             };

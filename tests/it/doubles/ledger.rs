@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use comet_worker::job::event::{Event, may_run_on};
 use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
-use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
+use comet_worker::job::{Digest, FailedTasks, JobId, SentUnder, TaskId};
 use comet_worker::ledger::Entry;
 use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
 use comet_worker::ledger::slots::Slots;
@@ -30,6 +30,7 @@ pub struct Kept {
     since: Duration,
     corrects: Option<Bytes>,
     failed: FailedTasks,
+    under: Option<SentUnder>,
     entries: u32,
     /// The word of the life that has entered last.
     entered: String,
@@ -126,6 +127,7 @@ impl Table {
             stage,
             corrects: kept.corrects.clone(),
             failed: kept.failed.clone(),
+            under: kept.under.clone(),
             entries: kept.entries,
             tried: kept.tried,
         })
@@ -180,6 +182,7 @@ impl Table {
             pace.pass(now);
         }
         self.put(entry, Stage::Submitting { attempt, nonce: nonce.clone() }, Some(nonce.clone()), now);
+        self.kept(entry.job).under = entry.under.cloned();
         self.yes(entry.job)
     }
 
@@ -196,6 +199,7 @@ impl Table {
             Stage::New { attempt: open } if *open == attempt + 1 && ours => yes,
             Stage::Submitting { attempt: known, .. } if *known == attempt && ours => {
                 kept.stage = Stage::New { attempt: attempt + 1 };
+                kept.under = None;
                 self.slots.release(job.as_str());
                 yes
             }
@@ -226,6 +230,7 @@ impl Table {
             self.put(entry, stage.clone(), nonce, now);
             let kept = self.kept(entry.job);
             (kept.corrects, kept.failed) = (corrects.cloned(), entry.failed.clone());
+            kept.under = entry.under.cloned();
             (kept.entries, kept.entered, kept.tried) = (0, String::new(), None);
             match stage {
                 Stage::Submitting { .. } | Stage::Generating { .. } => self.hold_anew(entry, now),
@@ -266,6 +271,7 @@ impl Table {
         (kept.entries, kept.entered) = (1, String::new());
         if lost {
             kept.failed = entry.failed.clone();
+            kept.under = entry.under.cloned();
         }
         self.hold_anew(entry, now);
         self.read(entry.job, now).unwrap().stage
@@ -282,6 +288,7 @@ impl Table {
             {
                 kept.stage = Stage::New { attempt: attempt + 1 };
                 kept.failed = failed.clone();
+                kept.under = None;
                 (kept.nonce, kept.entries, kept.entered, kept.tried) = (None, 0, String::new(), None);
                 self.slots.release(job.as_str());
                 yes
@@ -356,12 +363,23 @@ impl Table {
 
     fn put(&mut self, entry: Entry<'_>, stage: Stage, nonce: Option<Nonce>, now: Duration) {
         let before = self.records.remove(entry.job.as_str());
-        let (corrects, failed, entries, entered, tried) = before
-            .map(|kept| (kept.corrects, kept.failed, kept.entries, kept.entered, kept.tried))
+        let (corrects, failed, under, entries, entered, tried) = before
+            .map(|kept| (kept.corrects, kept.failed, kept.under, kept.entries, kept.entered, kept.tried))
             .unwrap_or_default();
         let (digest, round) = (entry.digest.clone(), entry.round);
-        let kept =
-            Kept { digest, round, stage, nonce, since: now, corrects, failed, entries, entered, tried };
+        let kept = Kept {
+            digest,
+            round,
+            stage,
+            nonce,
+            since: now,
+            corrects,
+            failed,
+            under,
+            entries,
+            entered,
+            tried,
+        };
         self.records.insert(entry.job.as_str().to_owned(), kept);
     }
 }

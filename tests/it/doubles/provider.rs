@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::{ExternalTaskId, TaskId};
+use comet_worker::job::{SentUnder, TaskId};
 use comet_worker::provider::{
     AccountFault, AccountFaultKind, Answer, Later, Lookup, Provider, Refusal, ResultImage, View,
 };
@@ -89,10 +89,18 @@ struct State {
     /// Tasks are found by their external id, so long after they were made.
     finds_after: Option<Duration>,
     lookups: Vec<Instant>,
+    tells_its_clock: bool,
 }
 
 /// From the arrival of a POST to its answer.
 const POST_TIME: Duration = Duration::from_millis(240);
+
+/// The provider's clock: milliseconds since long ago.
+fn since_start(at: Instant) -> i64 {
+    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    let hour_ms = 3_600_000;
+    hour_ms + i64::try_from(at.saturating_duration_since(*START).as_millis()).unwrap()
+}
 
 impl FakeProvider {
     pub fn new(effects: Effects) -> Self {
@@ -111,6 +119,7 @@ impl FakeProvider {
             cut_off: false,
             finds_after: None,
             lookups: Vec::new(),
+            tells_its_clock: true,
         };
         Self { state: Mutex::new(state), effects, posts_held: watch::Sender::new(false) }
     }
@@ -163,6 +172,11 @@ impl FakeProvider {
     /// Tasks are found by their external id so long after they were made.
     pub fn find_late(&self, after: Duration) {
         self.lock().finds_after = Some(after);
+    }
+
+    /// Its replies have no date.
+    pub fn hide_its_clock(&self) {
+        self.lock().tells_its_clock = false;
     }
 
     /// When a task was asked for by its external id.
@@ -225,16 +239,19 @@ impl FakeProvider {
 }
 
 impl State {
-    fn find(&mut self, external: &ExternalTaskId) -> Lookup {
+    fn find(&mut self, under: &SentUnder) -> Lookup {
         self.lookups.push(Instant::now());
         if self.cut_off {
             return Lookup::Unavailable { message: "cut off".to_owned(), fault: None, after: None };
         }
         let finds_after = self.finds_after.unwrap_or(Duration::MAX);
         let found = self.tasks.iter().find(|(_, task)| {
-            task.external_task_id == external.as_str() && task.made.elapsed() >= finds_after
+            task.external_task_id == under.id.as_str() && task.made.elapsed() >= finds_after
         });
         match found {
+            Some((_, task)) if !under.takes(Some(since_start(task.made))) => {
+                Lookup::NotFound { message: "not this job's".to_owned() }
+            }
             Some((id, _)) => Lookup::Found(TaskId::new(id).unwrap()),
             None => Lookup::NotFound { message: "task_not_exist".to_owned() },
         }
@@ -333,9 +350,13 @@ impl Provider for FakeProvider {
         self.lock().look(task)
     }
 
-    async fn lookup(&self, external: &ExternalTaskId) -> Lookup {
+    async fn lookup(&self, under: &SentUnder) -> Lookup {
         tokio::time::sleep(Duration::from_millis(80)).await;
-        self.lock().find(external)
+        self.lock().find(under)
+    }
+
+    async fn clock_ms(&self) -> Option<i64> {
+        self.lock().tells_its_clock.then(|| since_start(Instant::now()))
     }
 
     async fn probe(&self) -> Result<(), AccountFault> {

@@ -1,7 +1,6 @@
 //! `generation.max_attempts`: a failed task is followed by another generation, new and paid for, and the
 //! user is told of all of them.
 
-use comet_worker::job::JobId;
 use comet_worker::job::event::{EventKind, EventView};
 use comet_worker::ledger::Ledger as _;
 use serde_json::{Value, json};
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use crate::doubles::broker::Settled;
 use crate::doubles::effects::Side;
 use crate::doubles::provider::{End, Reply};
-use crate::workbench::{Options, Workbench, external, job};
+use crate::workbench::{Options, Workbench, external, external_of, input, job};
 
 fn generations(max_attempts: u32) -> impl FnOnce(&mut Options) {
     move |options| options.settings.max_attempts = max_attempts
@@ -32,8 +31,7 @@ fn fail_first(bench: &Workbench, failures: usize) {
 }
 
 fn of_generation(number: u32) -> String {
-    let first = "a".parse::<JobId>().unwrap().external_task_id();
-    first.of_generation(number).as_str().to_owned()
+    external_of(&json!({"job_id": "a", "input": input()}), number)
 }
 
 /// Delivers the job until it is acked: a further generation needs the message once more.

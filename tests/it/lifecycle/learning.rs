@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use comet_worker::job::pace::{Ended, Pace};
 use comet_worker::job::request;
-use comet_worker::job::{Digest, Envelope, Job, JobId};
+use comet_worker::job::{Digest, Envelope, ExternalIds, Job, JobId};
 use comet_worker::provider::View;
 use tokio::time::{Instant, sleep};
 
@@ -32,7 +32,7 @@ fn polls_of_the_last(bench: &Workbench, jobs: usize) -> Vec<usize> {
 fn of_model(model: &str, calls_back: bool) -> Job {
     let id: JobId = "a".parse().unwrap();
     Job {
-        external_task_id: id.external_task_id(),
+        external_ids: ExternalIds::new(None, "", &id, &Digest::new(String::new())),
         id,
         digest: Digest::new(String::new()),
         images: 1,

@@ -1,6 +1,7 @@
 //! The life of a job on doubles: each theme a module, each test a sentence.
 
 mod account;
+mod adopting;
 mod again;
 mod callbacks;
 mod cancelling;

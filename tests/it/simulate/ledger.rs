@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
-use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
+use comet_worker::job::{Digest, FailedTasks, JobId, SentUnder, TaskId};
 use comet_worker::ledger::record::{Known, Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger, LedgerError};
@@ -114,6 +114,7 @@ struct Owned {
     digest: Digest,
     round: u32,
     failed: FailedTasks,
+    under: Option<SentUnder>,
     slots: Slots,
 }
 
@@ -124,6 +125,7 @@ impl Owned {
             digest: entry.digest.clone(),
             round: entry.round,
             failed: entry.failed.clone(),
+            under: entry.under.cloned(),
             slots: entry.slots,
         }
     }
@@ -134,6 +136,7 @@ impl Owned {
             digest: &self.digest,
             round: self.round,
             failed: &self.failed,
+            under: self.under.as_ref(),
             slots: self.slots,
         }
     }

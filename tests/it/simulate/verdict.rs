@@ -13,7 +13,6 @@ use object_store::ObjectStore;
 use super::net::Step;
 use super::script::Fate;
 use super::world::{World, name};
-use crate::workbench::external;
 
 /// A broken promise, and what about it.
 pub type Verdict = Result<(), (&'static str, String)>;
@@ -95,7 +94,7 @@ fn within_the_account(world: &World) -> Verdict {
 }
 
 fn paid_once(world: &World, job: usize) -> Verdict {
-    let tasks = world.provider.tasks_of(&external(&name(job)));
+    let tasks = world.provider.tasks_of(&world.external(job));
     if tasks.len() > 1 {
         return Err(("paid for twice", format!("{}: {tasks:?}", name(job))));
     }
@@ -132,7 +131,7 @@ fn right_outcome(world: &World, job: usize, end: &EventView, told: &Told) -> Ver
     if !told.buried.iter().any(|reason| reason == "outcome_unknown") {
         return Err(("unknown, and no copy for a person", format!("{end:?}")));
     }
-    let findable = world.provider.tasks_of(&external(&name(job))).iter().any(|task| task.in_time);
+    let findable = world.provider.tasks_of(&world.external(job)).iter().any(|task| task.in_time);
     if cast.finds() && cast.receipts && findable && correction.is_none() {
         return Err(("a paid result is never delivered", format!("{end:?}")));
     }
@@ -141,7 +140,7 @@ fn right_outcome(world: &World, job: usize, end: &EventView, told: &Told) -> Ver
 
 /// What the event says that it cost is what it cost.
 fn cancelled(world: &World, job: usize, event: &EventView) -> Verdict {
-    let tasks = world.provider.tasks_of(&external(&name(job)));
+    let tasks = world.provider.tasks_of(&world.external(job));
     let right = match event.charged.as_deref() {
         // A look-up that is trusted can't know of a POST that is still to arrive.
         Some("no") => !tasks.iter().any(|task| task.in_time),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use comet_worker::queue::consume::Message;
 use lapin::BasicProperties;
 use object_store::memory::InMemory;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::broker::SharedBroker;
@@ -16,10 +16,10 @@ use super::ledger::SharedLedger;
 use super::net::{Net, Step};
 use super::process::Process;
 use super::provider::SharedProvider;
-use super::script::{Cast, Fate, Op, Safeguard, Service};
+use super::script::{Cast, Fate, Job, Op, Safeguard, Service, percent};
 use super::verdict;
 use crate::doubles::images::FakeImages;
-use crate::workbench::{external, input};
+use crate::workbench::{external_of, input};
 
 /// A broker takes a silent connection for dead after this.
 const HEARTBEATS_MISSED: Duration = Duration::from_secs(20);
@@ -55,6 +55,19 @@ pub fn name(job: usize) -> String {
     format!("job-{job}")
 }
 
+fn body(number: usize, job: &Job) -> Value {
+    let input = match job.fate {
+        Fate::Succeeds { images } => {
+            let mut input = input();
+            input["n"] = images.into();
+            input
+        }
+        Fate::Fails | Fate::Never | Fate::Refused => input(),
+        Fate::Invalid => json!({}),
+    };
+    json!({"job_id": name(number), "input": input})
+}
+
 /// Plays a script, on a clock of its own.
 pub fn play(cast: Cast, script: Vec<Op>) -> Result<Vec<Step>, Box<Broken>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -83,7 +96,7 @@ pub fn play(cast: Cast, script: Vec<Op>) -> Result<Vec<Step>, Box<Broken>> {
 impl World {
     fn new(cast: Cast) -> Arc<Self> {
         let named = cast.jobs.iter().cloned().enumerate();
-        let jobs = named.map(|(number, job)| (external(&name(number)), job)).collect();
+        let jobs = named.map(|(number, job)| (external_of(&body(number, &job), 1), job)).collect();
         let confirms_always = cast.without == Some(Safeguard::Confirm);
         Arc::new(Self {
             net: Net::new(cast.seed),
@@ -120,13 +133,13 @@ impl World {
             process.ended.notified().await;
             let mut dice = world.net.dice(number, "end", "");
             // The broker learns of a process's death at once, and of a machine's by its silence.
-            if dice.percent(30) {
-                sleep(Duration::from_millis(dice.below(20_000))).await;
+            if percent(&mut dice, 30) {
+                sleep(Duration::from_millis(dice.u64(0..20_000))).await;
             }
             if let Some((session, _)) = process.session() {
                 world.broker.close(session);
             }
-            sleep(Duration::from_millis(dice.between(50, 30_000))).await;
+            sleep(Duration::from_millis(dice.u64(50..=30_000))).await;
             world.start(place);
         });
     }
@@ -186,17 +199,13 @@ impl World {
         self.cancelled.lock().unwrap().contains(&job)
     }
 
+    /// What the job goes out under.
+    pub fn external(&self, job: usize) -> String {
+        external_of(&body(job, &self.cast.jobs[job]), 1)
+    }
+
     fn message(&self, job: usize) -> Message {
-        let input = match self.cast.jobs[job].fate {
-            Fate::Succeeds { images } => {
-                let mut input = input();
-                input["n"] = images.into();
-                input
-            }
-            Fate::Fails | Fate::Never | Fate::Refused => input(),
-            Fate::Invalid => json!({}),
-        };
-        let body = json!({"job_id": name(job), "input": input}).to_string().into();
+        let body = body(job, &self.cast.jobs[job]).to_string().into();
         let properties = BasicProperties::default().with_message_id(name(job).into());
         Message { body, properties, redelivered: false }
     }
@@ -236,7 +245,7 @@ impl World {
             sleep(length - HEARTBEATS_MISSED).await;
             process.thaw();
             // For a moment its connection looks alive.
-            sleep(Duration::from_millis(dice.below(5_000))).await;
+            sleep(Duration::from_millis(dice.u64(0..5_000))).await;
             if let Some((_, lost)) = session {
                 lost.cancel();
             }
@@ -248,8 +257,8 @@ impl World {
         let process = self.process(place);
         let Some((session, lost)) = process.session() else { return };
         let mut dice = self.net.dice(process.number, "sever", "");
-        let within = if dice.percent(50) { 100 } else { 20_000 };
-        let noticed = [(); 2].map(|()| Duration::from_millis(dice.below(within)));
+        let within = if percent(&mut dice, 50) { 100 } else { 20_000 };
+        let noticed = [(); 2].map(|()| Duration::from_millis(dice.u64(0..within)));
         let broker = Arc::clone(&self.broker);
         tokio::spawn(async move {
             sleep(noticed[0]).await;

@@ -136,6 +136,11 @@ impl Scene {
         scene
     }
 
+    /// Of the images and receipts.
+    pub(super) fn store(&self) -> PathBuf {
+        self.place.folder.path().join(STORE)
+    }
+
     pub(super) fn folder(&self) -> &Path {
         self.place.folder.path()
     }

@@ -5,13 +5,13 @@ use std::fmt::{self, Write};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use comet_worker::job::JobId;
 use serde_json::Value;
 
 use super::canceller::Cancelled;
 use super::producer::Published;
 use super::scene::{Scene, Told};
 use crate::support::broker::Letter;
+use crate::support::jobs::{external, job};
 
 /// So many offenders of each kind are named, with their log lines.
 const NAMED: usize = 5;
@@ -27,7 +27,7 @@ impl Verdict {
         let events = by_job(&told.events);
         let report = scene.sim.report().await;
         let tasks = report.tasks();
-        let external = |job: &str| job.parse::<JobId>().unwrap().external_task_id().as_str().to_owned();
+        let external = |id: &str| external(&scene.store(), &job(id));
         let charges = |job: &str| tasks.get(&external(job)).map_or(0, Vec::len);
         let jobs = |wanted: &dyn Fn(&String) -> bool| -> Vec<String> {
             published.jobs.iter().filter(|job| wanted(job)).cloned().collect()

@@ -1,5 +1,8 @@
 //! Jobs to publish.
 
+use std::path::Path;
+
+use comet_worker::job::request::{Properties, Rules, parse};
 use serde_json::{Value, json};
 
 /// A valid job of two subject images.
@@ -20,4 +23,12 @@ pub fn job(id: &str) -> Value {
 /// `jobs("a", 3)`: a-0, a-1, a-2.
 pub fn jobs(prefix: &str, count: usize) -> Vec<Value> {
     (0..count).map(|number| job(&format!("{prefix}-{number}"))).collect()
+}
+
+/// What the first generation of a job goes out under, on workers whose store is this folder.
+pub fn external(store: &Path, job: &Value) -> String {
+    let rules = Rules::page();
+    rules.store.set(&std::fs::read_to_string(store.join("receipts").join("store-id")).unwrap());
+    let request = parse(job.to_string().as_bytes(), &Properties::default(), &rules).unwrap();
+    request.job.external_ids.of_generation(1).as_str().to_owned()
 }

@@ -3,8 +3,8 @@ use crate::provider::wire::tests::reply;
 
 #[test]
 fn a_lookup_finds_the_task_by_our_own_id() {
-    let external = ExternalTaskId::new("cw-1").unwrap();
-    let look = |status, body| lookup(&reply(status, body), &external);
+    let under = SentUnder::from_words("cw-1").unwrap();
+    let look = |status, body| lookup(&reply(status, body), &under);
     let found = || Lookup::Found(TaskId::new("878").unwrap());
     for body in [
         r#"{"code":0,"data":{"task_id":"878","task_info":{"external_task_id":"cw-1"},"task_status":"processing"}}"#,
@@ -25,6 +25,33 @@ fn a_lookup_finds_the_task_by_our_own_id() {
         [(502, "<html>"), (401, "{}"), (200, "{"), (200, r#"{"code":0,"data":{"task_status":"succeed"}}"#)]
     {
         assert!(matches!(look(status, body), Lookup::Unavailable { .. }), "{body}");
+    }
+}
+
+#[test]
+fn a_task_under_a_producers_own_id_is_found_only_if_it_was_made_behind_the_intent() {
+    let look = |under, data: &str| {
+        let body = format!(r#"{{"code":0,"data":{{"task_id":"878","task_status":"processing",{data}}}}}"#);
+        let under = SentUnder::from_words(under).unwrap();
+        matches!(lookup(&reply(200, &body), &under), Lookup::Found(_))
+    };
+    let info = r#""task_info":{"external_task_id":"mine"}"#;
+    for (under, made, found) in [
+        ("mine", r#""created_at":1"#, true),
+        ("mine", "", true),
+        ("mine 1777385361501", r#""created_at":1777385361501"#, true),
+        ("mine 1777385361501", r#""created_at":1777385361500"#, false),
+        // In seconds: somewhere within that one.
+        ("mine 1777385361501", r#""created_at":1777385361"#, true),
+        ("mine 1777385361501", r#""created_at":1777385360"#, false),
+        ("mine 1777385361501", r#""submit_time":1777385300"#, false),
+        ("mine 1777385361501", r#""created_at":0"#, false),
+        ("mine 1777385361501", r#""created_at":"1777385361501""#, false),
+        ("mine 1777385361501", "", false),
+        ("mine -", r#""created_at":1777385361501"#, false),
+    ] {
+        let made = if made.is_empty() { String::new() } else { format!("{made},") };
+        assert_eq!(look(under, &format!("{made}{info}")), found, "{under} {made}");
     }
 }
 

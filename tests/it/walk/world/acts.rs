@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use comet_worker::job::step::{Act, Stored, Words};
-use comet_worker::job::{Charged, Outcome, StoredImage};
+use comet_worker::job::{Charged, Outcome, SentUnder, StoredImage};
 use comet_worker::ledger::Entry;
 use comet_worker::ledger::record::{Known, Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
@@ -10,13 +10,15 @@ use comet_worker::provider::{Lookup, ResultImage, View};
 use comet_worker::receipts::history::FailedTask;
 use comet_worker::receipts::{Gate, Shut};
 
-use super::{Copy, Post, Safeguard, World, ZERO, digest, job};
+use super::{Copy, Part, Post, Safeguard, World, ZERO};
 
 impl World {
     pub(super) fn perform(&mut self, who: usize, act: Act) {
-        let (id, digest) = (job(), digest());
+        let (id, digest) = (self.setup.job.clone(), self.setup.digest.clone());
         let failed = self.hand(who).life.failed().clone();
-        let entry = |round| Entry { job: &id, digest: &digest, round, failed: &failed, slots: Slots::NONE };
+        let under = SentUnder::from_words("x").unwrap();
+        let (failed, under, slots) = (&failed, Some(&under), Slots::NONE);
+        let entry = |round| Entry { job: &id, digest: &digest, round, failed, under, slots };
         let now = self.hand(who).now;
         match act {
             Act::Read => {
@@ -29,7 +31,8 @@ impl World {
                 self.hand(who).life.recalled(&history, now);
             }
             Act::Restore { over, rebuilt } => {
-                let entry = Entry { failed: &rebuilt.failed, ..entry(rebuilt.round) };
+                let (failed, under) = (&rebuilt.failed, rebuilt.under.as_ref());
+                let entry = Entry { failed, under, ..entry(rebuilt.round) };
                 let corrects = rebuilt.corrects.as_ref();
                 let known = self.write(|table| table.restore(entry, over, &rebuilt.stage, corrects, ZERO));
                 self.note_open_attempt(who, &known);
@@ -37,11 +40,12 @@ impl World {
                 self.hand(who).life.restored(known, ZERO);
             }
             Act::Begin { attempt, round, basis, .. } => {
-                let nonce = if self.without == Some(Safeguard::FreshNonce) {
+                let nonce = if self.setup.without == Some(Safeguard::FreshNonce) {
                     Nonce::new(format!("w{who}"))
                 } else {
                     self.fresh_nonce()
                 };
+                self.hand(who).life.goes_out_under(SentUnder::from_words("x").unwrap());
                 let moved = self.write(|table| table.begin(entry(round), attempt, &nonce, &basis, ZERO));
                 let hand = self.hand(who);
                 hand.attempt = attempt;
@@ -124,10 +128,10 @@ impl World {
             }
             Act::Seal { outcome, corrects } => {
                 let event = words(&outcome, who, corrects.is_some());
-                let there =
-                    if corrects.is_some() { &mut self.history.resolved } else { &mut self.history.result };
+                let history = self.history.edit();
+                let there = if corrects.is_some() { &mut history.resolved } else { &mut history.result };
                 let sealed = there.get_or_insert(event.clone()).clone();
-                let ablated = self.without == Some(Safeguard::ResultReceipt);
+                let ablated = self.setup.without == Some(Safeguard::ResultReceipt);
                 self.hand(who).life.sealed(if ablated { event } else { sealed });
             }
             Act::Freeze { words: frozen, expect } => {
@@ -139,7 +143,9 @@ impl World {
                 self.hand(who).life.frozen(frozen, now);
             }
             Act::Tell { event } => {
-                self.told.insert(event);
+                if self.told.iter().all(|told| **told != event) {
+                    self.told.push(Part::new(event));
+                }
                 self.hand(who).life.told();
             }
             Act::Remember { sealed } => {
@@ -165,7 +171,7 @@ impl World {
     fn ask(&mut self, attempt: u32, nonce: &Nonce) -> Gate {
         let there = self.intent(attempt).map(|there| there.intent.clone());
         match there {
-            Some(_) if self.without == Some(Safeguard::CreateIfAbsent) => {
+            Some(_) if self.setup.without == Some(Safeguard::CreateIfAbsent) => {
                 self.create_intent(attempt, nonce.as_str().to_owned(), false);
                 Gate::Mine
             }
@@ -179,7 +185,7 @@ impl World {
     }
 
     fn shut(&mut self, attempt: u32, cancels: bool) -> Shut {
-        if self.without == Some(Safeguard::ShutGate) {
+        if self.setup.without == Some(Safeguard::ShutGate) {
             return Shut::Shut;
         }
         match self.intent(attempt).map(|there| there.intent.as_ref().is_some_and(|intent| intent.shut)) {

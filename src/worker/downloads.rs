@@ -72,8 +72,8 @@ impl Downloads {
 
     /// What has worked since then for other jobs than this one.
     #[must_use]
-    pub fn others(&self, job: &JobId, host: &str, since: Option<Instant>) -> Others {
-        let is_since = |known: &&Worked| since.is_none_or(|since| known.at >= since) && known.job != *job;
+    pub fn others(&self, job: &JobId, host: &str, since: Instant) -> Others {
+        let is_since = |known: &&Worked| known.at >= since && known.job != *job;
         let worked = &self.lock().worked;
         let of = |known: &Worked| if known.host == host { Others::SameHost } else { Others::Elsewhere };
         worked.iter().filter(is_since).map(of).max().unwrap_or(Others::None)
@@ -127,7 +127,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_works_for_other_jobs_tells_of_the_host_and_of_the_network() {
         let downloads = Downloads::new(1);
-        let begun = Some(Instant::now());
+        let begun = Instant::now();
         let others = |id: &str, host: &str, since| downloads.others(&job(id), host, since);
         assert_eq!(others("a", "one", begun), Others::None);
         downloads.note(&job("a"), "one");
@@ -137,8 +137,8 @@ mod tests {
         downloads.note(&job("b"), "one");
         assert_eq!(others("a", "one", begun), Others::SameHost);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(others("a", "one", Some(Instant::now())), Others::None, "before that");
-        assert_eq!(others("a", "one", None), Others::SameHost);
+        assert_eq!(others("a", "one", Instant::now()), Others::None, "before that");
+        assert_eq!(others("a", "one", begun), Others::SameHost);
     }
 
     #[test]

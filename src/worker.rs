@@ -7,6 +7,7 @@
 pub mod breaker;
 pub mod copies;
 pub mod downloads;
+pub mod intake;
 pub mod learning;
 pub mod life;
 pub mod lives;
@@ -14,6 +15,7 @@ pub mod panics;
 pub mod preflight;
 pub mod session;
 pub mod slots;
+pub mod standstills;
 pub mod submits;
 pub mod suspects;
 pub mod tell;
@@ -43,6 +45,7 @@ use learning::Learning;
 use lives::Lives;
 use panics::Panics;
 use slots::SlotLine;
+use standstills::Standstills;
 use submits::Submits;
 
 /// What all lives share.
@@ -66,6 +69,7 @@ pub struct Shared {
     pub learning: Learning,
     pub copies: Copies,
     pub panics: Panics,
+    pub standstills: Standstills,
     pub metrics: Metrics,
     pub clock: Clock,
     pub settings: Arc<Settings>,

@@ -1,7 +1,7 @@
 //! `comet-worker run`: the parts of the daemon, put together, and their end.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -36,6 +36,7 @@ use crate::worker::panics::Panics;
 use crate::worker::preflight::preflight;
 use crate::worker::session::Sessions;
 use crate::worker::slots::SlotLine;
+use crate::worker::standstills::{Standstills, What};
 use crate::worker::submits::Submits;
 use crate::worker::suspects::Suspects;
 use crate::worker::{Settings, Shared};
@@ -71,10 +72,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         lives: TaskTracker::new(),
         connected: Arc::new(AtomicBool::new(false)),
         suspects: Suspects::new(metrics.clone()),
+        waiting: Mutex::default(),
     };
+    let looked_first = Arc::new(AtomicBool::new(false));
     let status = Arc::new(Health {
         pulses: pulses.clone(),
         breaker: shared.breaker.clone(),
+        standstills: shared.standstills.clone(),
+        looked_first: Arc::clone(&looked_first),
         connected: Arc::clone(&sessions.connected),
         suspects: sessions.suspects.clone(),
         stop: stop.clone(),
@@ -122,6 +127,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
     });
     parts.spawn({
+        let (shared, stop) = (shared.clone(), stop.clone());
+        let pulse = pulses.register("standstills", SILENCE_MAX);
+        async move {
+            shared.standstills.watch(&shared.breaker, &pulse, &stop).await;
+            "standstills"
+        }
+    });
+    parts.spawn({
         let (durations, learning) = (parts::durations(&config, &metrics)?, shared.learning.clone());
         let (pulse, stop) = (pulses.register("learning", SILENCE_MAX), stop.clone());
         async move {
@@ -135,6 +148,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
         () = signals.next() => return Ok(()),
     }
+    looked_first.store(true, Ordering::Relaxed);
     parts.spawn(async move {
         sessions.run().await;
         "sessions"
@@ -205,6 +219,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         learning: Learning::new(pace),
         copies: Copies::new(config.worker.max_in_flight),
         panics: Panics::default(),
+        standstills: Standstills::new(metrics.clone()),
         metrics: metrics.clone(),
         clock: Clock::default(),
         settings: Arc::new(Settings {
@@ -252,6 +267,9 @@ impl Probe for Probes<'_> {
 struct Health {
     pulses: Pulses,
     breaker: Breaker,
+    standstills: Standstills,
+    /// The looks at Redis and the store before the first session are over.
+    looked_first: Arc<AtomicBool>,
     connected: Arc<AtomicBool>,
     suspects: Suspects,
     stop: CancellationToken,
@@ -268,9 +286,13 @@ impl Status for Health {
         if self.breaker.mode() == Mode::OneJob {
             reasons.push("one job at a time is let through, to see whether it is over".to_owned());
         }
-        if !self.connected.load(Ordering::Relaxed) {
-            reasons.push("rabbitmq: not connected; check amqp.url and the server".to_owned());
+        if !self.looked_first.load(Ordering::Relaxed) {
+            reasons.push("starting: jobs are taken once Redis and the store have answered".to_owned());
+        } else if !self.connected.load(Ordering::Relaxed) {
+            let why = self.standstills.now(What::RabbitMq);
+            reasons.push(format!("rabbitmq: {}", why.unwrap_or_else(|| "connecting".to_owned())));
         }
+        reasons.extend(self.standstills.hindering());
         reasons.extend(self.suspects.standstill());
         if self.stop.is_cancelled() {
             reasons.push("stopping".to_owned());

@@ -16,7 +16,8 @@ pub const STAGES: [&str; 6] = ["waiting", "submitting", "looking_on", "generatin
 /// Why no new jobs are taken.
 pub const PAUSED: [&str; 5] = ["account", "provider", "redis", "storage", "download"];
 /// What can stand still.
-pub const STANDSTILLS: [&str; 1] = ["message"];
+pub const STANDSTILLS: [&str; 8] =
+    ["message", "rabbitmq", "publishing", "account", "provider", "redis", "storage", "download"];
 /// What a POST came to: the cases of [`Answer`](crate::provider::Answer).
 pub const ANSWERS: [&str; 5] = ["accepted", "later", "account", "refused", "unknown"];
 /// What a look at a task saw: the cases of [`View`](crate::provider::View).
@@ -122,7 +123,7 @@ impl Families {
             standstill: add(
                 &mut to,
                 "standstill",
-                "1 while this worker stands still over: message (sessions with RabbitMQ end one after another with the same message at their head)",
+                "1 while something has been stuck for ten seconds: rabbitmq (no session), publishing (an event or a dead letter is not confirmed), message (sessions with RabbitMQ end one after another with the same message at their head), or a reason of comet_paused",
             ),
             submits: add(
                 &mut to,

@@ -47,7 +47,14 @@ pub enum PublishError {
     Connect(#[from] ConnectError),
     #[error("RabbitMQ did not take the message: {0}")]
     Failed(String),
-    /// Somebody has deleted it: [`Publish::restore`] first.
+    /// A queue that the message is routed to refuses it (`basic.nack`). The others of them have it, and get a copy with each
+    /// repetition.
+    #[error("a queue behind exchange {0:?} refuses the message")]
+    Refused(String),
+    /// The user of `amqp.url` may not write to this exchange; `""` is the default one.
+    #[error("there is no right to publish to exchange {0:?}")]
+    Forbidden(String),
+    /// It was deleted: [`Publish::restore`] first.
     #[error("there is no exchange {0}")]
     NoExchange(String),
     #[error("RabbitMQ did not confirm within {0:?} (a memory or disk alarm holds publishers up)")]
@@ -152,12 +159,13 @@ impl Publisher {
         match timeout(self.confirm_timeout, confirmed).await {
             Ok(Ok(Confirmation::Ack(None))) => Ok(Routed::ToQueue),
             Ok(Ok(Confirmation::Ack(Some(_)))) => Ok(Routed::Nowhere),
-            Ok(Ok(Confirmation::Nack(_))) => {
-                Err(PublishError::Failed("a queue refused it (nack)".to_owned()))
-            }
+            Ok(Ok(Confirmation::Nack(_))) => Err(PublishError::Refused(message.exchange.clone())),
             Ok(Ok(Confirmation::NotRequested)) => Err(PublishError::Failed("no confirm".to_owned())),
-            Ok(Err(error)) if is_not_found(&error) => Err(PublishError::NoExchange(message.exchange.clone())),
-            Ok(Err(error)) => Err(PublishError::Failed(error.to_string())),
+            Ok(Err(error)) => Err(match reply_code(&error) {
+                Some(NOT_FOUND) => PublishError::NoExchange(message.exchange.clone()),
+                Some(ACCESS_REFUSED) => PublishError::Forbidden(message.exchange.clone()),
+                Some(_) | None => PublishError::Failed(error.to_string()),
+            }),
             Err(_) => Err(PublishError::NotConfirmed(self.confirm_timeout)),
         }
     }
@@ -250,9 +258,12 @@ impl Publish for Publisher {
     }
 }
 
-fn is_not_found(error: &lapin::Error) -> bool {
-    const NOT_FOUND: u16 = 404;
-    matches!(error.kind(), ErrorKind::ProtocolError(told) if told.get_id() == NOT_FOUND)
+pub(super) const ACCESS_REFUSED: u16 = 403;
+const NOT_FOUND: u16 = 404;
+
+/// Why the broker has closed the channel or the connection, by AMQP's number.
+pub(super) fn reply_code(error: &lapin::Error) -> Option<u16> {
+    if let ErrorKind::ProtocolError(told) = error.kind() { Some(told.get_id()) } else { None }
 }
 
 /// Closes without waiting: on a connection that is held up, closing hangs as well.

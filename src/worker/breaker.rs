@@ -6,7 +6,7 @@ mod pass;
 mod posts;
 mod turn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -125,6 +125,12 @@ impl Breaker {
             .iter()
             .map(|(cause, fault)| format!("{}: {}; {}", cause.as_str(), fault.message, cause.advice()))
             .collect()
+    }
+
+    /// The labels of what stands.
+    #[must_use]
+    pub fn causes(&self) -> BTreeSet<&'static str> {
+        self.state.borrow().faults.keys().map(|cause| cause.as_str()).collect()
     }
 
     /// Learns from the answer to a POST. While causes stand, only that of the job which was let through tells: a POST from before

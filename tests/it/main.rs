@@ -8,6 +8,8 @@
     reason = "helpers of tests: a panic is how they fail, and the seed of a failed run is printed"
 )]
 
+#[path = "../shared/around.rs"]
+mod around;
 #[path = "../shared/chance.rs"]
 mod chance;
 mod doubles;

@@ -25,6 +25,7 @@ use comet_worker::worker::life::{Interrupts, live};
 use comet_worker::worker::lives::Lives;
 use comet_worker::worker::panics::Panics;
 use comet_worker::worker::slots::SlotLine;
+use comet_worker::worker::standstills::Standstills;
 use comet_worker::worker::submits::Submits;
 use comet_worker::worker::{Settings, Shared};
 use lapin::BasicProperties;
@@ -38,7 +39,7 @@ use crate::doubles::broker::{FakeBroker, FakeSettle, Settled};
 use crate::doubles::effects::Effects;
 use crate::doubles::images::FakeImages;
 use crate::doubles::ledger::MemoryLedger;
-use crate::doubles::observed::ObservedLedger;
+use crate::doubles::observed::{ObservedLedger, observed};
 use crate::doubles::provider::FakeProvider;
 use crate::doubles::store::ObservedStore;
 
@@ -180,7 +181,7 @@ impl Workbench {
             0 => MemoryLedger::default(),
             cap => MemoryLedger::with_account(cap, Duration::from_secs(30)),
         };
-        let ledger = Arc::new(ObservedLedger::new(memory.clone(), effects.clone()));
+        let ledger = Arc::new(observed(memory.clone(), effects.clone()));
         let provider = Arc::new(FakeProvider::new(effects.clone()));
         let broker = Arc::new(FakeBroker::new(effects.clone()));
         let images = Arc::new(FakeImages::default());
@@ -208,6 +209,7 @@ impl Workbench {
             learning: Learning::new(options.settings.pace),
             copies: Copies::new(options.max_in_flight),
             panics: Panics::default(),
+            standstills: Standstills::new(metrics.clone()),
             metrics,
             clock: Clock::default(),
             settings: Arc::new(options.settings),
@@ -244,6 +246,7 @@ impl Workbench {
             learning: Learning::new(self.shared.settings.pace),
             copies: Copies::new(self.max_in_flight),
             panics: Panics::default(),
+            standstills: Standstills::new(metrics.clone()),
             metrics,
             ..self.shared.clone()
         };

@@ -8,6 +8,8 @@
     reason = "a test fails by panicking, and says on stdout what it drew"
 )]
 
+#[path = "../shared/around.rs"]
+mod around;
 #[path = "../shared/chance.rs"]
 mod chance;
 #[path = "../shared/durations_suite.rs"]
@@ -44,6 +46,7 @@ mod redis_ledger;
 mod resolving;
 mod scenarios;
 mod slots;
+mod standstills;
 mod stopping;
 mod storage;
 mod sweeping;

@@ -17,7 +17,7 @@ use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger};
 
 pub use self::marks::*;
-pub use self::twice::Twice;
+pub use self::twice::twice;
 
 /// One job in one ledger.
 pub struct Bench {
@@ -393,9 +393,9 @@ macro_rules! ledger_suite {
     (@each $ledger:expr, $job:expr; $($property:ident)+) => {$(
         #[tokio::test]
         async fn $property() {
-            use $crate::ledger_suite::{Bench, Twice, $property};
+            use $crate::ledger_suite::{Bench, twice, $property};
             $property(Bench::new($ledger, &$job)).await;
-            $property(Bench::new(std::sync::Arc::new(Twice($ledger)), &$job)).await;
+            $property(Bench::new(std::sync::Arc::new(twice($ledger)), &$job)).await;
         }
     )+};
 }

@@ -19,12 +19,13 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::broker::{Consumer, LinkedPublisher, LinkedSettle};
-use super::ledger::LinkedLedger;
+use super::ledger::Linked;
 use super::net::Link;
 use super::provider::{LinkedProvider, TIMEOUT};
 use super::script::{Safeguard, Service};
 use super::store::{LinkedImages, LinkedStore};
 use super::world::World;
+use crate::around::Through;
 use crate::workbench::Workbench;
 
 /// `worker.max_in_flight`
@@ -291,7 +292,7 @@ fn shared(world: &Arc<World>, number: u32, link: &dyn Fn(Service) -> Link) -> Sh
     }));
     Shared {
         receipts: Receipts::new(storage.clone()),
-        ledger: Arc::new(LinkedLedger { link: link(Service::Ledger), ledger: Arc::clone(&world.ledger) }),
+        ledger: Arc::new(Through(Linked { link: link(Service::Ledger), ledger: Arc::clone(&world.ledger) })),
         provider: Arc::new(LinkedProvider {
             link: link(Service::Provider),
             provider: Arc::clone(&world.provider),

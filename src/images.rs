@@ -13,6 +13,8 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
@@ -262,8 +264,23 @@ impl Downloader {
 #[async_trait]
 impl Images for Downloader {
     async fn fetch(&self, url: &Url) -> Result<Image, FetchError> {
+        if url.scheme() == "data" {
+            return inline(url, self.rules.max_bytes);
+        }
         self.follow(url, Instant::now() + self.rules.timeout).await
     }
+}
+
+/// An image that the provider has put into its reply itself: `data:image/…;base64,…`.
+fn inline(url: &Url, max_bytes: u64) -> Result<Image, FetchError> {
+    let no_image = |trouble, what: &str| FetchError::new(trouble, format!("the data: URL {what}"));
+    let text = url.path().split_once(";base64,").map(|(_, text)| text.trim_end_matches('='));
+    let text = text.ok_or_else(|| no_image(Trouble::BadUrl, "has no base64"))?;
+    let bytes = STANDARD_NO_PAD.decode(text).map_err(|_| no_image(Trouble::Cut, "is no whole base64"))?;
+    if length_of(&bytes) > max_bytes {
+        return Err(no_image(Trouble::TooLarge, &format!("has more than {max_bytes} bytes")));
+    }
+    Image::of(bytes.into()).map_err(|error| no_image(error.trouble, &format!("is {}", error.message)))
 }
 
 /// No redirects of its own, no cookies, no credentials, no decompression. The resolver or the proxy is added.

@@ -337,3 +337,27 @@ fn a_redirect_home_is_checked_like_any_url() {
     assert_eq!(next.as_str(), "https://cdn.klingai.com/c.png");
     assert!(guard.reach(&next).is_ok());
 }
+
+/// Some gateways put the image into their reply.
+#[tokio::test]
+async fn an_image_in_a_data_url_is_read_without_a_request() {
+    use base64::Engine as _;
+    let downloader = Downloader::new(DownloadRules { guard: Guard::default(), ..rules() }).unwrap();
+    let encoded = base64::engine::general_purpose::STANDARD.encode(png());
+    let fetch = async |text: String| downloader.fetch(&Url::parse(&text).unwrap()).await;
+    let image = fetch(format!("data:image/png;base64,{encoded}")).await.unwrap();
+    assert_eq!(image, Image::of(png().into()).unwrap());
+    let unpadded = encoded.trim_end_matches('=').to_owned();
+    assert!(fetch(format!("DATA:image/jpeg;base64,{unpadded}")).await.is_ok(), "by its bytes");
+    let half = encoded[..encoded.len() / 8 * 4].to_owned();
+    for (text, trouble) in [
+        (format!("data:image/png;base64,{half}"), Trouble::Cut),
+        ("data:image/png;base64,?".to_owned(), Trouble::NoPicture),
+        ("data:text/html,<h1>hello</h1>".to_owned(), Trouble::BadUrl),
+        (format!("data:image/png;base64,{}", "A".repeat(20_000)), Trouble::TooLarge),
+    ] {
+        let error = fetch(text).await.unwrap_err();
+        assert_eq!(error.trouble, trouble, "{error}");
+        assert!(error.message.len() < 200, "{error}");
+    }
+}

@@ -72,22 +72,26 @@ impl Downloads {
 
     /// What has worked since then for other jobs than this one.
     #[must_use]
-    pub fn others(&self, job: &JobId, host: &str, since: Option<Instant>) -> Others {
-        let is_since = |known: &&Worked| since.is_none_or(|since| known.at >= since) && known.job != *job;
+    pub fn others(&self, job: &JobId, host: &str, since: Instant) -> Others {
+        let is_since = |known: &&Worked| known.at >= since && known.job != *job;
         let worked = &self.lock().worked;
         let of = |known: &Worked| if known.host == host { Others::SameHost } else { Others::Elsewhere };
         worked.iter().filter(is_since).map(of).max().unwrap_or(Others::None)
     }
 
-    /// A download of this job has failed, as all of them have for so long. Returns what to tell people where downloads have stopped
+    /// A download of this job has failed, as all of them have since then. Returns what to tell people where downloads have stopped
     /// working for all jobs.
     #[must_use]
-    pub fn failed(&self, job: &JobId, trouble: Trouble, failing: Duration, message: &str) -> Option<String> {
+    pub fn failed(&self, job: &JobId, trouble: Trouble, since: Instant, message: &str) -> Option<String> {
         // An image that is none says nothing about the way to it.
-        if trouble.blame() == Blame::Job || failing < FAILING_MIN {
+        if trouble.blame() == Blame::Job || since.elapsed() < FAILING_MIN {
             return None;
         }
         let mut seen = self.lock();
+        // Another's download has worked while this job's failed: it says nothing about the others.
+        if seen.worked.back().is_some_and(|last| last.at >= since) {
+            return None;
+        }
         if seen.failing.len() < REMEMBERED_MAX {
             seen.failing.insert(job.clone(), trouble);
         }
@@ -123,7 +127,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_works_for_other_jobs_tells_of_the_host_and_of_the_network() {
         let downloads = Downloads::new(1);
-        let begun = Some(Instant::now());
+        let begun = Instant::now();
         let others = |id: &str, host: &str, since| downloads.others(&job(id), host, since);
         assert_eq!(others("a", "one", begun), Others::None);
         downloads.note(&job("a"), "one");
@@ -133,8 +137,8 @@ mod tests {
         downloads.note(&job("b"), "one");
         assert_eq!(others("a", "one", begun), Others::SameHost);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(others("a", "one", Some(Instant::now())), Others::None, "before that");
-        assert_eq!(others("a", "one", None), Others::SameHost);
+        assert_eq!(others("a", "one", Instant::now()), Others::None, "before that");
+        assert_eq!(others("a", "one", begun), Others::SameHost);
     }
 
     #[test]
@@ -147,41 +151,56 @@ mod tests {
         assert_eq!(downloads.lock().worked.len(), REMEMBERED_MAX);
     }
 
-    const LONG: Duration = Duration::from_secs(11);
-
-    fn stops(downloads: &Downloads, id: &str, trouble: Trouble) -> bool {
-        downloads.failed(&job(id), trouble, LONG, "HTTP 403").is_some()
+    /// A job that has failed for eleven seconds and does so once more.
+    async fn stops(downloads: &Downloads, id: &str, trouble: Trouble) -> bool {
+        let since = Instant::now();
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        downloads.failed(&job(id), trouble, since, "HTTP 403").is_some()
     }
 
-    #[test]
-    fn downloads_of_three_jobs_that_fail_alike_while_none_works_are_an_outage() {
+    #[tokio::test(start_paused = true)]
+    async fn downloads_of_three_jobs_that_fail_alike_while_none_works_are_an_outage() {
         let downloads = Downloads::new(1);
         for _ in 0..10 {
-            assert!(!stops(&downloads, "a", Trouble::Spent(403)), "one job, however often");
+            assert!(!stops(&downloads, "a", Trouble::Spent(403)).await, "one job, however often");
         }
-        assert!(!stops(&downloads, "b", Trouble::Spent(403)));
-        assert!(!stops(&downloads, "c", Trouble::Spent(404)), "another fault");
-        assert!(!stops(&downloads, "d", Trouble::AnotherKind), "its own fault");
-        assert_eq!(downloads.failed(&job("e"), Trouble::Spent(403), Duration::from_secs(9), ""), None);
-        let told = downloads.failed(&job("f"), Trouble::Spent(403), LONG, "HTTP 403").unwrap();
+        assert!(!stops(&downloads, "b", Trouble::Spent(403)).await);
+        assert!(!stops(&downloads, "c", Trouble::Spent(404)).await, "another fault");
+        assert!(!stops(&downloads, "d", Trouble::AnotherKind).await, "its own fault");
+        assert_eq!(downloads.failed(&job("e"), Trouble::Spent(403), Instant::now(), ""), None, "only just");
+        let since = Instant::now();
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        let told = downloads.failed(&job("f"), Trouble::Spent(403), since, "HTTP 403").unwrap();
         assert!(told.contains("HTTP 403") && told.contains("download.user_agent"), "{told}");
         downloads.note(&job("g"), "one");
-        assert!(!stops(&downloads, "a", Trouble::Spent(403)), "one has worked");
+        assert!(!stops(&downloads, "a", Trouble::Spent(403)).await, "one has worked");
     }
 
-    #[test]
-    fn no_way_out_is_one_fault_whatever_it_looks_like() {
+    #[tokio::test(start_paused = true)]
+    async fn jobs_that_fail_while_another_works_say_nothing_about_the_others() {
         let downloads = Downloads::new(1);
-        assert!(!stops(&downloads, "a", Trouble::Unresolved));
-        assert!(!stops(&downloads, "b", Trouble::Silent));
-        assert!(stops(&downloads, "c", Trouble::Tls));
+        let since = Instant::now();
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        downloads.note(&job("good"), "one");
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        for id in ["a", "b", "c", "d"] {
+            assert_eq!(downloads.failed(&job(id), Trouble::Spent(404), since, ""), None, "{id}");
+        }
     }
 
-    #[test]
-    fn a_job_that_has_ended_is_none_of_them() {
+    #[tokio::test(start_paused = true)]
+    async fn no_way_out_is_one_fault_whatever_it_looks_like() {
+        let downloads = Downloads::new(1);
+        assert!(!stops(&downloads, "a", Trouble::Unresolved).await);
+        assert!(!stops(&downloads, "b", Trouble::Silent).await);
+        assert!(stops(&downloads, "c", Trouble::Tls).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_has_ended_is_none_of_them() {
         let downloads = Downloads::new(1);
         for id in ["a", "b", "c", "d"] {
-            assert!(!stops(&downloads, id, Trouble::Spent(404)), "{id}");
+            assert!(!stops(&downloads, id, Trouble::Spent(404)).await, "{id}");
             downloads.forget(&job(id));
         }
     }

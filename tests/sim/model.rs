@@ -14,7 +14,6 @@ use crate::{
     dress::{LOOKS, SUBMITS},
     duration::Distribution,
     faults::Fault,
-    files::FILES,
     refusal::{NoMoneyAs, Refusal},
     report::{Counts, Jobs},
     rules::GenerationRequest,
@@ -312,7 +311,6 @@ impl Model {
     fn draw_oddities(&mut self) -> Oddities {
         Oddities {
             look: self.faults.first_of(LOOKS),
-            file: self.faults.first_of(FILES),
             lookups_missed: if self.faults.strikes(Fault::LookupLate) { LOOKUPS_MISSED } else { 0 },
             never_found: self.faults.strikes(Fault::LookupUnsupported),
         }

@@ -160,6 +160,25 @@ impl Switches {
         }
     }
 
+    /// The first of a table that strikes this thing. Drawn once and kept, until the switches are set anew.
+    pub(crate) fn first_kept<T>(
+        &mut self,
+        table: &[(Fault, T)],
+        kept: &mut KeptOf<Option<Fault>>,
+    ) -> Option<Fault> {
+        if !table.iter().any(|(fault, _)| self.on.contains_key(fault)) {
+            return None;
+        }
+        match *kept {
+            Some((setting, first)) if setting == self.setting => first,
+            Some(_) | None => {
+                let first = self.first_of(table);
+                *kept = Some((self.setting, first));
+                first
+            }
+        }
+    }
+
     /// The first of a table that strikes.
     pub(crate) fn first_of<T>(&mut self, table: &[(Fault, T)]) -> Option<Fault> {
         table.iter().map(|(fault, _)| *fault).find(|fault| self.strikes(*fault))
@@ -178,7 +197,8 @@ impl Switches {
 }
 
 /// A draw that was made once: under which setting of the switches, and what it said.
-pub(crate) type Kept = Option<(u64, bool)>;
+pub(crate) type Kept = KeptOf<bool>;
+pub(crate) type KeptOf<T> = Option<(u64, T)>;
 
 #[cfg(test)]
 mod tests {

@@ -190,15 +190,18 @@ impl Actor<'_> {
                     }
                     lock(&self.entry.held).get_or_insert_with(|| breaker.hold(Cause::Downloads));
                     let (job, trouble) = (&self.job.id, error.trouble);
-                    if let Some(outage) =
-                        self.shared.downloads.failed(job, trouble, failing.elapsed(), &error.message)
+                    if let Some(outage) = self.shared.downloads.failed(job, trouble, failing, &error.message)
                     {
                         breaker.fault(Cause::Downloads, &outage);
                     }
                     let paused = breaker.stands(Cause::Downloads);
                     let is_last = attempt >= self.shared.settings.download_attempts;
                     if paused || is_last || !error.trouble.may_pass() {
-                        return Err(unstored(error, self.others(host, failing), paused));
+                        return Err(unstored(
+                            error,
+                            self.shared.downloads.others(job, host, failing),
+                            paused,
+                        ));
                     }
                 }
             }
@@ -210,13 +213,6 @@ impl Actor<'_> {
     /// Since when this job's downloads fail, in this life.
     fn failing(&self) -> Instant {
         *lock(&self.entry.failing_since).get_or_insert_with(Instant::now)
-    }
-
-    /// Which downloads of other jobs have worked while this job's fail.
-    fn others(&self, host: &str, failing: Instant) -> Others {
-        let patience = Instant::now().checked_sub(self.shared.settings.patience);
-        let since = patience.map(|patient| patient.min(failing));
-        self.shared.downloads.others(&self.job.id, host, since)
     }
 
     /// It is another's turn, where this job had it.

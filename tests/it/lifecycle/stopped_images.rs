@@ -78,18 +78,25 @@ async fn a_host_that_copies_its_images_lazily_stops_nothing() {
 async fn images_of_some_jobs_that_are_gone_stop_nothing_while_others_are_had() {
     let bench = Workbench::patient();
     bench.watch_breaker();
-    for task in 1..=5 {
+    for task in 11..=15 {
         let gone = FetchError::new(Trouble::Spent(404), "HTTP 404");
         bench.images.fail_where(&format!("/task-{task}/"), gone);
     }
-    let lives = deliver(&bench, 5);
-    until("first fetches", || bench.images.fetched().len() >= 5).await;
+    let (mut good, mut gone) = (Vec::new(), Vec::new());
     for number in 0..200 {
-        assert_eq!(bench.run(job(&format!("good-{number}"))).await, Some(Settled::Acked), "{number}");
+        good.push(bench.deliver(job(&format!("good-{number}"))));
+        if number == 9 {
+            bench.until_posted(10).await;
+            gone = deliver(&bench, 5);
+            bench.until_posted(15).await;
+        }
         sleep(Duration::from_secs(5)).await;
         assert_eq!(bench.shared.breaker.mode(), Mode::Open, "{number}");
     }
-    drop(lives);
+    // Their work is over, and those that are gone have failed for longer than any of it.
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(bench.shared.breaker.mode(), Mode::Open);
+    assert!(good.iter().all(|life| !life.is_open()) && gone.iter().all(Delivery::is_open));
 }
 
 /// Nobody is left who could try, since the broker wants its deliveries back.

@@ -23,7 +23,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use net::Step;
-use script::{Cast, script};
+use script::{Cast, Op, Service, script};
 use world::{Broken, play};
 
 use crate::seed::{number, seed};
@@ -95,6 +95,24 @@ fn a_crowd_before_a_small_account_breaks_no_promise() {
         cast.max_running = 3;
     };
     if let Some(broken) = first_broken(seed()..seed() + 150, |seed| play_seed(seed, crowd)) {
+        panic!("{}", report(&broken));
+    }
+}
+
+/// No image can be had for hours, from any worker, while everything else goes wrong as ever. Each of them was paid for.
+#[test]
+fn a_download_network_that_fails_for_all_costs_no_result() {
+    let hours = 5 * 3_600_000;
+    let broken = first_broken(seed()..seed() + 100, |seed| {
+        let mut cast = Cast::draw(seed);
+        cast.crowd(8);
+        let (worker, from, hangs) = (None, Service::Downloads, seed % 2 == 0);
+        let mut ops = vec![Op::Cut { worker, from, ms: hours, hangs }];
+        ops.extend(script(&cast));
+        ops.push(Op::Advance { ms: hours });
+        play(cast, ops)
+    });
+    if let Some(broken) = broken {
         panic!("{}", report(&broken));
     }
 }

@@ -281,6 +281,8 @@ fn shared(world: &Arc<World>, number: u32, link: &dyn Fn(Service) -> Link) -> Sh
         settings.trust_lookup = cast.trust_lookup;
         // Longer than an outage, so that no result expires within one.
         settings.timeout = TIMEOUT;
+        // Shorter than one: no result expires where none can be had, or none tells whose fault it is.
+        settings.patience = Duration::from_secs(60);
         settings.source = format!("/worker-{number}");
     });
     let storage = Storage::around(Arc::new(LinkedStore {
@@ -295,7 +297,7 @@ fn shared(world: &Arc<World>, number: u32, link: &dyn Fn(Service) -> Link) -> Sh
             link: link(Service::Provider),
             provider: Arc::clone(&world.provider),
         }),
-        images: Arc::new(LinkedImages { link: link(Service::Provider), images: Arc::clone(&world.images) }),
+        images: Arc::new(LinkedImages { link: link(Service::Downloads), images: Arc::clone(&world.images) }),
         storage,
         publisher: Arc::new(LinkedPublisher {
             link: link(Service::Broker),

@@ -80,6 +80,12 @@ pub enum Service {
     Ledger,
     Store,
     Provider,
+    /// The provider's file server, and the way to it.
+    Downloads,
+}
+
+impl Service {
+    const ALL: [Self; 5] = [Self::Broker, Self::Ledger, Self::Store, Self::Provider, Self::Downloads];
 }
 
 /// What happens next. Times in milliseconds, workers by their place.
@@ -252,7 +258,7 @@ fn length(dice: &mut Rng) -> u64 {
 impl Op {
     fn draw(cast: &Cast, dice: &mut Rng) -> Self {
         let worker = dice.usize(0..cast.workers);
-        let service = [Service::Broker, Service::Ledger, Service::Store, Service::Provider][dice.usize(0..4)];
+        let service = Service::ALL[dice.usize(0..Service::ALL.len())];
         let polls = u32::try_from(dice.u64(0..60)).unwrap();
         let after_polls = if percent(dice, 40) { 0 } else { polls };
         match dice.u64(0..21) {

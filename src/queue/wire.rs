@@ -11,6 +11,8 @@ mod inbound;
 mod inbound_tests;
 mod kit;
 mod large;
+#[cfg(test)]
+mod large_tests;
 mod outbound;
 mod seen;
 

@@ -5,16 +5,15 @@ use proptest::prelude::*;
 
 use super::header::{APPENDED, DEPTH_MAX, UNREADABLE};
 use super::inbound::Inbound;
-use super::large::Large;
 use super::seen::Seen;
-use crate::queue::message::{is_withheld, whole};
+use crate::queue::message::whole;
 
-const FRAME_MAX: u32 = 4096;
-const CHANNEL: u16 = 7;
+pub(super) const FRAME_MAX: u32 = 4096;
+pub(super) const CHANNEL: u16 = 7;
 
 /// The properties of a message: flags and values, as a producer may write them.
 #[derive(Default, Clone)]
-struct Raw {
+pub(super) struct Raw {
     flags: u16,
     values: Vec<u8>,
 }
@@ -27,7 +26,7 @@ impl Raw {
         self
     }
 
-    fn correlated(self, id: &[u8]) -> Self {
+    pub(super) fn correlated(self, id: &[u8]) -> Self {
         self.with(10, &short(id))
     }
 
@@ -35,7 +34,7 @@ impl Raw {
         self.with(13, &long(table))
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         [self.flags.to_be_bytes().as_slice(), &self.values].concat()
     }
 }
@@ -67,7 +66,7 @@ fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A whole message on the wire, its body in frames of `chunk` bytes.
-fn on_the_wire(channel: u16, properties: &[u8], body: &[u8], chunk: usize) -> Vec<u8> {
+pub(super) fn on_the_wire(channel: u16, properties: &[u8], body: &[u8], chunk: usize) -> Vec<u8> {
     let size = u64::try_from(body.len()).unwrap().to_be_bytes();
     let header = [&[0, 60, 0, 0], size.as_slice(), properties].concat();
     let mut bytes = [frame(1, channel, &[0, 60, 0, 60, 9]), frame(2, channel, &header)].concat();
@@ -78,7 +77,7 @@ fn on_the_wire(channel: u16, properties: &[u8], body: &[u8], chunk: usize) -> Ve
 }
 
 /// What lapin gets: kind, channel, payload. Each frame is one that it takes.
-fn frames(mut bytes: &[u8]) -> Vec<(u8, u16, Vec<u8>)> {
+pub(super) fn frames(mut bytes: &[u8]) -> Vec<(u8, u16, Vec<u8>)> {
     let mut frames = Vec::new();
     while !bytes.is_empty() {
         let length = usize::try_from(u32::from_be_bytes(bytes[3..7].try_into().unwrap())).unwrap();
@@ -315,52 +314,6 @@ fn messages_of_several_channels_between_each_other_stay_apart() {
         assert!(own.iter().all(|byte| u16::from(*byte) == channel));
         let (_, properties) = parse_properties(appended).unwrap();
         assert_eq!(properties.headers().as_ref().map(FieldTable::inner).unwrap().len(), 1);
-    }
-}
-
-/// A small message, a large one and a small one again; with what lapin gets when the large one is admitted or not.
-fn with_a_large_one(piece: usize, admitted: bool) -> (Vec<u8>, Vec<u8>, usize) {
-    let small = on_the_wire(CHANNEL, &Raw::default().bytes(), &[1; 100], 50);
-    let large = on_the_wire(CHANNEL, &Raw::default().correlated(b"c").bytes(), &[2; 101], 50);
-    let wire = [small.clone(), large, small].concat();
-    let mut inbound = Inbound::new(FRAME_MAX, Seen::default(), Some(Large::over(100)));
-    let (mut out, mut waited) = (Vec::new(), 0);
-    for mut piece in wire.chunks(piece) {
-        loop {
-            piece = inbound.feed(piece, &mut out);
-            if inbound.waits().is_none() {
-                break;
-            }
-            waited += 1;
-            if admitted { inbound.admit(&mut out) } else { inbound.withhold(&mut out) }
-        }
-        assert!(piece.is_empty());
-    }
-    (wire, out, waited)
-}
-
-#[test]
-fn a_large_message_waits_for_its_place_and_a_small_one_does_not() {
-    for piece in [1, 13, 1000] {
-        let (wire, out, waited) = with_a_large_one(piece, true);
-        assert_eq!(waited, 1, "in pieces of {piece}");
-        assert_eq!(out, wire);
-    }
-}
-
-#[test]
-fn a_large_message_that_gets_no_place_comes_without_its_body_and_the_next_is_whole() {
-    for piece in [1, 13, 1000] {
-        let (_, out, waited) = with_a_large_one(piece, false);
-        assert_eq!(waited, 1, "in pieces of {piece}");
-        let frames = frames(&out);
-        let kinds: Vec<u8> = frames.iter().map(|frame| frame.0).collect();
-        assert_eq!(kinds, [1, 2, 3, 3, 1, 2, 1, 2, 3, 3]);
-        let (_, properties) = parse_properties(&frames[5].2[12..]).unwrap();
-        assert_eq!(frames[5].2[4..12], [0; 8]);
-        assert!(is_withheld(&properties));
-        let (_, small) = parse_properties(&frames[7].2[12..]).unwrap();
-        assert!(!is_withheld(&small));
     }
 }
 

@@ -138,8 +138,7 @@ impl Life {
             }
             Some(_) => {}
         }
-        generation.deaths = generation.entries.unwrap_or_default();
-        generation.entries = None;
+        (generation.entered, generation.entries) = (true, None);
         self.at = At::Storing { generation, images, units };
         self.hinted(&known);
     }
@@ -168,9 +167,12 @@ impl Life {
             self.rules.pace.wait_after_failure(tried.rounds, self.rules.seed)
         };
         self.wait_for_images(generation, tried, wait, now);
-        // This life leaves, alive, and enters again with its next try.
-        if let At::Generating(generation) = &mut self.at {
-            generation.entries = Some(generation.deaths);
+        // The life that submitted the job enters with its next try, which frees the job's slots: the task has ended. Others have entered,
+        // and left; should they die now, it is not the image that has killed them.
+        if let At::Generating(generation) = &mut self.at
+            && !generation.entered
+        {
+            generation.entries = Some(0);
         }
     }
 

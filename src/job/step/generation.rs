@@ -35,8 +35,8 @@ pub(super) struct Generation {
     pub(super) succeeded: bool,
     /// How long its images have been tried for in vain; `None`: not yet.
     pub(super) tried: Option<Tried>,
-    /// How many lives seem to have died while they stored its images, as this one found it.
-    pub(super) deaths: u32,
+    /// This life was counted among those that have entered the storing of its images.
+    pub(super) entered: bool,
     /// How many lives may have entered the storing of its images before this one; `None` for the life
     /// that submitted it, and once this one has entered too.
     pub(super) entries: Option<u32>,
@@ -83,7 +83,7 @@ impl Generation {
             empty_results: 0,
             succeeded: false,
             tried: None,
-            deaths: 0,
+            entered: false,
             entries: None,
         }
     }

@@ -181,6 +181,8 @@ impl Actor<'_> {
                 }
                 Err(error) => {
                     drop(place);
+                    // No image is here: a life that dies from here on has died of something else.
+                    self.leave().await;
                     let failing = self.failing();
                     // An image that is none has come by a way that works.
                     match (turn, error.trouble.blame()) {

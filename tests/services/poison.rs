@@ -96,7 +96,7 @@ fn forged() -> Vec<u8> {
 }
 
 /// Publishes them all, good jobs before, between and behind them, and sees every one to its end.
-async fn no_message_stops_the_others(place: &Place) {
+pub async fn no_message_stops_the_others(place: &Place) {
     let sim = Sim::start(&["--durations", "fixed:100ms"]).await;
     let mut worker = Worker::start(place, &sim, &[]);
     let broker = Broker::connect(place).await;
@@ -143,18 +143,6 @@ async fn no_message_stops_the_others(place: &Place) {
 #[tokio::test]
 async fn whatever_a_producer_writes_into_properties_the_others_go_on() {
     Place::run("poison", no_message_stops_the_others).await;
-}
-
-#[tokio::test]
-async fn the_same_on_rabbitmq_4() {
-    if !PrivateRabbit::has_4() {
-        println!(
-            "COMET_TEST_RABBITMQ_4 is not set: `make verify` sets it, and this test then runs on RabbitMQ 4"
-        );
-        return;
-    }
-    let rabbit = PrivateRabbit::start_4().await;
-    Place::run_on("poison-4", rabbit.url(), redis_url(), no_message_stops_the_others).await;
 }
 
 #[tokio::test]

@@ -60,11 +60,6 @@ impl PrivateRabbit {
         Self::start_in(folder, Some(root), "[].").await
     }
 
-    /// Whether tests of RabbitMQ 4 can run here: `make verify` sees to it.
-    pub(crate) fn has_4() -> bool {
-        std::env::var_os("COMET_TEST_RABBITMQ_4").is_some()
-    }
-
     async fn start_with(advanced: &str) -> Self {
         Self::start_in(tempfile::tempdir().expect("a temporary folder"), None, advanced).await
     }

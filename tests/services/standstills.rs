@@ -65,8 +65,11 @@ async fn a_consumer_s_full_queue_is_said_costs_the_others_few_copies_and_is_over
         broker.publish(place, &job("a")).await;
         let text = readiness(&worker, "publishing").await;
         assert!(text.contains("x-max-length"), "{text}");
-        let (_, metrics) = worker.admin("/metrics").await;
-        assert!(metrics.contains("comet_standstill{what=\"publishing\"} 1"), "{metrics}");
+        wait_for("the metric", async || {
+            let (_, metrics) = worker.admin("/metrics").await;
+            metrics.contains("comet_standstill{what=\"publishing\"} 1").then_some(())
+        })
+        .await;
         let copies = broker.ready(&format!("{}.told", place.prefix)).await;
         assert!((1..=8).contains(&copies), "{copies} copies in the healthy queue");
         broker.delete_queue(&full).await;
@@ -124,10 +127,14 @@ async fn a_user_without_the_right_to_the_default_exchange_is_found_by_check_and_
 
 #[tokio::test]
 async fn pauses_make_a_worker_hold_no_more_than_its_bound() {
+    pauses_make_a_worker_hold_no_more(amqp_url()).await;
+}
+
+pub async fn pauses_make_a_worker_hold_no_more(amqp_url: String) {
     let redis = PrivateRedis::start().await;
     let port = redis.url().parse::<url::Url>().unwrap().port().unwrap();
     let proxy = Proxy::to(port).await;
-    Place::run_on("bound", amqp_url(), proxy.through(&redis.url()), async |place| {
+    Place::run_on("bound", amqp_url, proxy.through(&redis.url()), async |place| {
         let sim = Sim::start(&["--durations", "uniform:3s-6s"]).await;
         let worker = Worker::start(place, &sim, &[("WORKER__MAX_IN_FLIGHT", "5")]);
         let broker = Broker::connect(place).await;

@@ -5,13 +5,12 @@ mod large;
 
 use std::collections::BTreeMap;
 
-use crate::private::PrivateRabbit;
 use crate::support::jobs::job;
 use crate::support::process::environment;
 use crate::support::proxy::Proxy;
 use crate::support::raw::{Properties, Raw, header, long, nested, text_header};
 use crate::support::tool::tool;
-use crate::support::{Broker, Place, Sim, Worker, redis_url, wait_for};
+use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
 /// What becomes of a message.
 enum End {

@@ -30,6 +30,8 @@ pub(super) struct Generation {
     /// Those of them that came after its timeout, while the provider answers about other tasks.
     pub(super) in_vain: u32,
     pub(super) empty_results: u32,
+    /// Since when the provider has called it a success without images.
+    pub(super) empty_since: Option<Duration>,
     pub(super) gone_results: u32,
     /// When the provider first called it a success.
     pub(super) succeeded: Option<Duration>,
@@ -78,6 +80,7 @@ impl Generation {
             failures: 0,
             in_vain: 0,
             empty_results: 0,
+            empty_since: None,
             gone_results: 0,
             succeeded: None,
             failed_downloads: 0,

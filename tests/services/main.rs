@@ -38,6 +38,7 @@ mod redis_durations;
 mod redis_ledger;
 mod resolving;
 mod scenarios;
+mod skewed;
 mod slots;
 mod stopping;
 mod storage;

@@ -252,15 +252,15 @@ async fn without_receipts_a_job_whose_id_was_taken_after_redis_lost_its_record_i
 async fn after_a_flush_an_invalid_job_is_told_under_another_id_unless_in_the_same_bytes() {
     let bench = Workbench::new();
     let wrong = |n: i64| {
-        let mut input = crate::workbench::input();
+        let mut input = input();
         input["n"] = n.into();
-        crate::workbench::message(&serde_json::json!({"job_id": "a", "input": input}))
+        message(&serde_json::json!({"job_id": "a", "input": input}))
     };
     for n in [0, 0, -1] {
         bench.run(wrong(n)).await;
         bench.run(wrong(n)).await;
         bench.flush();
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let mut bytes_of = std::collections::BTreeMap::new();
     for event in bench.broker.ends("a") {

@@ -2,16 +2,14 @@
 SHELL := /bin/bash
 
 # Tests run the programs themselves, the stand-in for CometAPI among them. Built together, so that dependencies are
-# compiled once, with one set of features, for demo and tests.
+# compiled once, with one set of features, for demo, lints and tests.
 BUILD := cargo build --locked --bins --examples
 
-# Of a run of chaos or fuzz, in seconds.
+# `make chaos` and `make fuzz` go on for so many seconds, `make simulate` plays so many seeds.
 LENGTH_S ?= 180
-
-# Of the simulation.
 SEEDS ?= 10000
 
-.PHONY: help demo test test-quick chaos simulate fuzz bench lint build services linker
+.PHONY: help demo test test-quick verify chaos simulate fuzz bench lint build services linker
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -19,23 +17,32 @@ help: ## list the targets
 demo: linker ## watch jobs become images, with a worker killed on the way; needs no API key
 	@deploy/dev/demo
 
-# The suite's chaos is the same draw each time, so that a red run is the change's; `make chaos` draws anew.
-test: build ## all tests, against real services; starts (and installs) what is missing
-	COMET_CHAOS_SEED=$${COMET_CHAOS_SEED:-10} deploy/dev/with-services --s3 cargo test --locked --all-targets
+# What each depth holds, and why, stands in docs/contributing.md.
+test-quick: export PROPTEST_RNG_SEED ?= 1
+test: export PROPTEST_RNG_SEED ?= 1
+
+test-quick: linker ## the tests that need no services, in under a minute
+	cargo test --locked --lib --test it -- --skip deep::
+
+# Tests of services wait most of the time, so more of them run at once than there are processors.
+test: build ## everything that a change must pass, against real services; starts (and installs) what is missing
+	cargo test --locked --lib --bins --test it --example comet-sim -- --skip deep::
+	deploy/dev/with-services --s3 cargo test --locked --test services -- --skip deep:: --test-threads 8
 	cargo test --locked --doc
 
-test-quick: ## the tests that need no services
-	cargo test --locked --lib --test it
+verify: build ## everything that a release must pass, the deep and the slow; a line for each part, an hour in all
+	@deploy/dev/verify
 
-chaos: build ## three workers killed, frozen and cut off for LENGTH_S=180 seconds, then every promise counted; COMET_CHAOS_SEED=… repeats a draw
+chaos: build ## three workers killed, frozen and cut off for LENGTH_S=180 seconds, then every promise counted; COMET_SEED=… repeats a draw
 	@[[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || command -v rabbitmq-server >/dev/null || deploy/dev/install rabbitmq-server
 	@command -v redis-server >/dev/null || deploy/dev/install redis-server
+	@export COMET_SEED=$${COMET_SEED:-$$(deploy/dev/draw)}; echo "COMET_SEED=$$COMET_SEED"; \
 	COMET_CHAOS_S=$(LENGTH_S) cargo test --locked --test services chaos::chaos_breaks_no_promise -- --exact --nocapture
 
 # Each seed has a draw of its own, so where they begin is drawn as well.
-simulate: linker ## SEEDS=10000 draws of what can go wrong, on doubles and a paused clock; COMET_SIM_SEED=… says where they begin
-	@seed=$${COMET_SIM_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "COMET_SIM_SEED=$$seed"; \
-	COMET_SIM_SEED=$$seed COMET_SIM_SEEDS=$(SEEDS) cargo test --locked --test it simulate::no_seed_breaks_a_promise -- --exact --nocapture
+simulate: linker ## SEEDS=10000 draws of what can go wrong, on doubles and a paused clock; COMET_SEED=… says where they begin
+	@export COMET_SEED=$${COMET_SEED:-$$(deploy/dev/draw)}; echo "COMET_SEED=$$COMET_SEED"; \
+	COMET_SIM_SEEDS=$(SEEDS) cargo test --locked --test it simulate::no_seed_breaks_a_promise -- --exact --nocapture
 
 fuzz: linker ## spoilt replies, jobs and URLs for LENGTH_S=180 seconds; `make test` tries some hundred of each
 	@cargo test --locked --quiet --lib --no-run

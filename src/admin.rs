@@ -20,6 +20,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::door::Door;
 use crate::metrics::{self, Metrics};
 
 const PAGES: &str = "comet-worker\n\n\
@@ -27,6 +28,8 @@ const PAGES: &str = "comet-worker\n\n\
     /readyz   200 while it takes jobs; 503: what is in the way\n\
     /metrics  OpenMetrics, for Prometheus\n";
 
+/// An orchestrator, Prometheus and a person or two.
+const CONNECTIONS_MAX: usize = 64;
 /// Requests under way at a stop get this long to end; an idle or slow reader holds nothing up.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -98,7 +101,8 @@ impl Admin {
     /// None that is known: axum retries what fails on accepting a connection.
     pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
         let stopped = stop.clone().cancelled_owned();
-        let serving = axum::serve(self.listener, self.pages).with_graceful_shutdown(stopped);
+        let serving = axum::serve(Door::new(self.listener, CONNECTIONS_MAX), self.pages)
+            .with_graceful_shutdown(stopped);
         tokio::select! {
             served = serving.into_future() => served,
             () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),

@@ -10,7 +10,6 @@
 //! one thing: one that says that the task is still running pulls nothing, since the provider calls at each
 //! change of a task's status, and polls are to be few.
 
-mod door;
 pub mod listener;
 mod relay;
 #[cfg(test)]

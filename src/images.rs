@@ -1,25 +1,33 @@
-//! From a result URL to the bytes of an image that is what it says it is.
+//! From a result URL to the bytes of an image that is whole and what it says it is.
 //!
 //! The URL comes from outside, the server behind it is a stranger: [`guard`] says where we go, the
-//! loop here bounds what we take, and `sniff` says what it is. Design section 7.
+//! loop here bounds what we take, `sniff` says what it is, and [`trouble`] says whose fault it is where there is none.
+//! Design section 7.
 
 pub mod guard;
 mod sniff;
+pub mod trouble;
 
 use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Response};
+use reqwest::{Client, ClientBuilder, Proxy, Response};
+use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::redact::{bounded, for_people};
-use guard::{Forbidden, Guard, GuardedResolver, Reach};
+use guard::{Forbidden, Guard, GuardedResolver, Reach, Unresolved};
+use sniff::Sniffed;
+use trouble::Trouble;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -38,6 +46,7 @@ pub trait Images: Send + Sync {
 /// An image, checked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
+    /// As they came, with what stood behind the image's own end.
     pub bytes: Bytes,
     /// By the bytes: `image/png`, `image/jpeg` or `image/webp`.
     pub content_type: &'static str,
@@ -52,14 +61,14 @@ pub struct Image {
 impl Image {
     /// # Errors
     ///
-    /// Says why these bytes are not an image that we take.
-    pub fn of(bytes: Bytes) -> Result<Self, String> {
+    /// Says why these bytes are not a whole image that we take.
+    pub fn of(bytes: Bytes) -> Result<Self, FetchError> {
         let digest = Sha256::digest(&bytes);
         Self::with_digest(bytes, digest.as_slice())
     }
 
-    fn with_digest(bytes: Bytes, digest: &[u8]) -> Result<Self, String> {
-        let sniff::Sniffed { content_type, extension, width, height } = sniff::sniff(&bytes)?;
+    fn with_digest(bytes: Bytes, digest: &[u8]) -> Result<Self, FetchError> {
+        let Sniffed { content_type, extension, width, height } = sniff::sniff(&bytes)?;
         Ok(Self { bytes, content_type, extension, width, height, sha256: hex::encode(digest) })
     }
 }
@@ -77,37 +86,45 @@ impl fmt::Debug for Image {
     }
 }
 
-/// Why there is no image. Messages name host and path, never the signed query.
+/// Why there is no image. The message names host and path, never the signed query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FetchError {
-    /// The URL is spent (400, 401, 403, 404, 410): ask the provider for a fresh one.
-    #[error("{0}")]
-    Gone(String),
-    /// Not an image, too large, or an address that we don't go to: no use to try again.
-    #[error("{0}")]
-    Invalid(String),
-    /// 5xx, 429, timeout, reset, cut short: try again.
-    #[error("{0}")]
-    Again(String),
+#[error("{message}")]
+pub struct FetchError {
+    pub trouble: Trouble,
+    /// For people.
+    pub message: String,
 }
 
-/// The bounds of one download.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl FetchError {
+    #[must_use]
+    pub fn new(trouble: Trouble, message: impl Into<String>) -> Self {
+        Self { trouble, message: message.into() }
+    }
+
+    /// At this place.
+    fn at(url: &Url, trouble: Trouble, what: impl fmt::Display) -> Self {
+        Self { trouble, message: format!("{}: {what}", place(url)) }
+    }
+}
+
+/// The bounds of one download, and the way to it.
+#[derive(Debug, Clone)]
 pub struct DownloadRules {
-    /// Private addresses, and plain http to them.
-    pub allow_private_hosts: bool,
+    pub guard: Guard,
     /// Of the image.
     pub max_bytes: u64,
     /// From the first lookup to the last byte, redirects included.
     pub timeout: Duration,
     pub max_redirects: u32,
+    /// `http://[user:password@]host:port`; empty: directly. The environment's proxies are not used.
+    pub proxy: SecretString,
+    pub user_agent: String,
 }
 
 /// Downloads over HTTPS, behind the [`guard`].
 #[derive(Debug)]
 pub struct Downloader {
     rules: DownloadRules,
-    guard: Guard,
     /// For https; its resolver lets pass what [`Guard::reach`] says of https.
     secure: Client,
     /// For http to private hosts; its resolver lets pass nothing else.
@@ -123,53 +140,104 @@ enum Hop {
 impl Downloader {
     /// # Errors
     ///
-    /// Says why this system can't have an HTTPS client.
+    /// Says why this system can't have an HTTPS client, or what is wrong with the proxy.
     pub fn new(rules: DownloadRules) -> Result<Self, String> {
-        let secure = if rules.allow_private_hosts { Reach::Anywhere } else { Reach::Public };
-        Ok(Self {
-            rules,
-            guard: Guard { allow_private_hosts: rules.allow_private_hosts },
-            secure: built(client().dns_resolver(GuardedResolver(secure)))?,
-            plain: built(client().dns_resolver(GuardedResolver(Reach::Private)))?,
-        })
+        let guard = &rules.guard;
+        let secure = if guard.allow_private_hosts { Reach::Anywhere } else { Reach::Public };
+        let proxy = rules.proxy.expose_secret();
+        let client = |reach| {
+            let client = client(&rules.user_agent);
+            if proxy.is_empty() {
+                return built(client.dns_resolver(GuardedResolver { guard: guard.clone(), reach }));
+            }
+            // The proxy resolves the names of hosts; its own is none that the guard has a say in. A reason could quote its login.
+            let proxy =
+                Proxy::all(proxy).map_err(|_| "the proxy must be an http:// URL with a host".to_owned());
+            built(client.proxy(proxy?))
+        };
+        let (secure, plain) = (client(secure)?, client(Reach::Private)?);
+        Ok(Self { rules, secure, plain })
     }
 
-    async fn follow(&self, url: &Url) -> Result<Image, FetchError> {
+    async fn follow(&self, url: &Url, until: Instant) -> Result<Image, FetchError> {
         let mut url = url.clone();
-        for _ in 0..=self.rules.max_redirects {
-            match self.hop(&url).await? {
+        for hops in 0..=self.rules.max_redirects {
+            let hop = self.hop(&url, until).await.map_err(|error| match error.trouble {
+                // It is the host that leads there, and not the provider's own URL.
+                Trouble::BadUrl if hops > 0 => FetchError { trouble: Trouble::Redirects, ..error },
+                _ => error,
+            });
+            match hop? {
                 Hop::Image(image) => return Ok(image),
                 Hop::Redirect(next) => url = next,
             }
         }
-        Err(FetchError::Invalid(format!("{}: more than {} redirects", place(&url), self.rules.max_redirects)))
+        let most = self.rules.max_redirects;
+        Err(FetchError::at(&url, Trouble::Redirects, format!("more than {most} redirects")))
     }
 
-    async fn hop(&self, url: &Url) -> Result<Hop, FetchError> {
-        let forbidden = |error: Forbidden| FetchError::Invalid(format!("{}: {error}", place(url)));
-        let client = match self.guard.reach(url).map_err(forbidden)? {
+    /// One request, over https wherever that may be.
+    async fn hop(&self, url: &Url, until: Instant) -> Result<Hop, FetchError> {
+        let Some(secured) = self.rules.guard.secured(url) else {
+            let hop = self.request(url, until).await;
+            // Where http may lead inside, a name of the public internet is seen only once it is resolved.
+            return match (hop, with_https(url)) {
+                (Err(FetchError { trouble: Trouble::Forbidden, .. }), Some(secured)) => {
+                    self.secured(&secured, until).await
+                }
+                (hop, _) => hop,
+            };
+        };
+        self.secured(&secured, until).await
+    }
+
+    /// A request that the URL wants over http.
+    async fn secured(&self, url: &Url, until: Instant) -> Result<Hop, FetchError> {
+        self.request(url, until).await.map_err(|error| match error.trouble {
+            Trouble::Unreachable | Trouble::Tls | Trouble::Silent => FetchError {
+                trouble: Trouble::NoHttps,
+                message: format!(
+                    "the URL says http, which is not allowed, and https fails: {}",
+                    error.message
+                ),
+            },
+            _ => error,
+        })
+    }
+
+    async fn request(&self, url: &Url, until: Instant) -> Result<Hop, FetchError> {
+        let reach = self.rules.guard.reach(url);
+        let client = match reach.map_err(|why| FetchError::at(url, Trouble::BadUrl, why))? {
             Reach::Public | Reach::Anywhere => &self.secure,
             Reach::Private => &self.plain,
         };
-        let response = client.get(url.clone()).send().await.map_err(|error| broken(url, &error))?;
+        let late = |trouble| FetchError::at(url, trouble, format!("not done in {:?}", self.rules.timeout));
+        let answer = timeout_at(until, client.get(url.clone()).send());
+        let response = match answer.await {
+            Ok(response) => response.map_err(|error| broken(url, &error))?,
+            Err(_elapsed) => return Err(late(Trouble::Silent)),
+        };
         let status = response.status().as_u16();
-        let said = || format!("{}: HTTP {status}", place(url));
-        match status {
-            200 => self.read(url, response).await.map(Hop::Image),
-            301 | 302 | 303 | 307 | 308 => match next_url(url, &response) {
-                Some(next) => Ok(Hop::Redirect(next)),
-                None => Err(FetchError::Invalid(format!("{} without a usable location", said()))),
-            },
-            // Stores answer an expired signature with 400, 401 or 403.
-            400 | 401 | 403 | 404 | 410 => Err(FetchError::Gone(said())),
-            201..=299 | 408 | 425 | 429 | 500..=599 => Err(FetchError::Again(said())),
-            _ => Err(FetchError::Invalid(said())),
+        let said = || format!("HTTP {status}");
+        if let Some(trouble) = Trouble::of_status(status) {
+            return Err(FetchError::at(url, trouble, said()));
         }
+        if response.status().is_redirection() {
+            return match next_url(url, &response) {
+                Some(next) => Ok(Hop::Redirect(next)),
+                None => {
+                    let what = format!("{} without a usable location", said());
+                    Err(FetchError::at(url, Trouble::Redirects, what))
+                }
+            };
+        }
+        let reading = timeout_at(until, self.read(url, response));
+        reading.await.unwrap_or_else(|_elapsed| Err(late(Trouble::Slow))).map(Hop::Image)
     }
 
     async fn read(&self, url: &Url, mut response: Response) -> Result<Image, FetchError> {
         let max_bytes = self.rules.max_bytes;
-        let too_large = || FetchError::Invalid(format!("{}: more than {max_bytes} bytes", place(url)));
+        let too_large = || FetchError::at(url, Trouble::TooLarge, format!("more than {max_bytes} bytes"));
         let announced = response.content_length();
         if announced.is_some_and(|length| length > max_bytes) {
             return Err(too_large());
@@ -186,28 +254,37 @@ impl Downloader {
             digest.update(&chunk);
         }
         if announced.is_some_and(|length| length != length_of(&bytes)) {
-            return Err(FetchError::Again(format!("{}: the body was cut short", place(url))));
+            return Err(FetchError::at(url, Trouble::Cut, "the body was cut short"));
         }
         Image::with_digest(bytes.freeze(), digest.finalize().as_slice())
-            .map_err(|fault| FetchError::Invalid(format!("{}: {fault}", place(url))))
+            .map_err(|error| FetchError::at(url, error.trouble, error.message))
     }
 }
 
 #[async_trait]
 impl Images for Downloader {
     async fn fetch(&self, url: &Url) -> Result<Image, FetchError> {
-        match tokio::time::timeout(self.rules.timeout, self.follow(url)).await {
-            Ok(result) => result,
-            Err(_elapsed) => {
-                Err(FetchError::Again(format!("{}: not done in {:?}", place(url), self.rules.timeout)))
-            }
+        if url.scheme() == "data" {
+            return inline(url, self.rules.max_bytes);
         }
+        self.follow(url, Instant::now() + self.rules.timeout).await
     }
 }
 
-/// No redirects of its own, no proxy, no cookies, no credentials, no decompression. Whoever builds it adds the
-/// resolver.
-fn client() -> ClientBuilder {
+/// An image that the provider has put into its reply itself: `data:image/…;base64,…`.
+fn inline(url: &Url, max_bytes: u64) -> Result<Image, FetchError> {
+    let no_image = |trouble, what: &str| FetchError::new(trouble, format!("the data: URL {what}"));
+    let text = url.path().split_once(";base64,").map(|(_, text)| text.trim_end_matches('='));
+    let text = text.ok_or_else(|| no_image(Trouble::BadUrl, "has no base64"))?;
+    let bytes = STANDARD_NO_PAD.decode(text).map_err(|_| no_image(Trouble::Cut, "is no whole base64"))?;
+    if length_of(&bytes) > max_bytes {
+        return Err(no_image(Trouble::TooLarge, &format!("has more than {max_bytes} bytes")));
+    }
+    Image::of(bytes.into()).map_err(|error| no_image(error.trouble, &format!("is {}", error.message)))
+}
+
+/// No redirects of its own, no cookies, no credentials, no decompression. The resolver or the proxy is added.
+fn client(user_agent: &str) -> ClientBuilder {
     let headers: HeaderMap = [
         (ACCEPT, HeaderValue::from_static("image/png, image/jpeg, image/webp")),
         (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
@@ -215,7 +292,7 @@ fn client() -> ClientBuilder {
     .into_iter()
     .collect();
     Client::builder()
-        .user_agent(concat!("comet-worker/", env!("CARGO_PKG_VERSION")))
+        .user_agent(user_agent)
         .default_headers(headers)
         .redirect(Policy::none())
         .referer(false)
@@ -226,12 +303,19 @@ fn client() -> ClientBuilder {
         .pool_max_idle_per_host(16)
 }
 
+/// An http URL as an https one.
+fn with_https(url: &Url) -> Option<Url> {
+    let mut secured = url.clone();
+    (url.scheme() == "http" && secured.set_scheme("https").is_ok()).then_some(secured)
+}
+
 fn built(client: ClientBuilder) -> Result<Client, String> {
     client.build().map_err(|error| for_people(&format!("no HTTPS client: {error}")))
 }
 
 fn next_url(url: &Url, response: &Response) -> Option<Url> {
-    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    // Some hosts write it as it is, and not percent-encoded.
+    let location = std::str::from_utf8(response.headers().get(LOCATION)?.as_bytes()).ok()?;
     url.join(location).ok()
 }
 
@@ -246,19 +330,37 @@ fn place(url: &Url) -> String {
     for_people(&format!("{host}{port}{}", bounded(url.path(), PATH_CHARS_MAX)))
 }
 
-/// An exchange that broke: forbidden by the resolver, or else a fault that may pass.
+/// An exchange that broke.
 fn broken(url: &Url, error: &reqwest::Error) -> FetchError {
+    // Before a connection stands, the host has said nothing; afterwards it is the host that breaks it off.
+    let mut trouble = if error.is_connect() {
+        Trouble::Unreachable
+    } else if error.is_timeout() {
+        Trouble::Silent
+    } else {
+        Trouble::Reset
+    };
     let mut text = place(url);
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(forbidden) = inner.downcast_ref::<Forbidden>() {
-            return FetchError::Invalid(format!("{}: {forbidden}", place(url)));
+            return FetchError::at(url, Trouble::Forbidden, forbidden);
+        }
+        if let Some(unresolved) = inner.downcast_ref::<Unresolved>() {
+            return FetchError::at(url, Trouble::Unresolved, unresolved);
+        }
+        let words = inner.to_string();
+        // By the words of rustls, whose error is behind several others.
+        if error.is_connect()
+            && ["certificate", "corrupt message", "handshake"].iter().any(|tls| words.contains(tls))
+        {
+            trouble = Trouble::Tls;
         }
         text.push_str(": ");
-        text.push_str(&inner.to_string());
+        text.push_str(&words);
         cause = inner.source();
     }
-    FetchError::Again(for_people(&text))
+    FetchError::new(trouble, for_people(&text))
 }
 
 #[cfg(test)]

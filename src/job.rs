@@ -7,6 +7,7 @@
 pub mod event;
 mod external;
 mod failed_tasks;
+pub mod format;
 pub mod pace;
 pub mod request;
 #[cfg(test)]

@@ -119,8 +119,9 @@ pub trait Ledger: Send + Sync {
     /// that counts is returned. The task has ended, and its slots are free.
     async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError>;
 
-    /// Takes the count of that life back: it has left alive. `""` for the life that submitted the job.
-    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError>;
+    /// Takes the count of that life back: it has left alive. `""` for the life that submitted the job. `tried`: for how
+    /// long the images have been tried for in vain, where they have; the longest that was told counts.
+    async fn leave(&self, job: &JobId, life: &str, tried: Option<Duration>) -> Result<(), LedgerError>;
 
     /// Notes that the user wants the job no more, unless it has ended, and hints its holder. What was
     /// known is returned. A job that was not seen yet is remembered as cancelled for as long as a
@@ -359,8 +360,9 @@ impl Ledger for RedisLedger {
         Ok(self.run_slotted(&self.scripts.enter, job, Slots::NONE, &[life.as_bytes()]).await?.known)
     }
 
-    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
-        self.run(&self.scripts.leave, job, &[life.as_bytes()]).await?;
+    async fn leave(&self, job: &JobId, life: &str, tried: Option<Duration>) -> Result<(), LedgerError> {
+        let tried = tried.map(|tried| tried.as_millis().to_string()).unwrap_or_default();
+        self.run(&self.scripts.leave, job, &[life.as_bytes(), tried.as_bytes()]).await?;
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-pub use families::{ANSWERS, CALLBACKS, PAUSED, SERVICES, STAGES, VIEWS};
+pub use families::{ANSWERS, CALLBACKS, PAUSED, SERVICES, STAGES, STANDSTILLS, VIEWS};
 
 use crate::job::Timings;
 
@@ -62,6 +62,11 @@ impl Metrics {
     /// Whether the worker takes no new jobs for this reason, one of [`PAUSED`].
     pub fn paused(&self, reason: &'static str, paused: bool) {
         self.0.paused.get_or_create(&[("reason", reason)]).set(i64::from(paused));
+    }
+
+    /// Whether the worker stands still over this, one of [`STANDSTILLS`].
+    pub fn standstill(&self, what: &'static str, stands: bool) {
+        self.0.standstill.get_or_create(&[("what", what)]).set(i64::from(stands));
     }
 
     /// A POST has ended with one of [`ANSWERS`], `took` after it was sent.

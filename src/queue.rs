@@ -6,18 +6,23 @@
 
 pub mod consume;
 pub mod dead;
+pub mod fit;
 pub mod listen;
 pub mod message;
 pub mod publish;
+pub mod rights;
 pub mod topology;
+pub mod wire;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
-/// Longest frame, in bytes, unless the URL says otherwise. lapin keeps a buffer of 32 frames for each direction of a connection,
-/// and by the broker's own 128 KiB two connections come to hold 16 MiB; longer messages take several frames.
+/// The longest frame that lapin gets and sends, in bytes, unless the URL says otherwise. lapin keeps a buffer of 32 frames for each
+/// direction of a connection, and by the broker's own 128 KiB two connections come to hold 16 MiB. On the wire the longest frame is
+/// the broker's own all the same: [`wire`] stands between the two.
 const FRAME_MAX: u32 = 16 * 1024;
 
 /// How to reach RabbitMQ.
@@ -25,6 +30,7 @@ const FRAME_MAX: u32 = 16 * 1024;
 pub struct Address {
     uri: AMQPUri,
     connect_timeout: Duration,
+    shared: wire::Shared,
 }
 
 /// Why there is no connection, without the password.
@@ -49,7 +55,33 @@ impl Address {
         }
         uri.query.heartbeat = Some(u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX));
         uri.query.frame_max.get_or_insert(FRAME_MAX);
-        Ok(Self { uri, connect_timeout })
+        Ok(Self { uri, connect_timeout, shared: wire::Shared::default() })
+    }
+
+    /// Of messages with bodies of more than `bytes`, connections by this address bring one at a time.
+    #[must_use]
+    pub fn with_large_messages_apart(mut self, bytes: usize) -> Self {
+        self.shared.large = Some(wire::Large::over(bytes));
+        self
+    }
+
+    /// What connections by this address have brought.
+    #[must_use]
+    pub fn seen(&self) -> &wire::Seen {
+        &self.shared.seen
+    }
+
+    pub(crate) fn large(&self) -> Option<&wire::Large> {
+        self.shared.large.as_ref()
+    }
+
+    /// The longest frame that the broker takes, as it said to the last connection.
+    #[must_use]
+    pub fn frame_max(&self) -> u32 {
+        match self.shared.frame_max.load(Ordering::Relaxed) {
+            0 => wire::FRAME_MAX,
+            frame_max => frame_max,
+        }
     }
 
     /// Opens one connection; `purpose` shows in RabbitMQ's list of connections.
@@ -60,7 +92,7 @@ impl Address {
     pub async fn connect(&self, purpose: &str) -> Result<Connection, ConnectError> {
         let name = format!("comet-worker {purpose}");
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connecting = Connection::connect_uri(self.uri.clone(), properties);
+        let connecting = wire::connect(self.uri.clone(), properties, self.shared.clone());
         match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(ConnectError::Failed(error.to_string())),

@@ -4,6 +4,8 @@
 //! SAS tokens, keys, control characters. Everything that we repeat for people passes here once,
 //! where it enters.
 
+use std::borrow::Cow;
+
 /// Longest text kept, in characters.
 pub const TEXT_CHARS_MAX: usize = 500;
 
@@ -39,6 +41,55 @@ pub fn bounded(text: &str, chars_max: usize) -> String {
         None => line,
         Some(_) => line.chars().take(chars_max.saturating_sub(1)).chain([CUT]).collect(),
     }
+}
+
+/// The same text with what is unprintable as it would be written in a program: `\n`, `\u{1b}`.
+#[must_use]
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unprintable) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\n' | '\r' | '\t') {
+            line.extend(c.escape_default());
+        } else if is_unprintable(c) {
+            line.extend(c.escape_unicode());
+        } else {
+            line.push(c);
+        }
+    }
+    Cow::Owned(line)
+}
+
+/// The same text with spaces for what is unprintable.
+#[must_use]
+pub fn spaced(text: &str) -> String {
+    text.chars().map(|c| if is_unprintable(c) { ' ' } else { c }).collect()
+}
+
+/// The same text with what is unprintable as a replacement character, one for one.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if is_unprintable(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// A line of JSON with what is unprintable as JSON escapes, which mean the same.
+#[must_use]
+pub fn printable_json(json: &str) -> String {
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        if matches!(c, '\n' | '\r' | '\t') {
+            // Between tokens only.
+            line.push(' ');
+        } else if is_unprintable(c) {
+            let mut units = [0; 2];
+            line.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            line.push(c);
+        }
+    }
+    line
 }
 
 /// One piece of text between spaces and quotes.
@@ -106,6 +157,14 @@ mod tests {
             assert_eq!(for_people(text), told);
             assert!(!for_people(text).contains("SECRET"));
         }
+    }
+
+    #[test]
+    fn what_is_unprintable_is_written_out_or_replaced() {
+        let text = "a\nb\u{1b}[31m\u{9b}\u{202e}\u{7f}\u{feff}ü";
+        assert_eq!(escaped(text), r"a\nb\u{1b}[31m\u{9b}\u{202e}\u{7f}\u{feff}ü");
+        assert_eq!(printable("a\nb\u{1b}[\u{202e}"), "a\u{fffd}b\u{fffd}[\u{fffd}");
+        assert_eq!(printable_json("{\n\"a\":\"x\u{9b}\u{202e}\"}"), r#"{ "a":"x\u009b\u202e"}"#);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The log: to stderr, so that stdout stays free for data. Text for people, JSON for machines.
 
+mod fields;
+
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::env;
@@ -59,7 +61,10 @@ fn say_panic(panic: &PanicHookInfo<'_>) {
     // Whether there is one says RUST_BACKTRACE, as everywhere.
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
-        tracing::error!(at, "panicked: {words}\n{backtrace}");
+        tracing::error!(at, "panicked: {words}");
+        for line in backtrace.to_string().lines() {
+            tracing::error!("    {line}");
+        }
     } else {
         tracing::error!(at, "panicked: {words}");
     }
@@ -74,16 +79,18 @@ fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(&log.filter)?).with_writer(writer);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(&log.filter)?);
     let json = match log.format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
     Ok(if json {
+        let builder = builder.with_writer(fields::PrintableJson(writer));
         Box::new(builder.json().flatten_event(true).with_current_span(false).finish())
     } else {
-        Box::new(builder.with_ansi(colours).finish())
+        let builder = builder.with_writer(writer);
+        Box::new(builder.with_ansi(colours).fmt_fields(fields::OneLine).finish())
     })
 }
 
@@ -145,6 +152,26 @@ mod tests {
         assert_eq!(written("error", LogFormat::Text, true, say_some), "");
         assert_eq!(written("off", LogFormat::Text, true, say_some), "");
         assert!(written("", LogFormat::Text, true, say_some).contains("submitted"));
+    }
+
+    #[test]
+    fn whatever_a_text_holds_it_stays_on_its_line() {
+        let forged = "order\n2026-01-01T00:00:00Z  INFO forged\r\u{1b}[31mred\u{9b}2J\u{202e}\u{2028}";
+        let say = || {
+            let _span = tracing::info_span!("job", job_id = forged).entered();
+            tracing::warn!(reply_to = forged, error = %forged, "message {forged}");
+        };
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = written("info", format, true, say);
+            assert_eq!(text.lines().count(), 1, "{text:?}");
+            assert!(text.contains("forged"), "{text:?}");
+            assert!(!text.trim_end().contains(char::is_control), "{text:?}");
+            assert!(!text.contains(['\u{202e}', '\u{2028}']), "{text:?}");
+            assert!(text.contains(r"message order\n2026"), "{text:?}");
+        }
+        let text = written("info", LogFormat::Json, true, say);
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["error"], forged, "for a program it is what it was");
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 pub mod breaker;
 pub mod copies;
+pub mod downloads;
+pub mod intake;
 pub mod learning;
 pub mod life;
 pub mod lives;
@@ -13,7 +15,9 @@ pub mod panics;
 pub mod preflight;
 pub mod session;
 pub mod slots;
+pub mod standstills;
 pub mod submits;
+pub mod suspects;
 pub mod tell;
 
 use std::sync::Arc;
@@ -36,10 +40,12 @@ use crate::receipts::Receipts;
 use crate::storage::Storage;
 use breaker::Breaker;
 use copies::Copies;
+use downloads::Downloads;
 use learning::Learning;
 use lives::Lives;
 use panics::Panics;
 use slots::SlotLine;
+use standstills::Standstills;
 use submits::Submits;
 
 /// What all lives share.
@@ -57,13 +63,13 @@ pub struct Shared {
     pub limits: Limits,
     /// `api.max_polls_at_once` places.
     pub polls: Arc<Semaphore>,
-    /// `download.max_at_once` places.
-    pub downloads: Arc<Semaphore>,
+    pub downloads: Downloads,
     pub hints: Hints,
     pub lives: Lives,
     pub learning: Learning,
     pub copies: Copies,
     pub panics: Panics,
+    pub standstills: Standstills,
     pub metrics: Metrics,
     pub clock: Clock,
     pub settings: Arc<Settings>,
@@ -93,6 +99,8 @@ pub struct Settings {
     pub pace: Pace,
     /// `download.attempts`
     pub download_attempts: u32,
+    /// `download.patience_s`
+    pub patience: Duration,
     /// `events.source`
     pub source: String,
     /// `events.submitted`

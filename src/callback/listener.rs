@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::Callbacks;
-use super::door::Door;
+use crate::door::Door;
 use crate::job::JobId;
 use crate::metrics::Metrics;
 use crate::provider::wire::tells_of_a_running_task;
@@ -29,6 +29,8 @@ use crate::provider::wire::tells_of_a_running_task;
 /// A callback is about 1 KB; nothing of it is kept, nor believed but that there is nothing to see yet.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
 const BODY_TIME_MAX: Duration = Duration::from_secs(5);
+/// A proxy before the listener needs few.
+const CONNECTIONS_MAX: usize = 512;
 /// Requests under way at a stop get this long to end.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -111,7 +113,8 @@ impl Listener {
     /// None that is known: what fails on accepting a connection is tried again.
     pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
         let stopped = stop.clone().cancelled_owned();
-        let serving = axum::serve(Door::new(self.listener), self.hits).with_graceful_shutdown(stopped);
+        let serving =
+            axum::serve(Door::new(self.listener, CONNECTIONS_MAX), self.hits).with_graceful_shutdown(stopped);
         tokio::select! {
             served = serving.into_future() => served,
             () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::redact;
+
 /// The mouth of one command.
 pub(super) struct Output {
     bar: ProgressBar,
@@ -73,8 +75,10 @@ impl Output {
     }
 }
 
-/// A line for people, where there is no bar.
+/// A line for people, where there is no bar: whatever a text from outside holds, the terminal gets no more than text.
 pub(super) fn words(line: &str) {
+    let line: Vec<String> = line.split('\n').map(redact::spaced).collect();
+    let line = line.join("\n");
     // Nobody is left to be told when stderr is gone.
     let _ = writeln!(io::stderr().lock(), "{line}");
 }

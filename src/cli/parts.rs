@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 
 use crate::callback::Callbacks;
 use crate::config::{Config, redacted};
+use crate::images::guard::Guard;
 use crate::images::{DownloadRules, Downloader};
 use crate::job::request::Rules;
 use crate::ledger::RedisLedger;
@@ -118,10 +119,15 @@ pub(super) fn request_rules(config: &Config) -> Rules {
 
 pub(super) fn downloader(config: &Config) -> anyhow::Result<Downloader> {
     let rules = DownloadRules {
-        allow_private_hosts: config.download.allow_private_hosts,
+        guard: Guard {
+            allow_private_hosts: config.download.allow_private_hosts,
+            networks: config.download.allow_networks.clone().into(),
+        },
         max_bytes: config.download.max_bytes,
         timeout: config.download.timeout,
         max_redirects: 3,
+        proxy: config.download.proxy.clone(),
+        user_agent: config.download.user_agent.clone(),
     };
     Downloader::new(rules).map_err(|fault| anyhow::anyhow!("download: {fault}"))
 }

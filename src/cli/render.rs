@@ -1,6 +1,7 @@
 //! Events as lines: for people, and as JSON for programs.
 
 use crate::job::event::{EventKind, EventView};
+use crate::redact;
 
 /// How many of a job's faults are told on its line; all are in the event.
 const FAULTS_TOLD: usize = 3;
@@ -39,7 +40,7 @@ pub(super) fn event_with_time(view: &EventView) -> String {
 
 /// The event itself on one line. Line breaks in JSON stand only between tokens.
 pub(super) fn json(event: &[u8]) -> String {
-    String::from_utf8_lossy(event).replace(['\n', '\r'], " ")
+    redact::printable_json(&String::from_utf8_lossy(event))
 }
 
 /// `1 image`, `2 images`, `no images`.
@@ -53,7 +54,7 @@ pub(super) fn count(number: usize, what: &str) -> String {
 
 /// Whatever a text from outside holds, the terminal gets one line of it.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    redact::spaced(text)
 }
 
 fn faults(view: &EventView) -> String {

@@ -1,7 +1,7 @@
 //! `comet-worker run`: the parts of the daemon, put together, and their end.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -29,13 +29,16 @@ use crate::shutdown::Signals;
 use crate::storage::Storage;
 use crate::worker::breaker::{Breaker, Cause, Mode, Probe};
 use crate::worker::copies::Copies;
+use crate::worker::downloads::Downloads;
 use crate::worker::learning::Learning;
 use crate::worker::lives::Lives;
 use crate::worker::panics::Panics;
 use crate::worker::preflight::preflight;
 use crate::worker::session::Sessions;
 use crate::worker::slots::SlotLine;
+use crate::worker::standstills::{Standstills, What};
 use crate::worker::submits::Submits;
+use crate::worker::suspects::Suspects;
 use crate::worker::{Settings, Shared};
 
 /// A loop of the process that is silent for so long stands still.
@@ -61,18 +64,24 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let shared = shared(&config, Arc::clone(&publisher), &metrics)?;
     let sessions = Sessions {
         shared: shared.clone(),
-        address: parts::address(&config)?,
+        address: parts::address(&config)?.with_large_messages_apart(config.amqp.max_message_bytes),
         declare: config.amqp.declare,
         prefetch: config.worker.max_in_flight,
         pulse: pulses.register("sessions", SILENCE_MAX),
         stop: stop.clone(),
         lives: TaskTracker::new(),
         connected: Arc::new(AtomicBool::new(false)),
+        suspects: Suspects::new(metrics.clone()),
+        waiting: Mutex::default(),
     };
+    let looked_first = Arc::new(AtomicBool::new(false));
     let status = Arc::new(Health {
         pulses: pulses.clone(),
         breaker: shared.breaker.clone(),
+        standstills: shared.standstills.clone(),
+        looked_first: Arc::clone(&looked_first),
         connected: Arc::clone(&sessions.connected),
+        suspects: sessions.suspects.clone(),
         stop: stop.clone(),
     });
 
@@ -118,6 +127,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
     });
     parts.spawn({
+        let (shared, stop) = (shared.clone(), stop.clone());
+        let pulse = pulses.register("standstills", SILENCE_MAX);
+        async move {
+            shared.standstills.watch(&shared.breaker, &pulse, &stop).await;
+            "standstills"
+        }
+    });
+    parts.spawn({
         let (durations, learning) = (parts::durations(&config, &metrics)?, shared.learning.clone());
         let (pulse, stop) = (pulses.register("learning", SILENCE_MAX), stop.clone());
         async move {
@@ -131,6 +148,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
         () = signals.next() => return Ok(()),
     }
+    looked_first.store(true, Ordering::Relaxed);
     parts.spawn(async move {
         sessions.run().await;
         "sessions"
@@ -195,12 +213,13 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         slots: SlotLine::new(config.generation.max_running),
         limits: limits.clone(),
         polls: Arc::new(Semaphore::new(config.api.max_polls_at_once)),
-        downloads: Arc::new(Semaphore::new(config.download.max_at_once)),
+        downloads: Downloads::new(config.download.max_at_once),
         hints: Hints::default(),
         lives: Lives::default(),
         learning: Learning::new(pace),
         copies: Copies::new(config.worker.max_in_flight),
         panics: Panics::default(),
+        standstills: Standstills::new(metrics.clone()),
         metrics: metrics.clone(),
         clock: Clock::default(),
         settings: Arc::new(Settings {
@@ -217,6 +236,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
             max_attempts: config.generation.max_attempts,
             pace,
             download_attempts: config.download.attempts,
+            patience: config.download.patience,
             source: config.events.source.clone(),
             tell_submitted: config.events.submitted,
             hold: config.amqp.consumer_timeout / 2,
@@ -233,6 +253,7 @@ impl Probe for Probes<'_> {
     async fn probe(&self, cause: Cause) -> Result<(), String> {
         match cause {
             Cause::Money => Err("only a real job tells".to_owned()),
+            Cause::Images | Cause::Downloads => Err("only what failed tells".to_owned()),
             Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
                 self.shared.provider.probe().await.map_err(|fault| fault.message)
             }
@@ -246,7 +267,11 @@ impl Probe for Probes<'_> {
 struct Health {
     pulses: Pulses,
     breaker: Breaker,
+    standstills: Standstills,
+    /// The looks at Redis and the store before the first session are over.
+    looked_first: Arc<AtomicBool>,
     connected: Arc<AtomicBool>,
+    suspects: Suspects,
     stop: CancellationToken,
 }
 
@@ -261,9 +286,14 @@ impl Status for Health {
         if self.breaker.mode() == Mode::OneJob {
             reasons.push("one job at a time is let through, to see whether it is over".to_owned());
         }
-        if !self.connected.load(Ordering::Relaxed) {
-            reasons.push("rabbitmq: not connected; check amqp.url and the server".to_owned());
+        if !self.looked_first.load(Ordering::Relaxed) {
+            reasons.push("starting: jobs are taken once Redis and the store have answered".to_owned());
+        } else if !self.connected.load(Ordering::Relaxed) {
+            let why = self.standstills.now(What::RabbitMq);
+            reasons.push(format!("rabbitmq: {}", why.unwrap_or_else(|| "connecting".to_owned())));
         }
+        reasons.extend(self.standstills.hindering());
+        reasons.extend(self.suspects.standstill());
         if self.stop.is_cancelled() {
             reasons.push("stopping".to_owned());
         }

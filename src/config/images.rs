@@ -1,9 +1,13 @@
 //! Where images come from and where they go.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+use secrecy::SecretString;
 use url::Url;
 
+use super::faults::quoted;
 use super::reader::Reader;
 use super::urls;
 
@@ -38,6 +42,13 @@ pub struct Download {
     /// Tries that one image gets, at least 1.
     pub attempts: u32,
     pub max_at_once: usize,
+    /// How long images that were paid for are tried for.
+    pub patience: Duration,
+    /// `http://[user:password@]host:port`, or empty.
+    pub proxy: SecretString,
+    pub user_agent: String,
+    /// What result hosts may lie in beside the public internet.
+    pub allow_networks: Vec<IpNet>,
 }
 
 impl Storage {
@@ -71,8 +82,32 @@ impl Download {
             timeout: from.seconds("download.timeout_s", 1..=3600),
             attempts: from.number("download.attempts", 1..=100),
             max_at_once: from.number("download.max_at_once", 1..=1000),
+            patience: from.seconds("download.patience_s", 1..=2_592_000),
+            proxy: from.secret("download.proxy", |text| urls::optional_proxy(text).map(str::to_owned)),
+            user_agent: from.parsed("download.user_agent", user_agent),
+            allow_networks: from.parsed("download.allow_networks", networks),
         }
     }
+}
+
+/// It goes into a header as it is.
+fn user_agent(text: &str) -> Result<String, String> {
+    let own = concat!("comet-worker/", env!("CARGO_PKG_VERSION"));
+    let text = text.trim();
+    let fits = text.len() <= 256 && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    let agent = if text.is_empty() { own } else { text };
+    fits.then(|| agent.to_owned()).ok_or_else(|| "must be at most 256 printable ASCII characters".to_owned())
+}
+
+/// Separated by commas; an address alone is a network of one.
+fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let network = |part: &str| {
+        let address = || part.parse::<IpAddr>().map(IpNet::from);
+        part.parse::<IpNet>().or_else(|_| address()).map_err(|_| {
+            format!("must be networks such as 198.18.0.0/15, separated by commas; {} is none", quoted(part))
+        })
+    };
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(network).collect()
 }
 
 fn store(text: &str) -> Result<String, String> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Values that never print, not even when they are wrong.
 pub(super) fn is_secret(key: &str) -> bool {
-    ["amqp.url", "redis.url", "api.key", "api.proxy", "callback.secret"].contains(&key)
+    ["amqp.url", "redis.url", "api.key", "api.proxy", "download.proxy", "callback.secret"].contains(&key)
 }
 
 /// A mounted secret, without the line break that editors leave. Never empty.

@@ -84,6 +84,9 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("storage.endpoint", "https://minio.lan"),
     ("storage.region", "eu-central-1"),
     ("storage.public_url", "https://cdn.lan"),
+    ("download.proxy", "http://user:pass@proxy.lan:3128"),
+    ("download.user_agent", "Mozilla/5.0"),
+    ("download.allow_networks", "198.18.0.0/15, 10.1.2.3"),
     ("events.source", "/other"),
     ("admin.listen", ""),
     ("log.filter", "debug"),
@@ -96,14 +99,16 @@ const NOT_VARIED: &[&str] = &[
     "redis.url_file",
     "api.key_file",
     "api.proxy_file",
+    "download.proxy_file",
     "callback.secret_file",
     "generation.on_unknown_submit",
 ];
 
 /// Like `Debug`, secrets included.
 fn everything(config: &Config) -> String {
+    let (api, download) = (&config.api, &config.download);
     let secrets =
-        [&config.amqp.url, &config.redis.url, &config.api.key, &config.api.proxy, &config.callback.secret];
+        [&config.amqp.url, &config.redis.url, &api.key, &api.proxy, &download.proxy, &config.callback.secret];
     let secrets = secrets.map(|s| s.expose_secret().to_owned());
     format!("{config:?} {secrets:?}")
 }

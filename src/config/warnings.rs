@@ -23,12 +23,39 @@ impl Config {
         if self.callback.public_url.is_none() && !self.callback.secret.expose_secret().is_empty() {
             warnings.push("callback.secret has no effect: callback.public_url is not set".to_owned());
         }
+        self.about_proxies(&mut warnings);
         if self.download.allow_private_hosts {
             warnings.push(
                 "download.allow_private_hosts = true: result URLs may lead into your own network".to_owned(),
             );
         }
         warnings
+    }
+
+    fn about_proxies(&self, warnings: &mut Vec<String>) {
+        let is_set = |proxy: &secrecy::SecretString| !proxy.expose_secret().is_empty();
+        let (api, download) = (is_set(&self.api.proxy), is_set(&self.download.proxy));
+        if api && !download {
+            warnings.push(
+                "api.proxy is set and download.proxy is not: the images of paid jobs are fetched without a proxy; set \
+                 download.proxy too if nothing else leads out of this network"
+                    .to_owned(),
+            );
+        }
+        if download && !api {
+            warnings.push(
+                "download.proxy is set and api.proxy is not: the API is reached without a proxy; set api.proxy too if \
+                 nothing else leads out of this network"
+                    .to_owned(),
+            );
+        }
+        if download {
+            warnings.push(
+                "download.proxy resolves the names of result hosts, so where they lead is the proxy's to guard: have it \
+                 refuse addresses of your own network"
+                    .to_owned(),
+            );
+        }
     }
 
     fn about_generations(&self, warnings: &mut Vec<String>) {

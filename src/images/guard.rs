@@ -11,22 +11,27 @@
 //!    there is no second lookup that could answer otherwise (DNS rebinding). One forbidden address
 //!    among the answers forbids them all.
 //!
-//! `download.allow_private_hosts` opens both doors to one's own network, and still not to what
+//! Behind `download.proxy` only the first door is left: the proxy resolves names, and where they lead is its to guard.
+//!
+//! `download.allow_networks` lets both doors pass to networks that an operator names, over https;
+//! `download.allow_private_hosts` opens both to one's own network, http included. Neither opens them to what
 //! `is_never` names: the metadata services, where credentials lie, above all.
 
 use std::error::Error;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
+
+use super::with_https;
 
 /// Which addresses a request may connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// The public internet only: the default.
+    /// The public internet, and the networks that are allowed: the default.
     Public,
     /// Private ones only: plain http, where `download.allow_private_hosts` allows it.
     Private,
@@ -39,12 +44,34 @@ pub enum Reach {
 #[error("{0}")]
 pub struct Forbidden(pub String);
 
-#[derive(Debug, Clone, Copy)]
+/// The host's name has no address, for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unresolved(pub String);
+
+#[derive(Debug, Clone, Default)]
 pub struct Guard {
     pub allow_private_hosts: bool,
+    /// `download.allow_networks`
+    pub networks: Arc<[IpNet]>,
 }
 
 impl Guard {
+    /// The URL that is asked in the place of an http one, unless that may be reached as it is: the same host and path over
+    /// https. An explicit port stays.
+    #[must_use]
+    pub fn secured(&self, url: &Url) -> Option<Url> {
+        let is_public = match url.host() {
+            Some(Host::Ipv4(address)) => is_public(address.into()),
+            Some(Host::Ipv6(address)) => is_public(address.into()),
+            Some(Host::Domain(_)) | None => !self.allow_private_hosts,
+        };
+        if url.scheme() != "http" || (self.allow_private_hosts && !is_public) {
+            return None;
+        }
+        with_https(url)
+    }
+
     /// How far a request to this URL may reach.
     ///
     /// # Errors
@@ -67,33 +94,37 @@ impl Guard {
             Some(Host::Ipv4(address)) => IpAddr::V4(address),
             Some(Host::Ipv6(address)) => IpAddr::V6(address),
         };
-        reach.check(address)?;
+        self.check(reach, address)?;
         Ok(reach)
     }
-}
 
-impl Reach {
     /// What a name resolves to: all of it, or it is refused whole.
-    pub(super) fn admit(self, found: &[SocketAddr]) -> Result<(), Box<dyn Error + Send + Sync>> {
+    pub(super) fn admit(
+        &self,
+        reach: Reach,
+        found: &[SocketAddr],
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
         if found.is_empty() {
-            return Err(io::Error::other("the name has no address").into());
+            return Err(Unresolved("the name has no address".to_owned()).into());
         }
         for address in found {
-            self.check(address.ip())?;
+            self.check(reach, address.ip())?;
         }
         Ok(())
     }
 
-    fn check(self, address: IpAddr) -> Result<(), Forbidden> {
+    fn check(&self, reach: Reach, address: IpAddr) -> Result<(), Forbidden> {
         if is_never(address) {
             return Err(Forbidden(format!("{address} is not an address of a server of images")));
         }
-        match (self, is_public(address)) {
-            (Self::Public, true) | (Self::Private, false) | (Self::Anywhere, _) => Ok(()),
-            (Self::Public, false) => {
+        let is_allowed = || self.networks.iter().any(|network| network.contains(&address));
+        match (reach, is_public(address)) {
+            (Reach::Public, true) | (Reach::Private, false) | (Reach::Anywhere, _) => Ok(()),
+            (Reach::Public, false) if is_allowed() => Ok(()),
+            (Reach::Public, false) => {
                 Err(Forbidden(format!("{address} is not an address of the public internet")))
             }
-            (Self::Private, true) => {
+            (Reach::Private, true) => {
                 Err(Forbidden(format!("http to the public address {address} is not allowed")))
             }
         }
@@ -101,15 +132,20 @@ impl Reach {
 }
 
 /// Resolves names through the system, and drops what is out of reach.
-#[derive(Debug, Clone, Copy)]
-pub struct GuardedResolver(pub Reach);
+#[derive(Debug, Clone)]
+pub struct GuardedResolver {
+    pub guard: Guard,
+    pub reach: Reach,
+}
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0;
+        let Self { guard, reach } = self.clone();
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            reach.admit(&found)?;
+            let unresolved = |error: io::Error| Unresolved(format!("the name can't be resolved: {error}"));
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((name.as_str(), 0)).await.map_err(unresolved)?.collect();
+            guard.admit(reach, &found)?;
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
@@ -121,8 +157,33 @@ impl Resolve for GuardedResolver {
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
+        IpAddr::V6(address) => translated(address).map_or_else(|| is_public_v6(address), is_public_v4),
     }
+}
+
+/// The IPv4 host that a NAT64 of the well-known prefix `64:ff9b::/96` leads to ([RFC 6052](https://www.rfc-editor.org/rfc/rfc6052)).
+///
+/// In the prefix for local use, `64:ff9b:1::/48`, every network puts the IPv4 address where it likes, so where such an address leads
+/// can't be told from it ([RFC 8215](https://www.rfc-editor.org/rfc/rfc8215)): only an operator can allow it.
+fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    WELL_KNOWN_NAT64.contains(&address).then(|| last_v4(address))
+}
+
+const WELL_KNOWN_NAT64: Ipv6Net = net_v6(0x64, 0xff9b, 96);
+const LOCAL_NAT64: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48);
+
+fn last_v4(address: Ipv6Addr) -> Ipv4Addr {
+    let [.., a, b, c, d] = address.octets();
+    Ipv4Addr::new(a, b, c, d)
+}
+
+/// The IPv4 addresses that a translator may find in an IPv6 one, for each length of its prefix (RFC 6052, section 2.2).
+fn v4_inside(address: Ipv6Addr) -> [Ipv4Addr; 4] {
+    let octets = address.octets();
+    let v4 = |places: [usize; 4]| {
+        Ipv4Addr::from(places.map(|place| octets.get(place).copied().unwrap_or_default()))
+    };
+    [v4([6, 7, 9, 10]), v4([7, 9, 10, 11]), v4([9, 10, 11, 12]), v4([12, 13, 14, 15])]
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
@@ -130,8 +191,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 /// Only global unicast, `2000::/3`, and less than that. What lies outside: unspecified, loopback,
-/// v4-mapped and -compatible (`::/96`, `::ffff:0:0/96`), NAT64 (`64:ff9b::/96`, `64:ff9b:1::/48`),
-/// discard (`100::/64`), unique local (`fc00::/7`, the metadata services of clouds among them),
+/// v4-mapped and -compatible (`::/96`, `::ffff:0:0/96`), NAT64 for local use (`64:ff9b:1::/48`), discard (`100::/64`), unique local (`fc00::/7`, the metadata services of clouds among them),
 /// link-local, site-local, multicast.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     GLOBAL_UNICAST.contains(&address) && !NOT_PUBLIC_V6.iter().any(|net| net.contains(&address))
@@ -173,19 +233,34 @@ static NOT_PUBLIC_V4: LazyLock<[Ipv4Net; 16]> = LazyLock::new(|| {
 /// the ways to write a v4 address as a v6 one, which would lead around the v4 list.
 fn is_never(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => NEVER_V4.iter().any(|net| net.contains(&address)),
+        IpAddr::V4(address) => is_never_v4(address),
+        IpAddr::V6(address) if WELL_KNOWN_NAT64.contains(&address) => is_never_v4(last_v4(address)),
+        // Wherever a translator may look for the address inside, there must be no metadata service.
+        IpAddr::V6(address) if LOCAL_NAT64.contains(&address) => {
+            v4_inside(address).iter().any(|inside| METADATA_V4.iter().any(|net| net.contains(inside)))
+        }
         IpAddr::V6(address) => NEVER_V6.iter().any(|net| net.contains(&address)),
     }
 }
 
-static NEVER_V4: LazyLock<[Ipv4Net; 6]> = LazyLock::new(|| {
+fn is_never_v4(address: Ipv4Addr) -> bool {
+    METADATA_V4.iter().chain(NEVER_V4.iter()).any(|net| net.contains(&address))
+}
+
+static METADATA_V4: LazyLock<[Ipv4Net; 4]> = LazyLock::new(|| {
     [
-        net_v4([0, 0, 0, 0], 8),          // this network: 0.0.0.0 is the machine itself
         net_v4([100, 100, 100, 200], 32), // Alibaba's metadata service
         net_v4([168, 63, 129, 16], 32),   // Azure's host services
         net_v4([169, 254, 0, 0], 16),     // link-local; the metadata service of most clouds
         net_v4([192, 0, 0, 0], 24),       // IETF protocols; Oracle's metadata service
-        net_v4([224, 0, 0, 0], 3),        // multicast, reserved, broadcast
+    ]
+});
+
+static NEVER_V4: LazyLock<[Ipv4Net; 3]> = LazyLock::new(|| {
+    [
+        net_v4([0, 0, 0, 0], 8),          // this network: 0.0.0.0 is the machine itself
+        net_v4([224, 0, 0, 0], 4),        // multicast
+        net_v4([255, 255, 255, 255], 32), // broadcast
     ]
 });
 
@@ -193,13 +268,13 @@ static NEVER_V6: LazyLock<[Ipv6Net; 9]> = LazyLock::new(|| {
     [
         Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128),
         Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96), // v4-mapped
-        net_v6(0x64, 0xff9b, 32),                                            // NAT64
-        net_v6(0x2002, 0, 16),                                               // 6to4
-        net_v6(0x2001, 0, 32),                                               // Teredo
-        net_v6(0xfd00, 0xec2, 32),                                           // AWS's metadata service
-        net_v6(0xfd20, 0xce, 32),                                            // Google's
-        net_v6(0xfe80, 0, 10),                                               // link-local
-        net_v6(0xff00, 0, 8),                                                // multicast
+        net_v6(0x64, 0xff9b, 32),  // NAT64, but for what is looked at above
+        net_v6(0x2002, 0, 16),     // 6to4
+        net_v6(0x2001, 0, 32),     // Teredo
+        net_v6(0xfd00, 0xec2, 32), // AWS's metadata service
+        net_v6(0xfd20, 0xce, 32),  // Google's
+        net_v6(0xfe80, 0, 10),     // link-local
+        net_v6(0xff00, 0, 8),      // multicast
     ]
 });
 

@@ -18,12 +18,16 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
 
-const RULES: DownloadRules = DownloadRules {
-    allow_private_hosts: false,
-    max_bytes: 10_000,
-    timeout: Duration::from_secs(20),
-    max_redirects: 3,
-};
+fn rules() -> DownloadRules {
+    DownloadRules {
+        guard: Guard::default(),
+        max_bytes: 10_000,
+        timeout: Duration::from_secs(20),
+        max_redirects: 3,
+        proxy: SecretString::default(),
+        user_agent: "a-test/1".to_owned(),
+    }
+}
 
 /// A name and its addresses; of `late.example`, those of the second time on are the last column's.
 const NAMES: &[(&str, &[&str], &[&str])] = &[
@@ -35,10 +39,14 @@ const NAMES: &[(&str, &[&str], &[&str])] = &[
     ("six.example", &["fd12:3456::1"], &[]),
     ("metadata.example", &["169.254.169.254"], &[]),
     ("late.example", &["93.184.215.14"], &["127.0.0.1"]),
+    ("fake.example", &["198.18.0.25"], &[]),
+    ("nat64.example", &["64:ff9b::808:808"], &[]),
+    ("nat64-inside.example", &["64:ff9b::a01:203"], &[]),
 ];
 
 /// Answers by the table, and leads what passes to the server.
 struct Names {
+    guard: Guard,
     reach: Reach,
     asked: Mutex<Vec<String>>,
 }
@@ -53,7 +61,7 @@ impl Resolve for Names {
             .map_or(&[][..], |(_, first, then)| if again && !then.is_empty() { then } else { first });
         let found: Vec<SocketAddr> =
             addresses.iter().map(|address| SocketAddr::new(address.parse().unwrap(), 0)).collect();
-        let admitted = self.reach.admit(&found);
+        let admitted = self.guard.admit(self.reach, &found);
         Box::pin(async move {
             admitted?;
             let here = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0);
@@ -98,6 +106,10 @@ impl Server {
         Self { port, heads }
     }
 
+    fn http_url(&self, name: &str, path: &str) -> Url {
+        Url::parse(&format!("http://{name}:{}{path}", self.port)).unwrap()
+    }
+
     fn url(&self, name: &str, path: &str) -> Url {
         Url::parse(&format!("https://{name}:{}{path}", self.port)).unwrap()
     }
@@ -112,18 +124,18 @@ impl Server {
     }
 
     async fn fetch(&self, url: &Url) -> Result<Image, FetchError> {
+        self.fetch_by(rules(), url).await
+    }
+
+    async fn fetch_by(&self, rules: DownloadRules, url: &Url) -> Result<Image, FetchError> {
         // The certificate is nobody's; whom it is shown for is what is looked at here.
         let client = |reach| {
-            let names = Names { reach, asked: Mutex::default() };
-            built(client().dns_resolver(names).tls_danger_accept_invalid_certs(true)).unwrap()
+            let names = Names { guard: rules.guard.clone(), reach, asked: Mutex::default() };
+            built(client(&rules.user_agent).dns_resolver(names).tls_danger_accept_invalid_certs(true))
+                .unwrap()
         };
-        let downloader = Downloader {
-            rules: RULES,
-            guard: Guard { allow_private_hosts: false },
-            secure: client(Reach::Public),
-            plain: client(Reach::Private),
-        };
-        downloader.fetch(url).await
+        let (secure, plain) = (client(Reach::Public), client(Reach::Private));
+        Downloader { rules, secure, plain }.fetch(url).await
     }
 
     /// `cdn.example` and then one hop after the other to the last.
@@ -151,6 +163,14 @@ fn picture() -> Vec<u8> {
 fn reply(head: &str) -> Vec<u8> {
     let path = head.split(' ').nth(1).unwrap_or("/");
     let url = Url::parse("https://here/").unwrap().join(path).unwrap();
+    if path == "/loop" {
+        let host = head.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
+        let to = format!("http://{host}/loop");
+        return format!(
+            "HTTP/1.1 301 Moved\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        .into_bytes();
+    }
     match url.query_pairs().find(|(name, _)| name == "to") {
         Some((_, to)) => {
             format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
@@ -202,7 +222,6 @@ async fn a_public_host_that_redirects_inside_is_not_followed_at_any_hop() {
             "https://[::ffff:127.0.0.1]:PORT/a.png",
             "https://10.0.0.7/a.png",
             "https://169.254.169.254/latest/meta-data/",
-            "http://cdn.example:PORT/a.png",
             "http://127.0.0.1:PORT/a.png",
             "//127.0.0.1:PORT/a.png",
             "https://user:SECRET@cdn.example:PORT/a.png",
@@ -211,7 +230,9 @@ async fn a_public_host_that_redirects_inside_is_not_followed_at_any_hop() {
             let target = target.replace("PORT", &server.port.to_string());
             server.heads.lock().unwrap().clear();
             let error = server.fetch(&server.chain(hops, &target)).await.unwrap_err();
-            assert!(matches!(error, FetchError::Invalid(_)), "{target}: {error:?}");
+            let is_name = target.contains(".example") && !target.contains('@');
+            let trouble = if is_name { Trouble::Forbidden } else { Trouble::Redirects };
+            assert_eq!(error.trouble, trouble, "{target}: {error:?}");
             assert_eq!(server.hosts(), hops, "{target}: nobody else was spoken to");
             assert!(!error.to_string().contains("SECRET"), "{error}");
         }
@@ -219,11 +240,19 @@ async fn a_public_host_that_redirects_inside_is_not_followed_at_any_hop() {
 }
 
 #[tokio::test]
-async fn a_name_that_leads_inside_is_refused_at_once() {
+async fn a_name_that_leads_inside_is_not_connected_to_and_is_the_networks_fault() {
     let server = Server::start().await;
-    for name in ["inside.example", "home.example", "mixed.example", "six.example", "metadata.example"] {
+    for name in [
+        "inside.example",
+        "home.example",
+        "mixed.example",
+        "six.example",
+        "metadata.example",
+        "fake.example",
+        "nat64-inside.example",
+    ] {
         let error = server.fetch(&server.url(name, "/a.png")).await.unwrap_err();
-        assert!(matches!(error, FetchError::Invalid(_)), "{name}: {error:?}");
+        assert_eq!(error.trouble, Trouble::Forbidden, "{name}: {error:?}");
     }
     assert_eq!(server.hosts(), Vec::<String>::new());
 }
@@ -234,6 +263,72 @@ async fn a_name_that_answers_otherwise_the_second_time_is_looked_at_anew() {
     let last = server.url("late.example", "/a.png");
     assert!(server.fetch(&last).await.is_ok(), "the first time it is public");
     let error = server.fetch(&server.chain(&["late.example"], last.as_str())).await.unwrap_err();
-    assert!(matches!(error, FetchError::Invalid(_)), "{error:?}");
+    assert_eq!(error.trouble, Trouble::Forbidden, "{error:?}");
     assert_eq!(server.hosts(), ["late.example", "late.example"], "the redirect's second lookup led home");
+}
+
+#[tokio::test]
+async fn a_host_behind_nat64_is_what_the_address_inside_is() {
+    let server = Server::start().await;
+    assert!(server.fetch(&server.url("nat64.example", "/a.png")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_network_that_is_allowed_is_reached_at_every_hop() {
+    let server = Server::start().await;
+    let networks = ["198.18.0.0/15", "10.0.0.0/24"].iter().map(|net| net.parse().unwrap()).collect();
+    let guard = Guard { networks, ..Guard::default() };
+    let last = server.url("inside.example", "/a.png");
+    let url = server.chain(&["fake.example"], last.as_str());
+    assert!(server.fetch_by(DownloadRules { guard: guard.clone(), ..rules() }, &url).await.is_ok());
+    let home = server.chain(&["fake.example"], server.url("home.example", "/a.png").as_str());
+    let error = server.fetch_by(DownloadRules { guard, ..rules() }, &home).await.unwrap_err();
+    assert_eq!(error.trouble, Trouble::Forbidden, "{error:?}");
+}
+
+#[tokio::test]
+async fn http_is_asked_for_over_https_at_every_hop() {
+    let server = Server::start().await;
+    let insecure = server.http_url("cdn.example", "/a.png?sig=1");
+    assert!(server.fetch(&insecure).await.is_ok(), "the provider's own URL");
+    assert!(server.fetch(&server.chain(&["other.example"], insecure.as_str())).await.is_ok(), "a redirect");
+    assert_eq!(server.hosts(), ["cdn.example", "other.example", "cdn.example"]);
+    // A host that leads from https to http for ever has no end.
+    let endless = server.http_url("cdn.example", "/loop");
+    let error = server.fetch(&endless).await.unwrap_err();
+    assert_eq!(error.trouble, Trouble::Redirects, "{error:?}");
+}
+
+/// A port where TLS is not spoken, and one where nobody listens.
+#[tokio::test]
+async fn http_without_https_is_the_hosts_fault() {
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let port = plain.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = plain.accept().await {
+            let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    });
+    for port in [port, closed] {
+        let server = Server { port, heads: Arc::default() };
+        let error = server.fetch(&server.http_url("cdn.example", "/a.png?sig=SECRET")).await.unwrap_err();
+        assert_eq!(error.trouble, Trouble::NoHttps, "{error:?}");
+        assert!(!error.to_string().contains("SECRET"), "{error}");
+        let error = server.fetch(&server.url("cdn.example", "/a.png")).await.unwrap_err();
+        assert!(matches!(error.trouble, Trouble::Tls | Trouble::Unreachable), "{error:?}");
+    }
+}
+
+/// The certificate of the tests is signed by an authority that no system knows.
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_told_as_such() {
+    let server = Server::start().await;
+    let downloader = Downloader::new(DownloadRules {
+        guard: Guard { allow_private_hosts: true, ..Guard::default() },
+        ..rules()
+    });
+    let url = Url::parse(&format!("https://localhost:{}/a.png", server.port)).unwrap();
+    let error = downloader.unwrap().fetch(&url).await.unwrap_err();
+    assert_eq!(error.trouble, Trouble::Tls, "{error:?}");
 }

@@ -1,6 +1,10 @@
 //! What bytes are, by themselves: no header, no extension, no decoding.
 //!
-//! Only the kinds that are stored: PNG, JPEG, WebP. Pure.
+//! Only the kinds that are stored: PNG, JPEG, WebP; and only whole ones. Pure.
+
+use super::FetchError;
+use super::trouble::Trouble;
+use crate::job::format::{self, Flaw, Format, Whole};
 
 /// Pixels of the largest image taken: more is a bomb for whoever decodes it.
 const PIXELS_MAX: u64 = 100_000_000;
@@ -15,29 +19,46 @@ pub(super) struct Sniffed {
 
 /// # Errors
 ///
-/// Says what is wrong with the bytes, for people.
-pub(super) fn sniff(bytes: &[u8]) -> Result<Sniffed, String> {
-    let kind = infer::get(bytes).map(|kind| kind.mime_type());
-    let (content_type, extension, read_as) = match kind {
-        Some("image/png") => ("image/png", "png", imagesize::ImageType::Png),
-        Some("image/jpeg") => ("image/jpeg", "jpg", imagesize::ImageType::Jpeg),
-        Some("image/webp") => ("image/webp", "webp", imagesize::ImageType::Webp),
-        Some(other) => return Err(format!("{other} instead of a PNG, JPEG or WebP image")),
-        None if bytes.is_empty() => return Err("an empty body".to_owned()),
-        None => return Err("no PNG, JPEG or WebP image".to_owned()),
-    };
-    if imagesize::image_type(bytes).ok() != Some(read_as) {
-        return Err(format!("only the first bytes are those of {content_type}"));
+/// Says what is wrong with the bytes, and whose fault that is.
+pub(super) fn sniff(bytes: &[u8]) -> Result<Sniffed, FetchError> {
+    if let (Some(format), Some((width, height))) = (Format::of(bytes), format::size(bytes))
+        && u64::from(width) * u64::from(height) > PIXELS_MAX
+    {
+        let what = format!("{} of {width} x {height} pixels", format.media_type());
+        return Err(FetchError::new(Trouble::AnotherKind, what));
     }
-    let size =
-        imagesize::blob_size(bytes).map_err(|error| format!("{content_type} without dimensions: {error}"))?;
-    let (Ok(width), Ok(height)) = (u32::try_from(size.width), u32::try_from(size.height)) else {
-        return Err(format!("{content_type} of impossible dimensions"));
-    };
-    match u64::from(width).checked_mul(u64::from(height)) {
-        Some(1..=PIXELS_MAX) => Ok(Sniffed { content_type, extension, width, height }),
-        Some(_) | None => Err(format!("{content_type} of {width} x {height} pixels")),
+    match format::whole(bytes) {
+        Ok(Whole { format, width, height, .. }) => {
+            Ok(Sniffed { content_type: format.media_type(), extension: format.extension(), width, height })
+        }
+        Err(Flaw::Foreign) => Err(foreign(bytes)),
+        Err(Flaw::Cut(format)) => {
+            let what =
+                format!("{} that ends before its end, after {} bytes", format.media_type(), bytes.len());
+            Err(FetchError::new(Trouble::Cut, what))
+        }
+        Err(Flaw::Broken(format, part)) => Err(FetchError::new(
+            Trouble::Broken,
+            format!("{} that is wrong inside: {part}", format.media_type()),
+        )),
     }
+}
+
+/// A file of a known kind is what the provider has made of the job; a text, or nothing, is what a host says in the place of it.
+fn foreign(bytes: &[u8]) -> FetchError {
+    let is_media = |kind: infer::Type| {
+        use infer::MatcherType::{Audio, Image, Video};
+        matches!(kind.matcher_type(), Audio | Image | Video)
+    };
+    let (trouble, what) = match infer::get(bytes) {
+        Some(kind) => {
+            let trouble = if is_media(kind) { Trouble::AnotherKind } else { Trouble::NoPicture };
+            (trouble, format!("{} instead of a PNG, JPEG or WebP image", kind.mime_type()))
+        }
+        None if bytes.is_empty() => (Trouble::NoPicture, "an empty body".to_owned()),
+        None => (Trouble::NoPicture, "no PNG, JPEG or WebP image".to_owned()),
+    };
+    FetchError::new(trouble, what)
 }
 
 #[cfg(test)]
@@ -53,49 +74,59 @@ mod tests {
         bytes
     }
 
-    fn jpeg(width: u16, height: u16) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let pixels = vec![0; usize::from(width) * usize::from(height) * 3];
-        jpeg_encoder::Encoder::new(&mut bytes, 80)
-            .encode(&pixels, width, height, jpeg_encoder::ColorType::Rgb)
-            .unwrap();
-        bytes
-    }
-
-    fn webp() -> Vec<u8> {
-        let mut bytes = b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0".to_vec();
-        bytes.extend([0x4f, 0x05, 0, 0xff, 0x02, 0, 0, 0]); // 1360 x 768, each less one
-        bytes
+    /// As an encoder wrote it.
+    fn fixture(name: &str) -> Vec<u8> {
+        std::fs::read(format!("{}/tests/fixtures/pictures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
     }
 
     #[test]
     fn the_three_kinds_are_known_with_their_dimensions() {
-        let sniffed = |bytes: &[u8]| {
-            let Sniffed { content_type, extension, width, height } = sniff(bytes).unwrap();
-            (content_type, extension, width, height)
-        };
-        assert_eq!(sniffed(&png(1360, 768)), ("image/png", "png", 1360, 768));
-        assert_eq!(sniffed(&jpeg(24, 16)), ("image/jpeg", "jpg", 24, 16));
-        assert_eq!(sniffed(&webp()), ("image/webp", "webp", 1360, 768));
-        assert!(sniff(&png(10_000, 10_000)).is_ok());
+        for (name, content_type, extension) in [
+            ("pillow.png", "image/png", "png"),
+            ("pillow-progressive.jpg", "image/jpeg", "jpg"),
+            ("pillow-alpha.webp", "image/webp", "webp"),
+        ] {
+            let expected = Sniffed { content_type, extension, width: 40, height: 24 };
+            assert_eq!(sniff(&fixture(name)), Ok(expected), "{name}");
+        }
     }
 
     #[test]
-    fn everything_else_is_refused_with_a_reason() {
-        for (bytes, why) in [
-            (b"".to_vec(), "empty"),
-            (b"<!doctype html><h1>403</h1>".to_vec(), "html"),
-            (b"<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec(), ""),
-            (b"GIF89a\x01\0\x01\0\0\0\0".to_vec(), "image/gif"),
-            (b"%PDF-1.7".to_vec(), "pdf"),
-            (b"\x89PNG\r\n\x1a\n".to_vec(), ""),
-            (b"\xff\xd8\xff\xe0".to_vec(), ""),
-            (png(0, 768), "0 x 768"),
-            (png(10_001, 10_000), "10001 x 10000"),
-            (png(u32::MAX, u32::MAX), "4294967295"),
+    fn everything_else_is_sorted_with_a_reason() {
+        let half = |name: &str| {
+            let bytes = fixture(name);
+            bytes[..bytes.len() / 2].to_vec()
+        };
+        for (bytes, trouble, why) in [
+            (b"".to_vec(), Trouble::NoPicture, "empty"),
+            (b"<!doctype html><h1>403</h1>".to_vec(), Trouble::NoPicture, "html"),
+            (
+                b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>".to_vec(),
+                Trouble::NoPicture,
+                "xml",
+            ),
+            (b"<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec(), Trouble::NoPicture, ""),
+            (b"{\"error\":\"expired\"}".to_vec(), Trouble::NoPicture, ""),
+            (b"\x1f\x8b\x08\0\0\0\0\0\0\xff".to_vec(), Trouble::NoPicture, "gzip"),
+            (vec![7; 64], Trouble::NoPicture, ""),
+            (fixture("pillow.gif"), Trouble::AnotherKind, "image/gif"),
+            (fixture("pillow.avif"), Trouble::AnotherKind, "image/avif"),
+            (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".to_vec(), Trouble::AnotherKind, "image/heif"),
+            (b"%PDF-1.7".to_vec(), Trouble::NoPicture, "pdf"),
+            (b"\x89PNG\r\n\x1a\n".to_vec(), Trouble::Cut, "image/png"),
+            (b"\xff\xd8\xff\xe0".to_vec(), Trouble::Cut, "image/jpeg"),
+            (half("pillow.png"), Trouble::Cut, "image/png"),
+            (half("pillow-progressive.jpg"), Trouble::Cut, "image/jpeg"),
+            (half("pillow-lossy.webp"), Trouble::Cut, "image/webp"),
+            (b"\xff\xd8\xff\xd9".to_vec(), Trouble::Broken, "image/jpeg"),
+            (png(0, 768), Trouble::Cut, "image/png"),
+            (png(10_000, 10_000), Trouble::Cut, "image/png"),
+            (png(10_001, 10_000), Trouble::AnotherKind, "10001 x 10000"),
+            (png(u32::MAX, u32::MAX), Trouble::AnotherKind, "4294967295"),
         ] {
             let refusal = sniff(&bytes).unwrap_err();
-            assert!(refusal.contains(why), "{refusal}");
+            assert_eq!(refusal.trouble, trouble, "{refusal}");
+            assert!(refusal.message.contains(why), "{refusal}");
         }
     }
 

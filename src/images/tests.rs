@@ -13,13 +13,18 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::*;
+use crate::job::step::Blame;
 
-const RULES: DownloadRules = DownloadRules {
-    allow_private_hosts: true,
-    max_bytes: 10_000,
-    timeout: Duration::from_millis(800),
-    max_redirects: 3,
-};
+fn rules() -> DownloadRules {
+    DownloadRules {
+        guard: Guard { allow_private_hosts: true, ..Guard::default() },
+        max_bytes: 10_000,
+        timeout: Duration::from_millis(800),
+        max_redirects: 3,
+        proxy: SecretString::default(),
+        user_agent: "a-test/1".to_owned(),
+    }
+}
 
 fn png() -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -60,7 +65,7 @@ impl Server {
 
     async fn fetch(&self, path: &str) -> Result<Image, FetchError> {
         let url = self.base.join(path).unwrap();
-        Downloader::new(RULES).unwrap().fetch(&url).await
+        Downloader::new(rules()).unwrap().fetch(&url).await
     }
 }
 
@@ -84,6 +89,13 @@ fn reply(act: &str) -> Reply {
         }
         "pixels" => pixel_bomb().into_response(),
         "to-file" => Redirect::to("file:///etc/passwd").into_response(),
+        "xml" => "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>".into_response(),
+        "cut" => png()[..50].to_vec().into_response(),
+        "33-bytes" => png()[..33].to_vec().into_response(),
+        "gif" => b"GIF89a\x01\0\x01\0\0\0\0\x3b".to_vec().into_response(),
+        "chunked" => chunks(png().chunks(7).map(<[u8]>::to_vec).collect()).into_response(),
+        "behind" => chunks(vec![png(), b"behind".to_vec()]).into_response(),
+        "203" | "206" => (StatusCode::from_bytes(act.as_bytes()).unwrap(), png()).into_response(),
         "html" => ([(header::CONTENT_TYPE, "image/png")], "<html>expired</html>").into_response(),
         "magic" => ([(header::CONTENT_TYPE, "image/png")], vec![7; 64]).into_response(),
         "empty" => StatusCode::OK.into_response(),
@@ -118,33 +130,124 @@ async fn an_image_is_what_its_bytes_are() {
 #[tokio::test]
 async fn the_error_says_what_to_do() {
     let server = Server::start().await;
-    for path in ["/400", "/401", "/403", "/404", "/410"] {
-        assert!(matches!(server.fetch(path).await, Err(FetchError::Gone(_))), "{path}");
-    }
-    for path in ["/500", "/502", "/503", "/429", "/408", "/202", "/204", "/drip"] {
-        assert!(matches!(server.fetch(path).await, Err(FetchError::Again(_))), "{path}");
-    }
-    for path in [
-        "/html",
-        "/magic",
-        "/empty",
-        "/large",
-        "/endless",
-        "/loop",
-        "/nowhere",
-        "/to-public-http",
-        "/to-file",
-        "/to-metadata",
-        "/to-user",
-        "/hop-to-metadata",
-        "/hop4",
-        "/gzip",
-        "/pixels",
-        "/451",
-        "/304",
+    for (paths, expected) in [
+        (&["/400", "/401", "/403", "/404", "/410", "/451", "/406"][..], &[Trouble::Spent(0)][..]),
+        (&["/500", "/502", "/503", "/429", "/408", "/425", "/202", "/204", "/304"], &[Trouble::Failing(0)]),
+        (&["/407", "/511"], &[Trouble::Login(0)]),
+        (&["/html", "/magic", "/empty", "/gzip", "/xml"], &[Trouble::NoPicture]),
+        (&["/cut", "/33-bytes"], &[Trouble::Cut]),
+        (&["/gif", "/pixels"], &[Trouble::AnotherKind]),
+        (&["/large", "/endless"], &[Trouble::TooLarge]),
+        (
+            &["/loop", "/nowhere", "/hop4", "/to-file", "/to-metadata", "/to-user", "/hop-to-metadata"],
+            &[Trouble::Redirects],
+        ),
+        // Upgraded to https, which leads nowhere in a network without a way out.
+        (&["/to-public-http"], &[Trouble::NoHttps, Trouble::Spent(0)]),
+        (&["/drip"], &[Trouble::Slow]),
     ] {
-        let error = server.fetch(&format!("{path}?sig=SECRET")).await.unwrap_err();
-        assert!(matches!(error, FetchError::Invalid(_)), "{path}: {error:?}");
+        for path in paths {
+            let error = server.fetch(&format!("{path}?sig=SECRET")).await.unwrap_err();
+            let is_alike =
+                |trouble: &Trouble| std::mem::discriminant(trouble) == std::mem::discriminant(&error.trouble);
+            assert!(expected.iter().any(is_alike), "{path}: {error:?}");
+            assert!(!error.to_string().contains("SECRET"), "{error}");
+        }
+    }
+}
+
+/// Whatever a header says: the picture says itself whether it is whole, and what is behind it does no harm.
+#[tokio::test]
+async fn a_picture_is_whole_by_its_own_structure() {
+    let server = Server::start().await;
+    for path in ["/203", "/206", "/chunked", "/behind"] {
+        let image = server.fetch(path).await.unwrap();
+        let expected = if path == "/behind" { [&png()[..], b"behind"].concat() } else { png() };
+        assert_eq!(image, Image::of(expected.into()).unwrap(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn downloads_introduce_themselves_as_configured() {
+    let server = Server::start().await;
+    server.fetch("/ok").await.unwrap();
+    let seen = server.seen.lock().unwrap();
+    assert_eq!(seen[0]["user-agent"], "a-test/1");
+}
+
+/// A proxy for https and http, which leads everything to one server and keeps what it was asked.
+async fn proxy(to: u16, asked: Arc<Mutex<Vec<String>>>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let asked = Arc::clone(&asked);
+            tokio::spawn(async move {
+                let mut head = vec![0; 16 * 1024];
+                let read = socket.read(&mut head).await.unwrap_or(0);
+                let text = String::from_utf8_lossy(&head[..read]).into_owned();
+                asked.lock().unwrap().push(text.lines().next().unwrap_or_default().to_owned());
+                let mut behind = tokio::net::TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                if text.starts_with("CONNECT") {
+                    let _ = socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+                } else {
+                    let _ = behind.write_all(&head[..read]).await;
+                }
+                let _ = tokio::io::copy_bidirectional(&mut socket, &mut behind).await;
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn where_only_a_proxy_leads_out_it_is_asked_by_name_and_literals_are_still_judged() {
+    let server = Server::start().await;
+    let asked = Arc::default();
+    let port = proxy(server.base.port().unwrap(), Arc::clone(&asked)).await;
+    let by = |guard| DownloadRules { proxy: format!("http://u:p@127.0.0.1:{port}").into(), guard, ..rules() };
+    let lax = Downloader::new(by(Guard { allow_private_hosts: true, ..Guard::default() })).unwrap();
+    // A name that no resolver here knows.
+    let url = Url::parse("http://cdn.nowhere.example/ok?sig=1").unwrap();
+    assert!(lax.fetch(&url).await.is_ok());
+    assert_eq!(*asked.lock().unwrap(), ["GET http://cdn.nowhere.example/ok?sig=1 HTTP/1.1"]);
+
+    let strict = Downloader::new(by(Guard::default())).unwrap();
+    asked.lock().unwrap().clear();
+    let error = strict.fetch(&Url::parse("https://cdn.nowhere.example/ok").unwrap()).await.unwrap_err();
+    assert_eq!(error.trouble, Trouble::Tls, "{error:?}");
+    assert_eq!(*asked.lock().unwrap(), ["CONNECT cdn.nowhere.example:443 HTTP/1.1"]);
+    for literal in
+        ["https://127.0.0.1/ok", "https://10.0.0.1/ok", "https://[::1]/ok", "https://169.254.169.254/"]
+    {
+        let error = strict.fetch(&Url::parse(literal).unwrap()).await.unwrap_err();
+        assert_eq!(error.trouble, Trouble::BadUrl, "{literal}: {error:?}");
+    }
+    assert_eq!(asked.lock().unwrap().len(), 1, "the proxy is asked for none of them");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_away_or_refuses_is_the_networks_fault() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refuses = refusing.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = refusing.accept().await {
+            let _ = socket.read(&mut [0; 4096]).await;
+            let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n";
+            let _ = socket.write_all(refusal).await;
+        }
+    });
+    for (port, url) in [
+        (closed, "https://cdn.nowhere.example/a.png"),
+        (refuses, "https://cdn.nowhere.example/a.png"),
+        (refuses, "http://cdn.nowhere.example/a.png"),
+    ] {
+        let guard = Guard { allow_private_hosts: true, ..Guard::default() };
+        let proxy = format!("http://name:SECRET@127.0.0.1:{port}").into();
+        let downloader = Downloader::new(DownloadRules { guard, proxy, ..rules() }).unwrap();
+        let error = downloader.fetch(&Url::parse(url).unwrap()).await.unwrap_err();
+        assert_eq!(error.trouble.blame(), Blame::Network, "{port} {url}: {error:?}");
         assert!(!error.to_string().contains("SECRET"), "{error}");
     }
 }
@@ -152,15 +255,15 @@ async fn the_error_says_what_to_do() {
 #[tokio::test]
 async fn three_redirects_are_followed_and_no_more() {
     let server = Server::start().await;
-    let rules = DownloadRules { max_redirects: 2, ..RULES };
+    let rules = DownloadRules { max_redirects: 2, ..rules() };
     let url = server.base.join("/hop3").unwrap();
     let error = Downloader::new(rules).unwrap().fetch(&url).await.unwrap_err();
     assert_eq!(
         error,
-        FetchError::Invalid(format!(
-            "{}/ok: more than 2 redirects",
-            place(&server.base).trim_end_matches('/')
-        ))
+        FetchError::new(
+            Trouble::Redirects,
+            format!("{}/ok: more than 2 redirects", place(&server.base).trim_end_matches('/'))
+        )
     );
     assert!(server.fetch("/hop3").await.is_ok());
 }
@@ -186,8 +289,8 @@ async fn a_short_body_or_a_reset_is_tried_again() {
             let _ = socket.read(&mut [0; 1024]).await;
             socket.write_all(&reply).await.unwrap();
         });
-        let error = Downloader::new(RULES).unwrap().fetch(&url).await.unwrap_err();
-        assert!(matches!(error, FetchError::Again(_)), "{error:?}");
+        let error = Downloader::new(rules()).unwrap().fetch(&url).await.unwrap_err();
+        assert!(error.trouble.may_pass(), "{error:?}");
         assert!(!error.to_string().contains("SECRET"), "{error}");
     }
 }
@@ -198,7 +301,7 @@ async fn a_short_body_or_a_reset_is_tried_again() {
 async fn our_own_network_is_out_of_reach() {
     let server = Server::start().await;
     let port = server.base.port().unwrap();
-    let strict = Downloader::new(DownloadRules { allow_private_hosts: false, ..RULES }).unwrap();
+    let strict = Downloader::new(DownloadRules { guard: Guard::default(), ..rules() }).unwrap();
     for url in [
         format!("http://127.0.0.1:{port}/ok"),
         format!("http://localhost:{port}/ok"),
@@ -210,7 +313,8 @@ async fn our_own_network_is_out_of_reach() {
         "https://user:SECRET@cdn.klingai.com/a.png".to_owned(),
     ] {
         let error = strict.fetch(&Url::parse(&url).unwrap()).await.unwrap_err();
-        assert!(matches!(error, FetchError::Invalid(_)), "{url}: {error:?}");
+        let expected = if url.contains("localhost") { Trouble::Forbidden } else { Trouble::BadUrl };
+        assert_eq!(error.trouble, expected, "{url}: {error:?}");
         assert!(!error.to_string().contains("SECRET"), "{error}");
     }
     assert!(server.seen.lock().unwrap().is_empty());
@@ -224,7 +328,7 @@ fn a_redirect_home_is_checked_like_any_url() {
         Response::from(reply.body("").unwrap())
     };
     let url = Url::parse("https://cdn.klingai.com/a/b.png?sig=SECRET").unwrap();
-    let guard = Guard { allow_private_hosts: false };
+    let guard = Guard::default();
     for location in ["https://127.0.0.1/", "//127.1/", "http://169.254.169.254/", "//[::1]/", "http:/x"] {
         let next = next_url(&url, &reply(location)).unwrap();
         assert!(guard.reach(&next).is_err(), "{location} became {next}");
@@ -232,4 +336,28 @@ fn a_redirect_home_is_checked_like_any_url() {
     let next = next_url(&url, &reply("../c.png")).unwrap();
     assert_eq!(next.as_str(), "https://cdn.klingai.com/c.png");
     assert!(guard.reach(&next).is_ok());
+}
+
+/// Some gateways put the image into their reply.
+#[tokio::test]
+async fn an_image_in_a_data_url_is_read_without_a_request() {
+    use base64::Engine as _;
+    let downloader = Downloader::new(DownloadRules { guard: Guard::default(), ..rules() }).unwrap();
+    let encoded = base64::engine::general_purpose::STANDARD.encode(png());
+    let fetch = async |text: String| downloader.fetch(&Url::parse(&text).unwrap()).await;
+    let image = fetch(format!("data:image/png;base64,{encoded}")).await.unwrap();
+    assert_eq!(image, Image::of(png().into()).unwrap());
+    let unpadded = encoded.trim_end_matches('=').to_owned();
+    assert!(fetch(format!("DATA:image/jpeg;base64,{unpadded}")).await.is_ok(), "by its bytes");
+    let half = encoded[..encoded.len() / 8 * 4].to_owned();
+    for (text, trouble) in [
+        (format!("data:image/png;base64,{half}"), Trouble::Cut),
+        ("data:image/png;base64,?".to_owned(), Trouble::NoPicture),
+        ("data:text/html,<h1>hello</h1>".to_owned(), Trouble::BadUrl),
+        (format!("data:image/png;base64,{}", "A".repeat(20_000)), Trouble::TooLarge),
+    ] {
+        let error = fetch(text).await.unwrap_err();
+        assert_eq!(error.trouble, trouble, "{error}");
+        assert!(error.message.len() < 200, "{error}");
+    }
 }

@@ -21,7 +21,11 @@ mod edition_tests;
 mod faults;
 #[cfg(test)]
 mod input_tests;
+mod odd;
+#[cfg(test)]
+mod odd_tests;
 mod picture;
+mod plain;
 #[cfg(test)]
 mod property_tests;
 mod rules;
@@ -41,6 +45,7 @@ use serde_json::value::RawValue;
 pub use self::rules::{Rules, StoreName};
 
 use self::faults::{Faults, clip, found, member};
+use self::odd::Parsable;
 use super::{Envelope, ExternalIds, ExternalTaskId, Fault, Job, JobId};
 
 /// JSON Schema (2020-12) of a job, for producers and for `comet-worker schema`.
@@ -57,6 +62,9 @@ pub const TIMEOUT_S_MAX: u64 = 86_400;
 /// 64.
 pub const DEPTH_MAX: usize = 63;
 
+/// So many names of members that a job doesn't have are looked at.
+const FOREIGN_MAX: usize = 1000;
+
 /// How many faults one event names; the last one says how many more there are.
 pub const FAULTS_MAX: usize = faults::FAULTS_MAX;
 
@@ -66,6 +74,27 @@ pub struct Properties {
     /// The job's name where the body has none.
     pub message_id: Option<String>,
     pub envelope: Envelope,
+    /// The properties that could not be read, and what is wrong with each. What stands in their place is not the producer's.
+    pub unreadable: Vec<(String, String)>,
+}
+
+/// Those that events carry on or go by: without them a job's end would not reach whoever waits for it. And `properties`: what
+/// follows is missing.
+const NEEDED: [&str; 3] = ["correlation_id", "reply_to", "properties"];
+
+impl Properties {
+    fn readable(&self, needed: &[&str]) -> Result<(), DeadLetter> {
+        let odd = self.unreadable.iter().find(|(name, _)| needed.contains(&name.as_str()));
+        match odd {
+            None => Ok(()),
+            Some((name, words)) => Err(DeadLetter {
+                reason: DeadReason::InvalidProperties,
+                detail: format!(
+                    "{name} {words}; AMQP's short strings are UTF-8 here. Publish the job again with one that is"
+                ),
+            }),
+        }
+    }
 }
 
 /// A job that can be named.
@@ -95,6 +124,8 @@ pub enum DeadReason {
     NoJobId,
     /// There is an id, and it is none by the rules.
     InvalidJobId,
+    /// A property that an event would carry on, or that names the job, is there and can't be read.
+    InvalidProperties,
     /// Over `amqp.max_message_bytes`; found by the caller, before parsing.
     TooLarge,
     /// The id of another job with another input; found by the caller, in the ledger.
@@ -114,6 +145,7 @@ impl DeadReason {
             Self::NotJson => "not_json",
             Self::NoJobId => "no_job_id",
             Self::InvalidJobId => "invalid_job_id",
+            Self::InvalidProperties => "invalid_properties",
             Self::TooLarge => "too_large",
             Self::Conflict => "conflict",
             Self::OutcomeUnknown => "outcome_unknown",
@@ -135,20 +167,43 @@ impl fmt::Display for DeadReason {
 ///
 /// The message can't be named: it belongs into the dead-letter queue.
 pub fn parse(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Request, DeadLetter> {
-    let message = read(body)?;
-    let id = job_id(message.job_id.as_ref(), properties.message_id.as_deref())?;
+    properties.readable(&NEEDED)?;
+    let text = Parsable::new(text(body)?);
+    let message = read(&text.text)?;
+    let own_id =
+        message.job_id.map(|raw| plain::read(raw.get())).transpose().map_err(|error| DeadLetter {
+            reason: DeadReason::InvalidJobId,
+            detail: format!("job_id: {}", clip(&error.to_string())),
+        })?;
+    if matches!(own_id, None | Some(Value::Null)) {
+        properties.readable(&["message_id"])?;
+    }
+    let id = job_id(own_id.as_ref(), properties.message_id.as_deref())?;
 
     let mut faults = Faults::default();
     for name in &message.foreign {
+        let name = text.settle_text("", name, &mut faults);
         faults.add(
-            member("", name),
+            member("", &name),
             "is not a member of a job; those are job_id, input, metadata and timeout_s",
         );
     }
-    let timeout_s = timeout_s(message.timeout_s.as_ref(), &mut faults);
-    let metadata = message.metadata.and_then(|raw| metadata(&raw, &mut faults));
-    let digest = canonical::digest(message.input.as_ref().unwrap_or(&Value::Null));
-    let checked = checks::check(message.input, &id, &digest, rules, &mut faults);
+    let timeout = message.timeout_s.and_then(|raw| value(&text, "/timeout_s", raw, &mut faults));
+    let timeout_s = timeout_s(timeout.as_ref(), &mut faults);
+    let metadata = message.metadata.and_then(|raw| metadata(&text, raw, &mut faults));
+    let input = message.input.and_then(|raw| value(&text, "/input", raw, &mut faults));
+    let digest = match (&input, message.input) {
+        (Some(input), _) => canonical::digest(input),
+        (None, None) => canonical::digest(&Value::Null),
+        // What can't be held can still be told from another.
+        (None, Some(raw)) => canonical::digest(&Value::from(raw.get())),
+    };
+    let checked = match (input, message.input) {
+        // One fault, and not one more for each field that it doesn't have.
+        (None, Some(_)) => checks::Checked::default(),
+        (input, _) => checks::check(input, &id, &digest, rules, &mut faults),
+    };
+
     let external_ids = match checked.external_ids {
         Some(ids) => ids,
         None => ExternalIds::new(None, rules.store.as_str(), &id, &digest),
@@ -173,29 +228,30 @@ pub fn under_id(body: &Bytes, external: &ExternalTaskId) -> Bytes {
     serde_json::to_vec(&members).map_or_else(|_| body.clone(), Bytes::from)
 }
 
-/// A message's own members, of any type.
+/// A message's own members, of any type, as they are written: one that can't be held must not hide the others, and what a number in
+/// the metadata looks like is the user's business and comes back unchanged.
 #[derive(Default)]
-struct Message {
-    job_id: Option<Value>,
-    input: Option<Value>,
-    timeout_s: Option<Value>,
-    /// As text: what a number looks like is the user's business and comes back unchanged.
-    metadata: Option<Box<RawValue>>,
+struct Message<'t> {
+    job_id: Option<&'t RawValue>,
+    input: Option<&'t RawValue>,
+    timeout_s: Option<&'t RawValue>,
+    metadata: Option<&'t RawValue>,
+    /// The names of the others, no more of them than can be told.
     foreign: BTreeSet<String>,
 }
 
-impl<'de> Deserialize<'de> for Message {
+impl<'de> Deserialize<'de> for Message<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
 
         impl<'de> Visitor<'de> for Members {
-            type Value = Message;
+            type Value = Message<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Message, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Message<'de>, A::Error> {
                 let mut message = Message::default();
                 while let Some(name) = map.next_key::<String>()? {
                     match name.as_str() {
@@ -205,7 +261,9 @@ impl<'de> Deserialize<'de> for Message {
                         "metadata" => message.metadata = Some(map.next_value()?),
                         _ => {
                             map.next_value::<IgnoredAny>()?;
-                            message.foreign.insert(name);
+                            if message.foreign.len() < FOREIGN_MAX {
+                                message.foreign.insert(name);
+                            }
                         }
                     }
                 }
@@ -217,9 +275,12 @@ impl<'de> Deserialize<'de> for Message {
     }
 }
 
-fn read(body: &[u8]) -> Result<Message, DeadLetter> {
-    let not_json = |detail: String| DeadLetter { reason: DeadReason::NotJson, detail };
+fn not_json(detail: String) -> DeadLetter {
+    DeadLetter { reason: DeadReason::NotJson, detail }
+}
 
+/// The text of a message, of a depth that everything after this can take.
+fn text(body: &[u8]) -> Result<&str, DeadLetter> {
     let text = std::str::from_utf8(body)
         .map_err(|error| not_json(format!("not UTF-8 from byte {} on", error.valid_up_to())))?;
     // RFC 8259 lets a reader ignore a byte order mark; .NET's writers send one.
@@ -232,7 +293,25 @@ fn read(body: &[u8]) -> Result<Message, DeadLetter> {
     if !text.trim_ascii_start().starts_with('{') {
         return Err(not_json("not a JSON object".to_owned()));
     }
+    Ok(text)
+}
+
+fn read(text: &str) -> Result<Message<'_>, DeadLetter> {
     serde_json::from_str(text).map_err(|error| not_json(clip(&error.to_string())))
+}
+
+/// A member's value; `None`, and a fault, for one that can't be held.
+fn value(text: &Parsable<'_>, path: &str, raw: &RawValue, faults: &mut Faults) -> Option<Value> {
+    match plain::read(raw.get()) {
+        Ok(mut value) => {
+            text.settle(path, &mut value, faults);
+            Some(value)
+        }
+        Err(error) => {
+            faults.add(path, format!("can't be read: {}", clip(&error.to_string())));
+            None
+        }
+    }
 }
 
 /// A present but wrong id is never replaced by the `message_id`: the producer meant that id, and
@@ -270,8 +349,8 @@ fn timeout_s(value: Option<&Value>, faults: &mut Faults) -> Option<u64> {
     seconds
 }
 
-fn metadata(raw: &RawValue, faults: &mut Faults) -> Option<Box<RawValue>> {
-    let compact = canonical::compact(raw.get());
+fn metadata(text: &Parsable<'_>, raw: &RawValue, faults: &mut Faults) -> Option<Box<RawValue>> {
+    let compact = canonical::compact(&text.settle_text("/metadata", raw.get(), faults));
     let bytes = compact.len();
     if bytes > METADATA_BYTES_MAX {
         faults

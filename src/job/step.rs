@@ -20,6 +20,7 @@ mod outcome;
 mod reading;
 mod sight;
 mod submit;
+mod unstored;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 
 pub use self::life::Life;
 pub use self::sight::Sight;
+pub use self::unstored::{Blame, Others, Unstored, together};
 
 use super::pace::{Pace, Schedule, Seed};
 use super::{Charged, FailedTasks, Outcome, SentUnder, StoredImage, TaskId};
@@ -45,6 +47,8 @@ pub struct Rules {
     pub timeout: Duration,
     /// Half of `amqp.consumer_timeout_s`: no life is longer.
     pub hold: Duration,
+    /// `download.patience_s`: so long images that were paid for are tried for, over all lives.
+    pub patience: Duration,
     /// `generation.receipts`
     pub receipts: bool,
     /// `generation.on_unknown_submit = "trust_lookup"`: a look-up that finds nothing after the
@@ -261,10 +265,6 @@ pub enum Frozen {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stored {
     All(Vec<StoredImage>),
-    /// The provider says that an image is no longer there (403, 404, 410).
-    Gone(String),
-    /// What is there is no image that we store.
-    Invalid(String),
-    /// The provider's file server failed, several times.
-    Failed(String),
+    /// Not this time, for the image whose fault decides.
+    Not(Unstored),
 }

@@ -1,7 +1,8 @@
 -- Put before every script.
 -- KEYS[1]  the job's hash; its fields: version, digest, round, stage, attempt, nonce, task, since_ms, event, replaceable, watched,
 --          cancelled (its user wants it no more), corrects (the event that its end will correct), entries and entered (see enter.lua),
---          failed_tasks and failed_charged (see follow.lua), event_id (see told.lua), under (what the attempt went out under)
+--          tried_ms (see leave.lua), under (what the attempt went out under),
+--          failed_tasks and failed_charged (see follow.lua), event_id (see told.lua)
 -- ARGV[1]  the channel of the hints      ARGV[2]  the job id
 -- Every script answers {word, Redis's time in ms, the fields of the record after it, notes on what all jobs share}; or "ok" alone
 -- ("ok cancelled", where its user wants the job no more) when the record is just what the caller has asked for and there is

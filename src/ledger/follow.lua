@@ -9,6 +9,6 @@ if foreign() then return answer('moved') end
 if record.stage == 'new' and record.attempt == next_attempt and record.failed_tasks == failed then return answer('ok') end
 if record.stage ~= 'generating' or record.attempt ~= attempt or record.task ~= task then return answer('moved') end
 move({'stage', 'new', 'attempt', next_attempt, 'since_ms', now, 'failed_tasks', failed, 'failed_charged', charged},
-     {'task', 'nonce', 'under', 'entries', 'entered'})
+     {'task', 'nonce', 'under', 'entries', 'entered', 'tried_ms'})
 release()
 return answer('ok')

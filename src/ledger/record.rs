@@ -51,6 +51,8 @@ pub struct Record {
     pub under: Option<SentUnder>,
     /// How many lives may have entered the storing of its images, the one that submitted it included.
     pub entries: u32,
+    /// For how long its images have been tried for in vain.
+    pub tried: Option<Duration>,
 }
 
 /// All that the ledger knows of a job.
@@ -168,6 +170,11 @@ impl Record {
                 None
             },
             entries: if fields.contains_key("entries") { small("entries")? } else { 0 },
+            tried: if fields.contains_key("tried_ms") {
+                Some(Duration::from_millis(number("tried_ms")?))
+            } else {
+                None
+            },
         })
     }
 }

@@ -14,7 +14,7 @@ elseif open == 'ended' then
 elseif missing or record.stage ~= 'submitting' or record.attempt ~= open then
   return answer('moved')
 end
-local set, drop = {'stage', stage, 'digest', digest, 'round', round, 'since_ms', now}, {'replaceable', 'entries', 'entered'}
+local set, drop = {'stage', stage, 'digest', digest, 'round', round, 'since_ms', now}, {'replaceable', 'entries', 'entered', 'tried_ms'}
 local function field(name, value, stages)
   if stages[stage] then
     set[#set + 1], set[#set + 2] = name, value

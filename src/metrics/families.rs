@@ -14,7 +14,10 @@ use crate::job::Reason;
 /// What a held job can be at.
 pub const STAGES: [&str; 6] = ["waiting", "submitting", "looking_on", "generating", "storing", "telling"];
 /// Why no new jobs are taken.
-pub const PAUSED: [&str; 4] = ["account", "provider", "redis", "storage"];
+pub const PAUSED: [&str; 5] = ["account", "provider", "redis", "storage", "download"];
+/// What can stand still.
+pub const STANDSTILLS: [&str; 8] =
+    ["message", "rabbitmq", "publishing", "account", "provider", "redis", "storage", "download"];
 /// What a POST came to: the cases of [`Answer`](crate::provider::Answer).
 pub const ANSWERS: [&str; 5] = ["accepted", "later", "account", "refused", "unknown"];
 /// What a look at a task saw: the cases of [`View`](crate::provider::View).
@@ -26,10 +29,11 @@ pub const CALLBACKS: [&str; 7] =
 pub const SERVICES: [&str; 2] = ["rabbitmq", "redis"];
 
 const TERMINAL_EVENTS: [&str; 3] = ["comet.job.succeeded", "comet.job.failed", "comet.job.cancelled"];
-const DEAD_REASONS: [&str; 8] = [
+const DEAD_REASONS: [&str; 9] = [
     "not_json",
     "no_job_id",
     "invalid_job_id",
+    "invalid_properties",
     "conflict",
     "outcome_unknown",
     "forgotten",
@@ -75,6 +79,7 @@ pub(super) struct Families {
     pub(super) jobs_finished: Family<Labels<2>, Counter>,
     pub(super) jobs_held: Family<Labels<1>, Gauge>,
     pub(super) paused: Family<Labels<1>, Gauge>,
+    pub(super) standstill: Family<Labels<1>, Gauge>,
     pub(super) submits: Family<Labels<1>, Counter>,
     pub(super) polls: Family<Labels<1>, Counter>,
     pub(super) unknown_words: Counter,
@@ -113,7 +118,12 @@ impl Families {
             paused: add(
                 &mut to,
                 "paused",
-                "1 while this worker takes no new jobs for this reason: account (key or money), provider (unreachable or wrongly configured), redis, storage",
+                "1 while this worker takes no new jobs for this reason: account (key or money), provider (unreachable or wrongly configured), redis, storage, download (no image can be had)",
+            ),
+            standstill: add(
+                &mut to,
+                "standstill",
+                "1 while something has been stuck for ten seconds: rabbitmq (no session), publishing (an event or a dead letter is not confirmed), message (sessions with RabbitMQ end one after another with the same message at their head), or a reason of comet_paused",
             ),
             submits: add(
                 &mut to,
@@ -230,9 +240,11 @@ impl Families {
                 drop(family.get_or_create(&[(label, *value)]));
             }
         }
-        for (family, label, values) in
-            [(&self.jobs_held, "stage", &STAGES[..]), (&self.paused, "reason", &PAUSED)]
-        {
+        for (family, label, values) in [
+            (&self.jobs_held, "stage", &STAGES[..]),
+            (&self.paused, "reason", &PAUSED),
+            (&self.standstill, "what", &STANDSTILLS),
+        ] {
             for value in values {
                 drop(family.get_or_create(&[(label, *value)]));
             }

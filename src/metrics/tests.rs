@@ -71,6 +71,8 @@ fn what_alerts_look_at_starts_at_zero() {
     let text = Metrics::new().encode();
     for line in [
         "comet_paused{reason=\"storage\"} 0",
+        "comet_standstill{what=\"message\"} 0",
+        "comet_dead_letters_total{reason=\"invalid_properties\"} 0",
         "comet_submits_total{answer=\"unknown\"} 0",
         "comet_polls_total{view=\"not_found\"} 0",
         "comet_jobs_finished_total{outcome=\"failed\",reason=\"outcome_unknown\"} 0",
@@ -90,5 +92,5 @@ fn what_alerts_look_at_starts_at_zero() {
     assert!(text.ends_with("# EOF\n"));
     let families = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
     assert_eq!(text.lines().filter(|line| line.starts_with("# HELP ")).count(), families);
-    assert_eq!(families, 25);
+    assert_eq!(families, 26);
 }

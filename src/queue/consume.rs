@@ -15,8 +15,11 @@ use lapin::{Acker, BasicProperties, Channel, Connection, Consumer};
 use tokio::time::timeout;
 
 use super::message;
+use super::wire::{Large, Place};
 
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// RabbitMQ 4 moves a message that was given back twenty times to the dead-letter queue itself.
+const WITHHELD_PAUSE: Duration = Duration::from_secs(20);
 
 /// A job's message, as it came in.
 #[derive(Debug, Clone)]
@@ -56,6 +59,7 @@ pub struct JobConsumer {
     channel: Channel,
     consumer: Option<Consumer>,
     queue: String,
+    large: Option<Large>,
 }
 
 /// The connection or the channel is gone, or RabbitMQ refused: build everything anew.
@@ -67,9 +71,13 @@ impl JobConsumer {
     /// # Errors
     ///
     /// [`ConsumeError`].
-    pub async fn open(connection: &Connection, queue: &str) -> Result<Self, ConsumeError> {
+    pub async fn open(
+        connection: &Connection,
+        queue: &str,
+        large: Option<&Large>,
+    ) -> Result<Self, ConsumeError> {
         let channel = bounded("opening a channel", connection.create_channel()).await?;
-        Ok(Self { channel, consumer: None, queue: queue.to_owned() })
+        Ok(Self { channel, consumer: None, queue: queue.to_owned(), large: large.cloned() })
     }
 
     /// Begins to take up to `prefetch` deliveries at a time.
@@ -101,7 +109,9 @@ impl JobConsumer {
         bounded("cancelling the consumer", cancelling).await?;
         let rest = async {
             while let Some(Ok(delivery)) = consumer.next().await {
-                Settling(delivery.acker).hand_back().await;
+                let (body, _) = message::whole(delivery.data, delivery.properties);
+                let _place = self.large.as_ref().and_then(|large| large.claim(body.len()));
+                Settling { acker: delivery.acker, _place }.hand_back().await;
             }
         };
         // After a cancel the stream ends; should it not, the broker keeps the rest until we go.
@@ -117,10 +127,12 @@ impl JobConsumer {
     /// consumer whose queue is deleted).
     pub async fn next(&mut self) -> Result<Incoming, ConsumeError> {
         let Some(consumer) = &mut self.consumer else { return std::future::pending().await };
-        match consumer.next().await {
+        match next_whole(consumer).await {
             Some(Ok(Delivery { data, properties, acker, redelivered, .. })) => {
-                let message = Box::new(Message { body: Bytes::from(data), properties, redelivered });
-                Ok(Incoming { message, settle: Box::new(Settling(acker)) })
+                let (body, properties) = message::whole(data, properties);
+                let message = Box::new(Message { body, properties, redelivered });
+                let _place = self.large.as_ref().and_then(|large| large.claim(message.body.len()));
+                Ok(Incoming { message, settle: Box::new(Settling { acker, _place }) })
             }
             Some(Err(error)) => Err(ConsumeError(error.to_string())),
             None => Err(ConsumeError("RabbitMQ cancelled the consumer (was the queue deleted?)".to_owned())),
@@ -133,12 +145,35 @@ impl JobConsumer {
     }
 }
 
-struct Settling(Acker);
+/// The next delivery that has its body. One that was withheld goes back to the queue after a while; until then it is one of those
+/// that are held.
+async fn next_whole(consumer: &mut Consumer) -> Option<lapin::Result<Delivery>> {
+    loop {
+        let next = consumer.next().await;
+        match next {
+            Some(Ok(delivery)) if message::is_withheld(&delivery.properties) => {
+                tracing::debug!("a message longer than amqp.max_message_bytes waits for the one before it");
+                let settling = Settling { acker: delivery.acker, _place: None };
+                tokio::spawn(async move {
+                    tokio::time::sleep(WITHHELD_PAUSE).await;
+                    settling.hand_back().await;
+                });
+            }
+            Some(_) | None => return next,
+        }
+    }
+}
+
+struct Settling {
+    acker: Acker,
+    /// Held for as long as the message may be.
+    _place: Option<Place>,
+}
 
 #[async_trait]
 impl Settle for Settling {
     async fn ack(&self) {
-        if !matches!(self.0.ack(BasicAckOptions::default()).await, Ok(true)) {
+        if !matches!(self.acker.ack(BasicAckOptions::default()).await, Ok(true)) {
             tracing::debug!("an ack was lost with its channel; the job comes again and is told again");
         }
     }
@@ -146,7 +181,7 @@ impl Settle for Settling {
     async fn hand_back(&self) {
         let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
         // On a dead channel there is nothing to do: the broker has given it back itself.
-        let _ = self.0.nack(requeue).await;
+        let _ = self.acker.nack(requeue).await;
     }
 }
 

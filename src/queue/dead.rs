@@ -12,7 +12,7 @@ use lapin::{Channel, Connection};
 use tokio::time::timeout;
 
 use super::consume::Message;
-use super::message::{deliveries, handed_on_properties};
+use super::message::{deliveries, handed_on_properties, whole};
 use super::publish::{Outgoing, Publish, Routed};
 use super::topology::Names;
 
@@ -131,9 +131,6 @@ impl Looking<'_> {
 }
 
 fn message_of(got: BasicGetMessage) -> Message {
-    Message {
-        body: got.delivery.data.into(),
-        properties: got.delivery.properties,
-        redelivered: got.delivery.redelivered,
-    }
+    let (body, properties) = whole(got.delivery.data, got.delivery.properties);
+    Message { body, properties, redelivered: got.delivery.redelivered }
 }

@@ -14,6 +14,7 @@ use lapin::{Channel, Connection, Consumer, ErrorKind};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::message::whole;
 use super::{Address, ConnectError};
 
 /// What the broker sends ahead of the acks; with the line behind it, the bound of what is held here.
@@ -128,8 +129,9 @@ async fn forward(
         match next {
             Err(_) if connection.status().connected() => {}
             Err(_) => break Some("the connection to RabbitMQ was lost".to_owned()),
-            Ok(Some(Ok(Delivery { data, acker, .. }))) => {
-                if into.send(Ok(Bytes::from(data))).await.is_err() {
+            Ok(Some(Ok(Delivery { data, properties, acker, .. }))) => {
+                let (body, _) = whole(data, properties);
+                if into.send(Ok(body)).await.is_err() {
                     break None;
                 }
                 // A lost ack is a lost connection, which the next turn sees.

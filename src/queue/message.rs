@@ -1,26 +1,78 @@
 //! What AMQP's properties say about a job, and what ours say about an event.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use lapin::BasicProperties;
+use lapin::protocol::basic::parse_properties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
+use super::fit::ROUTING;
+use super::wire::{APPENDED, UNREADABLE, WITHHELD};
 use crate::job::request::Properties;
 use crate::job::{Envelope, Job};
+use crate::redact;
+
+/// The longest `tracestate` that events carry on. W3C's Trace Context asks for 512 characters at least; each consumer of an event
+/// has to take it in one frame.
+pub const TRACESTATE_MAX: usize = 2048;
+/// The longest `traceparent`: version 00 has 55 characters, later ones may have some more.
+const TRACEPARENT_MAX: usize = 256;
+/// The longest [`DETAIL`], in characters.
+const DETAIL_CHARS_MAX: usize = 500;
+
+/// A message as the producer sent it, out of what lapin hands out: [`super::wire`] puts properties that are too long for lapin behind
+/// the body.
+#[must_use]
+pub fn whole(data: Vec<u8>, properties: BasicProperties) -> (Bytes, BasicProperties) {
+    let appended = properties.headers().as_ref().and_then(|headers| headers.inner().get(APPENDED));
+    let length =
+        appended.and_then(AMQPValue::as_long_long_int).and_then(|length| usize::try_from(length).ok());
+    let mut body = Bytes::from(data);
+    let Some(start) = length.and_then(|length| body.len().checked_sub(length)) else {
+        return (body, properties);
+    };
+    let appended = body.split_off(start);
+    // The wire has written them; what it writes can be read.
+    let whole = parse_properties(appended.as_ref()).map(|(_, whole)| whole);
+    (body, whole.unwrap_or(properties))
+}
+
+/// Whether this is not the message, but the word that there is a large one which has no place for now.
+#[must_use]
+pub fn is_withheld(properties: &BasicProperties) -> bool {
+    header_value(properties, WITHHELD).is_some()
+}
 
 /// The properties of a job's message, as far as the contract reads them.
 #[must_use]
 pub fn properties(properties: &BasicProperties) -> Properties {
     let text = |value: &Option<ShortString>| value.as_ref().map(|text| text.as_str().to_owned());
-    let header = |name| header_text(properties, name);
+    let header = |name, longest| header_text(properties, name).filter(|text: &String| text.len() <= longest);
     Properties {
         message_id: text(properties.message_id()),
         envelope: Envelope {
             reply_to: text(properties.reply_to()).filter(|queue| !queue.is_empty()),
             correlation_id: text(properties.correlation_id()),
-            traceparent: header("traceparent"),
-            tracestate: header("tracestate"),
+            traceparent: header("traceparent", TRACEPARENT_MAX),
+            tracestate: header("tracestate", TRACESTATE_MAX),
             timestamp_s: *properties.timestamp(),
         },
+        unreadable: unreadable(properties),
     }
+}
+
+/// Whether there is a `tracestate` that events don't carry on, since it is too long.
+#[must_use]
+pub fn drops_tracestate(properties: &BasicProperties) -> bool {
+    header_text(properties, "tracestate").is_some_and(|text| text.len() > TRACESTATE_MAX)
+}
+
+/// Which properties could not be read, with what is wrong about each, by the word of [`super::wire`].
+fn unreadable(properties: &BasicProperties) -> Vec<(String, String)> {
+    let Some(AMQPValue::FieldTable(odd)) = header_value(properties, UNREADABLE) else { return Vec::new() };
+    let words = |value: &AMQPValue| value.as_long_string().map(ToString::to_string).unwrap_or_default();
+    odd.inner().iter().map(|(name, value)| (name.to_string(), words(value))).collect()
 }
 
 /// The properties of an event about `job`: persistent, with what the job's envelope asks to carry on.
@@ -63,13 +115,7 @@ pub fn handed_on(properties: &BasicProperties) -> u64 {
 /// deliveries afresh, and we how often that was done.
 #[must_use]
 pub fn handed_on_properties(original: &BasicProperties) -> BasicProperties {
-    let mut headers = FieldTable::default();
-    for (name, value) in original.headers().iter().flat_map(FieldTable::inner) {
-        // The broker adds its count to what it delivers; carried on, it would never begin anew.
-        if name.as_str() != DELIVERY_COUNT {
-            headers.insert(name.clone(), value.clone());
-        }
-    }
+    let mut headers = carried_headers(original);
     let count = i64::try_from(handed_on(original).saturating_add(1)).unwrap_or(i64::MAX);
     headers.insert(HANDED_ON.into(), AMQPValue::LongLongInt(count));
     let properties = kept(original).with_headers(headers).with_delivery_mode(2);
@@ -98,13 +144,27 @@ pub fn dead_reason(properties: &BasicProperties) -> Option<String> {
     header_text(properties, REASON)
 }
 
-const REASON: &str = "x-comet-reason";
-const DETAIL: &str = "x-comet-detail";
+pub(super) const REASON: &str = "x-comet-reason";
+pub(super) const DETAIL: &str = "x-comet-detail";
 const DELIVERY_COUNT: &str = "x-delivery-count";
-const HANDED_ON: &str = "x-comet-handed-on";
+pub(super) const HANDED_ON: &str = "x-comet-handed-on";
+
+/// The headers of a message that is published again: not the broker's count of deliveries, which would never begin anew; not what
+/// would route it elsewhere; not what the wire says of it.
+fn carried_headers(original: &BasicProperties) -> FieldTable {
+    let dropped =
+        |name: &str| [DELIVERY_COUNT, UNREADABLE, APPENDED].contains(&name) || ROUTING.contains(&name);
+    let headers = original.headers().iter().flat_map(FieldTable::inner);
+    let kept = headers.filter(|(name, _)| !dropped(name.as_str()));
+    FieldTable::from(kept.map(|(name, value)| (name.clone(), value.clone())).collect::<BTreeMap<_, _>>())
+}
+
+fn header_value<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
+    properties.headers().as_ref()?.inner().get(name)
+}
 
 fn header_text(properties: &BasicProperties, name: &str) -> Option<String> {
-    let value = properties.headers().as_ref()?.inner().get(name)?;
+    let value = header_value(properties, name)?;
     if let AMQPValue::LongString(value) = value {
         String::from_utf8(value.as_bytes().to_vec()).ok()
     } else {
@@ -114,7 +174,7 @@ fn header_text(properties: &BasicProperties, name: &str) -> Option<String> {
 
 fn header_number(properties: &BasicProperties, name: &str) -> u64 {
     let number = || {
-        let value = properties.headers().as_ref()?.inner().get(name)?;
+        let value = header_value(properties, name)?;
         // Which width it comes in differs by client and broker.
         value.as_long_long_int().or_else(|| value.as_long_int().map(i64::from))
     };
@@ -124,7 +184,8 @@ fn header_number(properties: &BasicProperties, name: &str) -> u64 {
 /// The properties of a dead letter: the message's own, and why.
 #[must_use]
 pub fn dead_properties(original: &BasicProperties, reason: &str, detail: &str) -> BasicProperties {
-    let mut headers = original.headers().clone().unwrap_or_default();
+    let mut headers = carried_headers(original);
+    let detail = redact::bounded(detail, DETAIL_CHARS_MAX);
     headers.insert(REASON.into(), AMQPValue::LongString(reason.into()));
     headers.insert(DETAIL.into(), AMQPValue::LongString(detail.into()));
     kept(original).with_headers(headers).with_delivery_mode(2)

@@ -14,6 +14,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::fit::fitted;
 use super::topology::{self, Names};
 use super::{Address, ConnectError};
 use crate::metrics::Metrics;
@@ -46,7 +47,14 @@ pub enum PublishError {
     Connect(#[from] ConnectError),
     #[error("RabbitMQ did not take the message: {0}")]
     Failed(String),
-    /// Somebody has deleted it: [`Publish::restore`] first.
+    /// A queue that the message is routed to refuses it (`basic.nack`). The others of them have it, and get a copy with each
+    /// repetition.
+    #[error("a queue behind exchange {0:?} refuses the message")]
+    Refused(String),
+    /// The user of `amqp.url` may not write to this exchange; `""` is the default one.
+    #[error("there is no right to publish to exchange {0:?}")]
+    Forbidden(String),
+    /// It was deleted: [`Publish::restore`] first.
     #[error("there is no exchange {0}")]
     NoExchange(String),
     #[error("RabbitMQ did not confirm within {0:?} (a memory or disk alarm holds publishers up)")]
@@ -76,7 +84,14 @@ pub struct Publisher {
     /// What [`Publish::restore`] makes; `None` where the operator does.
     topology: Option<Names>,
     metrics: Metrics,
+    /// For [`DIRECT_REPLY`]; `None` in this one itself.
+    apart: Option<Box<Publisher>>,
 }
+
+/// Names of this kind stand for a client's channel, and the broker has made them up. RabbitMQ 3.10 answers one that a producer has
+/// made up with `INTERNAL_ERROR` and closes the connection, so they are published to over a connection that carries nothing else.
+const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
+const APART_CHANNELS: usize = 4;
 
 #[derive(Default)]
 struct Link {
@@ -99,19 +114,32 @@ impl Publisher {
         topology: Option<Names>,
         metrics: Metrics,
     ) -> Self {
+        let apart = Self::over(address.clone(), APART_CHANNELS, confirm_timeout, Metrics::default());
+        Self {
+            topology,
+            apart: Some(Box::new(apart)),
+            ..Self::over(address, channels, confirm_timeout, metrics)
+        }
+    }
+
+    fn over(address: Address, channels: usize, confirm_timeout: Duration, metrics: Metrics) -> Self {
         Self {
             address,
             confirm_timeout,
             places: Semaphore::new(channels.max(1)),
             idle: Mutex::default(),
             connection: tokio::sync::Mutex::default(),
-            topology,
+            topology: None,
             metrics,
+            apart: None,
         }
     }
 
     /// Closes the connection; what is under way is not waited for.
     pub async fn close(&self) {
+        if let Some(apart) = &self.apart {
+            Box::pin(apart.close()).await;
+        }
         self.idle().clear();
         if let Some(connection) = self.connection.lock().await.connection.take() {
             let closing = connection.close(200, "the worker stops".into());
@@ -126,18 +154,19 @@ impl Publisher {
             message.routing_key.as_str().into(),
             options,
             &message.body,
-            message.properties.clone(),
+            fitted(message.properties.clone(), self.address.frame_max()),
         );
         let confirmed = async { sent.await?.await };
         match timeout(self.confirm_timeout, confirmed).await {
             Ok(Ok(Confirmation::Ack(None))) => Ok(Routed::ToQueue),
             Ok(Ok(Confirmation::Ack(Some(_)))) => Ok(Routed::Nowhere),
-            Ok(Ok(Confirmation::Nack(_))) => {
-                Err(PublishError::Failed("a queue refused it (nack)".to_owned()))
-            }
+            Ok(Ok(Confirmation::Nack(_))) => Err(PublishError::Refused(message.exchange.clone())),
             Ok(Ok(Confirmation::NotRequested)) => Err(PublishError::Failed("no confirm".to_owned())),
-            Ok(Err(error)) if is_not_found(&error) => Err(PublishError::NoExchange(message.exchange.clone())),
-            Ok(Err(error)) => Err(PublishError::Failed(error.to_string())),
+            Ok(Err(error)) => Err(match reply_code(&error) {
+                Some(NOT_FOUND) => PublishError::NoExchange(message.exchange.clone()),
+                Some(ACCESS_REFUSED) => PublishError::Forbidden(message.exchange.clone()),
+                Some(_) | None => PublishError::Failed(error.to_string()),
+            }),
             Err(_) => Err(PublishError::NotConfirmed(self.confirm_timeout)),
         }
     }
@@ -197,6 +226,13 @@ impl Publisher {
 #[async_trait]
 impl Publish for Publisher {
     async fn publish(&self, message: &Outgoing) -> Result<Routed, PublishError> {
+        if message.exchange.is_empty()
+            && message.routing_key.starts_with(DIRECT_REPLY)
+            && let Some(apart) = &self.apart
+        {
+            let publishing = timeout(self.confirm_timeout, apart.publish(message));
+            return publishing.await.unwrap_or(Err(PublishError::NotConfirmed(self.confirm_timeout)));
+        }
         let place = self.places.acquire().await;
         let channel = self.channel().await?;
         let result = self.publish_on(&channel, message).await;
@@ -224,9 +260,12 @@ impl Publish for Publisher {
     }
 }
 
-fn is_not_found(error: &lapin::Error) -> bool {
-    const NOT_FOUND: u16 = 404;
-    matches!(error.kind(), ErrorKind::ProtocolError(told) if told.get_id() == NOT_FOUND)
+pub(super) const ACCESS_REFUSED: u16 = 403;
+const NOT_FOUND: u16 = 404;
+
+/// Why the broker has closed the channel or the connection, by AMQP's number.
+pub(super) fn reply_code(error: &lapin::Error) -> Option<u16> {
+    if let ErrorKind::ProtocolError(told) = error.kind() { Some(told.get_id()) } else { None }
 }
 
 /// Closes without waiting: on a connection that is held up, closing hangs as well.

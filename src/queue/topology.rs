@@ -25,6 +25,14 @@ pub struct Names {
     pub unrouted: String,
 }
 
+impl Names {
+    /// The worker's own queues: no producer may have anything put into these.
+    #[must_use]
+    pub fn queues(&self) -> [&str; 3] {
+        [&self.jobs, &self.dead, &self.unrouted]
+    }
+}
+
 /// Something is there already, and is not what we would have made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {

@@ -4,8 +4,9 @@
 mod cause;
 mod pass;
 mod posts;
+mod turn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +18,8 @@ pub use self::cause::{Cause, ProbedBy};
 use self::pass::Counted;
 pub use self::pass::{Pass, Sent};
 use self::posts::Posts;
+use self::turn::LET_THROUGH_EVERY;
+pub use self::turn::{Held, Turn};
 use crate::job::pace::{Seed, backoff};
 use crate::metrics::Metrics;
 use crate::provider::{AccountFault, AccountFaultKind, Answer};
@@ -50,6 +53,10 @@ struct Fault {
     next_probe: Instant,
     /// A real job may try.
     letting_one_through: bool,
+    /// A held job tries.
+    probing: bool,
+    /// When one of the queue may try, though held jobs wait to.
+    let_through_at: Instant,
 }
 
 /// A cause that went away.
@@ -65,6 +72,8 @@ struct State {
     /// Causes that went away lately: one that comes back soon is not a new one.
     past: BTreeMap<Cause, Past>,
     one_is_through: bool,
+    /// Jobs that are held with the act that failed.
+    held: BTreeMap<Cause, usize>,
 }
 
 const FIRST_PROBE: Duration = Duration::from_secs(1);
@@ -117,6 +126,12 @@ impl Breaker {
             .iter()
             .map(|(cause, fault)| format!("{}: {}; {}", cause.as_str(), fault.message, cause.advice()))
             .collect()
+    }
+
+    /// The labels of what stands.
+    #[must_use]
+    pub fn causes(&self) -> BTreeSet<&'static str> {
+        self.state.borrow().faults.keys().map(|cause| cause.as_str()).collect()
     }
 
     /// Learns from the answer to a POST. While causes stand, only that of the job which was let through tells: a POST from before
@@ -178,7 +193,9 @@ impl Breaker {
     /// The causes that a real POST probes just now.
     fn let_through(&self) -> Vec<Cause> {
         let state = self.state.borrow();
-        let through = state.faults.iter().filter(|(_, fault)| fault.letting_one_through);
+        let through = state.faults.iter().filter(|(cause, fault)| {
+            fault.letting_one_through && matches!(cause.probed_by(), ProbedBy::Post { .. })
+        });
         through.map(|(cause, _)| *cause).collect()
     }
 
@@ -201,6 +218,8 @@ impl Breaker {
                 probes,
                 next_probe: now + wait(cause, probes),
                 letting_one_through: false,
+                probing: false,
+                let_through_at: now + LET_THROUGH_EVERY,
             };
             state.faults.insert(cause, fault);
         });
@@ -242,7 +261,7 @@ impl Breaker {
 
     fn show(&self) {
         let state = self.state.borrow();
-        for label in ["account", "provider", "redis", "storage"] {
+        for label in ["account", "provider", "redis", "storage", "download"] {
             self.metrics.paused(label, state.faults.keys().any(|cause| cause.as_str() == label));
         }
     }
@@ -255,6 +274,7 @@ impl Breaker {
                 () = stop.cancelled() => return,
                 _ = tick.tick() => pulse.touch(),
             }
+            self.look_after_turns();
             for cause in self.due() {
                 pulse.touch();
                 if cause.probed_by() == (ProbedBy::Post { after_request: false }) {
@@ -268,7 +288,7 @@ impl Breaker {
                 let result = result.unwrap_or_else(|_| Err(format!("no answer within {PROBE_MAX:?}")));
                 match result {
                     Ok(()) => match cause.probed_by() {
-                        ProbedBy::Request => self.clear(cause),
+                        ProbedBy::Request | ProbedBy::HeldJob => self.clear(cause),
                         ProbedBy::Post { .. } => {
                             self.state.send_modify(|state| let_one_through(state, cause));
                         }
@@ -282,8 +302,10 @@ impl Breaker {
     fn due(&self) -> Vec<Cause> {
         let state = self.state.borrow();
         let now = Instant::now();
-        let due = |fault: &Fault| fault.next_probe <= now && !fault.letting_one_through;
-        state.faults.iter().filter(|(_, fault)| due(fault)).map(|(cause, _)| *cause).collect()
+        let due = |cause: &Cause, fault: &Fault| {
+            fault.next_probe <= now && !fault.letting_one_through && cause.probed_by() != ProbedBy::HeldJob
+        };
+        state.faults.iter().filter(|(cause, fault)| due(cause, fault)).map(|(cause, _)| *cause).collect()
     }
 }
 

@@ -26,9 +26,9 @@ use super::submits::{Place, SlowDown};
 use super::{Shared, copies, panics, tell};
 use crate::clock;
 use crate::job::pace::{Seed, Watch};
-use crate::job::request::{self, DeadLetter, DeadReason, Request};
+use crate::job::request::{self, DeadLetter, DeadReason};
 use crate::job::step::{Act, Basis, HandBack, Life, Rules};
-use crate::job::{Envelope, Job, JobId, TaskId};
+use crate::job::{Envelope, Fault, Job, JobId, TaskId};
 use crate::ledger::hints::Waiting;
 use crate::ledger::slots::Slots;
 use crate::queue::consume::{Message, Settle};
@@ -55,9 +55,9 @@ pub fn live<'a>(
         return Box::pin(hand_on(shared, message, settle, interrupts));
     }
     match parsed(shared, &message) {
-        Ok(request) => {
-            let span = tracing::info_span!("job", job_id = %request.job.id);
-            Box::pin(run(shared, Box::new(request), message, settle, interrupts).instrument(span))
+        Ok(taken) => {
+            let span = tracing::info_span!("job", job_id = %taken.job.id);
+            Box::pin(run(shared, Box::new(taken), message, settle, interrupts).instrument(span))
         }
         Err(dead) => Box::pin(async move { bury(shared, &message, &dead, settle, interrupts).await }),
     }
@@ -74,24 +74,58 @@ async fn hand_on(shared: &Shared, message: Box<Message>, settle: &dyn Settle, in
     }
 }
 
-fn parsed(shared: &Shared, message: &Message) -> Result<Request, DeadLetter> {
+/// A job as it was read, without what can be read again.
+struct Taken {
+    job: Job,
+    submission: Result<Submission, Vec<Fault>>,
+}
+
+/// The JSON that goes to the provider.
+#[derive(Debug)]
+enum Submission {
+    Ready(Bytes),
+    /// It is as long as the message, which is kept anyhow: it is made from that once more when it is time to post.
+    InMessage,
+    /// It can't be needed any more.
+    Gone,
+}
+
+/// Longer bodies are not kept beside their message.
+const KEPT_MAX: usize = 64 * 1024;
+
+impl Submission {
+    fn of(body: Bytes) -> Self {
+        if body.len() > KEPT_MAX { Self::InMessage } else { Self::Ready(body) }
+    }
+}
+
+fn parsed(shared: &Shared, message: &Message) -> Result<Taken, DeadLetter> {
     let Message { body, properties, .. } = message;
     if body.len() > shared.settings.message_bytes_max {
         let detail =
             format!("{} bytes; amqp.max_message_bytes is {}", body.len(), shared.settings.message_bytes_max);
         return Err(DeadLetter { reason: DeadReason::TooLarge, detail });
     }
-    request::parse(body, &message::properties(properties), &shared.settings.request_rules)
+    let mut request = request::parse(body, &message::properties(properties), &shared.settings.request_rules)?;
+    if message::drops_tracestate(properties) {
+        let most = message::TRACESTATE_MAX;
+        tracing::info!(job_id = %request.job.id, "its tracestate is longer than {most} characters and is not carried to its events");
+    }
+    let own = shared.settings.names.queues();
+    if let Some(queue) = request.job.envelope.reply_to.take_if(|queue| own.contains(&queue.as_str())) {
+        tracing::info!(job_id = %request.job.id, queue, "reply_to names a queue of the worker's own, which gets no copy of the event");
+    }
+    Ok(Taken { job: request.job, submission: request.body.map(Submission::of) })
 }
 
 async fn run(
     shared: &Shared,
-    request: Box<Request>,
+    taken: Box<Taken>,
     original: Box<Message>,
     settle: &dyn Settle,
     interrupts: &Interrupts,
 ) {
-    let id = request.job.id.clone();
+    let id = taken.job.id.clone();
     let alone = match Box::pin(copies::enter(shared, &id, &original, interrupts)).await {
         Ok(Some(alone)) => alone,
         Ok(None) => {
@@ -103,7 +137,7 @@ async fn run(
     if let Some(dead) = shared.panics.quarantined(&id) {
         return Box::pin(bury(shared, &original, &dead, settle, interrupts)).await;
     }
-    match panics::caught(acting(shared, *request, original, interrupts)).await {
+    match panics::caught(acting(shared, *taken, original, interrupts)).await {
         Ok(Ok(())) => {
             shared.panics.forget(&id);
             settle.ack().await;
@@ -117,17 +151,18 @@ async fn run(
 /// The only life of a job here, acted out until the delivery may be acked.
 fn acting<'a>(
     shared: &'a Shared,
-    request: Request,
+    taken: Taken,
     original: Box<Message>,
     interrupts: &'a Interrupts,
 ) -> BoxFuture<'a, Result<(), HandBack>> {
-    let Request { job, body } = request;
+    let Taken { job, submission } = taken;
     let settings = &shared.settings;
     let rules = Rules {
         gate: settings.gate,
         quiet: settings.quiet,
         timeout: job.timeout_s.map_or(settings.timeout, Duration::from_secs),
         hold: settings.hold,
+        patience: settings.patience,
         receipts: settings.receipts,
         trust_lookup: settings.trust_lookup,
         max_attempts: settings.max_attempts,
@@ -135,9 +170,9 @@ fn acting<'a>(
         learned: shared.learning.schedule(&job),
         seed: Seed::of(&job.id),
     };
-    let (body, faults) = match body {
-        Ok(body) => (Some(body), Vec::new()),
-        Err(faults) => (None, faults),
+    let (submission, faults) = match submission {
+        Ok(submission) => (submission, Vec::new()),
+        Err(faults) => (Submission::Gone, faults),
     };
     let slots = Slots { count: job.images, keep: rules.timeout + rules.quiet + rules.gate };
     let life = Life::new(rules, job.digest.clone(), faults, queued_ms(&job.envelope))
@@ -149,7 +184,7 @@ fn acting<'a>(
     let mut actor = Actor {
         shared,
         job,
-        body,
+        submission,
         original,
         life,
         interrupts,
@@ -164,7 +199,11 @@ fn acting<'a>(
     };
     Box::pin(async move {
         let acted = actor.act().await;
+        shared.downloads.forget(&actor.job.id);
         if acted.is_err() {
+            if actor.life.tried().is_some() {
+                Box::pin(actor.leave()).await;
+            }
             shared.lives.keep(&actor.job.id, actor.life.sight());
         }
         acted
@@ -226,9 +265,8 @@ struct Right {
 struct Actor<'a> {
     shared: &'a Shared,
     job: Job,
-    /// What goes to the provider; dropped once it can't be needed any more.
-    body: Option<Bytes>,
-    /// The message as it came, for a dead letter; dropped with it.
+    submission: Submission,
+    /// The message as it came, for a dead letter; dropped when it can't be needed any more.
     original: Option<Box<Message>>,
     life: Life,
     interrupts: &'a Interrupts,
@@ -301,7 +339,7 @@ impl Actor<'_> {
 
     fn next(&mut self) -> Act {
         if !self.life.may_post() {
-            self.body = None;
+            self.submission = Submission::Gone;
             self.right = None;
         }
         self.life.next(self.shared.clock.now())

@@ -1,7 +1,7 @@
 //! One connection to RabbitMQ after another, and the deliveries that each brings.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lapin::Connection;
@@ -11,8 +11,11 @@ use tokio_util::task::TaskTracker;
 
 use super::Shared;
 use super::breaker::Mode;
+use super::intake::{Change, Intake};
 use super::life::{Interrupts, live};
 use super::panics;
+use super::standstills::{Waiting, What};
+use super::suspects::Suspects;
 use crate::job::pace::{Seed, backoff};
 use crate::pulse::Pulse;
 use crate::queue::Address;
@@ -33,7 +36,7 @@ pub struct Sessions {
     pub address: Address,
     /// `amqp.declare`
     pub declare: bool,
-    /// `worker.max_in_flight`
+    /// `worker.max_in_flight`: deliveries that are held at once, over all sessions and consumers.
     pub prefetch: u16,
     pub pulse: Pulse,
     pub stop: CancellationToken,
@@ -41,6 +44,9 @@ pub struct Sessions {
     pub lives: TaskTracker,
     /// Whether jobs can come in, for readiness.
     pub connected: Arc<AtomicBool>,
+    pub suspects: Suspects,
+    /// While there is no session.
+    pub waiting: Mutex<Option<Waiting>>,
 }
 
 impl Sessions {
@@ -58,18 +64,23 @@ impl Sessions {
             if before {
                 self.shared.metrics.reconnected("rabbitmq");
             }
-            let error = match self.session().await {
+            let error = match self.suspects.watch(self.address.seen(), self.session()).await {
                 Ok(()) => return,
                 Err(error) => error,
             };
             before = true;
-            self.connected.store(false, Ordering::Relaxed);
+            self.disconnected(&error);
             if started.elapsed() > GOOD_SESSION {
                 failures = 0;
             }
             failures += 1;
             let wait = backoff(failures, FIRST_RETRY, LAST_RETRY, Seed::from_text("session"));
-            tracing::warn!("no session with RabbitMQ, trying again in {wait:.1?}: {error}");
+            // The standstill says it once more when it has lasted for a moment.
+            if failures == 1 {
+                tracing::warn!("no session with RabbitMQ, trying again in {wait:.1?}: {error}");
+            } else {
+                tracing::debug!("no session with RabbitMQ, trying again in {wait:.1?}: {error}");
+            }
             let until = Instant::now() + wait;
             while Instant::now() < until && !self.stop.is_cancelled() {
                 self.pulse.touch();
@@ -83,7 +94,8 @@ impl Sessions {
         let connecting = async {
             let connection = self.address.connect("consume").await.map_err(|error| error.to_string())?;
             self.make_topology(&connection).await?;
-            let consumer = JobConsumer::open(&connection, &self.shared.settings.names.jobs).await;
+            let consumer =
+                JobConsumer::open(&connection, &self.shared.settings.names.jobs, self.address.large()).await;
             Ok::<_, String>((connection, consumer.map_err(|error| error.to_string())?))
         };
         let (connection, mut consumer) = match self.while_alive(connecting).await {
@@ -117,35 +129,47 @@ impl Sessions {
         Ok(())
     }
 
-    /// Takes deliveries as the breaker allows, until the stop or the end of the connection.
+    /// Takes deliveries as the breaker and `worker.max_in_flight` allow, until the stop or the end of the connection.
     async fn take(&self, consumer: &mut JobConsumer, lost: &CancellationToken) -> Result<(), String> {
         // One for all lives: each of them would else carry a copy.
         let shared = Arc::new(self.shared.clone());
         let mut mode = Mode::Closed;
+        let mut prefetch = None;
+        // Each delivery of the present consumer holds a clone of it.
+        let mut own = Arc::new(());
         let mut tick = tokio::time::interval(TICK);
         loop {
             let wanted = self.shared.breaker.mode();
-            if wanted != mode {
-                let changing = async {
-                    match wanted {
-                        Mode::Open => consumer.start(self.prefetch).await,
-                        Mode::OneJob => consumer.start(1).await,
-                        Mode::Closed => consumer.stop().await,
+            let held = self.lives.len();
+            let intake = Intake { max: self.prefetch, held, prefetch, own: Arc::strong_count(&own) - 1 };
+            let change = intake.change(wanted, wanted != mode);
+            let changing = async {
+                match change {
+                    Change::Keep => Ok(()),
+                    Change::Stop => consumer.stop().await,
+                    Change::Start(room) => consumer.start(room).await,
+                }
+            };
+            let Some(changed) = self.while_alive(changing).await else { return Ok(()) };
+            changed.map_err(|error| error.to_string())?;
+            match change {
+                Change::Keep => {}
+                Change::Stop => prefetch = None,
+                Change::Start(room) => {
+                    prefetch = Some(room);
+                    own = Arc::new(());
+                    if wanted == Mode::Open && mode != Mode::Open {
+                        tracing::info!(
+                            queue = self.shared.settings.names.jobs,
+                            prefetch = room,
+                            held,
+                            "taking jobs"
+                        );
                     }
-                };
-                let Some(changed) = self.while_alive(changing).await else { return Ok(()) };
-                changed.map_err(|error| error.to_string())?;
-                mode = wanted;
-                self.connected.store(true, Ordering::Relaxed);
-                if mode == Mode::Open {
-                    tracing::info!(
-                        queue = self.shared.settings.names.jobs,
-                        prefetch = self.prefetch,
-                        "taking jobs"
-                    );
                 }
             }
-            self.connected.store(true, Ordering::Relaxed);
+            mode = wanted;
+            self.connected();
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(()),
@@ -157,13 +181,36 @@ impl Sessions {
                     }
                 }
                 delivery = consumer.next() => {
-                    self.spawn(&shared, delivery.map_err(|error| error.to_string())?, lost);
+                    let delivery = delivery.map_err(|error| error.to_string())?;
+                    self.spawn(&shared, delivery, lost, Arc::clone(&own));
                 }
             }
         }
     }
 
-    fn spawn(&self, shared: &Arc<Shared>, incoming: Incoming, lost: &CancellationToken) {
+    fn connected(&self) {
+        self.connected.store(true, Ordering::Relaxed);
+        *self.waiting() = None;
+    }
+
+    /// There is no session: shown at once, and said once it has lasted for a moment.
+    fn disconnected(&self, error: &str) {
+        self.connected.store(false, Ordering::Relaxed);
+        let (detail, remedy) =
+            (format!("no session with RabbitMQ: {error}"), "check amqp.url and the server");
+        let mut waiting = self.waiting();
+        match &*waiting {
+            Some(waiting) => waiting.because(detail, remedy),
+            None => *waiting = Some(self.shared.standstills.wait(What::RabbitMq, detail, remedy)),
+        }
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Option<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `own` is dropped with the delivery, whose consumer counts by it what it has brought.
+    fn spawn(&self, shared: &Arc<Shared>, incoming: Incoming, lost: &CancellationToken, own: Arc<()>) {
         let shared = Arc::clone(shared);
         let held_until = Instant::now() + shared.settings.hold;
         let interrupts = Interrupts::new(self.stop.clone(), lost.clone(), held_until);
@@ -178,6 +225,7 @@ impl Sessions {
                 tokio::time::sleep(AFTER_PANIC).await;
                 settle.hand_back().await;
             }
+            drop(own);
         });
     }
 

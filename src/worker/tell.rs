@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Shared;
 use super::life::Interrupts;
+use super::standstills::What;
 use crate::job::Job;
 use crate::job::event::Event;
 use crate::job::pace::{Seed, backoff};
@@ -137,16 +138,23 @@ async fn to_queue(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) 
         failures += 1;
         tracing::warn!(queue = message.routing_key, "the queue is gone; the job waits for it");
         shared.publisher.restore().await;
-        rest(failures, interrupts).await?;
+        let wait =
+            backoff(failures, Duration::from_millis(100), Duration::from_secs(5), Seed::from_text("publish"));
+        interrupts.or(tokio::time::sleep(wait)).await?;
     }
     Ok(())
 }
 
 async fn confirmed(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) -> Result<Routed, HandBack> {
+    let unconfirmed = "RabbitMQ has not confirmed a message yet";
+    let waiting = shared.standstills.wait(What::Publishing, unconfirmed, ALARMS);
     let mut failures = 0;
     loop {
         match once(shared, message, interrupts).await? {
-            Ok(routed) => return Ok(routed),
+            Ok(routed) => {
+                shared.standstills.confirmed();
+                return Ok(routed);
+            }
             Err(error) => {
                 failures += 1;
                 if failures == 1 {
@@ -156,10 +164,46 @@ async fn confirmed(shared: &Shared, message: &Outgoing, interrupts: &Interrupts)
                     tracing::warn!(exchange, "the exchange is gone; the event waits for it");
                     shared.publisher.restore().await;
                 }
-                rest(failures, interrupts).await?;
+                waiting.because(error.to_string(), remedy(&error));
+                interrupts.or(tokio::time::sleep(pause(&error, failures))).await?;
             }
         }
     }
+}
+
+const ALARMS: &str = "look at RabbitMQ's alarms (memory, disk) and at amqp.url";
+
+/// What a person can do about it.
+fn remedy(error: &PublishError) -> String {
+    match error {
+        PublishError::Connect(_) | PublishError::Failed(_) => "check amqp.url and the server".to_owned(),
+        PublishError::NotConfirmed(_) => ALARMS.to_owned(),
+        PublishError::Refused(_) => {
+            "make room in the bound queue that is full (x-max-length with x-overflow = reject-publish), raise its \
+             limit, or unbind it"
+                .to_owned()
+        }
+        PublishError::Forbidden(exchange) => {
+            let resource = if exchange.is_empty() { "amq.default (the default exchange)" } else { exchange };
+            format!("give the user of amqp.url the write right on {resource}")
+        }
+        PublishError::NoExchange(_) => "make the exchange, or set amqp.declare = true".to_owned(),
+    }
+}
+
+/// A message that is refused goes to all its other queues with each repetition, so those come at growing distances; whatever
+/// else is in the way may pass any moment.
+fn pause(error: &PublishError, failures: u32) -> Duration {
+    let (first, last) = match error {
+        PublishError::Refused(_) | PublishError::Forbidden(_) => {
+            (Duration::from_secs(1), Duration::from_secs(300))
+        }
+        PublishError::Connect(_)
+        | PublishError::Failed(_)
+        | PublishError::NoExchange(_)
+        | PublishError::NotConfirmed(_) => (Duration::from_millis(100), Duration::from_secs(5)),
+    };
+    backoff(failures, first, last, Seed::from_text("publish"))
 }
 
 /// One publish; an interrupt gives it [`LAST_CONFIRM`] more.
@@ -178,10 +222,4 @@ async fn once(
         result = shared.publisher.publish(message) => Ok(result),
         why = patience => Err(why),
     }
-}
-
-async fn rest(failures: u32, interrupts: &Interrupts) -> Result<(), HandBack> {
-    let wait =
-        backoff(failures, Duration::from_millis(100), Duration::from_secs(5), Seed::from_text("publish"));
-    interrupts.or(tokio::time::sleep(wait)).await
 }

@@ -8,12 +8,18 @@
     reason = "helpers of tests: a panic is how they fail, and the seed of a failed run is printed"
 )]
 
+#[path = "../shared/around.rs"]
+mod around;
+#[path = "../shared/chance.rs"]
+mod chance;
 mod doubles;
 #[path = "../shared/durations_suite.rs"]
 mod durations_suite;
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;
 mod lifecycle;
+#[path = "../shared/seed.rs"]
+mod seed;
 mod simulate;
 #[path = "../shared/slots_suite.rs"]
 mod slots_suite;

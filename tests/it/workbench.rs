@@ -19,11 +19,13 @@ use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
 use comet_worker::worker::breaker::{Breaker, Cause, Probe};
 use comet_worker::worker::copies::Copies;
+use comet_worker::worker::downloads::Downloads;
 use comet_worker::worker::learning::Learning;
 use comet_worker::worker::life::{Interrupts, live};
 use comet_worker::worker::lives::Lives;
 use comet_worker::worker::panics::Panics;
 use comet_worker::worker::slots::SlotLine;
+use comet_worker::worker::standstills::Standstills;
 use comet_worker::worker::submits::Submits;
 use comet_worker::worker::{Settings, Shared};
 use lapin::BasicProperties;
@@ -37,7 +39,7 @@ use crate::doubles::broker::{FakeBroker, FakeSettle, Settled};
 use crate::doubles::effects::Effects;
 use crate::doubles::images::FakeImages;
 use crate::doubles::ledger::MemoryLedger;
-use crate::doubles::observed::ObservedLedger;
+use crate::doubles::observed::{ObservedLedger, observed};
 use crate::doubles::provider::FakeProvider;
 use crate::doubles::store::ObservedStore;
 
@@ -140,6 +142,7 @@ fn settings() -> Settings {
         max_attempts: 1,
         pace,
         download_attempts: 5,
+        patience: Duration::from_secs(3600),
         source: "/comet-worker".to_owned(),
         tell_submitted: false,
         hold: Duration::from_secs(900),
@@ -178,7 +181,7 @@ impl Workbench {
             0 => MemoryLedger::default(),
             cap => MemoryLedger::with_account(cap, Duration::from_secs(30)),
         };
-        let ledger = Arc::new(ObservedLedger::new(memory.clone(), effects.clone()));
+        let ledger = Arc::new(observed(memory.clone(), effects.clone()));
         let provider = Arc::new(FakeProvider::new(effects.clone()));
         let broker = Arc::new(FakeBroker::new(effects.clone()));
         let images = Arc::new(FakeImages::default());
@@ -200,12 +203,13 @@ impl Workbench {
             slots: SlotLine::new(options.max_running),
             limits: Limits::default(),
             polls: Arc::new(Semaphore::new(64)),
-            downloads: Arc::new(Semaphore::new(16)),
+            downloads: Downloads::new(16),
             hints: Hints::default(),
             lives: Lives::default(),
             learning: Learning::new(options.settings.pace),
             copies: Copies::new(options.max_in_flight),
             panics: Panics::default(),
+            standstills: Standstills::new(metrics.clone()),
             metrics,
             clock: Clock::default(),
             settings: Arc::new(options.settings),
@@ -236,12 +240,13 @@ impl Workbench {
             submits: Submits::new(self.submits_at_once),
             slots: SlotLine::new(self.max_running),
             polls: Arc::new(Semaphore::new(64)),
-            downloads: Arc::new(Semaphore::new(16)),
+            downloads: Downloads::new(16),
             hints: Hints::default(),
             lives: Lives::default(),
             learning: Learning::new(self.shared.settings.pace),
             copies: Copies::new(self.max_in_flight),
             panics: Panics::default(),
+            standstills: Standstills::new(metrics.clone()),
             metrics,
             ..self.shared.clone()
         };
@@ -260,6 +265,11 @@ impl Workbench {
             max_running: self.max_running,
             max_in_flight: self.max_in_flight,
         }
+    }
+
+    /// As configured with a consumer timeout that is longer than anything.
+    pub fn patient() -> Self {
+        Self::with(|options| options.settings.hold = Duration::from_secs(100 * 24 * 3600))
     }
 
     /// As configured with `generation.receipts = false`.
@@ -350,6 +360,7 @@ impl Probe for Probes<'_> {
     async fn probe(&self, cause: Cause) -> Result<(), String> {
         match cause {
             Cause::Money => panic!("only a real job tells whether there is money"),
+            Cause::Images | Cause::Downloads => Err("only what failed tells".to_owned()),
             Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
                 self.0.provider.probe().await.map_err(|fault| fault.message)
             }

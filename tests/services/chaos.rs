@@ -2,7 +2,7 @@
 //! and a nemesis that kills, freezes, cuts off, flushes and restarts them for as long as one cares to watch, while a user cancels
 //! jobs by the command line. Then everything is healed, and what was published, charged and told is held against the promises.
 //!
-//! `make chaos` runs it for three minutes. `COMET_CHAOS_S` is its length in seconds, `COMET_CHAOS_SEED` repeats a draw (what is
+//! `make chaos` runs it for three minutes. `COMET_CHAOS_S` is its length in seconds, `COMET_SEED` repeats a draw (what is
 //! drawn and when; what the processes are at in that moment is theirs). The workers' settings can be overridden by their own
 //! variables: `COMET_WORKER__GENERATION__RECEIPTS=false make chaos` takes a safeguard out, and must fail.
 //!
@@ -23,9 +23,11 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
 use canceller::cancel;
-use nemesis::Dice;
 use scene::Scene;
 use verdict::Verdict;
+
+use crate::chance::stream;
+use crate::seed::{number, seed};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chaos_breaks_no_promise() {
@@ -33,16 +35,15 @@ async fn chaos_breaks_no_promise() {
 }
 
 async fn run() {
-    let length = Duration::from_secs(number("COMET_CHAOS_S").unwrap_or(40));
-    let seed = number("COMET_CHAOS_SEED");
-    let seed = seed.unwrap_or_else(|| u64::from(uuid::Uuid::new_v4().as_fields().0));
+    let length = Duration::from_secs(number("COMET_CHAOS_S").unwrap_or(25));
+    let seed = seed();
     let scene = Rc::new(Scene::set(seed).await);
-    println!("chaos: {length:?}, COMET_CHAOS_SEED={seed}, history and logs in {}", scene.folder().display());
+    println!("chaos: {length:?}, COMET_SEED={seed}, history and logs in {}", scene.folder().display());
 
     let (stop, stopped) = watch::channel(false);
-    let cancelling = spawn_local(cancel(Rc::clone(&scene), Dice::new(seed), stopped.clone()));
+    let cancelling = spawn_local(cancel(Rc::clone(&scene), stream(seed, "cancels"), stopped.clone()));
     let producing = spawn_local(producer::produce(Rc::clone(&scene), stopped));
-    nemesis::rage(&scene, Dice::new(seed), length).await;
+    nemesis::rage(&scene, stream(seed, "acts"), length).await;
     scene.diary.note("all is healed; nothing new is published");
     stop.send_replace(true);
     let published = producing.await.expect("the producer goes on until the end");
@@ -57,14 +58,6 @@ async fn run() {
         scene.clear_up();
     } else {
         scene.diary.note(&verdict.evidence(scene.folder()));
-        panic!(
-            "chaos broke a promise: COMET_CHAOS_SEED={seed}, history and logs in {}",
-            scene.folder().display()
-        );
+        panic!("chaos broke a promise: COMET_SEED={seed}, history and logs in {}", scene.folder().display());
     }
-}
-
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {text:?}")))
 }

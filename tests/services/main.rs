@@ -8,11 +8,17 @@
     reason = "a test fails by panicking, and says on stdout what it drew"
 )]
 
+#[path = "../shared/around.rs"]
+mod around;
+#[path = "../shared/chance.rs"]
+mod chance;
 #[path = "../shared/durations_suite.rs"]
 mod durations_suite;
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;
 mod private;
+#[path = "../shared/seed.rs"]
+mod seed;
 #[path = "../shared/slots_suite.rs"]
 mod slots_suite;
 mod support;
@@ -25,12 +31,13 @@ mod cancelling;
 mod chaos;
 mod clocks;
 mod consumer_timeout;
-mod copies;
+mod deep;
 mod editions;
 mod fetching;
 mod flushing;
 mod killing;
 mod outage;
+mod poison;
 mod polling;
 mod queue;
 mod records;
@@ -40,6 +47,7 @@ mod resolving;
 mod scenarios;
 mod skewed;
 mod slots;
+mod standstills;
 mod stopping;
 mod storage;
 mod sweeping;

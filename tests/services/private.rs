@@ -30,6 +30,8 @@ pub(crate) struct PrivateRabbit {
     // Before the folder, since fields are dropped in order and a running node would write into it again.
     node: Option<Guarded>,
     folder: TempDir,
+    /// The system that RabbitMQ is installed in, where that isn't this one.
+    root: Option<PathBuf>,
     port: u16,
     ports_of_erlang: [u16; 2],
 }
@@ -48,8 +50,26 @@ impl PrivateRabbit {
         Self::start_with(&format!("[{{rabbit, [{settings}]}}].")).await
     }
 
+    /// RabbitMQ 4, out of the system that `deploy/dev/rabbitmq-4` has made in the folder `COMET_TEST_RABBITMQ_4`.
+    pub(crate) async fn start_4() -> Self {
+        let root = std::env::var_os("COMET_TEST_RABBITMQ_4").expect(
+            "COMET_TEST_RABBITMQ_4: run through `make verify`, or `deploy/dev/rabbitmq-4 DIR COMMAND...`",
+        );
+        let root = PathBuf::from(root);
+        let folder = tempfile::tempdir_in(root.join("tmp")).expect("a temporary folder in that system");
+        Self::start_in(folder, Some(root), "[].").await
+    }
+
+    /// Whether tests of RabbitMQ 4 can run here: `make verify` sees to it.
+    pub(crate) fn has_4() -> bool {
+        std::env::var_os("COMET_TEST_RABBITMQ_4").is_some()
+    }
+
     async fn start_with(advanced: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), None, advanced).await
+    }
+
+    async fn start_in(folder: TempDir, root: Option<PathBuf>, advanced: &str) -> Self {
         fs::create_dir(folder.path().join("none")).expect("an empty folder");
         fs::write(folder.path().join("env.conf"), "").expect("an empty configuration");
         fs::write(folder.path().join("plugins"), "[].").expect("an empty list of plugins");
@@ -58,7 +78,7 @@ impl PrivateRabbit {
         // A nearly full disk is no reason for an alarm of a node that is thrown away.
         let settings = format!("listeners.tcp.1 = 127.0.0.1:{port}\ndisk_free_limit.absolute = 1MB\n");
         fs::write(folder.path().join("rabbitmq.conf"), settings).expect("a configuration");
-        let mut rabbit = Self { node: None, folder, port, ports_of_erlang: [erlang, control] };
+        let mut rabbit = Self { node: None, folder, root, port, ports_of_erlang: [erlang, control] };
         rabbit.start_again().await;
         rabbit
     }
@@ -69,8 +89,9 @@ impl PrivateRabbit {
 
     /// Runs `rabbitmqctl` against this node and gives what it prints; panics when it fails.
     pub(crate) async fn ctl(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(program("rabbitmqctl"));
-        command.args(["-q", "--node", &self.name()]).args(arguments);
+        let words = self.program("rabbitmqctl");
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["-q", "--node", &self.name()]).args(arguments);
         command.envs(self.environment()).stdin(Stdio::null()).kill_on_drop(true);
         let output = timeout(ANSWER_LIMIT, command.output())
             .await
@@ -106,7 +127,7 @@ impl PrivateRabbit {
     /// The same node again after `stop` or `kill`; returns when it takes connections.
     pub(crate) async fn start_again(&mut self) {
         assert!(self.node.is_none(), "the node runs already");
-        let command = [program("rabbitmq-server").display().to_string()];
+        let command = self.program("rabbitmq-server");
         let port = self.port;
         self.node = Some(
             come_up(&command, &self.environment(), self.folder.path(), async || talks_amqp(port).await).await,
@@ -119,9 +140,26 @@ impl PrivateRabbit {
         format!("comet-test-{}@localhost", self.port)
     }
 
+    /// A program of RabbitMQ's, as the words that start it.
+    fn program(&self, name: &str) -> Vec<String> {
+        match &self.root {
+            None => vec![program(name).display().to_string()],
+            Some(root) => ["chroot", &root.display().to_string(), &format!("/usr/lib/rabbitmq/bin/{name}")]
+                .map(str::to_owned)
+                .to_vec(),
+        }
+    }
+
     /// Every place where a node or `rabbitmqctl` looks is named, so that nothing of the machine's own RabbitMQ gets in.
     fn environment(&self) -> Vec<(&'static str, String)> {
-        let inside = |name: &str| self.folder.path().join(name).display().to_string();
+        let folder = match &self.root {
+            None => self.folder.path(),
+            Some(root) => {
+                let own = self.folder.path().strip_prefix(root).expect("the folder is in that system");
+                &PathBuf::from("/").join(own)
+            }
+        };
+        let inside = |name: &str| folder.join(name).display().to_string();
         let [erlang, control] = self.ports_of_erlang;
         vec![
             // Erlang makes its cookie in here, fresh and readable by the owner alone.

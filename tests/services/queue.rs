@@ -38,7 +38,7 @@ async fn under_a_memory_alarm_the_events_wait_and_are_told_after_it() {
     Place::run_on("alarm", rabbit.url(), redis_url(), async |place| {
         let sim = Sim::start(&["--durations", "fixed:3s"]).await;
         let worker =
-            Worker::start(place, &sim, &[("AMQP__CONFIRM_TIMEOUT_S", "4"), ("AMQP__HEARTBEAT_S", "2")]);
+            Worker::start(place, &sim, &[("AMQP__CONFIRM_TIMEOUT_S", "2"), ("AMQP__HEARTBEAT_S", "1")]);
         let broker = Broker::connect(place).await;
         broker.listen(place).await;
         for job in jobs("a", 10) {
@@ -49,7 +49,7 @@ async fn under_a_memory_alarm_the_events_wait_and_are_told_after_it() {
         wait_for("10 outcomes", async || (worker.log().matches(" succeeded").count() == 10).then_some(()))
             .await;
         // Past the first confirm timeouts: published again, and still held up.
-        tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
         rabbit.ctl(&["set_vm_memory_high_watermark", "0.4"]).await;
         let broker = Broker::connect(place).await;
         let ends = broker.ends(place, 10).await;

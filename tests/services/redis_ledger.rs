@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::step::{Basis, Expect, Moved, Over};
+use comet_worker::job::step::{Basis, Expect};
 use comet_worker::job::{Digest, FailedTasks, JobId};
 use comet_worker::ledger::connection::Connection;
-use comet_worker::ledger::record::{Known, Nonce, Stage, Unreadable};
+use comet_worker::ledger::record::{Known, Nonce, Unreadable};
 use comet_worker::ledger::slots::{Account, Slots};
 use comet_worker::ledger::{Entry, Ledger, LedgerError, RedisLedger};
 
+use crate::around::{Around, Asked, Call, Through};
 use crate::private::PrivateRedis;
 use crate::support::redis_url;
 
@@ -36,10 +37,7 @@ async fn query<T: redis::FromRedisValue>(url: &str, command: &redis::Cmd) -> T {
 
 mod suite {
     crate::ledger_suite!(
-        std::sync::Arc::new(super::Cleaning(super::ledger_at(
-            &crate::support::redis_url(),
-            &super::fresh_prefix()
-        ))),
+        super::cleaning(super::ledger_at(&crate::support::redis_url(), &super::fresh_prefix())),
         "suite"
     );
 }
@@ -51,19 +49,15 @@ mod slots {
 /// On the shared Redis, with a count that is left behind for a minute.
 fn account_of_4(recount: Duration) -> Arc<dyn Ledger> {
     let ledger = ledger_at(&redis_url(), &fresh_prefix());
-    Arc::new(Cleaning(ledger.with_account(Account { cap: 4, recount })))
+    cleaning(ledger.with_account(Account { cap: 4, recount }))
+}
+
+fn cleaning(ledger: RedisLedger) -> Arc<dyn Ledger> {
+    Arc::new(Through(Cleaning(Arc::new(ledger))))
 }
 
 /// The ledger, with every record made to expire soon: the suite leaves nothing in a shared Redis.
-struct Cleaning(RedisLedger);
-
-macro_rules! and_expire {
-    ($self:ident, $job:expr, $call:expr) => {{
-        let answer = $call.await;
-        $self.expire($job).await;
-        answer
-    }};
-}
+struct Cleaning(Arc<RedisLedger>);
 
 impl Cleaning {
     async fn expire(&self, job: &JobId) {
@@ -77,80 +71,20 @@ impl Cleaning {
 }
 
 #[async_trait::async_trait]
-impl Ledger for Cleaning {
-    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
-        self.0.read(job, slots).await
-    }
-    async fn begin(
-        &self,
-        entry: Entry<'_>,
-        attempt: u32,
-        nonce: &Nonce,
-        basis: &Basis,
-    ) -> Result<Moved, LedgerError> {
-        and_expire!(self, entry.job, self.0.begin(entry, attempt, nonce, basis))
-    }
-    async fn restore(
-        &self,
-        entry: Entry<'_>,
-        over: Over,
-        stage: &Stage,
-        corrects: Option<&Bytes>,
-    ) -> Result<Known, LedgerError> {
-        and_expire!(self, entry.job, self.0.restore(entry, over, stage, corrects))
-    }
-    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
-        self.0.enter(job, life).await
-    }
-    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
-        self.0.leave(job, life).await
-    }
-    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
-        and_expire!(self, job, self.0.cancel(job))
-    }
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
-        and_expire!(self, job, self.0.reopen(job, attempt, nonce))
-    }
-    async fn accept(
-        &self,
-        entry: Entry<'_>,
-        attempt: u32,
-        task: &comet_worker::job::TaskId,
-    ) -> Result<Stage, LedgerError> {
-        and_expire!(self, entry.job, self.0.accept(entry, attempt, task))
-    }
-    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
-        and_expire!(self, job, self.0.follow(job, attempt, failed))
-    }
-
-    async fn freeze(
-        &self,
-        entry: Entry<'_>,
-        expect: &Expect,
-        event: Bytes,
-        replaceable: bool,
-    ) -> Result<comet_worker::job::step::Frozen, LedgerError> {
-        and_expire!(self, entry.job, self.0.freeze(entry, expect, event, replaceable))
-    }
-    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
-        and_expire!(self, entry.job, self.0.told(entry, sealed))
-    }
-    async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
-        let met = self.0.meet_store(id).await;
-        let key = self.0.key(&"x".parse().unwrap()).replace(":job:x", ":store-id");
-        let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60)).await;
-        met
-    }
-    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
-        let slowed = self.0.slow_down(pause, rate).await;
-        self.expire(&"x".parse().unwrap()).await;
-        slowed
-    }
-    async fn begin_count(&self) -> Result<(), LedgerError> {
-        self.0.begin_count().await
-    }
-    async fn probe(&self) -> Result<(), LedgerError> {
-        self.0.probe().await
+impl Around for Cleaning {
+    async fn around<T: Send + 'static>(&self, asked: Asked, call: Call<T>) -> Result<T, LedgerError> {
+        let answer = call(Arc::<RedisLedger>::clone(&self.0)).await;
+        match (asked.name, &asked.job) {
+            // They make no key.
+            ("read" | "enter" | "leave" | "probe" | "begin_count", _) => {}
+            ("meet_store", _) => {
+                let key = self.0.key(&"x".parse().unwrap()).replace(":job:x", ":store-id");
+                let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60)).await;
+            }
+            (_, Some(job)) => self.expire(job).await,
+            (_, None) => self.expire(&"x".parse().unwrap()).await,
+        }
+        answer
     }
 }
 

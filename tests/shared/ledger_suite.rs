@@ -17,7 +17,7 @@ use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{Entry, Ledger};
 
 pub use self::marks::*;
-pub use self::twice::Twice;
+pub use self::twice::twice;
 
 /// One job in one ledger.
 pub struct Bench {
@@ -381,6 +381,7 @@ macro_rules! ledger_suite {
             a_job_that_was_cancelled_before_it_was_seen_is_restored_and_ended_like_any_other
             lives_that_may_have_entered_the_storing_are_counted_and_those_that_left_are_not
             the_life_that_submitted_a_job_can_leave_its_storing_too
+            how_long_images_were_tried_for_is_handed_on_and_never_gets_less
             an_unknown_outcome_is_reopened_by_who_names_it_and_corrected_once
             a_correction_takes_the_place_of_the_event_that_it_corrects_and_of_no_other
             a_failed_task_makes_way_for_the_next_attempt_and_is_remembered
@@ -392,9 +393,9 @@ macro_rules! ledger_suite {
     (@each $ledger:expr, $job:expr; $($property:ident)+) => {$(
         #[tokio::test]
         async fn $property() {
-            use $crate::ledger_suite::{Bench, Twice, $property};
+            use $crate::ledger_suite::{Bench, twice, $property};
             $property(Bench::new($ledger, &$job)).await;
-            $property(Bench::new(std::sync::Arc::new(Twice($ledger)), &$job)).await;
+            $property(Bench::new(std::sync::Arc::new(twice($ledger)), &$job)).await;
         }
     )+};
 }

@@ -40,17 +40,42 @@ pub async fn lives_that_may_have_entered_the_storing_are_counted_and_those_that_
     bench.accept("t-1").await;
     assert_eq!(entries(bench.known().await), 1, "the one that submitted it");
     assert_eq!(entries(bench.ledger.enter(&bench.job, "x").await.unwrap()), 2);
-    bench.ledger.leave(&bench.job, "y").await.unwrap();
+    bench.ledger.leave(&bench.job, "y", None).await.unwrap();
     assert_eq!(entries(bench.known().await), 2, "another's");
-    bench.ledger.leave(&bench.job, "x").await.unwrap();
+    bench.ledger.leave(&bench.job, "x", None).await.unwrap();
     assert_eq!(entries(bench.known().await), 1);
     assert_eq!(entries(bench.ledger.enter(&bench.job, "z").await.unwrap()), 2);
 }
 
 pub async fn the_life_that_submitted_a_job_can_leave_its_storing_too(bench: Bench) {
     bench.accept("t-1").await;
-    bench.ledger.leave(&bench.job, "").await.unwrap();
+    bench.ledger.leave(&bench.job, "", None).await.unwrap();
     assert_eq!(bench.known().await.record.unwrap().entries, 0);
+    let entered = bench.ledger.enter(&bench.job, "").await.unwrap();
+    assert_eq!(entered.record.unwrap().entries, 1, "it comes back");
+}
+
+pub async fn how_long_images_were_tried_for_is_handed_on_and_never_gets_less(bench: Bench) {
+    let tried = async || bench.known().await.record.unwrap().tried;
+    let leave = async |life: &str, seconds: Option<u64>| {
+        bench.ledger.leave(&bench.job, life, seconds.map(Duration::from_secs)).await.unwrap();
+    };
+    bench.begin(1, "a").await;
+    bench.accept("t-1").await;
+    leave("", None).await;
+    assert_eq!(tried().await, None);
+    leave("", Some(0)).await;
+    assert_eq!(tried().await, Some(Duration::ZERO));
+    bench.ledger.enter(&bench.job, "x").await.unwrap();
+    leave("another", Some(70)).await;
+    assert_eq!(tried().await, Some(Duration::from_secs(70)), "by a life that isn't the last to have entered");
+    leave("x", Some(60)).await;
+    assert_eq!(tried().await, Some(Duration::from_secs(70)), "by a life that knew of less");
+    let failed = FailedTasks::NONE.and(task("t-1"), Charged::No);
+    bench.ledger.follow(&bench.job, 1, &failed).await.unwrap();
+    bench.begin(2, "b").await;
+    bench.accept("t-2").await;
+    assert_eq!(tried().await, None, "of the task before");
 }
 
 pub async fn an_unknown_outcome_is_reopened_by_who_names_it_and_corrected_once(bench: Bench) {

@@ -390,11 +390,11 @@ macro_rules! slots_suite {
     (@each $account:expr; $($property:ident)+) => {$(
         #[tokio::test]
         async fn $property() {
-            use $crate::ledger_suite::Twice;
+            use $crate::ledger_suite::twice;
             use $crate::slots_suite::{Account, $property};
             let ledger = || -> std::sync::Arc<dyn comet_worker::ledger::Ledger> { $account(std::time::Duration::from_millis(500)) };
             $property(Account::new(ledger()).await).await;
-            $property(Account::new(std::sync::Arc::new(Twice(ledger()))).await).await;
+            $property(Account::new(std::sync::Arc::new(twice(ledger()))).await).await;
         }
     )+};
 }

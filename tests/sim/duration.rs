@@ -4,7 +4,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use crate::dice::Dice;
+use fastrand::Rng;
 
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -20,16 +20,22 @@ pub(crate) enum Distribution {
 }
 
 impl Distribution {
-    pub(crate) fn draw(&self, dice: &mut Dice) -> Duration {
+    pub(crate) fn draw(&self, dice: &mut Rng) -> Duration {
         match *self {
             Self::Fixed(duration) => duration,
-            Self::Uniform(from, to) => from + to.saturating_sub(from).mul_f64(dice.unit()),
+            Self::Uniform(from, to) => from + to.saturating_sub(from).mul_f64(dice.f64()),
             Self::Lognormal { median, sigma } => {
                 // The tail ends at twenty times the median, so that no task outlives its test by chance.
-                median.mul_f64((sigma * dice.normal()).exp().min(20.0))
+                median.mul_f64((sigma * normal(dice)).exp().min(20.0))
             }
         }
     }
+}
+
+/// One draw from the standard normal distribution (Box and Muller).
+fn normal(dice: &mut Rng) -> f64 {
+    let radius = (-2.0 * (1.0 - dice.f64()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * dice.f64()).cos()
 }
 
 impl FromStr for Distribution {
@@ -113,7 +119,7 @@ mod tests {
 
     fn draws(distribution: &str, seed: u64) -> Vec<u64> {
         let distribution: Distribution = distribution.parse().unwrap();
-        let mut dice = Dice::new(seed, "durations");
+        let mut dice = crate::chance::stream(seed, "durations");
         (0..1000).map(|_| millis(distribution.draw(&mut dice))).collect()
     }
 

@@ -194,6 +194,32 @@ pub(crate) enum Fault {
     FileSlow,
     /// download: 4 GiB
     FileOversize,
+    /// download: half of the file, with the length of that half
+    FileHalf,
+    /// download: half of the file, in chunks without a length
+    FileHalfChunked,
+    /// download: half of the file, and then nothing more for ever
+    FileStalls,
+    /// download: the whole file, and bytes behind its end
+    FileTrailing,
+    /// download: a JPEG has a fill byte before its second marker
+    FileFillByte,
+    /// download: 206 with the whole file, though nobody asked for a part
+    FilePartial,
+    /// download: 404 for the six seconds after the first one of the image
+    FileMissingAtFirst,
+    /// download: 403 for whoever calls itself comet-worker
+    FileRefusesAgent,
+    /// download: 200 with an error in XML
+    FileXml,
+    /// download: 200 with a GIF
+    FileGif,
+    /// download: the file under gzip, though nobody asked for that
+    FileGzip,
+    /// download: redirects without end
+    FileRedirectLoop,
+    /// download: the connection is closed without a reply
+    FileHangsUp,
     /// callback: none is ever sent
     CallbackLost,
     /// callback: the body is not JSON

@@ -26,6 +26,8 @@ pub(crate) struct File {
     /// Redirects that led here.
     pub(crate) hops: u8,
     pub(crate) slow: Duration,
+    /// What the client calls itself.
+    pub(crate) agent: String,
 }
 
 type Serve = fn(File) -> Response;
@@ -69,7 +71,61 @@ pub(crate) static FILES: &[(Fault, Serve)] = &[
         ([(header::CONTENT_TYPE, file.content_type.to_owned()), (header::CONTENT_LENGTH, length)], body)
             .into_response()
     }),
+    (Fault::FileHalf, |file| {
+        let half = half(&file);
+        (StatusCode::OK, [(header::CONTENT_TYPE, file.content_type)], half).into_response()
+    }),
+    (Fault::FileHalfChunked, |file| {
+        let half = stream::iter([Ok::<_, io::Error>(half(&file))]);
+        ([(header::CONTENT_TYPE, file.content_type)], Body::from_stream(half)).into_response()
+    }),
+    (Fault::FileStalls, |file| {
+        let half = stream::iter([Ok::<_, io::Error>(half(&file))]);
+        let body = Body::from_stream(futures_util::StreamExt::chain(half, stream::pending()));
+        ([(header::CONTENT_TYPE, file.content_type)], body).into_response()
+    }),
+    (Fault::FileTrailing, |mut file| {
+        file.bytes.extend_from_slice(b"\0\0and some notes");
+        whole(file)
+    }),
+    (Fault::FileFillByte, |mut file| {
+        if file.bytes.starts_with(&[0xff, 0xd8]) {
+            file.bytes.insert(2, 0xff);
+        }
+        whole(file)
+    }),
+    (Fault::FilePartial, |file| {
+        (StatusCode::PARTIAL_CONTENT, [(header::CONTENT_TYPE, file.content_type)], file.bytes).into_response()
+    }),
+    (Fault::FileRefusesAgent, |file| {
+        if file.agent.starts_with("comet-worker") {
+            return (StatusCode::FORBIDDEN, Html("<h1>403 Forbidden</h1>")).into_response();
+        }
+        whole(file)
+    }),
+    (Fault::FileXml, |_| {
+        let xml = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>";
+        ([(header::CONTENT_TYPE, "application/xml")], xml).into_response()
+    }),
+    (Fault::FileGif, |_| {
+        let gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
+        ([(header::CONTENT_TYPE, "image/png")], gif.to_vec()).into_response()
+    }),
+    (Fault::FileGzip, |file| {
+        // Its header tells; nobody here unpacks it.
+        let body = [b"\x1f\x8b\x08\0\0\0\0\0\0\xff", &file.bytes[..]].concat();
+        ([(header::CONTENT_TYPE, file.content_type), (header::CONTENT_ENCODING, "gzip")], body)
+            .into_response()
+    }),
+    (Fault::FileRedirectLoop, |file| Redirect::temporary(&file.url).into_response()),
+    // These two need more than the file: see the download itself.
+    (Fault::FileMissingAtFirst, whole),
+    (Fault::FileHangsUp, whole),
 ];
+
+fn half(file: &File) -> Vec<u8> {
+    file.bytes.iter().take(file.bytes.len() / 2).copied().collect()
+}
 
 pub(crate) fn serve(fault: Option<Fault>, file: File) -> Response {
     match FILES.iter().find(|(named, _)| Some(*named) == fault) {
@@ -93,7 +149,14 @@ mod tests {
 
     fn file(hops: u8) -> File {
         let url = if hops == 0 { URL.to_owned() } else { format!("{URL}&hops={hops}") };
-        File { bytes: BYTES.to_vec(), content_type: "image/png", url, hops, slow: Duration::from_secs(8) }
+        File {
+            bytes: BYTES.to_vec(),
+            content_type: "image/png",
+            url,
+            hops,
+            slow: Duration::from_secs(8),
+            agent: "a/1".to_owned(),
+        }
     }
 
     fn said(response: &Response, name: header::HeaderName) -> &str {

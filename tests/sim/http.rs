@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     callback, dress,
     duration::millis,
+    faults::Fault,
     files::{self, File},
     model::{Answer, Drip, Model, Reply, Submission, read::Withheld},
     picture::Pictures,
@@ -220,6 +221,7 @@ async fn download(
     State(sim): State<Arc<Sim>>,
     Path((task, file)): Path<(String, String)>,
     Query(link): Query<LinkQuery>,
+    ConnectInfo(scissors): ConnectInfo<Scissors>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
@@ -237,11 +239,17 @@ async fn download(
         Ok(picture) => picture,
         Err(why) => return withheld(why),
     };
+    if picture.oddity == Some(Fault::FileHangsUp) {
+        scissors.cut();
+        return StatusCode::OK.into_response();
+    }
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let agent = agent.unwrap_or_default().to_owned();
     match sim.pictures.draw(task_id, index, picture.aspect_ratio, picture.format) {
         Ok(bytes) => {
             let content_type = picture.format.content_type();
-            let file =
-                File { bytes, content_type, url: uri.to_string(), hops: link.hops, slow: sim.pace.slow };
+            let (url, hops, slow) = (uri.to_string(), link.hops, sim.pace.slow);
+            let file = File { bytes, content_type, url, hops, slow, agent };
             files::serve(picture.oddity, file)
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")).into_response(),

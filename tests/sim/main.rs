@@ -11,14 +11,15 @@
 //! | `said.rs`, `dress.rs`, `files.rs` | the same in other words, other shapes, and broken files |
 //! | `callback.rs` | the calls to a `callback_url` |
 //! | `faults.rs`, `scenarios.rs`, `switches.rs` | what can go wrong, by name, and how often |
-//! | `duration.rs`, `dice.rs` | how long things take, and chance that repeats itself |
+//! | `duration.rs` | how long things take |
 //! | `picture.rs` | real PNG and JPEG files |
 //! | `report.rs`, `steering.rs` | what was charged and polled; `/sim/` |
 //! | `http.rs`, `wire.rs`, `options.rs` | the real paths, the connections, the command line |
 
 mod account;
 mod callback;
-mod dice;
+#[path = "../shared/chance.rs"]
+mod chance;
 mod dress;
 mod duration;
 mod faults;

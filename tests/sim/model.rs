@@ -10,11 +10,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use crate::{
     account::Account,
     callback::Plan,
-    dice::Dice,
+    chance::stream,
     dress::{LOOKS, SUBMITS},
     duration::Distribution,
     faults::Fault,
-    files::FILES,
     refusal::{NoMoneyAs, Refusal},
     report::{Counts, Jobs},
     rules::GenerationRequest,
@@ -103,7 +102,7 @@ pub(crate) struct Model {
     pub(crate) faults: Switches,
     pub(crate) durations: Distribution,
     places: HashMap<u64, usize>,
-    dice: Dice,
+    dice: fastrand::Rng,
     issued_id: u64,
     /// How many resets there have been.
     life: u64,
@@ -120,7 +119,7 @@ impl Model {
             faults: Switches::new(settings.seed, &settings.faults),
             durations: settings.durations,
             places: HashMap::new(),
-            dice: Dice::new(settings.seed, "durations"),
+            dice: stream(settings.seed, "durations"),
             issued_id: 0,
             life: 0,
             settings,
@@ -318,7 +317,6 @@ impl Model {
     fn draw_oddities(&mut self) -> Oddities {
         Oddities {
             look: self.faults.first_of(LOOKS),
-            file: self.faults.first_of(FILES),
             lookups_missed: if self.faults.strikes(Fault::LookupLate) { LOOKUPS_MISSED } else { 0 },
             never_found: self.faults.strikes(Fault::LookupUnsupported),
         }

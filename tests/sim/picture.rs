@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context;
 
-use crate::dice::mix;
+use crate::chance::mix;
 
 const TINTS: u64 = 16;
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    dice::Dice,
+    chance::stream,
     duration::{millis, parse_duration},
     faults::Fault,
     scenarios::name_of,
@@ -77,6 +77,11 @@ pub(crate) fn parse_faults(
         .collect()
 }
 
+/// True in `probability` of all draws. Certain and impossible ones draw nothing.
+fn says_yes(dice: &mut fastrand::Rng, probability: f64) -> bool {
+    probability >= 1.0 || (probability > 0.0 && dice.f64() < probability)
+}
+
 /// All switches, and how often each fault has struck.
 #[derive(Debug, Clone)]
 pub(crate) struct Switches {
@@ -88,7 +93,7 @@ pub(crate) struct Switches {
     until_ms: BTreeMap<Fault, u64>,
     now_ms: u64,
     job: Option<Arc<str>>,
-    dice: Dice,
+    dice: fastrand::Rng,
     setting: u64,
 }
 
@@ -101,7 +106,7 @@ impl Switches {
             until_ms: BTreeMap::new(),
             now_ms: 0,
             job: None,
-            dice: Dice::new(seed, "faults"),
+            dice: stream(seed, "faults"),
             setting: 0,
         }
     }
@@ -125,7 +130,7 @@ impl Switches {
             return false;
         };
         if self.until_ms.get(&fault).is_none_or(|until_ms| *until_ms <= self.now_ms) {
-            if odds.times == Some(0) || !self.dice.says_yes(odds.probability) {
+            if odds.times == Some(0) || !says_yes(&mut self.dice, odds.probability) {
                 return false;
             }
             odds.times = odds.times.map(|times| times - 1);
@@ -155,6 +160,25 @@ impl Switches {
         }
     }
 
+    /// The first of a table that strikes this thing. Drawn once and kept, until the switches are set anew.
+    pub(crate) fn first_kept<T>(
+        &mut self,
+        table: &[(Fault, T)],
+        kept: &mut KeptOf<Option<Fault>>,
+    ) -> Option<Fault> {
+        if !table.iter().any(|(fault, _)| self.on.contains_key(fault)) {
+            return None;
+        }
+        match *kept {
+            Some((setting, first)) if setting == self.setting => first,
+            Some(_) | None => {
+                let first = self.first_of(table);
+                *kept = Some((self.setting, first));
+                first
+            }
+        }
+    }
+
     /// The first of a table that strikes.
     pub(crate) fn first_of<T>(&mut self, table: &[(Fault, T)]) -> Option<Fault> {
         table.iter().map(|(fault, _)| *fault).find(|fault| self.strikes(*fault))
@@ -173,7 +197,8 @@ impl Switches {
 }
 
 /// A draw that was made once: under which setting of the switches, and what it said.
-pub(crate) type Kept = Option<(u64, bool)>;
+pub(crate) type Kept = KeptOf<bool>;
+pub(crate) type KeptOf<T> = Option<(u64, T)>;
 
 #[cfg(test)]
 mod tests {

@@ -6,12 +6,12 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     callback::Plan,
-    dice::mix,
+    chance::mix,
     duration::millis,
     faults::Fault,
     picture::{AspectRatio, Format},
     rules::GenerationRequest,
-    switches::Kept,
+    switches::{Kept, KeptOf},
 };
 
 /// Failures come early: measured ones came within 2 s.
@@ -86,6 +86,10 @@ pub(crate) struct ImageFaults {
     pub(crate) error: Kept,
     pub(crate) expired: Kept,
     pub(crate) expired_once: Kept,
+    /// What is wrong with the files.
+    pub(crate) file: KeptOf<Option<Fault>>,
+    /// When each image was asked for first.
+    pub(crate) first_ms: [Option<u64>; IMAGES_MAX],
     /// Errors that each image has answered with.
     pub(crate) errors: [u8; IMAGES_MAX],
 }
@@ -94,7 +98,6 @@ pub(crate) struct ImageFaults {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Oddities {
     pub(crate) look: Option<Fault>,
-    pub(crate) file: Option<Fault>,
     /// Looks by external id that find nothing.
     pub(crate) lookups_missed: u64,
     pub(crate) never_found: bool,

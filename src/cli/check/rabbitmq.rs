@@ -9,6 +9,7 @@ use super::super::parts;
 use super::super::render::count;
 use super::Finding;
 use crate::config::{Config, redacted};
+use crate::queue::rights::{self, MissingRight};
 use crate::queue::topology::{self, Presence, Seen};
 
 const CLOSING: Duration = Duration::from_secs(1);
@@ -28,6 +29,12 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
         Ok(all) => findings.extend(all.into_iter().map(|seen| finding(config, seen))),
         Err(error) => findings.push(Finding::fail(format!(
             "{error}; the user of amqp.url needs configure, write and read rights on it"
+        ))),
+    }
+    match rights::missing(&connection, &parts::names(config)).await {
+        Ok(missing) => findings.extend(missing.into_iter().map(right)),
+        Err(error) => findings.push(Finding::warning(format!(
+            "whether the user of amqp.url may publish and consume could not be tried: {error}"
         ))),
     }
     let _ = timeout(CLOSING, connection.close(200, "checked".into())).await;
@@ -53,6 +60,14 @@ fn finding(config: &Config, seen: Seen) -> Finding {
         Presence::There { messages, consumers, difference: None }
         | Presence::NotOurs { messages, consumers, .. } => held(config, &what, &name, messages, consumers),
     }
+}
+
+fn right(missing: MissingRight) -> Finding {
+    let MissingRight { right, resource, consequence } = missing;
+    Finding::fail(format!(
+        "the user of amqp.url has no right to {right} on {resource}: {consequence}; give it that right (rabbitmqctl \
+         set_permissions)"
+    ))
 }
 
 fn held(config: &Config, what: &str, name: &str, messages: u32, consumers: u32) -> Finding {

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::parts;
 use crate::clock;
 use crate::config::Config;
-use crate::images::{Downloader, FetchError, Image, Images as _};
+use crate::images::{Downloader, Image, Images as _};
 use crate::job::event::{Context, Event, EventView, may_be_corrected, says_unknown};
 use crate::job::step::{Expect, Frozen};
 use crate::job::{
@@ -148,8 +148,8 @@ async fn download(downloader: &Downloader, image: &ResultImage, attempts: u32) -
     loop {
         match downloader.fetch(&image.url).await {
             Ok(downloaded) => return Ok(downloaded),
-            Err(FetchError::Again(_)) if attempt < attempts => tokio::time::sleep(REST).await,
-            Err(error) => bail!("image {}: {error}", image.index),
+            Err(error) if error.trouble.may_pass() && attempt < attempts => tokio::time::sleep(REST).await,
+            Err(error) => bail!("image {}: {error}; {}", image.index, error.trouble.advice()),
         }
         attempt += 1;
     }

@@ -65,6 +65,14 @@ impl<'a> Submit<'a> {
                 ),
                 Err(error) if tries >= TRIES => match error {
                     PublishError::Connect(error) => return Err(parts::no_rabbitmq(self.config, &error)),
+                    PublishError::Refused(_) => anyhow::bail!(
+                        "RabbitMQ's queue {0} is full and refuses jobs: let workers empty it, or raise its x-max-length",
+                        self.config.amqp.queue
+                    ),
+                    PublishError::Forbidden(_) => anyhow::bail!(
+                        "the user of amqp.url may not publish jobs: give it the write right on amq.default, the default \
+                         exchange"
+                    ),
                     PublishError::Failed(_) | PublishError::NoExchange(_) | PublishError::NotConfirmed(_) => {
                         return Err(error.into());
                     }

@@ -113,3 +113,55 @@ fn what_weakens_a_promise_is_a_warning() {
         assert!(warnings.iter().any(|warning| warning.contains(part)), "{part}: {warnings:?}");
     }
 }
+
+#[test]
+fn a_proxy_on_one_way_alone_is_warned_about_and_so_is_what_a_proxy_resolves() {
+    let warnings = |toml| load(toml, &[]).unwrap().warnings().join("\n");
+    let api = "[api]\nproxy = \"http://proxy.lan:3128\"";
+    let download = "[download]\nproxy = \"http://user:hunter2@proxy.lan:3128\"";
+    let none = warnings("");
+    assert!(!none.contains("proxy"), "{none}");
+    let one = warnings(api);
+    assert!(one.contains("api.proxy is set and download.proxy is not"), "{one}");
+    let other = warnings(download);
+    assert!(other.contains("download.proxy is set and api.proxy is not"), "{other}");
+    let both = warnings(&format!("{api}\n{download}"));
+    assert!(!both.contains("is not"), "{both}");
+    assert!(both.contains("the proxy's to guard"), "{both}");
+    assert!(!both.contains("hunter2"));
+}
+
+#[test]
+fn neither_proxy_prints_its_login() {
+    for section in ["api", "download"] {
+        let toml = format!("[{section}]\nproxy = \"http://user:hunter2@proxy.lan:3128\"");
+        assert!(!format!("{:?}", load(&toml, &[]).unwrap()).contains("hunter2"), "{section}");
+        let wrong = refused(&format!("[{section}]\nproxy = \"https://user:hunter2@proxy.lan\""), &[]);
+        assert!(wrong.contains(&format!("{section}.proxy")) && !wrong.contains("hunter2"), "{wrong}");
+        let kind = refused(&format!("[{section}]\nproxy = 3128"), &[]);
+        assert!(!kind.contains("3128"), "{kind}");
+    }
+}
+
+#[test]
+fn networks_are_read_with_and_without_a_prefix_and_refused_with_a_reason() {
+    let networks = |text: &str| load(&format!("[download]\nallow_networks = \"{text}\""), &[]);
+    let read = |text: &str| {
+        networks(text).unwrap().download.allow_networks.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(read(""), Vec::<String>::new());
+    assert_eq!(read("198.18.0.0/15, 10.1.2.3 ,fc00::/18"), ["198.18.0.0/15", "10.1.2.3/32", "fc00::/18"]);
+    for wrong in ["10.0.0.0/33", "cdn.example", "10.0.0.0/8;10.1.0.0/16", "10.0.0"] {
+        let fault = networks(wrong).unwrap_err().to_string();
+        assert!(fault.contains("download.allow_networks") && fault.contains("198.18.0.0/15"), "{fault}");
+    }
+}
+
+#[test]
+fn downloads_introduce_themselves_by_name_and_version_unless_told_otherwise() {
+    let agent = |toml: &str| load(toml, &[]).unwrap().download.user_agent;
+    assert_eq!(agent(""), concat!("comet-worker/", env!("CARGO_PKG_VERSION")));
+    assert_eq!(agent("[download]\nuser_agent = \"Mozilla/5.0 (X11)\""), "Mozilla/5.0 (X11)");
+    let wrong = refused("[download]\nuser_agent = \"a\\r\\nb: c\"", &[]);
+    assert!(wrong.contains("download.user_agent"), "{wrong}");
+}

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use crate::job::Fault;
+use crate::redact;
 
 /// See [`super::FAULTS_MAX`].
 pub(super) const FAULTS_MAX: usize = 50;
@@ -62,9 +63,10 @@ pub(super) fn found(value: &Value) -> String {
     }
 }
 
+/// Bounded, and of printable characters: names and values are the producer's, and these words come into logs and terminals.
 pub(super) fn clip(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARS_MAX) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => redact::printable(text),
+        Some((end, _)) => format!("{}…", redact::printable(text.get(..end).unwrap_or_default())),
     }
 }

@@ -10,6 +10,7 @@ use base64::{DecodeError, Engine as _};
 use url::Url;
 
 use super::faults::{Faults, clip};
+use crate::job::format::{self, Format};
 use crate::operation::PictureRules;
 
 /// The plain alphabet, padded. Left-over bits in the last character are let through: some encoders
@@ -113,19 +114,21 @@ fn explain(text: &str, error: &DecodeError) -> String {
 }
 
 fn check_bytes(path: &dyn Fn() -> String, bytes: &[u8], rules: &PictureRules, faults: &mut Faults) {
-    let png = bytes.starts_with(b"\x89PNG\r\n\x1a\n");
-    let jpeg = bytes.starts_with(b"\xff\xd8\xff");
-    if !png && !jpeg {
+    let is_taken = match Format::of(bytes) {
+        Some(Format::Png | Format::Jpeg) => true,
+        Some(Format::Webp) | None => false,
+    };
+    if !is_taken {
         let kind = infer::get(bytes).map_or("something else", |kind| kind.mime_type());
         faults.add(path(), format!("expected a PNG or JPEG image, found {kind}"));
         return;
     }
-    let Ok(size) = imagesize::blob_size(bytes) else {
+    let Some((width, height)) = format::size(bytes) else {
         faults.add(path(), "expected a whole PNG or JPEG image, found one without its dimensions");
         return;
     };
-    let (width, height) = (size.width, size.height);
-    let (short, long) = (width.min(height), width.max(height));
+    let side = |px| usize::try_from(px).unwrap_or(usize::MAX);
+    let (short, long) = (side(width.min(height)), side(width.max(height)));
     if short < rules.side_px_min {
         let min = rules.side_px_min;
         faults.add(path(), format!("expected sides of at least {min} pixels, found {width}x{height}"));

@@ -67,6 +67,7 @@ fn a_job_is_known_by_what_its_life_needs() {
     let properties = Properties {
         message_id: Some("not-this".to_owned()),
         envelope: Envelope { reply_to: Some("me".to_owned()), ..Envelope::default() },
+        unreadable: Vec::new(),
     };
     let job = parse(DESIGN, &properties, &Rules::page()).unwrap().job;
     assert_eq!(job.id.as_str(), "order-8812");

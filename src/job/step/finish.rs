@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::generation::Pulls;
+use super::generation::{Generation, Pulls};
 use super::life::{At, Life, Then};
 use super::look::Recalling;
+use super::unstored::Tried;
 use super::{Expect, Frozen, Over, Stored, Words, outcome};
 use crate::job::event::says_unknown;
 use crate::job::{Charged, Outcome, Reason, Success};
@@ -18,8 +19,6 @@ const EMPTY_RESULTS_MAX: u32 = 3;
 const EMPTY_RESULT_WAIT: Duration = Duration::from_secs(10);
 /// And for so long, unless the job has less time.
 const EMPTY_RESULTS_FOR: Duration = Duration::from_secs(300);
-/// Results at URLs that the provider itself calls gone are asked for afresh this often.
-const GONE_RESULTS_MAX: u32 = 2;
 /// A task whose timeout is over, and about which alone the provider has no answer, is given up after so many looks.
 const IN_VAIN_MAX: u32 = 4;
 /// The life that would be this one to enter the storing of the images doesn't: those before it died.
@@ -39,15 +38,11 @@ impl Life {
         (generation.failures, generation.in_vain) =
             if answered { (0, 0) } else { (generation.failures + 1, generation.in_vain) };
         // Once ended, a task stays ended: caches and pollers behind the API have been seen to take it back.
-        let taken_back =
-            generation.succeeded.is_some() && !matches!(view, View::Succeeded { .. }) && answered;
-        let view = if taken_back { View::Running } else { view };
+        let has_images = matches!(&view, View::Succeeded { images, .. } if !images.is_empty());
+        if generation.succeeded && answered && !has_images {
+            return self.taken_back(generation, now);
+        }
         match view {
-            View::Running if last_look && taken_back => {
-                let message = "the provider called it a success, and then took that back".to_owned();
-                let expired = outcome::expired(generation.task.clone(), message, None);
-                return self.end_badly(generation, expired, None);
-            }
             View::Running | View::NotFound { .. } if last_look => {
                 let timed_out = outcome::timed_out(generation.task.clone());
                 return self.end_badly(generation, timed_out, None);
@@ -83,7 +78,7 @@ impl Life {
             }
             View::Succeeded { images, units } => {
                 self.timings.generate.get_or_insert(milliseconds(generation.accepted.age(now)));
-                generation.succeeded.get_or_insert(now);
+                generation.succeeded = true;
                 self.at = match generation.entries {
                     Some(_) => At::Entering { generation, images, units },
                     None => At::Storing { generation, images, units },
@@ -148,46 +143,70 @@ impl Life {
             }
             Some(_) => {}
         }
+        generation.deaths = generation.entries.unwrap_or_default();
         generation.entries = None;
         self.at = At::Storing { generation, images, units };
         self.hinted(&known);
     }
 
-    /// The images are stored, or are not to be had.
+    /// The images are stored, or are not to be had this time.
     pub fn stored(&mut self, stored: Stored, took: Duration, now: Duration) {
-        let At::Storing { mut generation, units, .. } = self.at.clone() else { return self.unexpected() };
-        match stored {
+        let At::Storing { generation, units, .. } = self.at.clone() else { return self.unexpected() };
+        let why = match stored {
             Stored::All(images) => {
                 self.timings.store = Some(milliseconds(took));
                 let success = Success { task_id: generation.task, images, units };
                 return self.end(Outcome::Succeeded(success), Expect::Unfinished);
             }
-            Stored::Invalid(message) => {
-                let invalid = outcome::invalid_result(generation.task.clone(), message, units);
-                return self.end_badly(generation, invalid, None);
-            }
-            Stored::Gone(message) => {
-                generation.gone_results += 1;
-                generation.next_poll = now;
-                if generation.gone_results > GONE_RESULTS_MAX {
-                    let expired = outcome::expired(generation.task.clone(), message, units);
-                    return self.end_badly(generation, expired, None);
-                }
-            }
-            Stored::Failed(message) => {
-                generation.failed_downloads += 1;
-                let tried_for = now.saturating_sub(generation.succeeded.unwrap_or(now));
-                let wait = self.rules.pace.wait_after_failure(generation.failed_downloads, self.rules.seed);
-                generation.next_poll = now + wait;
-                generation.pull_from = generation.next_poll;
-                // Paid for, so it is worth as much patience as the generation itself.
-                if tried_for >= self.rules.timeout {
-                    let expired = outcome::expired(generation.task.clone(), message, units);
-                    return self.end_badly(generation, expired, None);
-                }
-            }
+            Stored::Not(why) => why,
+        };
+        let mut tried = generation.tried.unwrap_or_else(|| Tried::new(Duration::ZERO));
+        if tried.fail(&why, self.rules.patience, now) {
+            let ended = if why.is_no_image { outcome::invalid_result } else { outcome::expired };
+            let ended = ended(generation.task.clone(), why.message, units);
+            return self.end_badly(generation, ended, None);
         }
+        // A URL that is spent is asked for afresh at once, the first time.
+        let wait = if why.needs_fresh_url && tried.rounds == 1 {
+            Duration::ZERO
+        } else {
+            self.rules.pace.wait_after_failure(tried.rounds, self.rules.seed)
+        };
+        self.wait_for_images(generation, tried, wait, now);
+        // This life leaves, alive, and enters again with its next try.
+        if let At::Generating(generation) = &mut self.at {
+            generation.entries = Some(generation.deaths);
+        }
+    }
+
+    /// The provider called the task a success, and now says something else of it.
+    fn taken_back(&mut self, generation: Generation, now: Duration) {
+        let mut tried = generation.tried.unwrap_or_else(|| Tried::new(Duration::ZERO));
+        if tried.take_back(self.rules.patience, now) {
+            let message = "the provider called it a success, and then took that back".to_owned();
+            let expired = outcome::expired(generation.task.clone(), message, None);
+            return self.end_badly(generation, expired, None);
+        }
+        let wait = self.rules.pace.wait_after_failure(tried.rounds, self.rules.seed);
+        self.wait_for_images(generation, tried, wait, now);
+    }
+
+    fn wait_for_images(&mut self, mut generation: Generation, tried: Tried, wait: Duration, now: Duration) {
+        generation.tried = Some(tried);
+        generation.next_poll = now + wait;
+        generation.pull_from = generation.next_poll;
         self.at = At::Generating(generation);
+    }
+
+    /// For how long the images have been tried for in vain, over all lives, where they have.
+    #[must_use]
+    pub fn tried(&self) -> Option<Duration> {
+        let (At::Generating(generation) | At::Entering { generation, .. } | At::Storing { generation, .. }) =
+            &self.at
+        else {
+            return None;
+        };
+        generation.tried.map(|tried| tried.total)
     }
 
     /// A receipt has the outcome, ours or somebody else's: these bytes.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::life::{At, Life};
+use super::unstored::Tried;
 use super::{Act, Rules};
 use crate::job::TaskId;
 use crate::job::pace::{Pace, Schedule};
@@ -32,10 +33,12 @@ pub(super) struct Generation {
     pub(super) empty_results: u32,
     /// Since when the provider has called it a success without images.
     pub(super) empty_since: Option<Duration>,
-    pub(super) gone_results: u32,
-    /// When the provider first called it a success.
-    pub(super) succeeded: Option<Duration>,
-    pub(super) failed_downloads: u32,
+    /// The provider has called it a success, with images.
+    pub(super) succeeded: bool,
+    /// How long its images have been tried for in vain; `None`: not yet.
+    pub(super) tried: Option<Tried>,
+    /// How many lives seem to have died while they stored its images, as this one found it.
+    pub(super) deaths: u32,
     /// How many lives may have entered the storing of its images before this one; `None` for the life
     /// that submitted it, and once this one has entered too.
     pub(super) entries: Option<u32>,
@@ -81,9 +84,9 @@ impl Generation {
             in_vain: 0,
             empty_results: 0,
             empty_since: None,
-            gone_results: 0,
-            succeeded: None,
-            failed_downloads: 0,
+            succeeded: false,
+            tried: None,
+            deaths: 0,
             entries: None,
         }
     }
@@ -170,6 +173,7 @@ mod tests {
             quiet: second,
             timeout: Duration::from_secs(timeout_s),
             hold: Duration::from_secs(hold_s),
+            patience: second,
             receipts: true,
             trust_lookup: false,
             max_attempts: 1,

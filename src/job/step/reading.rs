@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::generation::{Generation, Since};
 use super::life::{At, Life, Then};
 use super::look::Recalling;
+use super::unstored::Tried;
 use super::{Basis, Expect, HandBack, Unanswerable, Words, outcome};
 use crate::job::event::says_unknown;
 use crate::ledger::record::{Known, Stage};
@@ -45,7 +46,9 @@ impl Life {
                 let accepted = Since { noted: now, age_then: age };
                 let noted = self.noted.as_ref() == Some(&task);
                 let generation = Generation::new(attempt, task, accepted, now);
-                self.generate(Generation { noted, entries: Some(record.entries), ..generation });
+                let tried = record.tried.map(Tried::new);
+                let (entries, succeeded) = (Some(record.entries), tried.is_some());
+                self.generate(Generation { noted, entries, succeeded, tried, ..generation });
             }
             // The same input, and what was wrong beside it is corrected.
             Stage::Done { replaceable: true, .. } if self.faults.is_empty() => {

@@ -81,8 +81,42 @@ fn of_list(list: &[Value]) -> Vec<ResultImage> {
 }
 
 fn of_text(index: u32, text: Option<&str>) -> Option<ResultImage> {
-    let url = Url::parse(text?).ok()?;
-    matches!(url.scheme(), "https" | "http").then_some(ResultImage { index, url })
+    let text = text?;
+    // A URL without its scheme is one of the page that it is shown on, which is an https one.
+    let url = if text.starts_with("//") { Url::parse(&format!("https:{text}")) } else { Url::parse(text) };
+    let url = url.ok()?;
+    let is_image = match url.scheme() {
+        "https" | "http" => true,
+        "data" => url.path().starts_with("image/"),
+        _ => false,
+    };
+    is_image.then_some(ResultImage { index, url })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_in_every_form_that_leads_to_an_image() {
+        for (text, url) in [
+            ("https://cdn.example/a.png?x=1", Some("https://cdn.example/a.png?x=1")),
+            ("HTTPS://CDN.example/a.png", Some("https://cdn.example/a.png")),
+            ("http://cdn.example/a.png", Some("http://cdn.example/a.png")),
+            ("//cdn.example/a.png", Some("https://cdn.example/a.png")),
+            ("https://cdn.example/a b/\u{56fe}.png", Some("https://cdn.example/a%20b/%E5%9B%BE.png")),
+            ("data:image/png;base64,AAAA", Some("data:image/png;base64,AAAA")),
+            ("data:text/html,hello", None),
+            ("file:///etc/passwd", None),
+            ("task_id", None),
+            ("", None),
+        ] {
+            let found = of_text(0, Some(text)).map(|image| image.url.to_string());
+            assert_eq!(found.as_deref(), url, "{text}");
+        }
+        let long = format!("https://cdn.example/a.png?sig={}", "a".repeat(16_000));
+        assert!(of_text(0, Some(&long)).is_some());
+    }
 }
 
 /// A number or a text; a position takes its place where there is none (`"id": ""` has been seen).

@@ -103,7 +103,7 @@ proptest! {
             View::Succeeded { images, .. } => {
                 prop_assert!((200..300).contains(&status));
                 prop_assert!(images.len() <= 64);
-                prop_assert!(images.iter().all(|image| matches!(image.url.scheme(), "http" | "https")));
+                prop_assert!(images.iter().all(|image| matches!(image.url.scheme(), "http" | "https" | "data")));
                 prop_assert!(images.windows(2).all(|pair| pair[0].index < pair[1].index), "{images:?}");
             }
             View::Failed { message, .. } => {

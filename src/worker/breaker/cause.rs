@@ -17,6 +17,10 @@ pub enum Cause {
     Posts,
     Redis,
     Storage,
+    /// The store takes no image. A small object that it takes says nothing about that.
+    Images,
+    /// The downloads of several jobs fail alike, and none works.
+    Downloads,
 }
 
 /// What failed is what probes.
@@ -29,6 +33,8 @@ pub enum ProbedBy {
         /// A job is risked only once a harmless request of our own has gone through.
         after_request: bool,
     },
+    /// The very act that failed, by one of the jobs that are held with it.
+    HeldJob,
 }
 
 impl Cause {
@@ -39,7 +45,8 @@ impl Cause {
             Self::Money | Self::Key | Self::Configuration | Self::Forbidden => "account",
             Self::Provider | Self::Posts => "provider",
             Self::Redis => "redis",
-            Self::Storage => "storage",
+            Self::Storage | Self::Images => "storage",
+            Self::Downloads => "download",
         }
     }
 
@@ -48,6 +55,7 @@ impl Cause {
         match self {
             // A refusal costs nothing.
             Self::Money => ProbedBy::Post { after_request: false },
+            Self::Images | Self::Downloads => ProbedBy::HeldJob,
             // The outcome of a job whose POST isn't answered may stay unknown.
             Self::Posts => ProbedBy::Post { after_request: true },
             Self::Key
@@ -69,7 +77,7 @@ impl Cause {
             | Self::Forbidden
             | Self::Provider
             | Self::Posts => true,
-            Self::Redis | Self::Storage => false,
+            Self::Redis | Self::Storage | Self::Images | Self::Downloads => false,
         }
     }
 
@@ -88,6 +96,12 @@ impl Cause {
             }
             Self::Redis => "check redis.url and the server",
             Self::Storage => "check storage.url, its space and its permissions",
+            Self::Images => {
+                "check the space and the permissions of storage.url; one image at a time goes on trying, at growing distances"
+            }
+            Self::Downloads => {
+                "the jobs wait, and one download at a time goes on trying, at growing distances"
+            }
         }
     }
 }

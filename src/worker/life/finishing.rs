@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Actor;
+use super::{Actor, Submission};
 use crate::clock;
 use crate::job::event::{Context, Event};
 use crate::job::step::{Expect, Frozen, HandBack, Words};
@@ -16,13 +16,14 @@ use crate::provider::{NOBODYS_TASK, View};
 impl Actor<'_> {
     pub(super) async fn poll(&mut self, task: TaskId, at: Duration) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("generating");
-        if !self.shared.settings.receipts || self.life.is_noted() {
+        let holds_body = matches!(self.submission, Submission::InMessage);
+        if !holds_body && (!self.shared.settings.receipts || self.life.is_noted()) {
             self.original = None;
         }
         let hinted = async {
             tokio::select! {
                 biased;
-                () = self.shared.clock.sleep_until(at) => None,
+                () = self.due(at) => None,
                 hint = self.hints.hint() => Some(hint),
             }
         };
@@ -45,6 +46,9 @@ impl Actor<'_> {
         if let View::Unavailable { fault: Some(fault), .. } = &view {
             self.shared.breaker.account_fault(fault);
         }
+        if !matches!(&view, View::Succeeded { .. }) {
+            self.leave_turn();
+        }
         self.learn(&view, asked);
         match view {
             View::Unavailable { message, fault: None, .. }
@@ -61,6 +65,11 @@ impl Actor<'_> {
             | View::Unavailable { .. } => self.life.viewed(view, asked, self.shared.clock.now()),
         }
         Ok(())
+    }
+
+    async fn due(&self, at: Duration) {
+        self.shared.clock.sleep_until(at).await;
+        self.turn_to_download().await;
     }
 
     /// Whether the provider can say of a task that nobody has that there is none.

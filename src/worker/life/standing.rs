@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Actor, Right};
+use super::{Actor, Right, Submission};
 use crate::job::step::{Basis, HandBack, Moved};
 use crate::ledger::Entry;
 use crate::ledger::record::Nonce;
@@ -20,7 +20,7 @@ impl Actor<'_> {
         let held = self.shared.metrics.held("waiting");
         // The right to the attempt before, if there was one, goes to the end of the line.
         self.right = None;
-        if self.body.is_none() {
+        if matches!(self.submission, Submission::Gone) {
             // Dropped when this life thought that it would not post any more. An ask that nothing
             // follows would look like an open POST; the next delivery brings the message again.
             return Err(HandBack::NeedsMessage);

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Actor, Interrupts, Right};
+use super::{Actor, Interrupts, Right, Submission};
 use crate::job::event::{Context, Event, says_unknown};
 use crate::job::pace::Watch;
 use crate::job::step::{HandBack, Moved};
@@ -11,6 +11,7 @@ use crate::job::{Adopts, Charged, FailedTasks, SentUnder, TaskId, request};
 use crate::ledger::record::{Nonce, Stage};
 use crate::ledger::{Entry, LedgerError};
 use crate::provider::Answer;
+use crate::queue::message;
 use crate::receipts::Of;
 use crate::worker::breaker::{Cause, Mode};
 use crate::worker::submits::SlowDown;
@@ -21,6 +22,7 @@ impl Actor<'_> {
     /// answer was lost may have landed.
     pub(super) async fn ask(&mut self, attempt: u32, nonce: Nonce) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("submitting");
+        self.submission = self.made_ready().ok_or(HandBack::NeedsMessage)?;
         let receipts = &self.shared.receipts;
         let under = self.under();
         let of = self.of(&under);
@@ -37,10 +39,26 @@ impl Actor<'_> {
         ending || self.right.as_ref().map_or(breaker.mode() == Mode::Closed, closed)
     }
 
+    /// Before the gate, since behind it every moment counts.
+    fn made_ready(&self) -> Option<Submission> {
+        match &self.submission {
+            Submission::Ready(body) => Some(Submission::Ready(body.clone())),
+            Submission::InMessage => {
+                let original = self.original.as_ref()?;
+                let properties = message::properties(&original.properties);
+                let read = request::parse(&original.body, &properties, &self.shared.settings.request_rules);
+                Some(Submission::Ready(read.ok()?.body.ok()?))
+            }
+            Submission::Gone => None,
+        }
+    }
+
     /// The one act that costs money: neither a stop nor a lost connection cuts it short.
     pub(super) async fn post(&mut self) -> Result<(), HandBack> {
         let _held = self.shared.metrics.held("submitting");
-        let Some(mut body) = self.body.clone() else { return Err(HandBack::NeedsMessage) };
+        let ready = std::mem::replace(&mut self.submission, Submission::Gone);
+        let Submission::Ready(mut body) = ready else { return Err(HandBack::NeedsMessage) };
+        self.submission = Submission::of(body.clone());
         let external = self.under().id;
         if external != self.job.external_ids.of_generation(1) {
             body = request::under_id(&body, &external);

@@ -20,6 +20,8 @@ pub enum PublishFault {
     NotTaken,
     /// The broker has it, and the confirm is lost.
     TakenUnconfirmed,
+    /// One of the queues refuses it, the others have it.
+    RefusedByOne,
 }
 
 /// How a delivery was settled.
@@ -150,6 +152,10 @@ impl FakeBroker {
             Some(PublishFault::TakenUnconfirmed) => {
                 state.taken.push(message.clone());
                 Err(not_taken())
+            }
+            Some(PublishFault::RefusedByOne) => {
+                state.taken.push(message.clone());
+                Err(PublishError::Refused(message.exchange.clone()))
             }
             // What isn't mandatory is dropped unseen.
             None if state.unrouted.contains(&message.routing_key) => {

@@ -1,6 +1,6 @@
 //! The provider's file server: small real images, or what was scripted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,6 +11,8 @@ use url::Url;
 #[derive(Debug, Default)]
 pub struct FakeImages {
     faults: Mutex<VecDeque<FetchError>>,
+    /// Of one task's images, until it is mended.
+    lasting: Mutex<BTreeMap<String, FetchError>>,
     fetched: Mutex<Vec<Url>>,
     hangs: AtomicBool,
 }
@@ -19,6 +21,17 @@ impl FakeImages {
     /// The next fetches fail so; those after them get their image.
     pub fn fail(&self, faults: impl IntoIterator<Item = FetchError>) {
         self.faults.lock().unwrap().extend(faults);
+    }
+
+    /// All fetches whose URL contains this fail so.
+    pub fn fail_where(&self, part: &str, fault: FetchError) {
+        self.lasting.lock().unwrap().insert(part.to_owned(), fault);
+    }
+
+    /// Everything works again.
+    pub fn mend(&self) {
+        self.faults.lock().unwrap().clear();
+        self.lasting.lock().unwrap().clear();
     }
 
     /// From now on no fetch ends, as where the file takes the process down; or each does again.
@@ -52,6 +65,11 @@ impl Images for FakeImages {
         if self.hangs.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
+        let lasting = self.lasting.lock().unwrap();
+        if let Some((_, fault)) = lasting.iter().find(|(part, _)| url.as_str().contains(part.as_str())) {
+            return Err(fault.clone());
+        }
+        drop(lasting);
         match self.faults.lock().unwrap().pop_front() {
             Some(fault) => Err(fault),
             None => Ok(picture(url)),

@@ -34,6 +34,8 @@ pub struct Kept {
     entries: u32,
     /// The word of the life that has entered last.
     entered: String,
+    /// For how long the images have been tried for in vain.
+    tried: Option<Duration>,
 }
 
 /// All moves of the ledger, without time or failure: the model of the Lua scripts.
@@ -101,14 +103,15 @@ impl Table {
         self.known(job, now)
     }
 
-    pub fn leave(&mut self, job: &JobId, life: &str) {
+    pub fn leave(&mut self, job: &JobId, life: &str, tried: Option<Duration>) {
         if let Some(kept) = self.records.get_mut(job.as_str())
             && matches!(kept.stage, Stage::Generating { .. })
-            && kept.entered == life
-            && kept.entries > 0
         {
-            kept.entries -= 1;
-            "left".clone_into(&mut kept.entered);
+            kept.tried = kept.tried.max(tried);
+            if kept.entered == life && kept.entries > 0 {
+                kept.entries -= 1;
+                "left".clone_into(&mut kept.entered);
+            }
         }
     }
 
@@ -126,6 +129,7 @@ impl Table {
             failed: kept.failed.clone(),
             under: kept.under.clone(),
             entries: kept.entries,
+            tried: kept.tried,
         })
     }
 
@@ -227,7 +231,7 @@ impl Table {
             let kept = self.kept(entry.job);
             (kept.corrects, kept.failed) = (corrects.cloned(), entry.failed.clone());
             kept.under = entry.under.cloned();
-            (kept.entries, kept.entered) = (0, String::new());
+            (kept.entries, kept.entered, kept.tried) = (0, String::new(), None);
             match stage {
                 Stage::Submitting { .. } | Stage::Generating { .. } => self.hold_anew(entry, now),
                 Stage::Done { event, .. } if may_run_on(event) => {}
@@ -285,7 +289,7 @@ impl Table {
                 kept.stage = Stage::New { attempt: attempt + 1 };
                 kept.failed = failed.clone();
                 kept.under = None;
-                (kept.nonce, kept.entries, kept.entered) = (None, 0, String::new());
+                (kept.nonce, kept.entries, kept.entered, kept.tried) = (None, 0, String::new(), None);
                 self.slots.release(job.as_str());
                 yes
             }
@@ -359,12 +363,23 @@ impl Table {
 
     fn put(&mut self, entry: Entry<'_>, stage: Stage, nonce: Option<Nonce>, now: Duration) {
         let before = self.records.remove(entry.job.as_str());
-        let (corrects, failed, under, entries, entered) = before
-            .map(|kept| (kept.corrects, kept.failed, kept.under, kept.entries, kept.entered))
+        let (corrects, failed, under, entries, entered, tried) = before
+            .map(|kept| (kept.corrects, kept.failed, kept.under, kept.entries, kept.entered, kept.tried))
             .unwrap_or_default();
         let (digest, round) = (entry.digest.clone(), entry.round);
-        let kept =
-            Kept { digest, round, stage, nonce, since: now, corrects, failed, under, entries, entered };
+        let kept = Kept {
+            digest,
+            round,
+            stage,
+            nonce,
+            since: now,
+            corrects,
+            failed,
+            under,
+            entries,
+            entered,
+            tried,
+        };
         self.records.insert(entry.job.as_str().to_owned(), kept);
     }
 }

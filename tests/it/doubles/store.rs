@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -46,11 +46,16 @@ pub struct ObservedStore {
     /// By the kind of what is created.
     troubles: Mutex<Vec<(&'static str, Trouble)>>,
     down: AtomicBool,
+    /// Whether it takes no image, and everything else.
+    full: AtomicBool,
+    images_put: AtomicUsize,
 }
 
 impl ObservedStore {
     pub fn new(effects: Effects) -> Self {
-        Self { objects: InMemory::new(), effects, troubles: Mutex::default(), down: AtomicBool::new(false) }
+        let (down, full) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (troubles, images_put) = (Mutex::default(), AtomicUsize::new(0));
+        Self { objects: InMemory::new(), effects, troubles, down, full, images_put }
     }
 
     /// The next creates of that kind fail so, one after the other.
@@ -62,6 +67,16 @@ impl ObservedStore {
     /// Whether nothing works.
     pub fn down(&self, down: bool) {
         self.down.store(down, Ordering::Relaxed);
+    }
+
+    /// Whether it takes no image, though it takes everything else.
+    pub fn full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
+    }
+
+    /// How often an image was to be put there.
+    pub fn images_put(&self) -> usize {
+        self.images_put.load(Ordering::Relaxed)
     }
 
     /// The kinds of the receipts that a job has, in the order of their names.
@@ -122,6 +137,12 @@ impl ObjectStore for ObservedStore {
         let putting = async {
             tokio::task::yield_now().await;
             self.is_down()?;
+            if kind == "image" {
+                self.images_put.fetch_add(1, Ordering::Relaxed);
+                if self.full.load(Ordering::Relaxed) {
+                    return Err(failed("no space left"));
+                }
+            }
             let trouble = {
                 let mut troubles = self.troubles.lock().unwrap();
                 let at = troubles.iter().position(|(troubled, _)| *troubled == kind);

@@ -4,33 +4,30 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use comet_worker::images::FetchError;
+use comet_worker::images::trouble::Trouble as DownloadTrouble;
 use comet_worker::provider::AccountFaultKind;
 
+use fastrand::Rng;
+
+use crate::chance::stream;
 use crate::doubles::broker::{PublishFault, Settled};
 use crate::doubles::ledger::Trouble;
 use crate::doubles::provider::{End, Reply};
+use crate::seed::seed;
 use crate::workbench::{Workbench, external, job};
 
 const JOBS: usize = 200;
 /// Fewer than would keep every quiet period from passing.
 const FLUSHES: u32 = 30;
 
-/// The same seed gives the same throws.
+/// Shared by all jobs of a crowd.
 #[derive(Clone)]
-struct Dice(Arc<Mutex<u64>>);
+struct Dice(Arc<Mutex<Rng>>);
 
 impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(seed)))
-    }
-
     /// In `0..sides`.
     fn throw(&self, sides: u64) -> u64 {
-        let mut state = self.0.lock().unwrap();
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
+        self.0.lock().unwrap().u64(0..sides)
     }
 
     fn reply(&self) -> (Reply, End) {
@@ -52,11 +49,6 @@ impl Dice {
     }
 }
 
-fn seed() -> u64 {
-    let given = std::env::var("COMET_SEED").ok().and_then(|text| text.parse().ok());
-    given.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0)
-}
-
 fn spread_faults(bench: &Workbench, dice: &Dice) {
     let side = || if dice.throw(2) == 0 { Trouble::Before } else { Trouble::After };
     for name in ["read", "begin", "accept", "reopen", "freeze"] {
@@ -72,8 +64,8 @@ fn spread_faults(bench: &Workbench, dice: &Dice) {
     let faults = [PublishFault::NotTaken, PublishFault::TakenUnconfirmed];
     bench.broker.fail((0..20).map(|number| faults[number % 2]));
     bench.images.fail((0..20).map(|number| match number % 3 {
-        0 => FetchError::Gone("HTTP 403".to_owned()),
-        _ => FetchError::Again("HTTP 503".to_owned()),
+        0 => FetchError::new(DownloadTrouble::Spent(403), "HTTP 403"),
+        _ => FetchError::new(DownloadTrouble::Failing(503), "HTTP 503"),
     }));
 }
 
@@ -100,7 +92,7 @@ async fn run_to_the_end(bench: Arc<Workbench>, id: String, dice: Dice) {
 async fn run_all(bench: Workbench, flushes: u32) -> Arc<Workbench> {
     let seed = seed();
     println!("COMET_SEED={seed}");
-    let dice = Dice::new(seed);
+    let dice = Dice(Arc::new(Mutex::new(stream(seed, "crowd"))));
     let bench = Arc::new(bench);
     bench.watch_breaker();
     spread_faults(&bench, &dice);

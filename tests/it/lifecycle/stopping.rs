@@ -5,6 +5,7 @@ use std::iter::repeat_n;
 use std::time::Duration;
 
 use comet_worker::images::FetchError;
+use comet_worker::images::trouble::Trouble;
 use comet_worker::job::event::EventKind;
 use comet_worker::ledger::record::Stage;
 use tokio::time::Instant;
@@ -69,7 +70,7 @@ async fn a_stop_hands_back_a_thousand_generations_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_hands_back_at_once_whoever_downloads() {
     let bench = Workbench::new();
-    bench.images.fail(repeat_n(FetchError::Again("HTTP 503".to_owned()), 1000));
+    bench.images.fail(repeat_n(FetchError::new(Trouble::Failing(503), "HTTP 503"), 1000));
     let delivery = bench.deliver(job("a"));
     until("some tries", || bench.images.fetched().len() >= 4).await;
     bench.stop.cancel();

@@ -4,6 +4,7 @@ use std::iter::repeat_n;
 use std::time::Duration;
 
 use comet_worker::images::FetchError;
+use comet_worker::images::trouble::Trouble;
 use comet_worker::job::event::EventKind;
 use comet_worker::provider::{Failed, View};
 use comet_worker::worker::breaker::Mode;
@@ -14,11 +15,11 @@ use crate::doubles::broker::Settled;
 use crate::workbench::{Workbench, input, job, message, until};
 
 fn gone() -> FetchError {
-    FetchError::Gone("HTTP 403".to_owned())
+    FetchError::new(Trouble::Spent(403), "HTTP 403")
 }
 
 fn again() -> FetchError {
-    FetchError::Again("HTTP 503".to_owned())
+    FetchError::new(Trouble::Failing(503), "HTTP 503")
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,26 +49,6 @@ async fn images_that_are_stored_are_not_downloaded_again_for_the_sake_of_another
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_result_that_is_gone_thrice_has_expired() {
-    let bench = Workbench::new();
-    bench.images.fail(repeat_n(gone(), 3));
-    bench.run(job("a")).await;
-    let end = bench.broker.end("a");
-    assert_eq!(end.reason.as_deref(), Some("result_expired"));
-    assert_eq!(end.charged.as_deref(), Some("yes"));
-    assert_eq!(end.task_id.as_deref(), Some("task-1"));
-    assert_eq!(bench.images.fetched().len(), 3);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_result_that_is_gone_twice_has_not() {
-    let bench = Workbench::new();
-    bench.images.fail(repeat_n(gone(), 2));
-    bench.run(job("a")).await;
-    assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_success_that_the_provider_takes_back_is_waited_for_and_is_no_failure() {
     let failed = View::Failed { message: "too late".to_owned(), why: Failed::Technical, units: None };
     for taken_back in [View::Running, failed, View::NotFound { message: String::new() }] {
@@ -80,30 +61,6 @@ async fn a_success_that_the_provider_takes_back_is_waited_for_and_is_no_failure(
         assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
         assert_eq!(bench.images.fetched().len(), 2);
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_success_that_the_provider_takes_back_for_good_has_expired_and_was_paid_for() {
-    let bench = Workbench::new();
-    bench.images.fail([gone()]);
-    let delivery = bench.deliver(job("a"));
-    until("a spent URL", || !bench.images.fetched().is_empty()).await;
-    bench.provider.show(repeat_n(View::Running, 10_000));
-    assert_eq!(delivery.ended().await, Some(Settled::Acked));
-    let end = bench.broker.end("a");
-    assert_eq!((end.reason.as_deref(), end.charged.as_deref()), (Some("result_expired"), Some("yes")));
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_no_image_is_an_invalid_result_and_not_fetched_again() {
-    let bench = Workbench::new();
-    bench.images.fail([FetchError::Invalid("text/html".to_owned())]);
-    bench.run(job("a")).await;
-    let end = bench.broker.end("a");
-    assert_eq!(end.reason.as_deref(), Some("result_invalid"));
-    assert_eq!(end.charged.as_deref(), Some("yes"));
-    assert_eq!(end.task_id.as_deref(), Some("task-1"));
-    assert_eq!(bench.images.fetched().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,20 +90,6 @@ async fn a_file_server_that_fails_longer_than_one_download_costs_no_result() {
     assert_eq!(fetched.len(), 34);
     assert_ne!(fetched[0], fetched[33], "each round of tries has a fresh URL");
     assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_file_server_that_fails_as_long_as_a_generation_may_take_ends_the_job_as_expired() {
-    let bench = Workbench::new();
-    bench.images.fail(repeat_n(again(), 100_000));
-    let delivery = bench.deliver(job("a"));
-    until("a first try", || bench.images.fetched().len() == 1).await;
-    let first = Instant::now();
-    assert_eq!(delivery.ended().await, Some(Settled::Acked));
-    let tried_for = first.elapsed();
-    assert!(tried_for >= Duration::from_secs(590) && tried_for < Duration::from_secs(650), "{tried_for:?}");
-    let end = bench.broker.end("a");
-    assert_eq!((end.reason.as_deref(), end.charged.as_deref()), (Some("result_expired"), Some("yes")));
 }
 
 #[tokio::test(start_paused = true)]

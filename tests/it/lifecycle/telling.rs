@@ -90,6 +90,31 @@ async fn a_broker_that_takes_nothing_is_not_stormed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_that_one_of_its_queues_refuses_comes_to_the_others_in_few_copies_and_is_said_to_be_stuck() {
+    let bench = Workbench::new();
+    bench.broker.fail([PublishFault::RefusedByOne; 40]);
+    let delivery = bench.deliver(job("a"));
+    until("a first try", || bench.broker.tried() >= 1).await;
+    tokio::time::sleep(Duration::from_secs(45)).await;
+    let copies = bench.broker.ends("a").len();
+    assert!((2..=7).contains(&copies), "{copies} copies in 45 s");
+    let [said] = bench.shared.standstills.hindering().try_into().unwrap();
+    assert!(said.contains("refuses the message") && said.contains("x-max-length"), "{said}");
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let copies = bench.broker.ends("a").len();
+    assert!((8..=16).contains(&copies), "{copies} copies until the delivery is handed back");
+    delivery.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_stuck_is_no_standstill_once_it_is_confirmed() {
+    let bench = Workbench::new();
+    bench.broker.fail([PublishFault::RefusedByOne; 5]);
+    assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));
+    assert_eq!(bench.shared.standstills.hindering(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_event_of_a_submit_is_off_by_default() {
     let bench = Workbench::new();
     bench.run(job("a")).await;

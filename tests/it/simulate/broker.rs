@@ -98,7 +98,7 @@ impl SharedBroker {
                 sleep(CUT_OFF_FOR).await;
                 continue;
             }
-            let taken = self.lock().take(consumer, at_once, dice.next());
+            let taken = self.lock().take(consumer, at_once, dice.u64(..));
             if let Some((number, message)) = taken {
                 let about = message.properties.message_id().as_ref().map_or("", |id| id.as_str());
                 link.net.note(link.process, "delivery", format!("{number} {about}"));

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fastrand::Rng;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use super::dice::Dice;
-use super::script::Service;
+use super::script::{Service, percent};
+use crate::chance::stream;
 
 /// All ways.
 #[derive(Debug)]
@@ -78,11 +79,11 @@ impl Net {
 
     /// What is drawn for the next request of that kind. It depends on who makes it and how often, so
     /// that two processes which happen to come in another order draw the same.
-    pub fn dice(&self, process: u32, what: &'static str, about: &str) -> Dice {
+    pub fn dice(&self, process: u32, what: &'static str, about: &str) -> Rng {
         let mut state = self.state.lock().unwrap();
         let made = state.made.entry((process, what, about.to_owned())).or_default();
         *made += 1;
-        Dice::new(self.seed, &format!("{process} {what} {about} {made}"))
+        stream(self.seed, &format!("{process} {what} {about} {made}"))
     }
 
     pub fn note(&self, who: u32, what: &'static str, about: impl Into<String>) {
@@ -164,7 +165,7 @@ impl Link {
         }
     }
 
-    pub fn dice(&self, what: &'static str, about: &str) -> Dice {
+    pub fn dice(&self, what: &'static str, about: &str) -> Rng {
         self.net.dice(self.process, what, about)
     }
 
@@ -178,8 +179,8 @@ impl Link {
         let mut dice = self.dice(what, about);
         pause(latency(&mut dice)).await;
         if self.is_cut() {
-            if !self.net.is_healed() && dice.percent(15) {
-                self.arrive_late(what, about, act, Duration::from_millis(dice.between(1, 20_000)));
+            if !self.net.is_healed() && percent(&mut dice, 15) {
+                self.arrive_late(what, about, act, Duration::from_millis(dice.u64(1..=20_000)));
             }
             self.hang().await;
             return Err(NoAnswer);
@@ -188,7 +189,7 @@ impl Link {
         self.net.note(self.process, what, about);
         if self.loses_answer() {
             self.net.note(self.process, "(no answer)", what);
-            pause(Duration::from_millis(dice.between(0, 5_000))).await;
+            pause(Duration::from_millis(dice.u64(0..=5_000))).await;
             return Err(NoAnswer);
         }
         pause(latency(&mut dice)).await;
@@ -218,12 +219,12 @@ impl Link {
 }
 
 /// Mostly a few milliseconds.
-pub fn latency(dice: &mut Dice) -> Duration {
-    Duration::from_millis(match dice.below(20) {
+pub fn latency(dice: &mut Rng) -> Duration {
+    Duration::from_millis(match dice.u64(0..20) {
         0..6 => 0,
-        6..14 => dice.between(1, 5),
-        14..19 => dice.between(5, 200),
-        _ => dice.between(200, 3_000),
+        6..14 => dice.u64(1..=5),
+        14..19 => dice.u64(5..=200),
+        _ => dice.u64(200..=3_000),
     })
 }
 

@@ -19,12 +19,13 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::broker::{Consumer, LinkedPublisher, LinkedSettle};
-use super::ledger::LinkedLedger;
+use super::ledger::Linked;
 use super::net::Link;
 use super::provider::{LinkedProvider, TIMEOUT};
 use super::script::{Safeguard, Service};
 use super::store::{LinkedImages, LinkedStore};
 use super::world::World;
+use crate::around::Through;
 use crate::workbench::Workbench;
 
 /// `worker.max_in_flight`
@@ -280,6 +281,8 @@ fn shared(world: &Arc<World>, number: u32, link: &dyn Fn(Service) -> Link) -> Sh
         settings.trust_lookup = cast.trust_lookup;
         // Longer than an outage, so that no result expires within one.
         settings.timeout = TIMEOUT;
+        // Shorter than one: no result expires where none can be had, or none tells whose fault it is.
+        settings.patience = Duration::from_secs(60);
         settings.source = format!("/worker-{number}");
     });
     let storage = Storage::around(Arc::new(LinkedStore {
@@ -289,12 +292,12 @@ fn shared(world: &Arc<World>, number: u32, link: &dyn Fn(Service) -> Link) -> Sh
     }));
     Shared {
         receipts: Receipts::new(storage.clone()),
-        ledger: Arc::new(LinkedLedger { link: link(Service::Ledger), ledger: Arc::clone(&world.ledger) }),
+        ledger: Arc::new(Through(Linked { link: link(Service::Ledger), ledger: Arc::clone(&world.ledger) })),
         provider: Arc::new(LinkedProvider {
             link: link(Service::Provider),
             provider: Arc::clone(&world.provider),
         }),
-        images: Arc::new(LinkedImages { link: link(Service::Provider), images: Arc::clone(&world.images) }),
+        images: Arc::new(LinkedImages { link: link(Service::Downloads), images: Arc::clone(&world.images) }),
         storage,
         publisher: Arc::new(LinkedPublisher {
             link: link(Service::Broker),
@@ -338,6 +341,7 @@ impl Probe for Probes<'_> {
     async fn probe(&self, cause: Cause) -> Result<(), String> {
         match cause {
             Cause::Money => unreachable!("only a real job tells whether there is money"),
+            Cause::Images | Cause::Downloads => Err("only what failed tells".to_owned()),
             Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
                 self.0.provider.probe().await.map_err(|fault| fault.message)
             }

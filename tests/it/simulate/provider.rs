@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::net::Link;
-use super::script::{Fate, Job, Kind, LATEST_POST};
+use super::script::{Fate, Job, Kind, LATEST_POST, percent};
 
 /// `generation.timeout_s`
 pub const TIMEOUT: Duration = Duration::from_secs(900);
@@ -222,7 +222,7 @@ impl Provider for LinkedProvider {
         let mut dice = self.link.dice("POST", &external);
         self.link.net.note(self.link.process, "POST leaves", &external);
         if self.link.is_cut() {
-            match dice.below(3) {
+            match dice.u64(0..3) {
                 // No connection, so it can't have left.
                 0 => return Answer::Account(Self::unreachable()),
                 // It got no further.
@@ -234,9 +234,9 @@ impl Provider for LinkedProvider {
             }
         }
         let delay = self.provider.lock().delay.take();
-        let usual = if dice.percent(90) { dice.between(20, 300) } else { dice.between(300, 5_000) };
+        let usual = if percent(&mut dice, 90) { dice.u64(20..=300) } else { dice.u64(300..=5_000) };
         let takes = delay.unwrap_or(Duration::from_millis(usual));
-        let answered = self.send(external, takes, Duration::from_millis(dice.between(20, 300)));
+        let answered = self.send(external, takes, Duration::from_millis(dice.u64(20..=300)));
         match timeout(SUBMIT_TIMEOUT, answered).await {
             Ok(Ok(_)) if self.link.loses_answer() => Self::unknown("the answer was lost"),
             Ok(Ok(answer)) => answer,

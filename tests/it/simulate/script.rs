@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::dice::Dice;
+use fastrand::Rng;
+
+use crate::chance::stream;
 
 /// What the provider does with our external id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +80,12 @@ pub enum Service {
     Ledger,
     Store,
     Provider,
+    /// The provider's file server, and the way to it.
+    Downloads,
+}
+
+impl Service {
+    const ALL: [Self; 5] = [Self::Broker, Self::Ledger, Self::Store, Self::Provider, Self::Downloads];
 }
 
 /// What happens next. Times in milliseconds, workers by their place.
@@ -143,16 +151,16 @@ pub enum Op {
 
 impl Cast {
     pub fn draw(seed: u64) -> Self {
-        let mut dice = Dice::new(seed, "cast");
-        let (provider, trust_lookup) = match dice.below(5) {
+        let mut dice = stream(seed, "cast");
+        let (provider, trust_lookup) = match dice.u64(0..5) {
             0 => (Kind::Refuses, true),
             1 => (Kind::Refuses, false),
             2 => (Kind::Finds, true),
             3 => (Kind::Finds, false),
             _ => (Kind::Neither, false),
         };
-        let jobs = (0..dice.between(1, 4)).map(|_| Job::draw(&mut dice)).collect();
-        let receipts = !dice.percent(15);
+        let jobs = (0..dice.u64(1..=4)).map(|_| Job::draw(&mut dice)).collect();
+        let receipts = !percent(&mut dice, 15);
         Self {
             seed,
             provider,
@@ -161,7 +169,7 @@ impl Cast {
             forgets: receipts,
             gate: Duration::from_secs(5),
             quiet: Duration::from_secs(120),
-            workers: 2 + dice.index(2),
+            workers: 2 + dice.usize(0..2),
             max_running: Self::draw_account(seed),
             jobs,
             without: None,
@@ -170,13 +178,13 @@ impl Cast {
 
     /// From dice of its own. No cap, or one that every job fits under.
     fn draw_account(seed: u64) -> u32 {
-        let mut dice = Dice::new(seed, "account");
-        if dice.percent(50) { 0 } else { 2 + u32::try_from(dice.below(2)).unwrap() }
+        let mut dice = stream(seed, "account");
+        if percent(&mut dice, 50) { 0 } else { 2 + u32::try_from(dice.u64(0..2)).unwrap() }
     }
 
     /// With so many jobs.
     pub fn crowd(&mut self, jobs: usize) {
-        let mut dice = Dice::new(self.seed, "crowd");
+        let mut dice = stream(self.seed, "crowd");
         self.jobs = (0..jobs).map(|_| Job::draw(&mut dice)).collect();
     }
 
@@ -191,8 +199,8 @@ impl Cast {
 }
 
 impl Job {
-    fn draw(dice: &mut Dice) -> Self {
-        let fate = match dice.below(20) {
+    fn draw(dice: &mut Rng) -> Self {
+        let fate = match dice.u64(0..20) {
             0 => Fate::Invalid,
             1 => Fate::Refused,
             2 => Fate::Never,
@@ -201,25 +209,25 @@ impl Job {
         };
         Self {
             fate,
-            later: u32::try_from(dice.below(6).saturating_sub(3)).unwrap(),
-            generation: Duration::from_millis(dice.between(500, 60_000)),
-            found_after: Duration::from_millis(if dice.percent(50) { 0 } else { dice.below(20_000) }),
+            later: u32::try_from(dice.u64(0..6).saturating_sub(3)).unwrap(),
+            generation: Duration::from_millis(dice.u64(500..=60_000)),
+            found_after: Duration::from_millis(if percent(dice, 50) { 0 } else { dice.u64(0..20_000) }),
         }
     }
 }
 
 /// The script of a seed. Every job is delivered in it.
 pub fn script(cast: &Cast) -> Vec<Op> {
-    let mut dice = Dice::new(cast.seed, "script");
+    let mut dice = stream(cast.seed, "script");
     let mut ops = vec![Op::Deliver { job: 0 }];
     let mut delivered = 1;
-    for _ in 0..dice.between(6, 30) {
-        if delivered < cast.jobs.len() && dice.percent(25) {
+    for _ in 0..dice.u64(6..=30) {
+        if delivered < cast.jobs.len() && percent(&mut dice, 25) {
             ops.push(Op::Deliver { job: delivered });
             delivered += 1;
         }
         ops.push(Op::draw(cast, &mut dice));
-        if dice.percent(80) {
+        if percent(&mut dice, 80) {
             ops.push(Op::Advance { ms: advance(&mut dice) });
         }
     }
@@ -228,53 +236,53 @@ pub fn script(cast: &Cast) -> Vec<Op> {
 }
 
 /// Mostly within the steps of a job's life, sometimes beyond the quiet period.
-fn advance(dice: &mut Dice) -> u64 {
-    match dice.below(20) {
-        0..4 => dice.below(50),
-        4..10 => dice.between(50, 1_000),
-        10..16 => dice.between(1_000, 10_000),
-        16..19 => dice.between(10_000, 60_000),
-        _ => dice.between(100_000, 150_000),
+fn advance(dice: &mut Rng) -> u64 {
+    match dice.u64(0..20) {
+        0..4 => dice.u64(0..50),
+        4..10 => dice.u64(50..=1_000),
+        10..16 => dice.u64(1_000..=10_000),
+        16..19 => dice.u64(10_000..=60_000),
+        _ => dice.u64(100_000..=150_000),
     }
 }
 
 /// Of what goes wrong: a moment, a while, or longer than the quiet period.
-fn length(dice: &mut Dice) -> u64 {
-    match dice.below(10) {
-        0..4 => dice.between(50, 2_000),
-        4..8 => dice.between(2_000, 40_000),
-        _ => dice.between(100_000, 300_000),
+fn length(dice: &mut Rng) -> u64 {
+    match dice.u64(0..10) {
+        0..4 => dice.u64(50..=2_000),
+        4..8 => dice.u64(2_000..=40_000),
+        _ => dice.u64(100_000..=300_000),
     }
 }
 
 impl Op {
-    fn draw(cast: &Cast, dice: &mut Dice) -> Self {
-        let worker = dice.index(cast.workers);
-        let service = [Service::Broker, Service::Ledger, Service::Store, Service::Provider][dice.index(4)];
-        let polls = u32::try_from(dice.below(60)).unwrap();
-        let after_polls = if dice.percent(40) { 0 } else { polls };
-        match dice.below(21) {
-            20 => Self::Cancel { job: dice.index(cast.jobs.len()) },
+    fn draw(cast: &Cast, dice: &mut Rng) -> Self {
+        let worker = dice.usize(0..cast.workers);
+        let service = Service::ALL[dice.usize(0..Service::ALL.len())];
+        let polls = u32::try_from(dice.u64(0..60)).unwrap();
+        let after_polls = if percent(dice, 40) { 0 } else { polls };
+        match dice.u64(0..21) {
+            20 => Self::Cancel { job: dice.usize(0..cast.jobs.len()) },
             0 => Self::Deliver { job: 0 },
             1..6 => Self::Kill { worker, after_polls },
             6 => Self::Stop { worker },
             7 | 8 => Self::Ambush {
-                at: AMBUSHES[dice.index(AMBUSHES.len())],
-                freezes_ms: dice.percent(60).then(|| dice.between(100_000, 300_000)),
+                at: AMBUSHES[dice.usize(0..AMBUSHES.len())],
+                freezes_ms: percent(dice, 60).then(|| dice.u64(100_000..=300_000)),
             },
             9 => Self::Freeze { worker, after_polls, ms: length(dice) },
             10..13 => Self::Cut {
-                worker: if dice.percent(30) { None } else { Some(worker) },
+                worker: if percent(dice, 30) { None } else { Some(worker) },
                 from: service,
                 ms: length(dice),
-                hangs: dice.percent(50),
+                hangs: percent(dice, 50),
             },
             13 | 14 if cast.forgets => Self::Flush,
-            15 if cast.forgets => Self::LoseWrites { number: 1 + dice.index(3) },
+            15 if cast.forgets => Self::LoseWrites { number: 1 + dice.usize(0..3) },
             13..18 => Self::LoseReply { of: service },
-            18 if cast.bears_late_posts() => Self::DelayPost { ms: dice.between(1_000, 300_000) },
-            18 => Self::DelayPost { ms: dice.between(1_000, LATEST_POST.as_millis().try_into().unwrap()) },
-            _ => Self::NoMoney { ms: dice.between(1_000, 60_000) },
+            18 if cast.bears_late_posts() => Self::DelayPost { ms: dice.u64(1_000..=300_000) },
+            18 => Self::DelayPost { ms: dice.u64(1_000..=LATEST_POST.as_millis().try_into().unwrap()) },
+            _ => Self::NoMoney { ms: dice.u64(1_000..=60_000) },
         }
     }
 }
@@ -296,3 +304,8 @@ const AMBUSHES: [&str; 10] = [
 /// From its leaving to its arrival; with the gate's five seconds and the time to be found, this is less
 /// than the quiet period.
 pub const LATEST_POST: Duration = Duration::from_secs(75);
+
+/// True in so many of a hundred draws.
+pub fn percent(dice: &mut Rng, percent: u64) -> bool {
+    dice.u64(0..100) < percent
+}

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use comet_worker::images::trouble::Trouble;
 use comet_worker::images::{FetchError, Image, Images};
 use futures_util::stream::{BoxStream, StreamExt};
 use object_store::memory::InMemory;
@@ -95,6 +96,6 @@ impl Images for LinkedImages {
         let (images, owned) = (Arc::clone(&self.images), url.clone());
         let fetching = async move { images.fetch(&owned).await };
         let answer = self.link.call("fetch", url.path(), fetching).await;
-        answer.unwrap_or_else(|_| Err(FetchError::Again("no answer".to_owned())))
+        answer.unwrap_or_else(|_| Err(FetchError::new(Trouble::Silent, "no answer")))
     }
 }

@@ -16,7 +16,7 @@ use super::ledger::SharedLedger;
 use super::net::{Net, Step};
 use super::process::Process;
 use super::provider::SharedProvider;
-use super::script::{Cast, Fate, Job, Op, Safeguard, Service};
+use super::script::{Cast, Fate, Job, Op, Safeguard, Service, percent};
 use super::verdict;
 use crate::doubles::images::FakeImages;
 use crate::workbench::{external_of, input};
@@ -133,13 +133,13 @@ impl World {
             process.ended.notified().await;
             let mut dice = world.net.dice(number, "end", "");
             // The broker learns of a process's death at once, and of a machine's by its silence.
-            if dice.percent(30) {
-                sleep(Duration::from_millis(dice.below(20_000))).await;
+            if percent(&mut dice, 30) {
+                sleep(Duration::from_millis(dice.u64(0..20_000))).await;
             }
             if let Some((session, _)) = process.session() {
                 world.broker.close(session);
             }
-            sleep(Duration::from_millis(dice.between(50, 30_000))).await;
+            sleep(Duration::from_millis(dice.u64(50..=30_000))).await;
             world.start(place);
         });
     }
@@ -245,7 +245,7 @@ impl World {
             sleep(length - HEARTBEATS_MISSED).await;
             process.thaw();
             // For a moment its connection looks alive.
-            sleep(Duration::from_millis(dice.below(5_000))).await;
+            sleep(Duration::from_millis(dice.u64(0..5_000))).await;
             if let Some((_, lost)) = session {
                 lost.cancel();
             }
@@ -257,8 +257,8 @@ impl World {
         let process = self.process(place);
         let Some((session, lost)) = process.session() else { return };
         let mut dice = self.net.dice(process.number, "sever", "");
-        let within = if dice.percent(50) { 100 } else { 20_000 };
-        let noticed = [(); 2].map(|()| Duration::from_millis(dice.below(within)));
+        let within = if percent(&mut dice, 50) { 100 } else { 20_000 };
+        let noticed = [(); 2].map(|()| Duration::from_millis(dice.u64(0..within)));
         let broker = Arc::clone(&self.broker);
         tokio::spawn(async move {
             sleep(noticed[0]).await;

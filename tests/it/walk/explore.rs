@@ -4,7 +4,6 @@
 //! trace is found by walking its steps again.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{Hash, Hasher};
 
 use super::world::World;
 
@@ -24,44 +23,10 @@ struct Visited {
     complete: Vec<bool>,
 }
 
-/// 128 bits: among some million states, two that differ and look alike are not to be expected.
-fn fingerprint(world: &World) -> u128 {
-    let mut lanes = Lanes(0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03);
-    world.hash(&mut lanes);
-    u128::from(lanes.finish()) << 64 | u128::from(mixed(lanes.1, lanes.0))
-}
-
-/// Two hashes in one pass: hashing is most of what a walk does.
-struct Lanes(u64, u64);
-
-fn mixed(one: u64, other: u64) -> u64 {
-    let product = u128::from(one) * u128::from(other | 1);
-    (product ^ product >> 64) as u64
-}
-
-impl Hasher for Lanes {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word) ^ (chunk.len() as u64) << 56);
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = mixed(self.0 ^ word, 0xa076_1d64_78bd_642f);
-        self.1 = mixed(self.1.rotate_left(23) ^ word, 0xe703_7ed1_a0b4_28db);
-    }
-
-    fn finish(&self) -> u64 {
-        mixed(self.0, self.1)
-    }
-}
-
-/// Walks every state; returns their number, or the first broken promise.
-pub fn walk(start: World) -> Result<usize, Broken> {
+/// Walks every state, where states of the same fingerprint are one; returns their number, or the first broken promise.
+pub fn walk(start: World, print: fn(&World) -> u128) -> Result<usize, Broken> {
     let mut visited = Visited {
-        number_of: HashMap::from([(fingerprint(&start), 0)]),
+        number_of: HashMap::from([(print(&start), 0)]),
         came_from: vec![(0, 0)],
         edges: Vec::new(),
         complete: vec![start.is_complete()],
@@ -74,7 +39,7 @@ pub fn walk(start: World) -> Result<usize, Broken> {
         }
         for (step, (_, next)) in world.steps(false).into_iter().enumerate() {
             let fresh = u32::try_from(visited.came_from.len()).unwrap();
-            let number = *visited.number_of.entry(fingerprint(&next)).or_insert(fresh);
+            let number = *visited.number_of.entry(print(&next)).or_insert(fresh);
             if number == fresh {
                 visited.came_from.push((at, u32::try_from(step).unwrap()));
                 visited.complete.push(next.is_complete());

@@ -2,20 +2,22 @@
 //! the net, and a provider that is paid.
 
 mod acts;
+mod part;
+mod print;
 mod steps;
 
-use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use comet_worker::job::pace::{Pace, Seed};
 use comet_worker::job::step::{Act, Life, Rules};
 use comet_worker::job::{Digest, JobId, TaskId};
-use comet_worker::ledger::record::Nonce;
 use comet_worker::provider::Answer;
 use comet_worker::receipts::Intent;
 use comet_worker::receipts::history::{Attempt, History};
 
+use self::part::Part;
 use crate::doubles::ledger::Table;
 
 /// Longer than any period of the rules.
@@ -92,8 +94,6 @@ struct Task {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Hand {
     life: Life,
-    /// `None` once its connection is lost.
-    copy: Option<usize>,
     awaits: bool,
     /// Its own clock; nobody else's has to agree.
     now: Duration,
@@ -101,38 +101,42 @@ struct Hand {
     attempt: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct World {
+/// What is the same in every state of a walk.
+#[derive(Debug)]
+struct Setup {
     provider: Provider,
     trust_lookup: bool,
     without: Option<Safeguard>,
-    table: Table,
-    /// Before the last write, while it can still be lost.
-    before: Option<Table>,
-    history: History,
-    copies: Vec<Copy>,
-    /// Which of them RabbitMQ has delivered before.
-    delivered: Vec<bool>,
-    hands: [Option<Hand>; 2],
-    net: Vec<Post>,
-    /// The ghost: what the provider has accepted for this job.
-    tasks: Vec<Task>,
-    told: BTreeSet<Bytes>,
-    faults: Faults,
     /// As all workers are configured.
     max_attempts: u32,
     /// The walk doesn't look at what comes after so many attempts.
     attempts_max: u32,
+    job: JobId,
+    digest: Digest,
+    /// What the receipt of an intent says, but for its nonce.
+    intent: Intent,
+}
+
+#[derive(Debug, Clone)]
+pub struct World {
+    setup: Rc<Setup>,
+    table: Part<Table>,
+    /// Before the last write, while it can still be lost.
+    before: Option<Part<Table>>,
+    history: Part<History>,
+    copies: Vec<Copy>,
+    /// Which of them RabbitMQ has delivered before.
+    delivered: Vec<bool>,
+    /// A hand whose connection is lost holds no copy.
+    hands: [Option<Part<Hand>>; 2],
+    net: Vec<Post>,
+    /// The ghost: what the provider has accepted for this job.
+    tasks: Vec<Task>,
+    /// Each wording once.
+    told: Vec<Part<Bytes>>,
+    faults: Faults,
     /// How often a person has had the job submitted again, and so may have paid once more.
     reopened: u32,
-}
-
-fn job() -> JobId {
-    "walked".parse().unwrap()
-}
-
-fn digest() -> Digest {
-    Digest::new("d".to_owned())
 }
 
 fn task(number: u32) -> TaskId {
@@ -147,22 +151,32 @@ impl World {
         faults: Faults,
         without: Option<Safeguard>,
     ) -> Self {
-        Self {
+        let max_attempts = if faults.failures > 0 { 2 } else { 1 };
+        let intent = format!(
+            r#"{{"version":1,"job_id":"walked","digest":"d","round":1,"nonce":"","external_task_id":"x","max_attempts":{max_attempts}}}"#
+        );
+        let setup = Setup {
             provider,
             trust_lookup,
             without,
-            table: Table::default(),
+            max_attempts,
+            // A decision takes one for the gate that it opens, and one for what follows.
+            attempts_max: 2 + 2 * u32::from(faults.decisions),
+            job: "walked".parse().unwrap(),
+            digest: Digest::new("d".to_owned()),
+            intent: serde_json::from_str(&intent).unwrap(),
+        };
+        Self {
+            setup: Rc::new(setup),
+            table: Part::new(Table::default()),
             before: None,
-            history: History::default(),
+            history: Part::new(History::default()),
             copies: vec![Copy::Queued; copies],
             delivered: vec![false; copies],
             hands: [None, None],
             net: Vec::new(),
             tasks: Vec::new(),
-            max_attempts: if faults.failures > 0 { 2 } else { 1 },
-            told: BTreeSet::new(),
-            // A decision takes one for the gate that it opens, and one for what follows.
-            attempts_max: 2 + 2 * u32::from(faults.decisions),
+            told: Vec::new(),
             faults,
             reopened: 0,
         }
@@ -170,15 +184,16 @@ impl World {
 
     fn rules(&self) -> Rules {
         let second = Duration::from_secs(1);
-        let gate = if self.without == Some(Safeguard::LastLook) { LONG * 1000 } else { second * 5 };
+        let gate = if self.setup.without == Some(Safeguard::LastLook) { LONG * 1000 } else { second * 5 };
         Rules {
             gate,
             quiet: second * 120,
             timeout: LONG * 1000,
             hold: LONG * 1000,
+            patience: LONG,
             receipts: true,
-            trust_lookup: self.trust_lookup,
-            max_attempts: self.max_attempts,
+            trust_lookup: self.setup.trust_lookup,
+            max_attempts: self.setup.max_attempts,
             pace: Pace { first: second, min: second, max: second },
             learned: None,
             seed: Seed::from_text("walk"),
@@ -189,7 +204,7 @@ impl World {
     fn found(&self, who: usize) -> Option<TaskId> {
         let generation = self.hands[who].as_ref()?.life.failed().generation();
         let first = self.tasks.iter().position(|task| task.generation == generation)?;
-        (self.provider != Provider::Neither).then(|| task(u32::try_from(first).unwrap() + 1))
+        (self.setup.provider != Provider::Neither).then(|| task(u32::try_from(first).unwrap() + 1))
     }
 
     fn fails(&self, id: &TaskId) -> bool {
@@ -198,12 +213,17 @@ impl World {
     }
 
     fn hand(&mut self, who: usize) -> &mut Hand {
-        self.hands[who].as_mut().unwrap()
+        self.hands[who].as_mut().unwrap().edit()
+    }
+
+    /// Which copy of the message this worker holds.
+    fn held(&self, who: usize) -> Option<usize> {
+        self.copies.iter().position(|copy| *copy == Copy::With(who))
     }
 
     fn write<T>(&mut self, change: impl FnOnce(&mut Table) -> T) -> T {
         let before = (self.faults.lost_writes > 0).then(|| self.table.clone());
-        let value = change(&mut self.table);
+        let value = change(self.table.edit());
         if before.as_ref() != Some(&self.table) {
             self.before = before;
         }
@@ -215,27 +235,20 @@ impl World {
     }
 
     fn attempt_mut(&mut self, attempt: u32) -> &mut Attempt {
-        &mut self.history.attempts[attempt as usize - 1]
+        &mut self.history.edit().attempts[attempt as usize - 1]
     }
 
     fn create_intent(&mut self, attempt: u32, nonce: String, shut: bool) {
-        let max_attempts = self.max_attempts;
-        let text = format!(
-            r#"{{"version":1,"job_id":"walked","digest":"d","round":1,"nonce":"{nonce}","external_task_id":"x","max_attempts":{max_attempts},"shut":{shut}}}"#
-        );
-        let intent: Option<Intent> = serde_json::from_str(&text).ok();
+        let mut intent = self.setup.intent.clone();
+        (intent.nonce, intent.shut) = (nonce, shut);
+        let intent = Some(intent);
+        let attempts = &mut self.history.edit().attempts;
         let index = attempt as usize - 1;
-        assert!(index <= self.history.attempts.len(), "a gate before the one before it");
-        if let Some(there) = self.history.attempts.get_mut(index) {
+        assert!(index <= attempts.len(), "a gate before the one before it");
+        if let Some(there) = attempts.get_mut(index) {
             there.intent = intent;
         } else {
-            self.history.attempts.push(Attempt {
-                intent,
-                task: None,
-                refused: false,
-                failed: None,
-                decision: None,
-            });
+            attempts.push(Attempt { intent, task: None, refused: false, failed: None, decision: None });
         }
     }
 
@@ -247,19 +260,13 @@ impl World {
         if let Act::Ask { nonce, .. } = act { nonce.as_str().to_owned() } else { String::new() }
     }
 
-    /// One that nobody remembers: two worlds that differ in used-up nonces only are the same.
-    fn fresh_nonce(&self) -> Nonce {
-        let remembered = format!("{:?} {:?} {:?} {:?}", self.table, self.before, self.history, self.hands);
-        let unknown = |number: &u32| !remembered.contains(&format!("\"ask-{number}\""));
-        Nonce::new(format!("ask-{}", (1..).find(unknown).unwrap()))
-    }
-
     fn end(&mut self, who: usize, becomes: Copy) {
         for post in self.net.iter_mut().filter(|post| post.sender == Some(who)) {
             post.sender = None;
         }
         self.net.sort();
-        if let Some(number) = self.hands[who].take().and_then(|hand| hand.copy) {
+        self.hands[who] = None;
+        if let Some(number) = self.held(who) {
             self.copies[number] = becomes;
         }
     }
@@ -267,7 +274,7 @@ impl World {
     /// The promise that this state breaks.
     pub fn broken(&self) -> Option<&'static str> {
         let says = |event: &Bytes, what: &str| String::from_utf8_lossy(event).contains(what);
-        let is_correction = |event: &&Bytes| says(event, "/resolved");
+        let is_correction = |event: &&Part<Bytes>| says(event, "/resolved");
         let corrections = self.told.iter().filter(is_correction).count();
         let of = |generation| self.tasks.iter().filter(move |task| task.generation == generation);
         if of(1).chain(of(2)).count() < self.tasks.len() {
@@ -292,12 +299,12 @@ impl World {
         let over = self.is_complete() && self.net.is_empty() && self.hands.iter().all(Option::is_none);
         let delivered = |number| {
             let timed_out = format!("timed_out of {}", task(number));
-            move |event: &Bytes| {
+            move |event: &Part<Bytes>| {
                 says(event, "succeeded") || says(event, "cancelled") || says(event, &timed_out)
             }
         };
         let lost = |(number, task): (u32, &Task)| !task.fails && !self.told.iter().any(delivered(number));
-        if over && self.provider == Provider::Finds && (1..).zip(&self.tasks).any(lost) {
+        if over && self.setup.provider == Provider::Finds && (1..).zip(&self.tasks).any(lost) {
             return Some("a paid result is never delivered");
         }
         None
@@ -306,7 +313,7 @@ impl World {
     /// Whether the job has come to its end, or beyond what is walked.
     pub fn is_complete(&self) -> bool {
         self.copies.iter().all(|copy| *copy == Copy::Acked)
-            || self.hands.iter().flatten().any(|hand| hand.attempt > self.attempts_max)
+            || self.hands.iter().flatten().any(|hand| hand.attempt > self.setup.attempts_max)
     }
 }
 

@@ -5,11 +5,12 @@ use std::process::{Output, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
+use fastrand::Rng;
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::nemesis::Dice;
+use super::nemesis::between;
 use super::scene::Scene;
 use crate::support::process::environment;
 
@@ -29,12 +30,12 @@ pub(super) struct Cancelled {
 }
 
 /// Until it is stopped.
-pub(super) async fn cancel(scene: Rc<Scene>, mut dice: Dice, stopped: watch::Receiver<bool>) -> Cancelled {
+pub(super) async fn cancel(scene: Rc<Scene>, mut dice: Rng, stopped: watch::Receiver<bool>) -> Cancelled {
     let mut cancelled = Cancelled::default();
     while !*stopped.borrow() {
-        sleep(dice.between(500, 2500)).await;
+        sleep(between(&mut dice, 500, 2500)).await;
         let published = scene.tally.borrow().published as u64;
-        let job = format!("c-{}", (published + AHEAD).saturating_sub(dice.below(RECENT)));
+        let job = format!("c-{}", (published + AHEAD).saturating_sub(dice.u64(0..RECENT)));
         cancelled.asked.insert(job.clone());
         let output = comet_worker_cancel(&scene, &job).await;
         cancelled.taken += usize::from(output.status.success());

@@ -4,6 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use tokio::sync::MutexGuard;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -11,31 +12,9 @@ use tokio::time::sleep;
 use super::scene::Scene;
 use crate::support::Worker;
 
-/// Random enough for a test, and the same for the same seed.
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
-        // The first draws of neighbouring seeds would be neighbours.
-        let mut dice = Self(seed);
-        for _ in 0..8 {
-            let _ = dice.below(2);
-        }
-        dice
-    }
-
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-
-    pub(super) fn between(&mut self, from_ms: u64, to_ms: u64) -> Duration {
-        Duration::from_millis(from_ms + self.below(to_ms - from_ms))
-    }
-
-    fn index(&mut self, bound: usize) -> usize {
-        usize::try_from(self.below(bound as u64)).expect("a small number")
-    }
+/// So many milliseconds or more, and less than so many.
+pub(super) fn between(dice: &mut Rng, from_ms: u64, to_ms: u64) -> Duration {
+    Duration::from_millis(dice.u64(from_ms..to_ms))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -91,11 +70,11 @@ enum Trouble {
 const WAYS: [&str; 4] = ["RabbitMQ", "Redis", "the provider", "the file server"];
 
 /// Acts for this long; all is healed when it returns.
-pub(super) async fn rage(scene: &Rc<Scene>, mut dice: Dice, length: Duration) {
+pub(super) async fn rage(scene: &Rc<Scene>, mut dice: Rng, length: Duration) {
     let begun = Instant::now();
     let mut acts = JoinSet::new();
     while begun.elapsed() < length {
-        sleep(dice.between(500, 2600)).await;
+        sleep(between(&mut dice, 500, 2600)).await;
         let act = Act::draw(&mut dice, scene.workers.len());
         let here = Rc::clone(scene);
         acts.spawn_local(async move {
@@ -115,18 +94,18 @@ pub(super) async fn rage(scene: &Rc<Scene>, mut dice: Dice, length: Duration) {
 }
 
 impl Act {
-    fn draw(dice: &mut Dice, workers: usize) -> Self {
-        let worker = dice.index(workers);
-        let span = dice.between(1_000, 6_000);
-        let way = dice.index(WAYS.len());
-        let trouble = match dice.below(4) {
+    fn draw(dice: &mut Rng, workers: usize) -> Self {
+        let worker = dice.usize(0..workers);
+        let span = between(dice, 1_000, 6_000);
+        let way = dice.usize(0..WAYS.len());
+        let trouble = match dice.u64(0..4) {
             0 => Trouble::Cut,
             // A POST arrives in two pieces at most: still before the quiet period is over.
-            1 => Trouble::Slow(dice.between(50, 500)),
+            1 => Trouble::Slow(between(dice, 50, 500)),
             2 => Trouble::Deaf,
             _ => Trouble::Black,
         };
-        match dice.below(27) {
+        match dice.u64(0..27) {
             0..4 => Self::Kill { worker },
             4..7 => Self::Freeze { worker, span: span + Duration::from_secs(4) },
             7..9 => Self::Stop { worker },

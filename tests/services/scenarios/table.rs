@@ -94,14 +94,28 @@ pub const EXPECTED: &[(&str, &str, &str)] = &[
     ("lookup-unsupported", "lost-reply", "outcome_unknown"),
     ("poll-error", "", HELD),
     ("file-500-twice", "", SUCCEEDED),
-    ("file-403", "", "result_expired"),
+    // Where no download works, no job is to blame: see `BESIDE_OTHERS`.
+    ("file-403", "", HELD),
     ("file-403-then-fresh", "", SUCCEEDED),
-    ("file-short", "", "result_expired"),
+    ("file-short", "", HELD),
     ("file-redirects", "", SUCCEEDED),
-    ("file-redirect-inside", "", "result_expired"),
-    ("file-html", "", "result_invalid"),
+    ("file-redirect-inside", "", HELD),
+    ("file-html", "", HELD),
     ("file-slow", "", SUCCEEDED),
     ("file-oversize", "", "result_invalid"),
+    ("file-half", "", HELD),
+    ("file-half-chunked", "", HELD),
+    ("file-stalls", "", HELD),
+    ("file-trailing", "", SUCCEEDED),
+    ("file-fill-byte", "", SUCCEEDED),
+    ("file-partial", "", SUCCEEDED),
+    ("file-missing-at-first", "", SUCCEEDED),
+    ("file-refuses-agent", "", HELD),
+    ("file-xml", "", HELD),
+    ("file-gif", "", "result_invalid"),
+    ("file-gzip", "", HELD),
+    ("file-redirect-loop", "", HELD),
+    ("file-hangs-up", "", HELD),
     ("callback-lost", "", SUCCEEDED),
     ("callback-garbage", "", SUCCEEDED),
     ("callback-wrong-id", "", SUCCEEDED),
@@ -109,6 +123,22 @@ pub const EXPECTED: &[(&str, &str, &str)] = &[
     ("callback-early", "", SUCCEEDED),
     ("callback-duplicate", "", SUCCEEDED),
     ("callback-out-of-order", "", SUCCEEDED),
+];
+
+/// What a job's files come to where they alone are struck, and the downloads of others work.
+pub const BESIDE_OTHERS: &[(&str, &str)] = &[
+    ("file-403", "result_expired"),
+    ("file-short", "result_expired"),
+    ("file-redirect-inside", "result_expired"),
+    ("file-html", "result_invalid"),
+    ("file-half", "result_expired"),
+    ("file-half-chunked", "result_expired"),
+    ("file-stalls", "result_expired"),
+    ("file-refuses-agent", "result_expired"),
+    ("file-xml", "result_invalid"),
+    ("file-gzip", "result_invalid"),
+    ("file-redirect-loop", "result_expired"),
+    ("file-hangs-up", "result_expired"),
 ];
 
 /// Those that stop the intake and are told by `/readyz`, with what it must say.
@@ -123,6 +153,8 @@ pub const STOPS: &[(&str, &str)] = &[
     ("no-channel-as500", "no channel has the model kling-v2"),
     ("no-quota-zh", "top the account up"),
     ("discontinued", "api.model"),
+    ("file-refuses-agent", "download.user_agent"),
+    ("file-html", "download: "),
 ];
 
 pub fn expected(name: &str) -> &'static str {
@@ -134,7 +166,10 @@ pub fn fits(struck: &[String], outcome: &str) -> bool {
     let has = |names: &[&str]| struck.iter().any(|name| names.contains(&name.as_str()));
     // Seen only by who looks for a task by its external id, which is rare.
     let may_be_lost = has(&["lookup-unsupported", "task-not-exist"]) && outcome == "outcome_unknown";
-    let of = |name: &String| expected(name);
+    let of = |name: &String| {
+        let beside = BESIDE_OTHERS.iter().find(|(file, _)| file == name);
+        beside.map_or_else(|| expected(name), |(_, end)| end)
+    };
     let ends = struck.iter().filter(|name| *name != "lookup-unsupported").map(of);
     let ends: Vec<_> = ends.filter(|end| ![HELD, SUCCEEDED, ONE_IMAGE].contains(end)).collect();
     // These shapes have no place for the words by which a refusal of the content is known.

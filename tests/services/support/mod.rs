@@ -6,6 +6,7 @@ pub mod jobs;
 pub mod listener;
 pub mod process;
 pub mod proxy;
+pub mod raw;
 pub mod sim;
 pub mod tool;
 

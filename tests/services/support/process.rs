@@ -114,6 +114,22 @@ impl Worker {
         self.child.kill().await.unwrap();
     }
 
+    /// What it holds now, and the most that it has held.
+    pub fn memory_mb(&self) -> u64 {
+        self.status_mb("VmRSS:")
+    }
+
+    pub fn memory_peak_mb(&self) -> u64 {
+        self.status_mb("VmHWM:")
+    }
+
+    fn status_mb(&self, name: &str) -> u64 {
+        let id = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() / 1000
+    }
+
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }

@@ -4,6 +4,7 @@ use super::Model;
 use crate::{
     duration::millis,
     faults::Fault,
+    files::FILES,
     picture::{AspectRatio, Format},
     refusal::Refusal,
     report::Counts,
@@ -13,6 +14,9 @@ use crate::{
 
 /// Downloads of an image that `image-error` spoils.
 const IMAGE_ERRORS: u8 = 2;
+
+/// How long `file-missing-at-first` hides an image.
+const MISSING_MS: u64 = 6000;
 
 /// A result image that may be downloaded.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,10 +97,16 @@ impl Model {
         {
             return Err(Withheld::Expired);
         }
+        let oddity = self.faults.first_kept(FILES, &mut task.image_faults.file);
+        let first = task.image_faults.first_ms.get_mut(usize::from(index));
+        let first_ms = first.map_or(now_ms, |first| *first.get_or_insert(now_ms));
+        if oddity == Some(Fault::FileMissingAtFirst) && now_ms < first_ms + MISSING_MS {
+            return Err(Withheld::NotFound);
+        }
         Ok(Picture {
             aspect_ratio: task.aspect_ratio,
             format: self.settings.issuer.formats.of(task_id, index),
-            oddity: task.oddities.file,
+            oddity,
         })
     }
 

@@ -88,8 +88,8 @@ impl Ledger for MemoryLedger {
         self.act(|table, now| table.enter(job, life, now)).await
     }
 
-    async fn leave(&self, job: &JobId, life: &str) -> Result<(), LedgerError> {
-        self.act(|table, _| table.leave(job, life)).await
+    async fn leave(&self, job: &JobId, life: &str, tried: Option<Duration>) -> Result<(), LedgerError> {
+        self.act(|table, _| table.leave(job, life, tried)).await
     }
 
     async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {

@@ -10,11 +10,11 @@ use comet_worker::provider::{Failed, Lookup, ResultImage, View};
 use comet_worker::receipts::history::FailedTask;
 use comet_worker::receipts::{Gate, Shut};
 
-use super::{Copy, Post, Safeguard, World, ZERO, digest, job};
+use super::{Copy, Part, Post, Safeguard, World, ZERO};
 
 impl World {
     pub(super) fn perform(&mut self, who: usize, act: Act) {
-        let (id, digest) = (job(), digest());
+        let (id, digest) = (self.setup.job.clone(), self.setup.digest.clone());
         let failed = self.hand(who).life.failed().clone();
         let under = SentUnder::from_words("x").unwrap();
         let (failed, under, slots) = (&failed, Some(&under), Slots::NONE);
@@ -40,7 +40,7 @@ impl World {
                 self.hand(who).life.restored(known, ZERO);
             }
             Act::Begin { attempt, round, basis, .. } => {
-                let nonce = if self.without == Some(Safeguard::FreshNonce) {
+                let nonce = if self.setup.without == Some(Safeguard::FreshNonce) {
                     Nonce::new(format!("w{who}"))
                 } else {
                     self.fresh_nonce()
@@ -128,10 +128,10 @@ impl World {
             }
             Act::Seal { outcome, corrects } => {
                 let event = words(&outcome, who, corrects.is_some());
-                let there =
-                    if corrects.is_some() { &mut self.history.resolved } else { &mut self.history.result };
+                let history = self.history.edit();
+                let there = if corrects.is_some() { &mut history.resolved } else { &mut history.result };
                 let sealed = there.get_or_insert(event.clone()).clone();
-                let ablated = self.without == Some(Safeguard::ResultReceipt);
+                let ablated = self.setup.without == Some(Safeguard::ResultReceipt);
                 self.hand(who).life.sealed(if ablated { event } else { sealed });
             }
             Act::Freeze { words: frozen, expect } => {
@@ -143,7 +143,9 @@ impl World {
                 self.hand(who).life.frozen(frozen, now);
             }
             Act::Tell { event } => {
-                self.told.insert(event);
+                if self.told.iter().all(|told| **told != event) {
+                    self.told.push(Part::new(event));
+                }
                 self.hand(who).life.told();
             }
             Act::Remember { sealed } => {
@@ -169,7 +171,7 @@ impl World {
     fn ask(&mut self, attempt: u32, nonce: &Nonce) -> Gate {
         let there = self.intent(attempt).map(|there| there.intent.clone());
         match there {
-            Some(_) if self.without == Some(Safeguard::CreateIfAbsent) => {
+            Some(_) if self.setup.without == Some(Safeguard::CreateIfAbsent) => {
                 self.create_intent(attempt, nonce.as_str().to_owned(), false);
                 Gate::Mine
             }
@@ -183,7 +185,7 @@ impl World {
     }
 
     fn shut(&mut self, attempt: u32, cancels: bool) -> Shut {
-        if self.without == Some(Safeguard::ShutGate) {
+        if self.setup.without == Some(Safeguard::ShutGate) {
             return Shut::Shut;
         }
         match self.intent(attempt).map(|there| there.intent.as_ref().is_some_and(|intent| intent.shut)) {

@@ -8,7 +8,7 @@ use comet_worker::ledger::record::Stage;
 use comet_worker::provider::{Answer, Later, View};
 use comet_worker::receipts::Decision;
 
-use super::{Copy, Hand, LONG, Provider, Safeguard, Table, Task, World, ZERO, digest, job, task, unknown};
+use super::{Copy, Hand, LONG, Part, Provider, Safeguard, Table, Task, World, ZERO, task, unknown};
 
 /// What can happen next, and what it is called, where somebody wants to be told.
 struct Steps {
@@ -27,7 +27,7 @@ impl World {
     /// Everything that can happen next, by name where that is `told`.
     pub fn steps(&self, told: bool) -> Vec<(String, World)> {
         let mut steps = Steps { told, steps: Vec::new() };
-        if self.hands.iter().flatten().any(|hand| hand.attempt > self.attempts_max) {
+        if self.hands.iter().flatten().any(|hand| hand.attempt > self.setup.attempts_max) {
             return steps.steps;
         }
         self.deliver(&mut steps);
@@ -51,10 +51,9 @@ impl World {
                     let mut next = self.clone();
                     next.copies[number] = Copy::With(who);
                     next.delivered[number] = true;
-                    let life = Life::new(self.rules(), digest(), Vec::new(), None);
+                    let life = Life::new(self.rules(), self.setup.digest.clone(), Vec::new(), None);
                     let life = if first { life.delivered_first() } else { life };
-                    let hand = Hand { life, copy: Some(number), awaits: false, now: ZERO, attempt: 0 };
-                    next.hands[who] = Some(hand);
+                    next.hands[who] = Some(Part::new(Hand { life, awaits: false, now: ZERO, attempt: 0 }));
                     steps.push(format_args!("copy {number} to w{who}, for the first time: {first}"), next);
                 }
             }
@@ -80,7 +79,7 @@ impl World {
             let mut lost = without_it();
             lost.answer(post.sender, unknown());
             steps.push(format_args!("POST {} of {:?} is lost", post.attempt, post.sender), lost);
-            if self.provider == Provider::Refuses
+            if self.setup.provider == Provider::Refuses
                 && self.tasks.iter().any(|task| task.generation == post.generation)
             {
                 // "This external id exists": a task of ours, and not a refusal.
@@ -123,6 +122,7 @@ impl World {
         if let Some(hand) = sender.and_then(|who| self.hands[who].as_mut())
             && hand.awaits
         {
+            let hand = hand.edit();
             hand.awaits = false;
             hand.life.answered(answer, ZERO);
         }
@@ -148,13 +148,13 @@ impl World {
 
     /// What people want: the user, who cancels, and who clears up after an unknown outcome.
     fn decide(&self, steps: &mut Steps) {
-        let record = self.table.known(&job(), ZERO).record;
+        let record = self.table.known(&self.setup.job, ZERO).record;
         let ended =
             record.is_some_and(|record| matches!(record.stage, Stage::Done { .. } | Stage::Told { .. }));
         if self.faults.cancels > 0 && !ended {
             let mut next = self.clone();
             next.faults.cancels -= 1;
-            next.write(|table| table.cancel(&job(), ZERO));
+            next.write(|table| table.cancel(&self.setup.job, ZERO));
             steps.push(format_args!("the user cancels"), next);
         }
         let unknown = self.history.result.as_deref().is_some_and(says_unknown);
@@ -180,11 +180,10 @@ impl World {
             steps.push(format_args!("w{who} dies"), next);
         }
         if self.faults.losses > 0
-            && let Some(number) = self.hands[who].as_ref().unwrap().copy
+            && let Some(number) = self.held(who)
         {
             let mut next = self.clone();
             next.faults.losses -= 1;
-            next.hand(who).copy = None;
             next.copies[number] = Copy::Queued;
             steps.push(format_args!("w{who} loses its connection"), next);
         }
@@ -209,7 +208,7 @@ impl World {
             next.create_intent(attempt, nonce, false);
             steps.push(format_args!("w{who} creates intent-{attempt}, the answer is lost"), next);
         }
-        let known = self.table.known(&job(), ZERO);
+        let known = self.table.known(&self.setup.job, ZERO);
         if known.cancelled && matches!(act, Act::Poll { .. } | Act::Enter | Act::Store { .. }) {
             let mut next = self.clone();
             next.hand(who).life.hinted(&known);
@@ -234,10 +233,10 @@ impl World {
     fn settle(&mut self, who: usize) {
         while let Some(hand) = self.hands[who].as_ref().filter(|hand| !hand.awaits) {
             let act = hand.life.next(hand.now);
-            let misses = self.provider == Provider::Neither;
-            let cancelled = self.faults.cancels > 0 || self.table.known(&job(), ZERO).cancelled;
+            let misses = self.setup.provider == Provider::Neither;
+            let cancelled = self.faults.cancels > 0 || self.table.known(&self.setup.job, ZERO).cancelled;
             // Of two hands one may poll while the other does what follows the end.
-            let told_apart = cancelled || self.max_attempts > 1 || self.faults.timeouts > 0;
+            let told_apart = cancelled || self.setup.max_attempts > 1 || self.faults.timeouts > 0;
             #[expect(clippy::wildcard_enum_match_arm, reason = "every other act is a step of its own")]
             match act {
                 Act::Poll { .. } if told_apart => return,
@@ -256,7 +255,7 @@ impl World {
     /// travels. Whoever still stands before its POST then finds its clock gone on as far.
     fn look_on(&self, who: usize, steps: &mut Steps) {
         let hand = self.hands[who].as_ref().unwrap();
-        let record = self.table.known(&job(), ZERO).record;
+        let record = self.table.known(&self.setup.job, ZERO).record;
         let open = match record.map(|record| record.stage) {
             Some(Stage::Submitting { attempt, .. }) => Some(attempt),
             Some(Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. } | Stage::Told { .. })
@@ -268,7 +267,7 @@ impl World {
             steps.push(format_args!("w{who} looks again"), looked);
         }
         let travels = self.net.iter().any(|post| post.attempt == hand.attempt && post.accepted.is_none());
-        let oracle = self.without != Some(Safeguard::QuietPeriod);
+        let oracle = self.setup.without != Some(Safeguard::QuietPeriod);
         if open == Some(hand.attempt) && !(oracle && travels) {
             let mut quiet = self.clone();
             let attempt = hand.attempt;
@@ -276,7 +275,7 @@ impl World {
             for other in quiet.hands.iter_mut().flatten().filter(|_| oracle) {
                 let act = other.life.next(other.now);
                 if other.attempt == attempt && (act == Act::Post || matches!(act, Act::Ask { .. })) {
-                    other.now += LONG;
+                    other.edit().now += LONG;
                 }
             }
             steps.push(format_args!("quiet passes for w{who}"), quiet);

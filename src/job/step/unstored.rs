@@ -1,0 +1,267 @@
+//! Images that were paid for and can't be had, as it seems: how long they are tried for, and when a job ends without them.
+//!
+//! The time that counts is the time for which this job was tried in vain, measured by the clock of each life that tried, and handed
+//! on from life to life through the record. No two clocks are compared, a clock that jumps ends nothing, and a
+//! delivery that is handed back at half of the consumer timeout begins nothing anew.
+
+use std::time::Duration;
+
+/// Whose fault it is that an image could not be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Blame {
+    /// The image's own: it is there, and is none that we store.
+    Job,
+    /// The host's: it answers, and gives no whole image.
+    Host,
+    /// That of the way to the host, which begins in our own network: the host itself has said nothing.
+    Network,
+}
+
+/// Which downloads of other jobs have worked in this process while this job's did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Others {
+    /// There was none.
+    None,
+    /// Some have worked, from other hosts.
+    Elsewhere,
+    /// Some have worked, from the very host that this job's image is at.
+    SameHost,
+}
+
+/// Why the images are not stored this time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Unstored {
+    pub blame: Blame,
+    /// What is there is no image, rather than none being there.
+    pub is_no_image: bool,
+    /// The URL is no good any more: a fresh one is asked for at once.
+    pub needs_fresh_url: bool,
+    pub others: Others,
+    /// Downloads have stopped working for all jobs: this time counts against none.
+    pub paused: bool,
+    /// For a person.
+    pub message: String,
+}
+
+/// How long a job's images have been tried for in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Tried {
+    /// Over all lives.
+    pub(super) total: Duration,
+    /// When this life saw it last; `None` before it has.
+    seen: Option<Duration>,
+    /// Rounds in vain of this life.
+    pub(super) rounds: u32,
+    /// Since when, by the total, every round has found the image itself to be at fault, and how many did.
+    job_to_blame: Option<(Duration, u32)>,
+}
+
+/// An image that is none is believed after so long, and so many fresh URLs.
+const JOB_PATIENCE: Duration = Duration::from_secs(60);
+const ROUNDS_MIN: u32 = 3;
+/// Where no other download tells whose fault it is, so many times the patience.
+const ALONE: u32 = 24;
+/// More than this between two rounds is a wait for something else.
+const BETWEEN_ROUNDS_MAX: Duration = Duration::from_secs(600);
+
+impl Tried {
+    /// `total` is what the lives before this one have noted.
+    pub(super) fn new(total: Duration) -> Self {
+        Self { total, seen: None, rounds: 0, job_to_blame: None }
+    }
+
+    /// The images are still not to be had at `now`.
+    fn pass(&mut self, paused: bool, now: Duration) {
+        let passed = now.saturating_sub(self.seen.unwrap_or(now)).min(BETWEEN_ROUNDS_MAX);
+        self.seen = Some(now);
+        if !paused {
+            self.total += passed;
+        }
+    }
+
+    /// One more round in vain; returns whether the job ends with it.
+    pub(super) fn fail(&mut self, why: &Unstored, patience: Duration, now: Duration) -> bool {
+        self.pass(why.paused, now);
+        self.rounds += 1;
+        self.job_to_blame = match (why.blame, self.job_to_blame) {
+            (Blame::Job, Some((since, times))) => Some((since, times + 1)),
+            (Blame::Job, None) => Some((self.total, 1)),
+            (Blame::Host | Blame::Network, _) => None,
+        };
+        let tried = match self.job_to_blame {
+            Some((since, times)) if times >= ROUNDS_MIN => self.total.saturating_sub(since),
+            Some(_) => return false,
+            None => self.total,
+        };
+        !why.paused
+            && self.rounds >= ROUNDS_MIN
+            && limit(why.blame, why.others, patience).is_some_and(|limit| tried >= limit)
+    }
+
+    /// The provider takes its success back, or gives it without images; returns whether it has done so for too long.
+    pub(super) fn take_back(&mut self, patience: Duration, now: Duration) -> bool {
+        self.pass(false, now);
+        self.rounds += 1;
+        self.rounds >= ROUNDS_MIN && self.total >= patience
+    }
+}
+
+/// How long images are tried for before the job ends without them; `None`: as long as it takes.
+///
+/// That they are no longer to be had is true only where our own network is known to work meanwhile. The provider forgets a
+/// task at some time, and with that even a job whose host can't be reached comes to an end.
+fn limit(blame: Blame, others: Others, patience: Duration) -> Option<Duration> {
+    match (blame, others) {
+        (Blame::Job, Others::None | Others::Elsewhere | Others::SameHost) => Some(patience.min(JOB_PATIENCE)),
+        (Blame::Host, Others::Elsewhere | Others::SameHost) | (Blame::Network, Others::SameHost) => {
+            Some(patience)
+        }
+        (Blame::Host, Others::None) | (Blame::Network, Others::Elsewhere) => {
+            Some(patience.saturating_mul(ALONE))
+        }
+        (Blame::Network, Others::None) => None,
+    }
+}
+
+/// What one job's several images came to together: all of them, or the fault that decides. An image that is none decides before one
+/// that can't be had now, since the job can't succeed with it.
+///
+/// # Errors
+///
+/// The fault that decides.
+pub fn together<T>(images: Vec<Result<T, Unstored>>) -> Result<Vec<T>, Unstored> {
+    let mut stored = Vec::with_capacity(images.len());
+    let mut decides: Option<Unstored> = None;
+    for image in images {
+        match (image, &decides) {
+            (Ok(image), _) => stored.push(image),
+            (Err(fault), Some(known)) if known.blame <= fault.blame => {}
+            (Err(fault), _) => decides = Some(fault),
+        }
+    }
+    decides.map_or(Ok(stored), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(3600);
+    const HOUR: u64 = 3600;
+
+    fn why(blame: Blame, others: Others) -> Unstored {
+        Unstored {
+            blame,
+            is_no_image: false,
+            needs_fresh_url: false,
+            others,
+            paused: false,
+            message: String::new(),
+        }
+    }
+
+    /// When a job ends that fails so every ten seconds, on a life's own clock that begins anywhere.
+    fn ends_after(tried: &mut Tried, why: &Unstored, seconds: u64) -> Option<u64> {
+        let begun = Duration::from_secs(77);
+        (0..=seconds / 10)
+            .map(|round| round * 10)
+            .find(|at| tried.fail(why, PATIENCE, begun + Duration::from_secs(*at)))
+    }
+
+    #[test]
+    fn whose_fault_it_is_and_what_works_meanwhile_say_how_long_an_image_is_tried_for() {
+        let year = 365 * 24 * HOUR;
+        for (blame, others, ends) in [
+            (Blame::Job, Others::None, Some(60)),
+            (Blame::Job, Others::Elsewhere, Some(60)),
+            (Blame::Job, Others::SameHost, Some(60)),
+            (Blame::Host, Others::None, Some(24 * HOUR)),
+            (Blame::Host, Others::Elsewhere, Some(HOUR)),
+            (Blame::Host, Others::SameHost, Some(HOUR)),
+            (Blame::Network, Others::None, None),
+            (Blame::Network, Others::Elsewhere, Some(24 * HOUR)),
+            (Blame::Network, Others::SameHost, Some(HOUR)),
+        ] {
+            let mut tried = Tried::new(Duration::ZERO);
+            let found = ends_after(&mut tried, &why(blame, others), year);
+            assert_eq!(found, ends, "{blame:?} {others:?}");
+        }
+    }
+
+    #[test]
+    fn the_patience_goes_on_from_life_to_life_and_ends() {
+        let missing = why(Blame::Host, Others::SameHost);
+        let (mut noted, mut lives) = (Duration::ZERO, 0);
+        loop {
+            let mut tried = Tried::new(noted);
+            lives += 1;
+            // Handed back after a quarter of an hour.
+            let ended = ends_after(&mut tried, &missing, 900);
+            noted = tried.total;
+            if ended.is_some() {
+                break;
+            }
+            assert!(lives < 5, "no life ends it: {noted:?}");
+        }
+        assert_eq!((lives, noted), (4, PATIENCE));
+    }
+
+    #[test]
+    fn a_life_that_takes_over_a_job_whose_patience_is_over_looks_for_itself_first() {
+        let mut tried = Tried::new(PATIENCE);
+        let missing = why(Blame::Host, Others::SameHost);
+        assert_eq!(ends_after(&mut tried, &missing, HOUR), Some(20), "at its third look");
+    }
+
+    #[test]
+    fn while_downloads_work_for_no_job_no_time_passes_and_no_job_ends() {
+        for blame in [Blame::Job, Blame::Host, Blame::Network] {
+            let mut tried = Tried::new(PATIENCE * 100);
+            let paused = Unstored { paused: true, ..why(blame, Others::SameHost) };
+            assert_eq!(ends_after(&mut tried, &paused, 100 * HOUR), None, "{blame:?}");
+            assert_eq!(tried.total, PATIENCE * 100);
+        }
+    }
+
+    #[test]
+    fn a_wait_for_something_else_is_no_patience() {
+        let mut tried = Tried::new(Duration::ZERO);
+        let missing = why(Blame::Host, Others::SameHost);
+        for hours in 0..5 {
+            assert!(!tried.fail(&missing, PATIENCE, Duration::from_secs(hours * HOUR)), "{hours}");
+        }
+        assert_eq!(tried.total, BETWEEN_ROUNDS_MAX * 4);
+    }
+
+    #[test]
+    fn an_image_that_is_none_is_looked_at_thrice_in_a_row_over_a_minute() {
+        let (none, missing) = (why(Blame::Job, Others::SameHost), why(Blame::Host, Others::SameHost));
+        let mut tried = Tried::new(Duration::ZERO);
+        let at = |seconds| Duration::from_secs(seconds);
+        assert!(!tried.fail(&missing, PATIENCE, at(0)));
+        assert!(!tried.fail(&none, PATIENCE, at(600)), "once");
+        assert!(!tried.fail(&missing, PATIENCE, at(620)), "another fault between");
+        assert!(!tried.fail(&none, PATIENCE, at(640)));
+        assert!(!tried.fail(&none, PATIENCE, at(660)));
+        assert!(!tried.fail(&none, PATIENCE, at(680)), "thrice within less than a minute");
+        assert!(tried.fail(&none, PATIENCE, at(700)));
+    }
+
+    #[test]
+    fn a_short_patience_is_one_for_an_image_that_is_none_too() {
+        let mut tried = Tried::new(Duration::ZERO);
+        let none = why(Blame::Job, Others::None);
+        let second = Duration::from_secs(1);
+        let ends = (0..10).find(|round| tried.fail(&none, second * 2, second * *round));
+        assert_eq!(ends, Some(2));
+    }
+
+    #[test]
+    fn of_several_images_the_one_that_is_none_decides() {
+        let fault = |blame| Err(why(blame, Others::None));
+        let blame = |images: Vec<Result<u32, Unstored>>| together(images).map_err(|fault| fault.blame);
+        assert_eq!(blame(vec![Ok(0), Ok(1)]), Ok(vec![0, 1]));
+        assert_eq!(blame(vec![fault(Blame::Network), Ok(1), fault(Blame::Job)]), Err(Blame::Job));
+        assert_eq!(blame(vec![fault(Blame::Host), fault(Blame::Network)]), Err(Blame::Host));
+    }
+}

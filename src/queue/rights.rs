@@ -1,0 +1,109 @@
+//! Whether the user of `amqp.url` may do what `run` does: publish to the exchange and to the default exchange, and consume.
+//!
+//! RabbitMQ checks the right to write when a message is published, and it does so within a transaction too: a transaction that is
+//! rolled back tries the right and leaves no message behind.
+
+use std::time::Duration;
+
+use lapin::options::{
+    BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection};
+use tokio::time::timeout;
+
+use super::publish::{ACCESS_REFUSED, reply_code};
+use super::topology::Names;
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A right that is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingRight {
+    /// `write` or `read`, as `rabbitmqctl set_permissions` calls it.
+    pub right: &'static str,
+    /// `amq.default`, `exchange comet.events`, `queue comet.jobs`
+    pub resource: String,
+    /// What can't be done without it.
+    pub consequence: &'static str,
+}
+
+/// Tries each right, where the thing that it is about exists.
+///
+/// # Errors
+///
+/// RabbitMQ's answer, where it is another one than that the right is missing.
+pub async fn missing(connection: &Connection, names: &Names) -> Result<Vec<MissingRight>, String> {
+    let mut missing = Vec::new();
+    if !may(connection, |channel| publish_nothing(channel, "")).await? {
+        missing.push(MissingRight {
+            right: "write",
+            resource: "amq.default".to_owned(),
+            consequence: "dead letters, unrouted events and copies to reply_to can't be published to their queues",
+        });
+    }
+    if !may(connection, |channel| publish_nothing(channel, &names.events)).await? {
+        missing.push(MissingRight {
+            right: "write",
+            resource: format!("exchange {}", names.events),
+            consequence: "no job's end can be told",
+        });
+    }
+    if !may(connection, |channel| consume_nothing(channel, &names.jobs)).await? {
+        missing.push(MissingRight {
+            right: "read",
+            resource: format!("queue {}", names.jobs),
+            consequence: "no job can be taken",
+        });
+    }
+    Ok(missing)
+}
+
+/// On a channel of its own, which a refusal closes. What doesn't exist refuses nobody.
+async fn may<F>(connection: &Connection, act: impl FnOnce(Channel) -> F) -> Result<bool, String>
+where
+    F: Future<Output = lapin::Result<()>>,
+{
+    const NOT_FOUND: u16 = 404;
+    let acting = async {
+        let channel = connection.create_channel().await?;
+        act(channel.clone()).await?;
+        let _ = channel.close(200, "tried".into()).await;
+        Ok::<_, lapin::Error>(())
+    };
+    match timeout(ANSWER_TIMEOUT, acting).await {
+        Ok(Ok(())) => Ok(true),
+        Ok(Err(error)) => match reply_code(&error) {
+            Some(ACCESS_REFUSED) => Ok(false),
+            Some(NOT_FOUND) => Ok(true),
+            Some(_) | None => Err(error.to_string()),
+        },
+        Err(_) => Err(format!("no answer within {ANSWER_TIMEOUT:?}")),
+    }
+}
+
+fn publish_nothing(channel: Channel, exchange: &str) -> impl Future<Output = lapin::Result<()>> {
+    let exchange = exchange.to_owned();
+    async move {
+        channel.tx_select().await?;
+        let options = BasicPublishOptions::default();
+        let key = "comet-worker.check".into();
+        channel.basic_publish(exchange.into(), key, options, b"", BasicProperties::default()).await?;
+        channel.tx_rollback().await
+    }
+}
+
+/// With the lowest priority, so that the broker gives messages to the workers first; one that comes all the same goes back.
+fn consume_nothing(channel: Channel, queue: &str) -> impl Future<Output = lapin::Result<()>> {
+    let queue = queue.to_owned();
+    async move {
+        channel.basic_qos(1, BasicQosOptions::default()).await?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-priority".into(), AMQPValue::LongInt(-100));
+        let consumer =
+            channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), arguments).await?;
+        channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
+        let all = BasicNackOptions { multiple: true, requeue: true };
+        channel.basic_nack(0, all).await
+    }
+}

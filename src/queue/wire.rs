@@ -1,0 +1,250 @@
+//! The socket under the client library: where RabbitMQ is dialled, and where its bytes are looked at first.
+//!
+//! lapin ends a connection over one message that it can't read, and with the connection all that it carries. It can't be
+//! told to skip that message, but it takes a stream of ours: [`Filtered`] stands between the socket (or the TLS on it)
+//! and lapin, and hands on what lapin can read. See [`inbound`] for what is changed, and [`outbound`] for the one number
+//! that goes out changed.
+
+mod header;
+mod inbound;
+#[cfg(test)]
+mod inbound_tests;
+mod kit;
+mod large;
+mod outbound;
+mod seen;
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_rs::Runtime;
+use futures_io::{AsyncRead, AsyncWrite};
+use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
+use lapin::uri::AMQPUri;
+use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep, sleep};
+
+use self::inbound::{HEARTBEAT, Inbound};
+use self::kit::Kit;
+use self::outbound::Outbound;
+
+pub(super) use self::header::{APPENDED, UNREADABLE, WITHHELD};
+pub use self::large::{Large, Place};
+pub use self::seen::{Seen, SeenMessage};
+
+/// The longest frame that the broker is asked for: RabbitMQ's own default, and as much as lapin's buffer of 32 frames of
+/// [`super::FRAME_MAX`] holds four times over. A frame that the buffer can't hold is never sent.
+pub(super) const FRAME_MAX: u32 = 128 * 1024;
+/// The shortest "longest frame" that AMQP allows.
+pub(super) const FRAME_MAX_LEAST: u32 = 4096;
+
+/// Read from the socket at a time.
+const PIECE: usize = 16 * 1024;
+
+/// While the body of a large message waits, lapin gets a heartbeat as often as this: no byte of the broker's is read meanwhile.
+const BEAT: Duration = Duration::from_secs(1);
+/// It doesn't wait for longer, lest the messages behind it wait for one whose dead letter nobody takes.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// The longest frame that the broker takes from us, once a connection has asked; 0 before that.
+pub(super) type FrameMax = Arc<AtomicU32>;
+
+/// What the connections of one address share, and the worker with them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shared {
+    pub(super) frame_max: FrameMax,
+    pub(super) seen: Seen,
+    pub(super) large: Option<Large>,
+}
+
+/// Dials, and lets lapin speak over the filtered stream.
+///
+/// # Errors
+///
+/// lapin's.
+pub(super) async fn connect(
+    uri: AMQPUri,
+    properties: ConnectionProperties,
+    shared: Shared,
+) -> lapin::Result<Connection> {
+    let runtime = Runtime::new(Kit::current());
+    // What lapin's own frames may be long; the broker is asked for another number.
+    let own = uri.query.frame_max.unwrap_or(super::FRAME_MAX).max(FRAME_MAX_LEAST);
+    let dial = async move |uri: AMQPUri, _: Runtime<Kit>| {
+        let stream = dial(&uri).await?;
+        Ok(AsyncTcpStream::Plain(Filtered::new(stream, own, shared.clone())))
+    };
+    Connection::connector(uri, runtime, dial, properties).await
+}
+
+/// One connection to the broker, by TCP or TLS.
+async fn dial(uri: &AMQPUri) -> io::Result<Socket> {
+    let runtime = Runtime::tokio_current();
+    let tls = OwnedTLSConfig::default();
+    uri.connect_with_config_async(tls.as_ref(), &runtime).await
+}
+
+/// What is under the filter.
+type Socket = AsyncTcpStream<<async_rs::Tokio as async_rs::traits::Reactor>::TcpStream>;
+
+/// A stream whose frames lapin can read.
+pub(super) struct Filtered {
+    socket: Socket,
+    inbound: Inbound,
+    outbound: Outbound,
+    shared: Shared,
+    /// For lapin, from `given` on.
+    ready: Vec<u8>,
+    given: usize,
+    piece: Box<[u8]>,
+    waiting: Option<Waiting>,
+    /// lapin polls on a thread of its own.
+    runtime: Handle,
+}
+
+/// For a large message's place.
+struct Waiting {
+    place: Pin<Box<dyn Future<Output = ()> + Send>>,
+    until: Instant,
+    beat: Pin<Box<Sleep>>,
+    /// What was read already.
+    rest: Vec<u8>,
+}
+
+impl Filtered {
+    fn new(socket: Socket, own_frame_max: u32, shared: Shared) -> Self {
+        Self {
+            socket,
+            inbound: Inbound::new(own_frame_max, shared.seen.clone(), shared.large.clone()),
+            outbound: Outbound::new(),
+            shared,
+            ready: Vec::new(),
+            given: 0,
+            piece: vec![0; PIECE].into_boxed_slice(),
+            waiting: None,
+            runtime: Handle::current(),
+        }
+    }
+
+    /// What has been read goes on to lapin, or waits for the place of a large message.
+    fn feed(&mut self, piece: &[u8]) {
+        let rest = self.inbound.feed(piece, &mut self.ready);
+        if let Some(large) = self.inbound.waits() {
+            let _on = self.runtime.enter();
+            self.waiting = Some(Waiting {
+                place: Box::pin(large.take()),
+                until: Instant::now() + WAIT_MAX,
+                beat: Box::pin(sleep(BEAT)),
+                rest: rest.to_vec(),
+            });
+        }
+    }
+
+    /// Ready when nothing is waited for any more, or lapin gets a heartbeat meanwhile.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(waiting) = &mut self.waiting else { return Poll::Ready(()) };
+        let has_place = waiting.place.as_mut().poll(cx).is_ready();
+        if !has_place {
+            ready!(waiting.beat.as_mut().poll(cx));
+            if Instant::now() < waiting.until {
+                waiting.beat.as_mut().reset(Instant::now() + BEAT);
+                self.ready.extend(HEARTBEAT);
+                return Poll::Ready(());
+            }
+        }
+        let rest = std::mem::take(&mut waiting.rest);
+        self.waiting = None;
+        if has_place {
+            self.inbound.admit(&mut self.ready);
+        } else {
+            self.inbound.withhold(&mut self.ready);
+        }
+        self.feed(&rest);
+        Poll::Ready(())
+    }
+
+    /// What the broker is asked for: its own offer, within ours.
+    fn asked(&self) -> u32 {
+        match self.inbound.offered() {
+            None | Some(0) => FRAME_MAX,
+            Some(offered) => offered.min(FRAME_MAX),
+        }
+    }
+
+    fn give(&mut self, into: &mut [u8]) -> usize {
+        let rest = self.ready.get(self.given..).unwrap_or_default();
+        let count = rest.len().min(into.len());
+        for (place, byte) in into.iter_mut().zip(rest) {
+            *place = *byte;
+        }
+        self.given = self.given.saturating_add(count);
+        if self.given >= self.ready.len() {
+            self.given = 0;
+            self.ready.clear();
+            // A header of a megabyte isn't kept room for.
+            self.ready.shrink_to(2 * PIECE);
+        }
+        count
+    }
+}
+
+impl Drop for Filtered {
+    fn drop(&mut self) {
+        if let Some(large) = &self.shared.large {
+            large.forget();
+        }
+    }
+}
+
+impl AsyncRead for Filtered {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        while this.ready.is_empty() {
+            if this.waiting.is_some() {
+                ready!(this.poll_waiting(cx));
+                continue;
+            }
+            let count = ready!(Pin::new(&mut this.socket).poll_read(cx, &mut this.piece))?;
+            if count == 0 {
+                return Poll::Ready(Ok(0));
+            }
+            let piece = std::mem::take(&mut this.piece);
+            this.feed(piece.get(..count).unwrap_or_default());
+            this.piece = piece;
+        }
+        Poll::Ready(Ok(this.give(into)))
+    }
+}
+
+impl AsyncWrite for Filtered {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.outbound.is_through() {
+            return Pin::new(&mut this.socket).poll_write(cx, bytes);
+        }
+        let asked = this.asked();
+        let mut bytes = bytes.to_vec();
+        let _ = this.outbound.rewrite(&mut bytes, asked);
+        let written = ready!(Pin::new(&mut this.socket).poll_write(cx, &bytes))?;
+        // Only what was taken has gone by; the bytes are the rewritten ones, which rewriting leaves as they are.
+        let gone = bytes.get_mut(..written).unwrap_or_default();
+        this.outbound = this.outbound.rewrite(gone, asked);
+        if this.outbound.is_through() {
+            this.shared.frame_max.store(asked, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_close(cx)
+    }
+}

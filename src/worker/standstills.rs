@@ -1,0 +1,255 @@
+//! What has been stuck for longer than a moment: said once when it begins and once when it ends, shown by `/readyz`, and counted.
+//!
+//! The breaker says by itself what stops the intake. Here stand the waits that have no breaker: for a connection to RabbitMQ, and
+//! for the confirm of an event or a dead letter. Without them a worker whose publishing is stuck fills up and says nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::breaker::Breaker;
+use crate::metrics::Metrics;
+use crate::pulse::Pulse;
+
+/// What is stuck for so long is a standstill.
+const MOMENT: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_secs(1);
+
+/// What can be stuck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum What {
+    /// There is no session with RabbitMQ.
+    RabbitMq,
+    /// Something that was published is not confirmed.
+    Publishing,
+}
+
+impl What {
+    const ALL: [Self; 2] = [Self::RabbitMq, Self::Publishing];
+
+    /// The label of the metric, and the word in log and readiness.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RabbitMq => "rabbitmq",
+            Self::Publishing => "publishing",
+        }
+    }
+}
+
+/// All that is stuck in this process. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Standstills {
+    state: Arc<Mutex<State>>,
+    metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waits: BTreeMap<(What, u64), Wait>,
+    next: u64,
+    /// When a publish was last confirmed.
+    confirmed: Option<Instant>,
+    said: BTreeMap<What, Instant>,
+}
+
+#[derive(Debug)]
+struct Wait {
+    since: Instant,
+    detail: String,
+    remedy: String,
+}
+
+/// Something waits for as long as this lives.
+#[derive(Debug)]
+pub struct Waiting {
+    standstills: Standstills,
+    key: (What, u64),
+}
+
+impl Standstills {
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self { state: Arc::default(), metrics }
+    }
+
+    /// A wait begins. `detail` says what is waited for, `remedy` what a person can do, in the imperative.
+    #[must_use]
+    pub fn wait(&self, what: What, detail: impl Into<String>, remedy: impl Into<String>) -> Waiting {
+        let mut state = self.state();
+        let key = (what, state.next);
+        state.next += 1;
+        let wait = Wait { since: Instant::now(), detail: detail.into(), remedy: remedy.into() };
+        state.waits.insert(key, wait);
+        Waiting { standstills: self.clone(), key }
+    }
+
+    /// The broker has confirmed something.
+    pub fn confirmed(&self) {
+        self.state().confirmed = Some(Instant::now());
+    }
+
+    /// What `what` waits for now, however short: the oldest wait.
+    #[must_use]
+    pub fn now(&self, what: What) -> Option<String> {
+        self.state().oldest(what).map(|(wait, _)| wait.words())
+    }
+
+    /// The standstills because of which no job can finish, a sentence each.
+    #[must_use]
+    pub fn hindering(&self) -> Vec<String> {
+        let state = self.state();
+        let Some((wait, count)) = state.oldest(What::Publishing) else { return Vec::new() };
+        let others_go_out = state.confirmed.is_some_and(|confirmed| confirmed > wait.since);
+        if wait.since.elapsed() < MOMENT || others_go_out {
+            return Vec::new();
+        }
+        vec![format!("{}: {count} waiting, {}", What::Publishing.as_str(), wait.words())]
+    }
+
+    /// Says what begins and what ends, until `stop`.
+    pub async fn watch(&self, breaker: &Breaker, pulse: &Pulse, stop: &CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        let mut paused = BTreeMap::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => pulse.touch(),
+            }
+            self.say();
+            self.count_paused(breaker, &mut paused);
+        }
+    }
+
+    fn say(&self) {
+        let mut state = self.state();
+        for what in What::ALL {
+            let stands = state.oldest(what).filter(|(wait, _)| wait.since.elapsed() >= MOMENT);
+            let words =
+                stands.map(|(wait, count)| (wait.since, format!("{count} waiting, {}", wait.words())));
+            match (words, state.said.get(&what).copied()) {
+                (Some((since, words)), None) => {
+                    tracing::warn!(
+                        what = what.as_str(),
+                        "standstill since {} s: {words}",
+                        since.elapsed().as_secs()
+                    );
+                    state.said.insert(what, since);
+                    self.metrics.standstill(what.as_str(), true);
+                }
+                (None, Some(since)) => {
+                    let lasted = since.elapsed().as_secs();
+                    tracing::info!(what = what.as_str(), "the standstill is over after {lasted} s");
+                    state.said.remove(&what);
+                    self.metrics.standstill(what.as_str(), false);
+                }
+                (Some(_), Some(_)) | (None, None) => {}
+            }
+        }
+    }
+
+    /// The breaker says at once what it stops for; the metric counts it once it has lasted for a moment.
+    fn count_paused(&self, breaker: &Breaker, paused: &mut BTreeMap<&'static str, Instant>) {
+        let stand = breaker.causes();
+        for label in crate::metrics::PAUSED {
+            if stand.contains(label) {
+                let since = *paused.entry(label).or_insert_with(Instant::now);
+                self.metrics.standstill(label, since.elapsed() >= MOMENT);
+            } else if paused.remove(label).is_some() {
+                self.metrics.standstill(label, false);
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The oldest wait of a kind, and how many there are.
+    fn oldest(&self, what: What) -> Option<(&Wait, usize)> {
+        let mut waits = self.waits.range((what, 0)..=(what, u64::MAX)).map(|(_, wait)| wait);
+        let first = waits.next()?;
+        Some((first, 1 + waits.count()))
+    }
+}
+
+impl Wait {
+    fn words(&self) -> String {
+        format!("{}; {}", self.detail, self.remedy)
+    }
+}
+
+impl Waiting {
+    /// What is waited for has become clearer.
+    pub fn because(&self, detail: impl Into<String>, remedy: impl Into<String>) {
+        if let Some(wait) = self.standstills.state().waits.get_mut(&self.key) {
+            (wait.detail, wait.remedy) = (detail.into(), remedy.into());
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.standstills.state().waits.remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn stands(metrics: &Metrics, what: &str) -> bool {
+        metrics.encode().contains(&format!("comet_standstill{{what=\"{what}\"}} 1"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_stuck_for_a_moment_is_counted_until_it_ends() {
+        let metrics = Metrics::new();
+        let standstills = Standstills::new(metrics.clone());
+        let waiting = standstills.wait(What::Publishing, "an event is refused", "make room");
+        advance(9 * SECOND).await;
+        standstills.say();
+        assert!(!stands(&metrics, "publishing"), "too early");
+        assert_eq!(standstills.hindering(), Vec::<String>::new());
+        advance(SECOND).await;
+        standstills.say();
+        assert!(stands(&metrics, "publishing"));
+        assert_eq!(standstills.hindering(), ["publishing: 1 waiting, an event is refused; make room"]);
+        drop(waiting);
+        standstills.say();
+        assert!(!stands(&metrics, "publishing"));
+        assert_eq!(standstills.hindering(), Vec::<String>::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_others_are_confirmed_a_stuck_one_hinders_no_readiness() {
+        let standstills = Standstills::new(Metrics::new());
+        let _waiting = standstills.wait(What::Publishing, "an event is refused", "make room");
+        advance(5 * SECOND).await;
+        standstills.confirmed();
+        advance(6 * SECOND).await;
+        assert_eq!(standstills.hindering(), Vec::<String>::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_wait_is_told_with_the_number_of_all() {
+        let standstills = Standstills::new(Metrics::new());
+        let first = standstills.wait(What::Publishing, "first", "do this");
+        advance(SECOND).await;
+        let _second = standstills.wait(What::Publishing, "second", "do that");
+        first.because("first, refused", "do this");
+        advance(10 * SECOND).await;
+        assert_eq!(standstills.hindering(), ["publishing: 2 waiting, first, refused; do this"]);
+        drop(first);
+        assert_eq!(standstills.hindering(), ["publishing: 1 waiting, second; do that"]);
+    }
+}

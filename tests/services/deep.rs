@@ -1,0 +1,8 @@
+//! What is slow, or what something quicker covers already: `make verify` runs these, `make test` does not. Which quicker
+//! test stands for each is said in docs/contributing.md.
+
+mod copies;
+mod scenarios;
+mod slots;
+mod stopping;
+mod world;

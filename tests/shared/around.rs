@@ -1,0 +1,224 @@
+//! A ledger around another one, whose calls all go through one place: to be counted, made twice, cut off or cleaned up after.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
+use comet_worker::job::{Digest, FailedTasks, JobId, SentUnder, TaskId};
+use comet_worker::ledger::record::{Known, Nonce, Stage};
+use comet_worker::ledger::slots::Slots;
+use comet_worker::ledger::{Entry, Ledger, LedgerError};
+use futures_util::future::BoxFuture;
+
+/// One call, ready to be made of a ledger, as often as one likes.
+pub type Call<T> = Box<dyn Fn(Arc<dyn Ledger>) -> BoxFuture<'static, Result<T, LedgerError>> + Send + Sync>;
+
+/// Which call it is.
+pub struct Asked {
+    /// The method's name.
+    pub name: &'static str,
+    pub job: Option<JobId>,
+    attempt: Option<u32>,
+}
+
+/// What the call is about: the job, and the attempt.
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.job, self.attempt) {
+            (Some(job), Some(attempt)) => write!(f, "{job} {attempt}"),
+            (Some(job), None) => write!(f, "{job}"),
+            (None, _) => Ok(()),
+        }
+    }
+}
+
+/// What is done about every call.
+#[async_trait]
+pub trait Around: Send + Sync {
+    async fn around<T: Send + 'static>(&self, asked: Asked, call: Call<T>) -> Result<T, LedgerError>;
+}
+
+/// The ledger whose calls all go through [`Around::around`].
+pub struct Through<A>(pub A);
+
+/// An [`Entry`] that outlives the call.
+struct Owned {
+    job: JobId,
+    digest: Digest,
+    round: u32,
+    failed: FailedTasks,
+    under: Option<SentUnder>,
+    slots: Slots,
+}
+
+impl Owned {
+    fn of(entry: Entry<'_>) -> Self {
+        Self {
+            job: entry.job.clone(),
+            digest: entry.digest.clone(),
+            round: entry.round,
+            failed: entry.failed.clone(),
+            under: entry.under.cloned(),
+            slots: entry.slots,
+        }
+    }
+
+    fn entry(&self) -> Entry<'_> {
+        let Self { job, digest, round, failed, under, slots } = self;
+        Entry { job, digest, round: *round, failed, under: under.as_ref(), slots: *slots }
+    }
+}
+
+/// `call!((what it needs, owned), |ledger, (by these names)| the call)`
+macro_rules! call {
+    ($held:expr, |$ledger:ident, $names:pat_param| $made:expr) => {{
+        let held = Arc::new($held);
+        let call: Call<_> = Box::new(move |$ledger: Arc<dyn Ledger>| {
+            let held = Arc::clone(&held);
+            Box::pin(async move {
+                let $names = &*held;
+                $made.await
+            })
+        });
+        call
+    }};
+}
+
+fn about(name: &'static str, job: &JobId) -> Asked {
+    Asked { name, job: Some(job.clone()), attempt: None }
+}
+
+fn attempt(name: &'static str, job: &JobId, attempt: u32) -> Asked {
+    Asked { name, job: Some(job.clone()), attempt: Some(attempt) }
+}
+
+fn of_all(name: &'static str) -> Asked {
+    Asked { name, job: None, attempt: None }
+}
+
+#[async_trait]
+impl<A: Around> Ledger for Through<A> {
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
+        let call = call!((job.clone(), slots), |ledger, (job, slots)| ledger.read(job, *slots));
+        self.0.around(about("read", job), call).await
+    }
+
+    async fn begin(
+        &self,
+        entry: Entry<'_>,
+        number: u32,
+        nonce: &Nonce,
+        basis: &Basis,
+    ) -> Result<Moved, LedgerError> {
+        let asked = attempt("begin", entry.job, number);
+        let held = (Owned::of(entry), number, nonce.clone(), basis.clone());
+        let call = call!(held, |ledger, (entry, number, nonce, basis)| ledger.begin(
+            entry.entry(),
+            *number,
+            nonce,
+            basis
+        ));
+        self.0.around(asked, call).await
+    }
+
+    async fn reopen(&self, job: &JobId, number: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
+        let held = (job.clone(), number, nonce.cloned());
+        let call = call!(held, |ledger, (job, number, nonce)| ledger.reopen(job, *number, nonce.as_ref()));
+        self.0.around(attempt("reopen", job, number), call).await
+    }
+
+    async fn restore(
+        &self,
+        entry: Entry<'_>,
+        over: Over,
+        stage: &Stage,
+        corrects: Option<&Bytes>,
+    ) -> Result<Known, LedgerError> {
+        let asked = about("restore", entry.job);
+        let held = (Owned::of(entry), over, stage.clone(), corrects.cloned());
+        let call = call!(held, |ledger, (entry, over, stage, corrects)| ledger.restore(
+            entry.entry(),
+            *over,
+            stage,
+            corrects.as_ref()
+        ));
+        self.0.around(asked, call).await
+    }
+
+    async fn accept(&self, entry: Entry<'_>, number: u32, task: &TaskId) -> Result<Stage, LedgerError> {
+        let asked = attempt("accept", entry.job, number);
+        let held = (Owned::of(entry), number, task.clone());
+        let call = call!(held, |ledger, (entry, number, task)| ledger.accept(entry.entry(), *number, task));
+        self.0.around(asked, call).await
+    }
+
+    async fn follow(&self, job: &JobId, number: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
+        let held = (job.clone(), number, failed.clone());
+        let call = call!(held, |ledger, (job, number, failed)| ledger.follow(job, *number, failed));
+        self.0.around(attempt("follow", job, number), call).await
+    }
+
+    async fn freeze(
+        &self,
+        entry: Entry<'_>,
+        expect: &Expect,
+        event: Bytes,
+        replaceable: bool,
+    ) -> Result<Frozen, LedgerError> {
+        let asked = about("freeze", entry.job);
+        let held = (Owned::of(entry), expect.clone(), event, replaceable);
+        let call = call!(held, |ledger, (entry, expect, event, replaceable)| ledger.freeze(
+            entry.entry(),
+            expect,
+            event.clone(),
+            *replaceable
+        ));
+        self.0.around(asked, call).await
+    }
+
+    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
+        let call = call!((job.clone(), life.to_owned()), |ledger, (job, life)| ledger.enter(job, life));
+        self.0.around(about("enter", job), call).await
+    }
+
+    async fn leave(&self, job: &JobId, life: &str, tried: Option<Duration>) -> Result<(), LedgerError> {
+        let held = (job.clone(), life.to_owned(), tried);
+        let call = call!(held, |ledger, (job, life, tried)| ledger.leave(job, life, *tried));
+        self.0.around(about("leave", job), call).await
+    }
+
+    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
+        let call = call!(job.clone(), |ledger, job| ledger.cancel(job));
+        self.0.around(about("cancel", job), call).await
+    }
+
+    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
+        let asked = about("told", entry.job);
+        let held = (Owned::of(entry), sealed.cloned());
+        let call = call!(held, |ledger, (entry, sealed)| ledger.told(entry.entry(), sealed.as_ref()));
+        self.0.around(asked, call).await
+    }
+
+    async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
+        let call = call!(id.to_owned(), |ledger, id| ledger.meet_store(id));
+        self.0.around(of_all("meet_store"), call).await
+    }
+
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
+        let call = call!((pause, rate), |ledger, (pause, rate)| ledger.slow_down(*pause, *rate));
+        self.0.around(of_all("slow_down"), call).await
+    }
+
+    async fn begin_count(&self) -> Result<(), LedgerError> {
+        let call = call!((), |ledger, ()| ledger.begin_count());
+        self.0.around(of_all("begin_count"), call).await
+    }
+
+    async fn probe(&self) -> Result<(), LedgerError> {
+        let call = call!((), |ledger, ()| ledger.probe());
+        self.0.around(of_all("probe"), call).await
+    }
+}

@@ -120,7 +120,7 @@ pub enum View {
     },
     Failed {
         message: String,
-        content_policy: bool,
+        why: Failed,
         units: Option<String>,
     },
     /// The provider doesn't know the task, or not yet: common in a task's first seconds.
@@ -133,6 +133,17 @@ pub enum View {
         fault: Option<AccountFault>,
         after: Option<Duration>,
     },
+}
+
+/// Why a task failed, as far as the provider says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Failed {
+    /// For what it shows or says: another generation would fail, too.
+    Policy,
+    /// For a fault of the provider's own, by its words: another generation may succeed.
+    Technical,
+    /// For anything else, or nothing was said. In doubt no other generation follows.
+    Unsaid,
 }
 
 /// What looking a task up by our own external id came to. A miss proves nothing: the gateway may

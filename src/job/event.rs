@@ -16,6 +16,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 pub use self::view::{EventView, ImageView, NotAnEvent, may_be_corrected, may_run_on, says_unknown};
 
@@ -125,8 +126,11 @@ pub struct Context<'a> {
 
 impl Event {
     /// The end of a job. Its id is `<job_id>/<end>`, and from the second round on
-    /// `<job_id>/<end>/<round>`: a corrected input may fail again, for other faults. That is another
-    /// event, and under the first one's id every consumer that drops copies would drop it.
+    /// `<job_id>/<end>/<round>`: that of a corrected input is another event, and under the first one's id every consumer that drops
+    /// copies would drop it.
+    ///
+    /// An `invalid_request` is in no receipt, so a Redis that forgets it has it told anew, and in other bytes. Its id ends with a hash
+    /// of these: `<job_id>/failed/<hash>`.
     #[must_use]
     pub fn terminal(job: &Job, outcome: &Outcome, context: &Context<'_>) -> Self {
         match outcome {
@@ -195,7 +199,14 @@ impl Event {
             polls: context.polls,
             metadata: job.metadata.as_deref(),
         };
-        Self::new(EventKind::Failed, job, context, &data)
+        let event = Self::new(EventKind::Failed, job, context, &data);
+        if failure.reason != Reason::InvalidRequest || context.supersedes.is_some() {
+            return event;
+        }
+        let hash = Sha256::digest(&event.body);
+        let id =
+            format!("{}/{}/{}", job.id, event.kind.word(), hex::encode(hash.get(..8).unwrap_or_default()));
+        Self::named(id, event.kind, job, context, &data)
     }
 
     fn cancelled(job: &Job, cancellation: &Cancellation, context: &Context<'_>) -> Self {
@@ -219,6 +230,10 @@ impl Event {
             0 | 1 => format!("{}/{}", job.id, kind.word()),
             round => format!("{}/{}/{round}", job.id, kind.word()),
         };
+        Self::named(id, kind, job, context, data)
+    }
+
+    fn named<D: Serialize>(id: String, kind: EventKind, job: &Job, context: &Context<'_>, data: &D) -> Self {
         let event = CloudEvent {
             specversion: "1.0",
             id: &id,

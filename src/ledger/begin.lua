@@ -3,7 +3,7 @@
 -- the last of KEYS: see pace.lua (a note `pace` where there is one); without it the right is only taken to be given up, and nobody is held up
 -- ARGV[7] "": the record is as the asker has read it; "unread": the asker has not looked, and takes it that there is none; or the nonce
 --         of an ask that never reached the gate: this one takes its place
--- ARGV[8] what the attempt goes out under
+-- ARGV[8] "", or what the attempt goes out under
 -- answer  "ok" also to a repeated ask with the same nonce; "full" and "paced", nothing changed: no slots
 --         are free; the provider wants it slower, and the note wait_ms says for how long; "none" or "moved" when the record is not what the asker took it for
 local digest, round, attempt, nonce, instead_of = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
@@ -24,7 +24,7 @@ elseif record.stage ~= 'new' or record.attempt ~= attempt or record.digest ~= di
   return answer('moved')
 end
 local pace_key = #KEYS > 1 and string.sub(KEYS[#KEYS], -5) == ':pace' and KEYS[#KEYS]
-local pace = pace_key and pace_of(pace_key)
+local pace = pace_key and pace_of(pace_key, now)
 local rate = pace and pace_rate(pace, now)
 if pace then
   notes[#notes + 1], notes[#notes + 2] = 'pace', whole(rate)
@@ -36,6 +36,7 @@ if pace then
 end
 if not take() then return answer('full') end
 if pace then redis.call('HSET', pace_key, 'next_ms', whole(now + 1000000 / rate)) end
-move({'stage', 'submitting', 'digest', digest, 'round', round, 'attempt', attempt, 'nonce', nonce, 'since_ms', now, 'under', ARGV[8]},
-     {'event', 'replaceable', 'task'})
+move({'stage', 'submitting', 'digest', digest, 'round', round, 'attempt', attempt, 'nonce', nonce, 'since_ms', now},
+     {'event', 'replaceable', 'task', 'under'})
+if ARGV[8] ~= '' then redis.call('HSET', job, 'under', ARGV[8]) end
 return written()

@@ -1,7 +1,9 @@
 -- Put before what keeps to the pace of all workers' submits, or slows it. There is one only after the provider has asked for it.
 -- '{prefix}:pace'  hash: rate (submits in 1000 s) as of since_ms, until_ms (the end of a pause), next_ms (when the next submit may go);
 --                  it expires, and with it the bound, when the provider has not asked for so long
-local PACE = {LEAST = 100, GROWS = 500, SLOWED_ONCE_MS = 1000, FORGOTTEN_MS = 120000}
+-- A pause is no longer than PAUSE_MS (src/worker/submits.rs), and two submits are no further apart than the rate says. A moment that is
+-- further away was written before Redis's clock was set back; it is then as far away as it can be, and no further the next time.
+local PACE = {LEAST = 100, GROWS = 500, SLOWED_ONCE_MS = 1000, FORGOTTEN_MS = 120000, PAUSE_MS = 600000}
 
 -- Additive increase: by half a submit a second for each second in which the provider doesn't mind.
 local function pace_rate(pace, at)
@@ -9,8 +11,18 @@ local function pace_rate(pace, at)
   return tonumber(pace.rate) + PACE.GROWS * quiet / 1000
 end
 
-local function pace_of(key)
+local function pace_of(key, at)
   local fields = redis.call('HMGET', key, 'rate', 'since_ms', 'until_ms', 'next_ms')
   if not fields[1] then return nil end
-  return {rate = fields[1], since_ms = fields[2], until_ms = fields[3], next_ms = fields[4]}
+  local now_ms, rate = tonumber(at), tonumber(fields[1])
+  local since, ends, next_at = tonumber(fields[2]), tonumber(fields[3]), tonumber(fields[4])
+  local pause = math.min(math.max(0, ends - since), PACE.PAUSE_MS)
+  local capped_since = math.min(since, now_ms)
+  local capped_ends = math.min(ends, now_ms + (since > now_ms and pause or PACE.PAUSE_MS))
+  local capped_next = math.min(next_at, math.max(capped_ends, now_ms) + 1000000 / rate)
+  if capped_since < since or capped_ends < ends or capped_next < next_at then
+    redis.call('HSET', key, 'since_ms', string.format('%.0f', capped_since), 'until_ms', string.format('%.0f', capped_ends),
+               'next_ms', string.format('%.0f', capped_next))
+  end
+  return {rate = fields[1], since_ms = capped_since, until_ms = capped_ends, next_ms = capped_next}
 end

@@ -5,6 +5,6 @@
 if missing then return answer('none') end
 if record.version == VERSION and record.stage == 'submitting' then redis.call('HSET', job, 'watched', '1') end
 if slots and record.version == VERSION and record.stage == 'generating' and not record.entered then
-  hold(math.max(record.since_ms + slots.keep, now + math.floor(slots.keep / 4)))
+  hold(math.max(math.min(record.since_ms, now) + slots.keep, now + math.floor(slots.keep / 4)))
 end
 return answer('record')

@@ -5,8 +5,8 @@
 -- answer  the rate
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local pause, own = tonumber(ARGV[1]), tonumber(ARGV[2])
-local pace = pace_of(KEYS[1])
+local pause, own = math.min(tonumber(ARGV[1]), PACE.PAUSE_MS), tonumber(ARGV[2])
+local pace = pace_of(KEYS[1], now)
 local rate, since, ends, next_at = own / 2, now, now + pause, 0
 if pace then
   rate, ends, next_at = pace_rate(pace, now), math.max(ends, tonumber(pace.until_ms)), tonumber(pace.next_ms)

@@ -28,7 +28,7 @@ pub const CALLBACKS: [&str; 7] =
 /// What is connected to for long.
 pub const SERVICES: [&str; 2] = ["rabbitmq", "redis"];
 
-const TERMINAL_EVENTS: [&str; 2] = ["comet.job.succeeded", "comet.job.failed"];
+const TERMINAL_EVENTS: [&str; 3] = ["comet.job.succeeded", "comet.job.failed", "comet.job.cancelled"];
 const DEAD_REASONS: [&str; 9] = [
     "not_json",
     "no_job_id",
@@ -249,7 +249,9 @@ impl Families {
                 drop(family.get_or_create(&[(label, *value)]));
             }
         }
-        drop(self.jobs_finished.get_or_create(&[("outcome", "succeeded"), ("reason", "")]));
+        for outcome in ["succeeded", "cancelled"] {
+            drop(self.jobs_finished.get_or_create(&[("outcome", outcome), ("reason", "")]));
+        }
         for reason in FAILURES {
             drop(self.jobs_finished.get_or_create(&[("outcome", "failed"), ("reason", reason.as_str())]));
         }

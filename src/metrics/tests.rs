@@ -76,6 +76,8 @@ fn what_alerts_look_at_starts_at_zero() {
         "comet_submits_total{answer=\"unknown\"} 0",
         "comet_polls_total{view=\"not_found\"} 0",
         "comet_jobs_finished_total{outcome=\"failed\",reason=\"outcome_unknown\"} 0",
+        "comet_jobs_finished_total{outcome=\"cancelled\",reason=\"\"} 0",
+        "comet_events_published_total{type=\"comet.job.cancelled\"} 0",
         "comet_dead_letters_total{reason=\"too_large\"} 0",
         "comet_events_unrouted_total 0",
         "comet_unknown_words_total 0",

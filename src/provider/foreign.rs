@@ -1,4 +1,4 @@
-//! Status words that nobody here knows: counted each time, told once each.
+//! Status words and shapes of a result that nobody here knows: counted each time, told once each.
 //!
 //! A new word of the provider's keeps its jobs polled to their deadline; somebody should hear of it
 //! before the jobs time out.
@@ -28,6 +28,20 @@ impl ForeignWords {
         }
         if self.is_news(word) {
             tracing::warn!(word, "a task has a status that this version doesn't know: polled on");
+        }
+    }
+
+    /// A task is called a success, and its result is in a form that nobody here knows.
+    pub(super) fn note_shape(&self, shape: &str) {
+        if let Some(metrics) = &self.metrics {
+            metrics.unknown_word();
+        }
+        if self.is_news(shape) {
+            tracing::warn!(
+                shape,
+                "a task has succeeded and its reply has no image where this version looks for one: it is looked at again for a \
+                 while; a later version can get the image with comet-worker resolve JOB --fetch"
+            );
         }
     }
 

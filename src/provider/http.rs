@@ -157,6 +157,9 @@ impl CometApi {
         if let Some(word) = &seen.foreign_word {
             self.foreign_words.note(word);
         }
+        if let Some(shape) = &seen.foreign_shape {
+            self.foreign_words.note_shape(shape);
+        }
         let may_be_elsewhere = match seen.view {
             View::NotFound { .. } => true,
             // A wrong path is a redirect, a web page with 200, or a 404 (fact sheet, section 4.1).

@@ -15,9 +15,11 @@ mod meaning;
 #[cfg(test)]
 mod property_tests;
 mod query;
+mod shape;
 mod submit;
 #[cfg(test)]
 pub(super) mod tests;
+mod words;
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::cause::{Cause, ProbedBy};
+use self::pass::Counted;
 pub use self::pass::{Pass, Sent};
 use self::posts::Posts;
 use self::turn::LET_THROUGH_EVERY;
@@ -71,7 +72,6 @@ struct State {
     /// Causes that went away lately: one that comes back soon is not a new one.
     past: BTreeMap<Cause, Past>,
     one_is_through: bool,
-    posts: Posts,
     /// Jobs that are held with the act that failed.
     held: BTreeMap<Cause, usize>,
 }
@@ -89,13 +89,14 @@ const PROBE_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Breaker {
     state: watch::Sender<State>,
+    posts: Counted,
     metrics: Metrics,
 }
 
 impl Breaker {
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
-        Self { state: watch::Sender::new(State::default()), metrics }
+        Self { state: watch::Sender::new(State::default()), posts: Counted::default(), metrics }
     }
 
     #[must_use]
@@ -151,8 +152,7 @@ impl Breaker {
             // The provider has a task under this job's external id: that is an answer, if none to the other jobs.
             Answer::Refused(_) | Answer::Later(_) | Answer::Unknown { exists: true, .. } => {}
             Answer::Unknown { message, exists: false, .. } => {
-                let mut outage = false;
-                self.state.send_modify(|state| outage = state.posts.unanswered(sent.number));
+                let outage = self.posts.change(|posts| posts.unanswered(sent.number));
                 if sent.only_one {
                     self.probe_failed(Cause::Posts, message);
                 }
@@ -167,18 +167,21 @@ impl Breaker {
     /// outage.
     pub fn found(&self, sent: Sent) {
         self.accepted(Sent { only_one: false, ..sent }, Posts::found);
-        if sent.only_one || !self.state.borrow().posts.is_outage() {
+        if sent.only_one || !self.posts.change(|posts| posts.is_outage()) {
             self.clear(Cause::Posts);
         }
     }
 
     fn accepted(&self, sent: Sent, count: fn(&mut Posts, u64) -> bool) {
-        self.state.send_modify(|state| {
-            if count(&mut state.posts, sent.number) {
-                state.past.remove(&Cause::Posts);
-            }
+        let forgotten = self.posts.change(|posts| count(posts, sent.number));
+        self.state.send_if_modified(|state| {
             // A cause that stands goes on; the next one of its kind is a new one.
-            state.past.retain(|cause, _| *cause == Cause::Posts || !cause.is_seen_by_posts());
+            state.past.retain(|cause, _| {
+                let is_posts = *cause == Cause::Posts;
+                (is_posts && !forgotten) || !(is_posts || cause.is_seen_by_posts())
+            });
+            // No one waits for this.
+            false
         });
         if sent.only_one {
             for cause in self.let_through() {
@@ -243,13 +246,13 @@ impl Breaker {
         self.state.send_if_modified(|state| {
             if let Some(fault) = state.faults.remove(&cause) {
                 state.past.insert(cause, Past { probes: fault.probes, cleared: Instant::now() });
-                if cause == Cause::Posts {
-                    state.posts.recovered();
-                }
                 was_there = true;
             }
             was_there
         });
+        if was_there && cause == Cause::Posts {
+            self.posts.change(Posts::recovered);
+        }
         if was_there {
             tracing::info!(cause = cause.as_str(), "that is over: taking jobs again");
             self.show();

@@ -118,7 +118,8 @@ async fn the_same_id_again_is_told_again_and_with_another_input_is_a_conflict() 
         assert_eq!(sim.report().await.number("submits"), 1);
 
         broker.publish(place, &wrong("b", "/input/n", json!(0))).await;
-        assert_eq!(broker.ends(place, 1).await["b"][0].json()["id"], "b/failed");
+        let id = broker.ends(place, 1).await["b"][0].json()["id"].as_str().unwrap().to_owned();
+        assert!(id.starts_with("b/failed/"), "{id}");
         broker.publish(place, &job("b")).await;
         assert_eq!(broker.ends(place, 1).await["b"][0].json()["type"], "comet.job.succeeded");
     })

@@ -45,6 +45,7 @@ mod redis_durations;
 mod redis_ledger;
 mod resolving;
 mod scenarios;
+mod skewed;
 mod slots;
 mod standstills;
 mod stopping;

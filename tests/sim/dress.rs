@@ -105,6 +105,15 @@ pub(crate) static LOOKS: &[(Fault, Dress)] = &[
         Fault::LookFilledLate,
         |reply, task| if task.looks <= 2 { with_images(reply, Vec::new()) } else { reply },
     ),
+    (Fault::LookOutputs, |reply, task| newer(&reply, task)),
+    (Fault::LookForeignShape, |reply, task| {
+        let pictures: Vec<_> = images(&reply).iter().map(|image| json!({"href": image["url"]})).collect();
+        let reply = with(reply, "/data", "task_result", Value::Null);
+        match task.status {
+            Status::Succeed => with(reply, "/data", "artifacts", json!({"pictures": pictures})),
+            Status::Submitted | Status::Processing | Status::Failed(_) => reply,
+        }
+    }),
     (Fault::LookNullResult, |reply, _| with(reply, "/data", "task_result", Value::Null)),
     (Fault::LookRegress, |reply, task| match (task.status, task.looks) {
         (Status::Succeed, 1) => with_images(reply, Vec::new()),
@@ -161,6 +170,21 @@ fn outer_word(task: &TaskView) -> &'static str {
 
 fn inner(reply: &Value) -> Value {
     reply.get("data").cloned().unwrap_or_default()
+}
+
+/// Kling's newer form (fact sheet, section 9).
+fn newer(reply: &Value, task: &TaskView) -> Value {
+    let (status, message) = match task.status {
+        Status::Succeed => ("succeeded", None),
+        Status::Failed(message) => ("failed", message),
+        Status::Submitted | Status::Processing => (task.status.name(), None),
+    };
+    let output = |image: &Value| json!({"type": "image", "url": image["url"], "group_id": "1"});
+    let outputs: Vec<_> = images(reply).iter().map(output).collect();
+    json!({"code": 0, "message": "SUCCEED", "request_id": reply["request_id"], "data": {
+        "id": task.task_id.to_string(), "status": status, "message": message, "external_id": task.external_task_id.as_deref(),
+        "create_time": task.created_ms, "update_time": task.updated_ms, "outputs": outputs,
+        "billing": [{"charge_type": "unit", "amount": task.units.to_string()}]}})
 }
 
 fn images(reply: &Value) -> Vec<Value> {

@@ -30,6 +30,16 @@ pub(crate) enum Fault {
     IpRefused,
     /// submit: 503 model_not_found; no task
     NoChannel,
+    /// submit: 503 of the gateway in Chinese and without a code, no channel; no task
+    NoChannelZh,
+    /// submit: 500 of the gateway without a code, no available channel; no task
+    NoChannelAs500,
+    /// submit: 403 of the gateway in Chinese and without a code, no quota; no task
+    NoQuotaZh,
+    /// submit: 500 of the gateway in Chinese and without a code, all channels saturated; no task
+    SaturatedAs500,
+    /// submit: 400 in Chinese and without a code, content policy; no task
+    ContentPolicyZh,
     /// submit: 404 with JSON; no task
     NoSuchRoute,
     /// submit: 301 with HTML; no task
@@ -94,6 +104,12 @@ pub(crate) enum Fault {
     Failed,
     /// task: ends failed, "Internal generation error"; not charged
     FailedInternal,
+    /// task: ends failed, "内容安全审核未通过"; not charged
+    FailedPolicyZh,
+    /// task: ends failed, "The prompt contains sensitive words"; not charged
+    FailedSensitiveWords,
+    /// task: ends failed, "E1234"; not charged
+    FailedForeignWords,
     /// task: ends failed with null for a message; not charged
     FailedNullMessage,
     /// task: ends failed with an empty message; not charged
@@ -148,6 +164,10 @@ pub(crate) enum Fault {
     LookFilledLate,
     /// poll: succeed with null for a result
     LookNullResult,
+    /// poll: Kling's newer form, outputs in place of task_result
+    LookOutputs,
+    /// poll: succeeded with the images in a shape that nobody knows
+    LookForeignShape,
     /// poll: succeed without images, processing, and then succeed with them
     LookRegress,
     /// lookup: found by its external id only from the third look on

@@ -287,6 +287,12 @@ impl Model {
             Fate::Fails(Some("Failure to pass the risk control system"))
         } else if self.faults.strikes(Fault::FailedInternal) {
             Fate::Fails(Some("Internal generation error"))
+        } else if self.faults.strikes(Fault::FailedPolicyZh) {
+            Fate::Fails(Some("内容安全审核未通过"))
+        } else if self.faults.strikes(Fault::FailedSensitiveWords) {
+            Fate::Fails(Some("The prompt contains sensitive words"))
+        } else if self.faults.strikes(Fault::FailedForeignWords) {
+            Fate::Fails(Some("E1234"))
         } else if self.faults.strikes(Fault::FailedNullMessage) {
             Fate::Fails(None)
         } else if self.faults.strikes(Fault::FailedEmptyMessage) {

@@ -32,6 +32,11 @@ pub(crate) static BEFORE: &[Said] = &[
     },
     said(Fault::IpRefused, "ip-refused", 429, reply!("4.2-1304.429.json")),
     said(Fault::NoChannel, "no-channel", 503, reply!("4.1-no-channel.503.json")),
+    said(Fault::NoChannelZh, "no-channel-zh", 503, reply!("4.1-words-no-channel-zh.503.json")),
+    said(Fault::NoChannelAs500, "no-channel-as500", 500, reply!("4.1-words-no-channel-en.500.json")),
+    said(Fault::NoQuotaZh, "no-quota-zh", 403, reply!("4.1-words-no-quota-zh.403.json")),
+    said(Fault::SaturatedAs500, "saturated-as500", 500, reply!("4.1-words-saturated-zh.500.json")),
+    said(Fault::ContentPolicyZh, "content-policy-zh", 400, reply!("4.1-words-policy-zh.400.json")),
     said(Fault::NoSuchRoute, "no-such-route", 404, reply!("4.1-invalid-url.404.json")),
     Said {
         header: Some(("location", "/")),

@@ -111,7 +111,9 @@ async fn stored_event(
 ) -> anyhow::Result<Bytes> {
     let (images, units) = match parts::provider(config)?.query(task).await {
         View::Succeeded { images, .. } if images.is_empty() => {
-            bail!("CometAPI calls task {task} a success and gives no image")
+            bail!(
+                "CometAPI calls task {task} a success, and its reply has no image where this version looks for one: try a later version"
+            )
         }
         View::Succeeded { images, units } => (images, units),
         View::Running => bail!("task {task} still runs at CometAPI; say it again later"),

@@ -12,11 +12,13 @@ use super::{Expect, Frozen, Over, Stored, Words, outcome};
 use crate::job::event::says_unknown;
 use crate::job::{Charged, Outcome, Reason, Success};
 use crate::ledger::record::{Known, Stage};
-use crate::provider::View;
+use crate::provider::{Failed, View};
 
 /// A success without images is asked for again this often before it is believed.
 const EMPTY_RESULTS_MAX: u32 = 3;
 const EMPTY_RESULT_WAIT: Duration = Duration::from_secs(10);
+/// And for so long, unless the job has less time.
+const EMPTY_RESULTS_FOR: Duration = Duration::from_secs(300);
 /// A task whose timeout is over, and about which alone the provider has no answer, is given up after so many looks.
 const IN_VAIN_MAX: u32 = 4;
 /// The life that would be this one to enter the storing of the images doesn't: those before it died.
@@ -56,17 +58,20 @@ impl Life {
                 generation.next_poll = now + after.unwrap_or_default().max(wait);
                 generation.pull_from = generation.next_poll;
             }
-            View::Failed { message, content_policy, units } => {
+            View::Failed { message, why, units } => {
                 self.timings.generate = Some(milliseconds(generation.accepted.age(now)));
                 let charged = outcome::charged(units.as_deref());
-                let failed = outcome::failed(generation.task.clone(), message, content_policy, units);
-                return self.end_badly(generation, failed, (!content_policy).then_some(charged));
+                let failed = outcome::failed(generation.task.clone(), message, why == Failed::Policy, units);
+                return self.end_badly(generation, failed, (why == Failed::Technical).then_some(charged));
             }
             View::Succeeded { images, units } if images.is_empty() => {
                 generation.empty_results += 1;
-                generation.next_poll = now + EMPTY_RESULT_WAIT;
+                generation.next_poll =
+                    now + EMPTY_RESULT_WAIT * generation.empty_results.min(EMPTY_RESULTS_MAX);
                 generation.pull_from = generation.next_poll;
-                if generation.empty_results > EMPTY_RESULTS_MAX {
+                let since = *generation.empty_since.get_or_insert(now);
+                let long_enough = now.saturating_sub(since) >= EMPTY_RESULTS_FOR.min(self.rules.timeout);
+                if generation.empty_results > EMPTY_RESULTS_MAX && long_enough {
                     let without_images = outcome::without_images(generation.task.clone(), units);
                     return self.end_badly(generation, without_images, None);
                 }

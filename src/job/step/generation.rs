@@ -31,6 +31,8 @@ pub(super) struct Generation {
     /// Those of them that came after its timeout, while the provider answers about other tasks.
     pub(super) in_vain: u32,
     pub(super) empty_results: u32,
+    /// Since when the provider has called it a success without images.
+    pub(super) empty_since: Option<Duration>,
     /// The provider has called it a success, with images.
     pub(super) succeeded: bool,
     /// How long its images have been tried for in vain; `None`: not yet.
@@ -81,6 +83,7 @@ impl Generation {
             failures: 0,
             in_vain: 0,
             empty_results: 0,
+            empty_since: None,
             succeeded: false,
             tried: None,
             entered: false,

@@ -59,7 +59,9 @@ pub(super) fn charged(units: Option<&str>) -> Charged {
 }
 
 pub(super) fn without_images(task: TaskId, units: Option<String>) -> Outcome {
-    let message = "the provider calls it a success and gives no image".to_owned();
+    let message = "the provider calls it a success, and its reply has no image where this version looks for one; if CometAPI \
+                   shows one, `comet-worker resolve JOB --fetch` of a later version gets it"
+        .to_owned();
     of_task(task, Reason::ResultInvalid, message, Charged::Yes, units)
 }
 

@@ -11,6 +11,16 @@ use crate::provider::ResultImage;
 /// No more are looked at; `n` is 9 at most (fact sheet, section 2.1).
 const IMAGES_MAX: usize = 64;
 
+/// Members that list images, as texts or objects with a URL.
+const LISTS: [&str; 8] =
+    ["outputs", "output", "images", "image_urls", "urls", "result_urls", "results", "result"];
+
+/// An output of another type than an image.
+fn is_another(output: &Object) -> bool {
+    let kind = text_of(output.get("type")).unwrap_or("image").to_ascii_lowercase();
+    !(kind == "image" || kind.starts_with("image/") || kind == "image_url")
+}
+
 /// From the first of `layers` (outermost first) that has any; sorted by index, without repeats. The member
 /// `listed_as` of `task_result` lists them.
 pub(super) fn images(layers: &[&Object], listed_as: &str) -> Vec<ResultImage> {
@@ -19,24 +29,38 @@ pub(super) fn images(layers: &[&Object], listed_as: &str) -> Vec<ResultImage> {
         let list = result.and_then(|result| result.get(listed_as)).and_then(Value::as_array);
         list.map(|list| of_list(list)).unwrap_or_default()
     });
+    // Kling's newer form, `outputs` by type (fact sheet, section 9), and what sibling gateways make of either.
+    let elsewhere = layers.iter().flat_map(|layer| {
+        let inner = ["task_result", "result", "output"].map(|key| layer.get(key).and_then(Value::as_object));
+        let places = [Some(*layer)].into_iter().chain(inner).flatten();
+        let lists = places.flat_map(|place| LISTS.map(|key| place.get(key).and_then(Value::as_array)));
+        lists.flatten().map(|list| of_list(list)).collect::<Vec<_>>()
+    });
     let single = layers.iter().flat_map(|layer| {
         // The last is OpenAI's video shape, whatever lies there (fact sheet, section 3.3).
-        ["url", "result_url", "video_url"]
+        ["url", "result_url", "image_url", "video_url"]
             .map(|key| of_text(0, text_of(layer.get(key))).into_iter().collect())
     });
     // Older new-api puts the URL of a success into `fail_reason` (fact sheet, section 3.2).
     let misplaced =
         layers.iter().map(|layer| of_text(0, text_of(layer.get("fail_reason"))).into_iter().collect());
-    listed.chain(single).chain(misplaced).find(|images| !images.is_empty()).unwrap_or_default()
+    listed
+        .chain(elsewhere)
+        .chain(single)
+        .chain(misplaced)
+        .find(|images| !images.is_empty())
+        .unwrap_or_default()
 }
 
 fn of_list(list: &[Value]) -> Vec<ResultImage> {
     let found: Vec<(u32, ResultImage)> = (0_u32..)
-        .zip(list.iter().take(IMAGES_MAX))
+        .zip(list.iter().take(IMAGES_MAX).filter(|element| !element.as_object().is_some_and(is_another)))
         .filter_map(|(position, element)| {
             let url = match element {
                 Value::String(text) => Some(text.trim()),
-                Value::Object(fields) => text_of(fields.get("url")),
+                Value::Object(fields) => {
+                    text_of(fields.get("url")).or_else(|| text_of(fields.get("image_url")))
+                }
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
             };
             Some((position, of_text(index_of(element).unwrap_or(position), url)?))

@@ -8,6 +8,7 @@
 //! perhaps a person, while a wrong "surely not accepted" costs the money twice.
 
 use super::envelope::{Code, Complaint};
+use super::words;
 
 /// What a reply means. What follows from it, of a POST:
 ///
@@ -78,18 +79,83 @@ pub(super) fn of(status: u16, complaint: &Complaint) -> Meaning {
         Code::Ok | Code::Absent if complaint.is_error && is_success(status) => Meaning::Unknown,
         Code::Ok | Code::Absent => by_status(status, complaint.relayed),
     };
-    // 1201 is both "wrong parameter" and "this external id exists" (fact sheet, section 4.2).
-    if meaning != Meaning::Refused {
-        return meaning;
+    let said = complaint.message.as_deref().unwrap_or_default();
+    match meaning {
+        // What the gateway has tried to send on may have arrived, whatever it says of that.
+        Meaning::Unknown if was_sent_on(&complaint.code) || gave_up(status) => Meaning::Unknown,
+        Meaning::Unknown => words::refusal(said).unwrap_or(Meaning::Unknown),
+        Meaning::NotTaken | Meaning::NoChannel if words::refusal(said) == Some(Meaning::Unknown) => {
+            Meaning::Unknown
+        }
+        Meaning::Refused => refused(said),
+        // A firewall of words before the API, or an account of many faults.
+        Meaning::Forbidden if words::is_policy(said) => Meaning::Policy,
+        Meaning::Key | Meaning::Forbidden if words::refusal(said) == Some(Meaning::Money) => Meaning::Money,
+        // The upstream's words, passed on: they are about the gateway's own key.
+        Meaning::Key if complaint.relayed => Meaning::ProviderCredential,
+        Meaning::Fine
+        | Meaning::Key
+        | Meaning::ProviderCredential
+        | Meaning::Money
+        | Meaning::Configuration
+        | Meaning::Forbidden
+        | Meaning::Down
+        | Meaning::Busy
+        | Meaning::NoChannel
+        | Meaning::NotTaken
+        | Meaning::Policy
+        | Meaning::Exists
+        | Meaning::NoModel
+        | Meaning::NoSuchResource
+        | Meaning::NotFound => meaning,
     }
-    let said = complaint.message.as_deref().unwrap_or_default().to_lowercase();
-    if said.contains("already exist") {
+}
+
+/// A refusal of a job is told in words: 1201 is both "wrong parameter" and "this external id exists" (fact sheet, section 4.2).
+fn refused(said: &str) -> Meaning {
+    let lower = said.to_lowercase();
+    if says_exists(&lower) {
         Meaning::Exists
-    } else if says_no_model(&said) {
+    } else if says_no_model(&lower) {
         Meaning::NoModel
+    } else if words::is_policy(said) {
+        Meaning::Policy
     } else {
-        Meaning::Refused
+        words::refusal(said).unwrap_or(Meaning::Refused)
     }
+}
+
+/// A task with this external id is there. To take a refusal for that costs a look-up; the other way round a paid task would be lost.
+fn says_exists(said: &str) -> bool {
+    said.contains("already exist")
+        || said.contains("已存在")
+        || (said.contains("external_task_id")
+            && ["duplicate", "repeated", "already", "unique", "重复", "唯一", "被使用"]
+                .iter()
+                .any(|word| said.contains(word)))
+}
+
+/// Under these codes the gateway has sent something on (fact sheet, section 4.1, and `types/error.go` of new-api).
+fn was_sent_on(code: &Code) -> bool {
+    match code {
+        Code::Word { value, .. } => matches!(
+            value.as_str(),
+            "do_request_failed"
+                | "read_response_body_failed"
+                | "unmarshal_response_failed"
+                | "bad_response"
+                | "bad_response_body"
+                | "empty_response"
+                | "channel:response_time_exceeded"
+        ),
+        Code::Number { value, .. } => (5000..=5999).contains(value),
+        Code::Ok | Code::Absent => false,
+    }
+}
+
+/// A proxy or the gateway has given up waiting for what it had sent on.
+fn gave_up(status: u16) -> bool {
+    matches!(status, 408 | 499 | 504 | 524)
 }
 
 /// Kling's and the gateway's words for it (fact sheet, sections 4.1, 4.2 and 10). They come under codes that
@@ -168,15 +234,33 @@ fn by_number(code: i64, status: u16, relayed: bool) -> Meaning {
 /// The gateway's codes (fact sheet, section 4.1).
 fn by_word(code: &str, status: u16, relayed: bool) -> Meaning {
     match (code, status) {
-        ("insufficient_user_quota" | "pre_consume_token_quota_failed", _) => Meaning::Money,
+        ("insufficient_user_quota" | "pre_consume_token_quota_failed" | "local_quota_not_enough", _) => {
+            Meaning::Money
+        }
+        (word, _) if word.starts_with("entitlement_") => Meaning::Money,
+        (
+            "sensitive_words_detected" | "prompt_blocked" | "content_policy_violation" | "content_filter",
+            _,
+        ) => Meaning::Policy,
+        (word, _) if word.starts_with("violation_fee") => Meaning::Policy,
+        ("token_concurrency_limit_reached" | "rate_limit_exceeded", _) => Meaning::Busy,
         ("task_not_exist", _) => Meaning::NotFound,
         ("access_denied", _) => Meaning::Forbidden,
         ("api_not_implemented", _) => Meaning::Configuration,
         ("do_request_failed" | "read_response_body_failed" | "unmarshal_response_failed", _) => {
             Meaning::Unknown
         }
-        ("get_task_failed" | "get_channel_failed", _) => Meaning::NotTaken,
-        ("model_not_found", 503) => Meaning::NoChannel,
+        // Before anything is sent on.
+        (
+            "get_task_failed"
+            | "get_channel_failed"
+            | "get_user_quota_failed"
+            | "decrease_user_quota_failed"
+            | "gen_relay_info_failed"
+            | "count_token_failed",
+            _,
+        ) => Meaning::NotTaken,
+        ("model_not_found", 503) | ("model_price_error", _) => Meaning::NoChannel,
         // Also as 500: a client's error in disguise, seen live.
         ("invalid_request", 200..=299 | 400 | 404 | 422 | 500) => Meaning::Refused,
         ("model_not_found", 200..=299 | 400 | 404) => Meaning::NoModel,

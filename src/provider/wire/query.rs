@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use super::envelope::{self, Body, Code, Envelope, Object, id_of, text_of};
 use super::meaning::{self, Meaning};
-use super::{Reply, Understood, account_fault, images, understand};
+use super::{Reply, Understood, account_fault, images, shape, understand, words};
 use crate::job::{SentUnder, TaskId};
 use crate::operation::MULTI_IMAGE_TO_IMAGE;
-use crate::provider::{AccountFault, AccountFaultKind, Lookup, View};
+use crate::provider::{AccountFault, AccountFaultKind, Failed, Lookup, View};
 use crate::redact::{bounded, for_people};
 
 /// How deep wrappers nest: the gateway's `data`, the inner `data`, or a complete Kling envelope
@@ -35,11 +35,13 @@ pub struct Seen {
     /// The status word that nobody here knows; empty where the reply has none at all. The view is
     /// then [`View::Running`]: looked at again, until the job's own deadline.
     pub foreign_word: Option<String>,
+    /// What a success without a known image looks like: its keys, and no values.
+    pub foreign_shape: Option<String>,
 }
 
 impl From<View> for Seen {
     fn from(view: View) -> Self {
-        Self { view, foreign_word: None }
+        Self { view, foreign_word: None, foreign_shape: None }
     }
 }
 
@@ -102,7 +104,8 @@ pub fn lookup(reply: &Reply<'_>, under: &SentUnder) -> Lookup {
         && let Some(task) = [data.get("task_id"), data.get("id")].into_iter().flatten().find_map(id_of)
     {
         let info = data.get("task_info").and_then(Value::as_object);
-        return match text_of(info.and_then(|info| info.get("external_task_id"))) {
+        let named = text_of(info.and_then(|info| info.get("external_task_id")));
+        return match named.or_else(|| text_of(data.get("external_id"))) {
             Some(other) if other != external.as_str() => {
                 Lookup::NotFound { message: "the provider answered with another task".to_owned() }
             }
@@ -185,6 +188,7 @@ fn task_object<'a>(envelope: &'a Envelope, id: &str) -> Option<&'a Object> {
         let own = [object.get("task_id"), object.get("id")].into_iter().flatten().find_map(id_of);
         own.is_some_and(|own| own.as_str() == id)
             || text_of(info.and_then(|info| info.get("external_task_id"))) == Some(id)
+            || text_of(object.get("external_id")) == Some(id)
     };
     match envelope.data() {
         Some(Value::Object(data)) => Some(data),
@@ -215,8 +219,15 @@ fn of_task(envelope: &Envelope, id: &str) -> Option<Seen> {
         }
         Some(Progress::Failed) => {
             let message = failure_message(envelope, &layers);
-            let content_policy = message.to_lowercase().contains("risk control");
-            View::Failed { message, content_policy, units }
+            let said = format!("{message} {}", failure_codes(&layers));
+            let why = if words::is_policy(&said) {
+                Failed::Policy
+            } else if words::is_technical(&said) {
+                Failed::Technical
+            } else {
+                Failed::Unsaid
+            };
+            View::Failed { message, why, units }
         }
         // No status that we know: keep looking. Without a `data` or a place for a status it isn't
         // even sure that this is about a task.
@@ -225,10 +236,12 @@ fn of_task(envelope: &Envelope, id: &str) -> Option<Seen> {
             let has_place = ["status", "task_status"].into_iter().any(|key| root.contains_key(key));
             let is_about_a_task = envelope.data().is_some() || (has_place && !envelope.complains());
             let word = bounded(first_word(envelope, &layers), WORD_CHARS_MAX);
-            return is_about_a_task.then_some(Seen { view: View::Running, foreign_word: Some(word) });
+            return is_about_a_task.then_some(Seen { foreign_word: Some(word), ..View::Running.into() });
         }
     };
-    Some(view.into())
+    let is_empty = matches!(&view, View::Succeeded { images, .. } if images.is_empty());
+    let foreign_shape = is_empty.then(|| shape::of(envelope.root()));
+    Some(Seen { foreign_shape, ..view.into() })
 }
 
 /// The status word where no place has one that we know.
@@ -281,14 +294,27 @@ fn failure_message(envelope: &Envelope, layers: &[&Object]) -> String {
         Value::String(text) => Some(text.trim()).filter(|text| !text.is_empty()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
     });
-    let own = text_of(envelope.root().get("message"))
-        .filter(|text| !["succeed", "success", "ok"].contains(&text.to_ascii_lowercase().as_str()));
+    // Of the call, and not of the task.
+    let is_fine = |text: &&str| ["succeed", "success", "ok"].contains(&text.to_ascii_lowercase().as_str());
+    let own = text_of(envelope.root().get("message")).filter(|text| !is_fine(text));
     let message = in_layers("task_status_msg")
         .or_else(|| in_layers("fail_reason"))
+        .or_else(|| in_layers("message").filter(|text| !is_fine(text)))
         .or(in_error)
         .or(own)
         .unwrap_or("the provider gave no reason");
     for_people(message)
+}
+
+/// Codes beside the words, as words: `content_policy_violation` may come with a message that says nothing.
+fn failure_codes(layers: &[&Object]) -> String {
+    let in_layer = |layer: &&Object| {
+        let error = layer.get("error").and_then(Value::as_object);
+        let inside = ["code", "type"].map(|key| error.and_then(|error| text_of(error.get(key))));
+        let beside = ["error_code", "task_status_code"].map(|key| text_of(layer.get(key)));
+        inside.into_iter().chain(beside).flatten().map(|code| code.replace('_', " ")).collect::<Vec<_>>()
+    };
+    layers.iter().flat_map(in_layer).collect::<Vec<_>>().join(" ")
 }
 
 /// The latest time at which a task can have been made, in Unix milliseconds: times come in these or in seconds (fact sheet, section
@@ -299,9 +325,13 @@ fn made_ms(task: &Object) -> Option<i64> {
     Some(if number < 100_000_000_000 { number.saturating_mul(1000).saturating_add(999) } else { number })
 }
 
-/// `final_unit_deduction`, verbatim: a text or a number.
+/// `final_unit_deduction`, verbatim: a text or a number. In Kling's newer form the amount of a `billing` in units.
 fn units_of(layer: &Object) -> Option<String> {
-    match layer.get("final_unit_deduction")? {
+    let in_units = |bill: &&Object| text_of(bill.get("charge_type")) == Some("unit");
+    let bills =
+        layer.get("billing").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
+    let billed = bills.filter(in_units.clone()).find_map(|bill| bill.get("amount"));
+    match layer.get("final_unit_deduction").or(billed)? {
         Value::String(text) if !text.trim().is_empty() => Some(bounded(text, UNITS_CHARS_MAX)),
         Value::Number(number) => Some(number.to_string()),
         Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => None,

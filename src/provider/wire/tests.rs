@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::job::TaskId;
-use crate::provider::{AccountFault, Answer, Later, Refusal, View};
+use crate::provider::{AccountFault, Answer, Failed, Later, Refusal, View};
 
 /// A body with the status that it came with. The name is `section-what.status.kind`.
 pub(crate) struct Fixture {
@@ -92,8 +92,12 @@ fn of_query(seen: &Seen) -> String {
                 images.iter().map(|image| format!("{}={}", image.index, image.url.path())).collect();
             format!("succeeded [{}]{}", listed.join(" "), units(paid).unwrap_or_default())
         }
-        View::Failed { content_policy, message, units: paid } => {
-            let policy = if *content_policy { " (policy)" } else { "" };
+        View::Failed { why, message, units: paid } => {
+            let policy = match why {
+                Failed::Policy => " (policy)",
+                Failed::Technical => " (technical)",
+                Failed::Unsaid => "",
+            };
             format!("failed{policy}: {message}{}", units(paid).unwrap_or_default())
         }
         View::NotFound { .. } => "not found".to_owned(),
@@ -102,6 +106,9 @@ fn of_query(seen: &Seen) -> String {
     };
     if let Some(word) = &seen.foreign_word {
         write!(text, ", foreign word {word:?}").unwrap();
+    }
+    if let Some(shape) = &seen.foreign_shape {
+        write!(text, ", foreign shape {shape}").unwrap();
     }
     text
 }

@@ -1,6 +1,14 @@
 //! The right to begin one POST.
+//!
+//! How many POSTs are under way changes with each of them, and thousands of jobs wait for a change of the mode: so it is counted
+//! beside that, and wakes only those that are about to post.
 
-use super::{Breaker, Mode, State, mode};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::posts::Posts;
+use super::{Breaker, Mode, mode};
 
 /// The right to begin one POST. While one job at a time is let through, this is that job.
 #[derive(Debug)]
@@ -17,6 +25,28 @@ pub struct Sent {
     pub(super) only_one: bool,
 }
 
+/// The POSTs of this worker, and those that wait to begin one.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Counted(Arc<(Mutex<Posts>, Notify)>);
+
+impl Counted {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Posts) -> T) -> T {
+        let (posts, changed) = &*self.0;
+        let value = change(&mut posts.lock().unwrap_or_else(PoisonError::into_inner));
+        changed.notify_waiters();
+        value
+    }
+
+    fn start_if_open(&self) -> Option<u64> {
+        let mut posts = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        posts.may_start().then(|| posts.start())
+    }
+
+    fn start(&self) -> u64 {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).start()
+    }
+}
+
 impl Pass {
     #[must_use]
     pub fn sent(&self) -> Sent {
@@ -26,43 +56,41 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.breaker.state.send_modify(|state| {
-            state.posts.end();
-            if self.sent.only_one {
-                state.one_is_through = false;
-            }
-        });
+        self.breaker.posts.change(Posts::end);
+        if self.sent.only_one {
+            self.breaker.state.send_modify(|state| state.one_is_through = false);
+        }
     }
 }
 
 impl Breaker {
     /// `None` while no POST may start. Waits while too many are undecided to send another one.
     pub async fn pass(&self) -> Option<Pass> {
-        let mut changes = self.state.subscribe();
         loop {
-            let (mut asked, mut number) = (Asked::Wait, 0);
-            self.state.send_if_modified(|state| {
-                asked = ask(state);
-                match asked {
-                    Asked::Pass { only_one } => {
-                        number = state.posts.start();
-                        state.one_is_through |= only_one;
-                        true
-                    }
-                    Asked::Wait | Asked::No => false,
-                }
-            });
-            match asked {
-                Asked::Pass { only_one } => {
-                    return Some(Pass { breaker: self.clone(), sent: Sent { number, only_one } });
-                }
-                Asked::No => return None,
-                Asked::Wait => {
-                    // The sender is in self, so this can't end early.
-                    let _ = changes.wait_for(|state| !matches!(ask(state), Asked::Wait)).await;
-                }
-            }
+            let changed = self.posts.0.1.notified();
+            let only_one = match self.mode() {
+                Mode::Open => false,
+                Mode::OneJob => true,
+                Mode::Closed => return None,
+            };
+            let number = if only_one {
+                self.takes_the_one_place().then(|| self.posts.start())?
+            } else if let Some(number) = self.posts.start_if_open() {
+                number
+            } else {
+                changed.await;
+                continue;
+            };
+            return Some(Pass { breaker: self.clone(), sent: Sent { number, only_one } });
         }
+    }
+
+    fn takes_the_one_place(&self) -> bool {
+        self.state.send_if_modified(|state| {
+            let free = mode(state) == Mode::OneJob && !state.one_is_through;
+            state.one_is_through |= free;
+            free
+        })
     }
 
     /// Whether the POST that this was given for may still be sent.
@@ -73,24 +101,5 @@ impl Breaker {
             Mode::OneJob => pass.sent.only_one,
             Mode::Closed => false,
         }
-    }
-}
-
-/// What comes of asking for a pass.
-enum Asked {
-    Pass {
-        only_one: bool,
-    },
-    /// Enough POSTs are undecided.
-    Wait,
-    No,
-}
-
-fn ask(state: &State) -> Asked {
-    match mode(state) {
-        Mode::Open if state.posts.may_start() => Asked::Pass { only_one: false },
-        Mode::Open => Asked::Wait,
-        Mode::OneJob if !state.one_is_through => Asked::Pass { only_one: true },
-        Mode::OneJob | Mode::Closed => Asked::No,
     }
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use comet_worker::job::{SentUnder, TaskId};
 use comet_worker::provider::{
-    AccountFault, AccountFaultKind, Answer, Later, Lookup, Provider, Refusal, ResultImage, View,
+    AccountFault, AccountFaultKind, Answer, Failed, Later, Lookup, Provider, Refusal, ResultImage, View,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -91,6 +91,7 @@ struct State {
     finds_after: Option<Duration>,
     lookups: Vec<Instant>,
     tells_its_clock: bool,
+    fails: Failed,
 }
 
 /// From the arrival of a POST to its answer.
@@ -121,6 +122,7 @@ impl FakeProvider {
             finds_after: None,
             lookups: Vec::new(),
             tells_its_clock: true,
+            fails: Failed::Technical,
         };
         Self { state: Mutex::new(state), effects, posts_held: watch::Sender::new(false) }
     }
@@ -173,6 +175,11 @@ impl FakeProvider {
     /// Tasks are found by their external id so long after they were made.
     pub fn find_late(&self, after: Duration) {
         self.lock().finds_after = Some(after);
+    }
+
+    /// Why tasks fail.
+    pub fn tasks_fail(&self, why: Failed) {
+        self.lock().fails = why;
     }
 
     /// Its replies have no date.
@@ -328,7 +335,7 @@ impl State {
         let units = Some("8".to_owned());
         match task.end {
             End::Never => View::Running,
-            End::Fails => View::Failed { message: "no picture".to_owned(), content_policy: false, units },
+            End::Fails => View::Failed { message: "no picture".to_owned(), why: self.fails, units },
             End::Empty => View::Succeeded { images: Vec::new(), units },
             End::Succeeds => {
                 // Each look gives freshly signed URLs.

@@ -3,6 +3,7 @@
 
 use comet_worker::job::event::{EventKind, EventView};
 use comet_worker::ledger::Ledger as _;
+use comet_worker::provider::Failed;
 use serde_json::{Value, json};
 
 use crate::doubles::broker::Settled;
@@ -32,6 +33,18 @@ fn fail_first(bench: &Workbench, failures: usize) {
 
 fn of_generation(number: u32) -> String {
     external_of(&json!({"job_id": "a", "input": input()}), number)
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_doubt_about_the_reason_of_a_failure_no_further_generation_follows() {
+    for why in [Failed::Policy, Failed::Unsaid] {
+        let bench = failing(3, 1);
+        bench.provider.tasks_fail(why);
+        assert_eq!(bench.run(job("a")).await, Some(Settled::Acked), "{why:?}");
+        let reason = if why == Failed::Policy { "content_policy" } else { "generation_failed" };
+        assert_eq!(bench.broker.end("a").reason.as_deref(), Some(reason));
+        assert_eq!(bench.provider.posts().len(), 1, "{why:?}");
+    }
 }
 
 /// Delivers the job until it is acked: a further generation needs the message once more.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use comet_worker::job::pace::{Ended, Pace};
 use comet_worker::job::request;
 use comet_worker::job::{Digest, Envelope, ExternalIds, Job, JobId};
-use comet_worker::provider::View;
+use comet_worker::provider::{Failed, View};
 use tokio::time::{Instant, sleep};
 
 use crate::doubles::broker::Settled;
@@ -266,7 +266,7 @@ async fn a_failure_is_an_end_too() {
     let shared = MemoryDurations::default();
     let bench = Workbench::new();
     for number in 0..40 {
-        let failed = View::Failed { message: "no".to_owned(), content_policy: false, units: None };
+        let failed = View::Failed { message: "no".to_owned(), why: Failed::Technical, units: None };
         bench.provider.show([View::Running, failed]);
         bench.run(job(&format!("a-{number}"))).await;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use comet_worker::images::FetchError;
 use comet_worker::images::trouble::Trouble;
 use comet_worker::job::event::EventKind;
-use comet_worker::provider::View;
+use comet_worker::provider::{Failed, View};
 use tokio::time::Instant;
 
 use crate::doubles::broker::Settled;
@@ -236,7 +236,7 @@ async fn a_life_that_takes_over_a_success_knows_it_as_one_though_the_provider_ha
     bench.images.fail(repeat_n(fault(Trouble::Spent(403)), 3));
     let delivery = bench.deliver(job("a"));
     first_fetch(&bench).await;
-    let failed = View::Failed { message: "too late".to_owned(), content_policy: false, units: None };
+    let failed = View::Failed { message: "too late".to_owned(), why: Failed::Technical, units: None };
     bench.provider.show(repeat_n(failed, 60));
     let delivery = handed_over(&bench, delivery).await;
     assert_eq!(delivery.ended().await, Some(Settled::Acked));

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use comet_worker::job::{SentUnder, TaskId};
 use comet_worker::provider::{
-    AccountFault, AccountFaultKind, Answer, Later, Lookup, Provider, Refusal, ResultImage, View,
+    AccountFault, AccountFaultKind, Answer, Failed, Later, Lookup, Provider, Refusal, ResultImage, View,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
@@ -152,7 +152,7 @@ impl SharedProvider {
         if task.made.elapsed() < job.generation || job.fate == Fate::Never {
             View::Running
         } else if job.fate == Fate::Fails {
-            View::Failed { message: "no picture".to_owned(), content_policy: false, units }
+            View::Failed { message: "no picture".to_owned(), why: Failed::Technical, units }
         } else {
             let url = |index| format!("https://cdn.example/{id}/{index}.png?signed={fresh}");
             let image = |index| ResultImage { index, url: url(index).parse().unwrap() };

@@ -6,7 +6,7 @@ use comet_worker::job::{Charged, Outcome, SentUnder, StoredImage};
 use comet_worker::ledger::Entry;
 use comet_worker::ledger::record::{Known, Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
-use comet_worker::provider::{Lookup, ResultImage, View};
+use comet_worker::provider::{Failed, Lookup, ResultImage, View};
 use comet_worker::receipts::history::FailedTask;
 use comet_worker::receipts::{Gate, Shut};
 
@@ -110,7 +110,7 @@ impl World {
             }
             Act::Park => self.hand(who).life.parked(),
             Act::Poll { task, .. } if self.fails(&task) => {
-                let view = View::Failed { message: String::new(), content_policy: false, units: None };
+                let view = View::Failed { message: String::new(), why: Failed::Technical, units: None };
                 self.hand(who).life.viewed(view, now, now);
             }
             Act::Poll { .. } => {

@@ -79,15 +79,17 @@ fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(&log.filter)?).with_writer(writer);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(&log.filter)?);
     let json = match log.format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
     Ok(if json {
+        let builder = builder.with_writer(fields::PrintableJson(writer));
         Box::new(builder.json().flatten_event(true).with_current_span(false).finish())
     } else {
+        let builder = builder.with_writer(writer);
         Box::new(builder.with_ansi(colours).fmt_fields(fields::OneLine).finish())
     })
 }
@@ -163,11 +165,13 @@ mod tests {
             let text = written("info", format, true, say);
             assert_eq!(text.lines().count(), 1, "{text:?}");
             assert!(text.contains("forged"), "{text:?}");
-            assert!(!text.trim_end().contains(|c: char| c.is_ascii_control()), "{text:?}");
+            assert!(!text.trim_end().contains(char::is_control), "{text:?}");
+            assert!(!text.contains(['\u{202e}', '\u{2028}']), "{text:?}");
+            assert!(text.contains(r"message order\n2026"), "{text:?}");
         }
-        let text = written("info", LogFormat::Text, true, say);
-        assert!(text.contains(r"message order\n2026"), "{text:?}");
-        assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{202e}', '\u{2028}']), "{text:?}");
+        let text = written("info", LogFormat::Json, true, say);
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["error"], forged, "for a program it is what it was");
     }
 
     #[test]

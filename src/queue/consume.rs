@@ -18,6 +18,8 @@ use super::message;
 use super::wire::{Large, Place};
 
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// RabbitMQ 4 moves a message that was given back twenty times to the dead-letter queue itself.
+const WITHHELD_PAUSE: Duration = Duration::from_secs(20);
 
 /// A job's message, as it came in.
 #[derive(Debug, Clone)]
@@ -125,7 +127,7 @@ impl JobConsumer {
     /// consumer whose queue is deleted).
     pub async fn next(&mut self) -> Result<Incoming, ConsumeError> {
         let Some(consumer) = &mut self.consumer else { return std::future::pending().await };
-        match consumer.next().await {
+        match next_whole(consumer).await {
             Some(Ok(Delivery { data, properties, acker, redelivered, .. })) => {
                 let (body, properties) = message::whole(data, properties);
                 let message = Box::new(Message { body, properties, redelivered });
@@ -140,6 +142,25 @@ impl JobConsumer {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.channel.status().connected()
+    }
+}
+
+/// The next delivery that has its body. One that was withheld goes back to the queue after a while; until then it is one of those
+/// that are held.
+async fn next_whole(consumer: &mut Consumer) -> Option<lapin::Result<Delivery>> {
+    loop {
+        let next = consumer.next().await;
+        match next {
+            Some(Ok(delivery)) if message::is_withheld(&delivery.properties) => {
+                tracing::debug!("a message longer than amqp.max_message_bytes waits for the one before it");
+                let settling = Settling { acker: delivery.acker, _place: None };
+                tokio::spawn(async move {
+                    tokio::time::sleep(WITHHELD_PAUSE).await;
+                    settling.hand_back().await;
+                });
+            }
+            Some(_) | None => return next,
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use super::message::DETAIL;
+use super::message::{DETAIL, HANDED_ON, REASON};
 use crate::redact;
 
 /// By these every exchange, the default one included, routes to further queues: a producer's word would publish with our
@@ -25,8 +25,9 @@ const NOTE_BYTES: usize = 4 * NAMES_CHARS_MAX + 100;
 
 /// Dropped before all others.
 const FIRST: &str = "tracestate";
-/// Never dropped: ours, and short.
-const LAST: [&str; 2] = ["x-comet-", "traceparent"];
+/// Dropped after all others, where they are as short as ours are: a producer may give its own headers these names.
+const LAST: [&str; 4] = [REASON, DETAIL, HANDED_ON, "traceparent"];
+const SHORT: usize = 1024;
 
 /// The properties, such that their frame is no longer than `frame_max`.
 #[must_use]
@@ -48,11 +49,14 @@ pub fn fitted(mut properties: BasicProperties, frame_max: u32) -> BasicPropertie
     if left > frame_max {
         let mut by_size: Vec<_> = kept
             .iter()
-            .filter(|(name, _)| !LAST.iter().any(|last| name.as_str().starts_with(last)))
-            .map(|entry| (entry.0.as_str() == FIRST, entry_size(entry), entry.0.clone()))
+            .map(|entry| {
+                let (name, size) = (entry.0.as_str(), entry_size(entry));
+                let keep = LAST.contains(&name) && size <= SHORT;
+                (!keep, name == FIRST, size, entry.0.clone())
+            })
             .collect();
         by_size.sort_unstable_by(|one, other| other.cmp(one));
-        for (_, size, name) in by_size {
+        for (_, _, size, name) in by_size {
             if left.saturating_add(NOTE_BYTES) <= frame_max {
                 break;
             }
@@ -196,6 +200,19 @@ mod tests {
         let properties = fitted(with(&many), 4096);
         assert!(size(&properties) + FRAME <= 4096);
         assert!(says(&properties, DROPPED).len() < 1000);
+    }
+
+    #[test]
+    fn a_producers_header_under_a_name_of_ours_is_dropped_when_it_is_long() {
+        for name in [REASON, DETAIL, HANDED_ON, "traceparent", "x-comet-more"] {
+            let properties = fitted(with(&[(name, text(200_000)), ("short", text(1))]), 131_072);
+            assert_eq!(names(&properties), ["short", DROPPED], "{name}");
+        }
+        let many: Vec<(String, AMQPValue)> = (0..200).map(|n| (format!("x-comet-{n}"), text(900))).collect();
+        let many: Vec<(&str, AMQPValue)> =
+            many.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        let properties = fitted(with(&many), 131_072);
+        assert!(size(&properties) + FRAME <= 131_072);
     }
 
     #[test]

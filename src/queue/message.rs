@@ -8,7 +8,7 @@ use lapin::protocol::basic::parse_properties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::fit::ROUTING;
-use super::wire::{APPENDED, UNREADABLE};
+use super::wire::{APPENDED, UNREADABLE, WITHHELD};
 use crate::job::request::Properties;
 use crate::job::{Envelope, Job};
 use crate::redact;
@@ -38,6 +38,12 @@ pub fn whole(data: Vec<u8>, properties: BasicProperties) -> (Bytes, BasicPropert
     (body, whole.unwrap_or(properties))
 }
 
+/// Whether this is not the message, but the word that there is a large one which has no place for now.
+#[must_use]
+pub fn is_withheld(properties: &BasicProperties) -> bool {
+    header_value(properties, WITHHELD).is_some()
+}
+
 /// The properties of a job's message, as far as the contract reads them.
 #[must_use]
 pub fn properties(properties: &BasicProperties) -> Properties {
@@ -54,6 +60,12 @@ pub fn properties(properties: &BasicProperties) -> Properties {
         },
         unreadable: unreadable(properties),
     }
+}
+
+/// Whether there is a `tracestate` that events don't carry on, since it is too long.
+#[must_use]
+pub fn drops_tracestate(properties: &BasicProperties) -> bool {
+    header_text(properties, "tracestate").is_some_and(|text| text.len() > TRACESTATE_MAX)
 }
 
 /// Which properties could not be read, with what is wrong about each, by the word of [`super::wire`].
@@ -132,10 +144,10 @@ pub fn dead_reason(properties: &BasicProperties) -> Option<String> {
     header_text(properties, REASON)
 }
 
-const REASON: &str = "x-comet-reason";
+pub(super) const REASON: &str = "x-comet-reason";
 pub(super) const DETAIL: &str = "x-comet-detail";
 const DELIVERY_COUNT: &str = "x-delivery-count";
-const HANDED_ON: &str = "x-comet-handed-on";
+pub(super) const HANDED_ON: &str = "x-comet-handed-on";
 
 /// The headers of a message that is published again: not the broker's count of deliveries, which would never begin anew; not what
 /// would route it elsewhere; not what the wire says of it.

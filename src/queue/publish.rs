@@ -91,6 +91,7 @@ pub struct Publisher {
 /// Names of this kind stand for a client's channel, and the broker has made them up. RabbitMQ 3.10 answers one that a producer has
 /// made up with `INTERNAL_ERROR` and closes the connection, so they are published to over a connection that carries nothing else.
 const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
+const APART_CHANNELS: usize = 4;
 
 #[derive(Default)]
 struct Link {
@@ -113,7 +114,7 @@ impl Publisher {
         topology: Option<Names>,
         metrics: Metrics,
     ) -> Self {
-        let apart = Self::over(address.clone(), 1, confirm_timeout, Metrics::default());
+        let apart = Self::over(address.clone(), APART_CHANNELS, confirm_timeout, Metrics::default());
         Self {
             topology,
             apart: Some(Box::new(apart)),
@@ -229,7 +230,8 @@ impl Publish for Publisher {
             && message.routing_key.starts_with(DIRECT_REPLY)
             && let Some(apart) = &self.apart
         {
-            return apart.publish(message).await;
+            let publishing = timeout(self.confirm_timeout, apart.publish(message));
+            return publishing.await.unwrap_or(Err(PublishError::NotConfirmed(self.confirm_timeout)));
         }
         let place = self.places.acquire().await;
         let channel = self.channel().await?;

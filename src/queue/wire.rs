@@ -11,6 +11,8 @@ mod inbound;
 mod inbound_tests;
 mod kit;
 mod large;
+#[cfg(test)]
+mod large_tests;
 mod outbound;
 mod seen;
 
@@ -33,7 +35,7 @@ use self::inbound::{HEARTBEAT, Inbound};
 use self::kit::Kit;
 use self::outbound::Outbound;
 
-pub(super) use self::header::{APPENDED, UNREADABLE};
+pub(super) use self::header::{APPENDED, UNREADABLE, WITHHELD};
 pub use self::large::{Large, Place};
 pub use self::seen::{Seen, SeenMessage};
 
@@ -48,8 +50,8 @@ const PIECE: usize = 16 * 1024;
 
 /// While the body of a large message waits, lapin gets a heartbeat as often as this: no byte of the broker's is read meanwhile.
 const BEAT: Duration = Duration::from_secs(1);
-/// It doesn't wait for longer, lest a place that was lost stop the connection for ever. The session then begins anew.
-const WAIT_MAX: Duration = Duration::from_secs(300);
+/// It doesn't wait for longer, lest the messages behind it wait for one whose dead letter nobody takes.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The longest frame that the broker takes from us, once a connection has asked; 0 before that.
 pub(super) type FrameMax = Arc<AtomicU32>;
@@ -134,7 +136,7 @@ impl Filtered {
     /// What has been read goes on to lapin, or waits for the place of a large message.
     fn feed(&mut self, piece: &[u8]) {
         let rest = self.inbound.feed(piece, &mut self.ready);
-        if let Some(large) = self.inbound.asks() {
+        if let Some(large) = self.inbound.waits() {
             let _on = self.runtime.enter();
             self.waiting = Some(Waiting {
                 place: Box::pin(large.take()),
@@ -146,23 +148,26 @@ impl Filtered {
     }
 
     /// Ready when nothing is waited for any more, or lapin gets a heartbeat meanwhile.
-    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(waiting) = &mut self.waiting else { return Poll::Ready(Ok(())) };
-        let _on = self.runtime.enter();
-        if waiting.place.as_mut().poll(cx).is_ready() {
-            let rest = std::mem::take(&mut waiting.rest);
-            self.waiting = None;
-            self.feed(&rest);
-            return Poll::Ready(Ok(()));
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(waiting) = &mut self.waiting else { return Poll::Ready(()) };
+        let has_place = waiting.place.as_mut().poll(cx).is_ready();
+        if !has_place {
+            ready!(waiting.beat.as_mut().poll(cx));
+            if Instant::now() < waiting.until {
+                waiting.beat.as_mut().reset(Instant::now() + BEAT);
+                self.ready.extend(HEARTBEAT);
+                return Poll::Ready(());
+            }
         }
-        ready!(waiting.beat.as_mut().poll(cx));
-        if Instant::now() >= waiting.until {
-            let words = "a message longer than amqp.max_message_bytes could not be dead-lettered in time, and another one waits";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, words)));
+        let rest = std::mem::take(&mut waiting.rest);
+        self.waiting = None;
+        if has_place {
+            self.inbound.admit(&mut self.ready);
+        } else {
+            self.inbound.withhold(&mut self.ready);
         }
-        waiting.beat.as_mut().reset(Instant::now() + BEAT);
-        self.ready.extend(HEARTBEAT);
-        Poll::Ready(Ok(()))
+        self.feed(&rest);
+        Poll::Ready(())
     }
 
     /// What the broker is asked for: its own offer, within ours.
@@ -203,7 +208,7 @@ impl AsyncRead for Filtered {
         let this = self.get_mut();
         while this.ready.is_empty() {
             if this.waiting.is_some() {
-                ready!(this.poll_waiting(cx))?;
+                ready!(this.poll_waiting(cx));
                 continue;
             }
             let count = ready!(Pin::new(&mut this.socket).poll_read(cx, &mut this.piece))?;

@@ -5,11 +5,12 @@
 //! written into a line passes here.
 
 use std::fmt::{self, Debug, Write};
+use std::io;
 
 use tracing::field::{Field, Visit};
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FormatFields, MakeWriter};
 
 use crate::redact;
 
@@ -57,5 +58,36 @@ struct Printable<'a, 'w>(&'a mut Writer<'w>);
 impl Write for Printable<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.write_str(&redact::escaped(text))
+    }
+}
+
+/// Lines of JSON, in which a serializer escapes less than a terminal obeys.
+pub(super) struct PrintableJson<W>(pub(super) W);
+
+impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for PrintableJson<W> {
+    type Writer = JsonLine<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        JsonLine(self.0.make_writer())
+    }
+}
+
+pub(super) struct JsonLine<W>(W);
+
+impl<W: io::Write> io::Write for JsonLine<W> {
+    /// Gets a whole line at a time.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (line, end) = match bytes.split_last() {
+            Some((b'\n', line)) => (line, "\n"),
+            Some(_) | None => (bytes, ""),
+        };
+        let mut line = redact::printable_json(&String::from_utf8_lossy(line));
+        line.push_str(end);
+        self.0.write_all(line.as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }

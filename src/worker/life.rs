@@ -107,6 +107,10 @@ fn parsed(shared: &Shared, message: &Message) -> Result<Taken, DeadLetter> {
         return Err(DeadLetter { reason: DeadReason::TooLarge, detail });
     }
     let mut request = request::parse(body, &message::properties(properties), &shared.settings.request_rules)?;
+    if message::drops_tracestate(properties) {
+        let most = message::TRACESTATE_MAX;
+        tracing::info!(job_id = %request.job.id, "its tracestate is longer than {most} characters and is not carried to its events");
+    }
     let own = shared.settings.names.queues();
     if let Some(queue) = request.job.envelope.reply_to.take_if(|queue| own.contains(&queue.as_str())) {
         tracing::info!(job_id = %request.job.id, queue, "reply_to names a queue of the worker's own, which gets no copy of the event");

@@ -141,14 +141,14 @@ fn common(sessions: &VecDeque<Vec<SeenMessage>>) -> Option<String> {
 
 /// As much as finds it in its queue, and nothing of its input.
 fn described(message: &SeenMessage) -> String {
-    let job = match job_id(&message.body) {
+    let job = match job_id(&message.start).or_else(|| job_id(&message.end)) {
         Some(job) => format!("job_id {job}"),
-        None => "no job_id in its first bytes".to_owned(),
+        None => "no job_id to be seen".to_owned(),
     };
     format!("a message of {} bytes ({job}, number {:016x})", message.body_size, message.number())
 }
 
-/// What stands behind `"job_id":`, if that is so near the beginning.
+/// What stands behind `"job_id":`, if that is near the beginning or the end.
 fn job_id(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let (_, rest) = text.split_once("\"job_id\"")?;
@@ -216,7 +216,7 @@ mod tests {
         for _ in 0..3 {
             ends(&suspects, &[message(1, "poison")]).await;
         }
-        assert!(suspects.standstill().unwrap().contains("no job_id"));
+        assert!(suspects.standstill().unwrap().contains("no job_id to be seen"));
         let seen = Seen::default();
         let lasting = async {
             tokio::time::sleep(Duration::from_secs(31)).await;

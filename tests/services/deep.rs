@@ -5,3 +5,4 @@ mod copies;
 mod scenarios;
 mod slots;
 mod stopping;
+mod world;

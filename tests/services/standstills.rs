@@ -24,7 +24,7 @@ async fn is_ready(worker: &Worker) {
 }
 
 /// One message fits into it, and is in it.
-async fn a_full_queue(channel: &Channel, place: &Place) -> String {
+pub async fn a_full_queue(channel: &Channel, place: &Place) -> String {
     let name = format!("{}.full", place.prefix);
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
@@ -40,6 +40,17 @@ async fn a_full_queue(channel: &Channel, place: &Place) -> String {
         FieldTable::default(),
     );
     binding.await.unwrap();
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(5), async {
+        let filling = channel.basic_publish(
+            "".into(),
+            name.as_str().into(),
+            lapin::options::BasicPublishOptions::default(),
+            b"there already",
+            BasicProperties::default(),
+        );
+        filling.await.unwrap().await.unwrap()
+    })
+    .await;
     name
 }
 
@@ -51,7 +62,6 @@ async fn a_consumer_s_full_queue_is_said_costs_the_others_few_copies_and_is_over
         let broker = Broker::connect(place).await;
         broker.listen(place).await;
         let full = a_full_queue(&broker.channel, place).await;
-        broker.try_publish(&full, b"there already").await.unwrap();
         broker.publish(place, &job("a")).await;
         let text = readiness(&worker, "publishing").await;
         assert!(text.contains("x-max-length"), "{text}");

@@ -16,6 +16,8 @@ pub(super) const DEPTH_MAX: usize = 32;
 pub(in crate::queue) const UNREADABLE: &str = "x-comet-unreadable";
 /// The header that says how many bytes at the end of the body are the message's real properties.
 pub(in crate::queue) const APPENDED: &str = "x-comet-appended-properties";
+/// The header that says that lapin got a message without its body: see [`super::large`].
+pub(in crate::queue) const WITHHELD: &str = "x-comet-withheld";
 /// What a broker changes between two deliveries of one message.
 const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
@@ -97,6 +99,15 @@ impl Header {
         let marked = Properties { flags: HEADERS_FLAG, table, ..Properties::default() };
         let size = self.body_size.saturating_add(u64::try_from(self.properties.len()).unwrap_or(u64::MAX));
         self.with(size, &marked.written())
+    }
+
+    /// The payload of a frame that says nothing but that the body was withheld.
+    pub(super) fn payload_withheld(&self) -> Vec<u8> {
+        let mut table = Vec::new();
+        put_short(&mut table, WITHHELD.as_bytes());
+        table.extend([b't', 1]);
+        let marked = Properties { flags: HEADERS_FLAG, table, ..Properties::default() };
+        self.with(0, &marked.written())
     }
 
     fn with(&self, body_size: u64, properties: &[u8]) -> Vec<u8> {
@@ -201,7 +212,7 @@ impl Reading {
                     break;
                 }
             };
-            if name == UNREADABLE.as_bytes() || name == APPENDED.as_bytes() {
+            if [UNREADABLE, APPENDED, WITHHELD].iter().any(|own| name == own.as_bytes()) {
                 // A producer's word on these is none.
                 kept.truncate(before);
             } else if !COUNTS.iter().any(|count| name == count.as_bytes()) {

@@ -44,10 +44,11 @@ pub(super) struct Inbound {
     /// Properties that follow a body which is still to come, by the channel.
     appended: HashMap<[u8; 2], Appended>,
     seen: Seen,
-    /// For whose sake the body of a large message waits.
     large: Option<Large>,
-    /// The body that comes next is a large one.
-    asks: bool,
+    /// The header of a large message, which waits for the place of one.
+    waits: Option<([u8; 2], Header)>,
+    /// Bytes of bodies that lapin doesn't get, by the channel.
+    withheld: HashMap<[u8; 2], u64>,
 }
 
 struct Appended {
@@ -73,6 +74,10 @@ enum State {
         left: usize,
         chunk_left: usize,
     },
+    /// So many bytes are forgotten.
+    Withhold {
+        left: usize,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -92,13 +97,31 @@ impl Inbound {
             appended: HashMap::new(),
             seen,
             large,
-            asks: false,
+            waits: None,
+            withheld: HashMap::new(),
         }
     }
 
-    /// The place that the rest is to wait for, if it is to wait.
-    pub(super) fn asks(&mut self) -> Option<Large> {
-        if std::mem::take(&mut self.asks) { self.large.clone() } else { None }
+    /// The place that what comes next is to wait for, if it is to wait: until [`Self::admit`] or [`Self::withhold`].
+    pub(super) fn waits(&self) -> Option<Large> {
+        self.waits.as_ref().and(self.large.clone())
+    }
+
+    /// The large message has its place.
+    pub(super) fn admit(&mut self, out: &mut Vec<u8>) {
+        if let Some((channel, header)) = self.waits.take() {
+            self.put_header(channel, header, out);
+        }
+    }
+
+    /// The large message gets no place for now: lapin gets it without its body, and with a word about that.
+    pub(super) fn withhold(&mut self, out: &mut Vec<u8>) {
+        if let Some((channel, header)) = self.waits.take() {
+            put_frame(out, HEADER, channel, &header.payload_withheld());
+            if header.body_size > 0 {
+                self.withheld.insert(channel, header.body_size);
+            }
+        }
     }
 
     pub(super) fn offered(&self) -> Option<u32> {
@@ -106,10 +129,10 @@ impl Inbound {
     }
 
     /// Takes a piece of what the broker has sent, and adds what lapin is to get to `out`. Answers with what is left of it, where
-    /// [`Self::asks`] says that it is to wait.
+    /// [`Self::waits`] says that it is to wait.
     pub(super) fn feed<'p>(&mut self, mut bytes: &'p [u8], out: &mut Vec<u8>) -> &'p [u8] {
         while let Some((first, rest)) = bytes.split_first() {
-            if self.asks {
+            if self.waits.is_some() {
                 return bytes;
             }
             match &mut self.state {
@@ -124,6 +147,14 @@ impl Inbound {
                 State::Pass { left } => {
                     let (now, later) = bytes.split_at(bytes.len().min(*left));
                     out.extend_from_slice(now);
+                    *left = left.saturating_sub(now.len());
+                    bytes = later;
+                    if *left == 0 {
+                        self.state = State::Head;
+                    }
+                }
+                State::Withhold { left } => {
+                    let (now, later) = bytes.split_at(bytes.len().min(*left));
                     *left = left.saturating_sub(now.len());
                     bytes = later;
                     if *left == 0 {
@@ -184,6 +215,8 @@ impl Inbound {
         let tunes = kind == METHOD && channel == [0, 0] && left == TUNE_LENGTH;
         self.state = if kind == HEADER || tunes {
             State::Hold { frame: Frame { kind, channel }, held: Vec::new(), left }
+        } else if kind == BODY && self.is_withheld(channel, left) {
+            State::Withhold { left: left.saturating_add(1) }
         } else if kind == BODY {
             let chunk_left = left.min(self.content_max);
             put_head(out, BODY, channel, chunk_left);
@@ -206,16 +239,33 @@ impl Inbound {
             return;
         };
         self.seen.header(frame.channel, &header);
-        self.asks = self.large.as_ref().is_some_and(|large| large.is_large(header.body_size));
+        if self.large.as_ref().is_some_and(|large| large.is_large(header.body_size)) {
+            self.waits = Some((frame.channel, header));
+        } else {
+            self.put_header(frame.channel, header, out);
+        }
+    }
+
+    /// Whether this frame of a body is one that lapin doesn't get.
+    fn is_withheld(&mut self, channel: [u8; 2], length: usize) -> bool {
+        let Some(left) = self.withheld.get_mut(&channel) else { return false };
+        *left = left.saturating_sub(u64::try_from(length).unwrap_or(u64::MAX));
+        if *left == 0 {
+            self.withheld.remove(&channel);
+        }
+        true
+    }
+
+    fn put_header(&mut self, channel: [u8; 2], header: Header, out: &mut Vec<u8>) {
         let payload = header.payload();
         if payload.len() <= self.content_max {
-            put_frame(out, HEADER, frame.channel, &payload);
+            put_frame(out, HEADER, channel, &payload);
             return;
         }
-        put_frame(out, HEADER, frame.channel, &header.payload_with_appended());
+        put_frame(out, HEADER, channel, &header.payload_with_appended());
         let appended = Appended { body_left: header.body_size, properties: header.properties };
-        self.appended.insert(frame.channel, appended);
-        self.append_where_due(frame.channel, out);
+        self.appended.insert(channel, appended);
+        self.append_where_due(channel, out);
     }
 
     fn append_where_due(&mut self, channel: [u8; 2], out: &mut Vec<u8>) {

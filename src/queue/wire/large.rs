@@ -3,7 +3,8 @@
 //! lapin puts a body together before it hands the message out, so that a worker which only wants to say `too_large` holds it
 //! whole; and a prefetch of such messages would be held all at once. The wire knows the size before the body: it takes the one
 //! place that there is for such a message, and reads no further on this connection until it has it. The place is given back
-//! when the message before has been settled.
+//! when the message before has been settled. Where that takes long, lapin gets the message without its body, and the consumer
+//! gives it back to the queue after a while: the others go on.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

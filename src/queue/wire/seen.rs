@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::header::Header;
 
 /// More than this many are not remembered: the first ones are forgotten.
-const SEEN_MAX: usize = 1024;
-/// So much of a body is looked at.
-const BODY_MAX: usize = 160;
+const SEEN_MAX: usize = 512;
+/// So much of a body's beginning is kept, and of its end: the job's name may stand before its images or behind them.
+const START_MAX: usize = 128;
+const END_MAX: usize = 384;
 
 /// The messages of one connection; clones share them.
 #[derive(Debug, Clone, Default)]
@@ -26,15 +27,17 @@ pub struct SeenMessage {
     /// Bytes of the body, by its header.
     pub body_size: u64,
     /// The first bytes of the body, as far as they came.
-    pub body: Vec<u8>,
+    pub start: Vec<u8>,
+    /// The last ones of those that came behind.
+    pub end: Vec<u8>,
 }
 
 impl SeenMessage {
     /// Whether both are the same message, for all that can be told.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
-        let common = self.body.len().min(other.body.len());
-        self.header == other.header && self.body.get(..common) == other.body.get(..common)
+        let common = self.start.len().min(other.start.len());
+        self.header == other.header && self.start.get(..common) == other.start.get(..common)
     }
 
     /// A number for the message, the same on each connection.
@@ -42,7 +45,7 @@ impl SeenMessage {
     pub fn number(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(self.header);
-        hasher.write(&self.body);
+        hasher.write(&self.start);
         hasher.finish()
     }
 }
@@ -50,7 +53,13 @@ impl SeenMessage {
 #[cfg(test)]
 impl SeenMessage {
     pub(crate) fn for_test(header: u64, body: &[u8]) -> Self {
-        Self { channel: [0, 1], header, body_size: u64::try_from(body.len()).unwrap(), body: body.to_vec() }
+        Self {
+            channel: [0, 1],
+            header,
+            body_size: u64::try_from(body.len()).unwrap(),
+            start: body.to_vec(),
+            end: Vec::new(),
+        }
     }
 }
 
@@ -79,14 +88,19 @@ impl Seen {
             list.pop_front();
         }
         let (header, body_size) = (header.fingerprint, header.body_size);
-        list.push_back(SeenMessage { channel, header, body_size, body: Vec::new() });
+        list.push_back(SeenMessage { channel, header, body_size, start: Vec::new(), end: Vec::new() });
     }
 
     pub(super) fn body(&self, channel: [u8; 2], bytes: &[u8]) {
         let mut list = self.list();
         let Some(message) = list.iter_mut().rev().find(|message| message.channel == channel) else { return };
-        let room = BODY_MAX.saturating_sub(message.body.len());
-        message.body.extend(bytes.get(..room).unwrap_or(bytes));
+        let room = START_MAX.saturating_sub(message.start.len()).min(bytes.len());
+        let (start, rest) = bytes.split_at(room);
+        message.start.extend(start);
+        let rest = rest.get(rest.len().saturating_sub(END_MAX)..).unwrap_or_default();
+        let too_many = message.end.len().saturating_add(rest.len()).saturating_sub(END_MAX);
+        message.end.drain(..too_many.min(message.end.len()));
+        message.end.extend(rest);
     }
 
     fn list(&self) -> std::sync::MutexGuard<'_, VecDeque<SeenMessage>> {

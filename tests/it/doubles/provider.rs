@@ -61,6 +61,7 @@ pub struct Task {
 pub struct Post {
     pub external_task_id: String,
     pub at: Instant,
+    pub body: serde_json::Value,
 }
 
 type Program = Box<dyn FnMut(&str) -> (Reply, End) + Send>;
@@ -260,7 +261,9 @@ impl State {
     fn receive(&mut self, body: &[u8]) -> Answer {
         let body: serde_json::Value = serde_json::from_slice(body).expect("a POST has a JSON body");
         let external_task_id = body["external_task_id"].as_str().expect("a POST has our id").to_owned();
-        self.posts.push(Post { external_task_id: external_task_id.clone(), at: Instant::now() });
+        let post =
+            Post { external_task_id: external_task_id.clone(), at: Instant::now(), body: body.clone() };
+        self.posts.push(post);
         let (programmed, end) = (self.program)(&external_task_id);
         let reply = self.replies.pop_front().unwrap_or(programmed);
         let images = u32::try_from(body["n"].as_u64().unwrap_or(1)).unwrap();

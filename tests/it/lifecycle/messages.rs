@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::doubles::broker::Settled;
+use crate::doubles::provider::{End, Reply};
 use crate::workbench::{Workbench, input, job, message, until};
 
 fn header(message: &Outgoing, name: &str) -> String {
@@ -126,7 +127,7 @@ async fn a_job_that_was_wrong_beside_its_input_runs_once_it_is_corrected() {
 #[tokio::test(start_paused = true)]
 async fn nothing_takes_the_place_of_a_job_that_the_provider_refused() {
     let bench = Workbench::new();
-    bench.provider.reply([crate::doubles::provider::Reply::Refuse { content_policy: false }]);
+    bench.provider.reply([Reply::Refuse { content_policy: false }]);
     bench.run(job("a")).await;
     bench.run(another_input("a")).await;
     assert_eq!(bench.broker.queue("comet.jobs.dead").len(), 1);
@@ -245,4 +246,54 @@ async fn without_receipts_a_job_whose_id_was_taken_after_redis_lost_its_record_i
     let [dead] = bench.broker.queue("comet.jobs.dead").try_into().unwrap();
     assert_eq!(header(&dead, "x-comet-reason"), "conflict");
     assert_eq!(dead.body, job("a").body);
+}
+
+/// Longer than what is kept beside its message.
+fn long_job(id: &str) -> Message {
+    let mut input = input();
+    input["unknown"] = json!("x".repeat(100_000));
+    message(&json!({"job_id": id, "input": input}))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_job_is_held_once_and_posted_as_it_was_written() {
+    let bench = Workbench::new();
+    assert_eq!(bench.run(long_job("a")).await, Some(Settled::Acked));
+    assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
+    let [post] = bench.provider.posts().try_into().unwrap();
+    assert_eq!(post.body["unknown"], "x".repeat(100_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_job_is_posted_again_after_a_refusal_and_after_a_failed_generation() {
+    let bench = Workbench::with(|options| options.settings.max_attempts = 2);
+    let mut replies = 0;
+    bench.provider.program(move |_| {
+        replies += 1;
+        match replies {
+            1 => (Reply::Later(None), End::Succeeds),
+            2 => (Reply::Accept, End::Fails),
+            _ => (Reply::Accept, End::Succeeds),
+        }
+    });
+    for _ in 0..5 {
+        if bench.run(long_job("a")).await == Some(Settled::Acked) {
+            break;
+        }
+    }
+    assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
+    let posts = bench.provider.posts();
+    assert_eq!(posts.len(), 3);
+    assert!(posts.iter().all(|post| post.body["unknown"] == "x".repeat(100_000)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_queue_that_is_the_workers_own_gets_no_copy() {
+    let bench = Workbench::new();
+    for (id, queue) in [("a", "comet.jobs"), ("b", "comet.jobs.dead"), ("c", "comet.events.unrouted")] {
+        let mut order = job(id);
+        order.properties = order.properties.with_reply_to(queue.into());
+        assert_eq!(bench.run(order).await, Some(Settled::Acked));
+        assert_eq!(bench.broker.queue(queue).len(), 0, "{queue}");
+    }
 }

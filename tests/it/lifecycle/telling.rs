@@ -102,7 +102,7 @@ async fn an_event_that_one_of_its_queues_refuses_comes_to_the_others_in_few_copi
     assert!(said.contains("refuses the message") && said.contains("x-max-length"), "{said}");
     tokio::time::sleep(Duration::from_secs(3600)).await;
     let copies = bench.broker.ends("a").len();
-    assert!((12..=25).contains(&copies), "{copies} copies in an hour");
+    assert!((8..=16).contains(&copies), "{copies} copies until the delivery is handed back");
     delivery.kill().await;
 }
 

@@ -162,10 +162,10 @@ impl Downloader {
     async fn follow(&self, url: &Url, until: Instant) -> Result<Image, FetchError> {
         let mut url = url.clone();
         for hops in 0..=self.rules.max_redirects {
-            let hop = self.hop(&url, until).await.map_err(|error| match error.trouble {
+            let hop = self.hop(&url, until).await.map_err(|error| {
                 // It is the host that leads there, and not the provider's own URL.
-                Trouble::BadUrl if hops > 0 => FetchError { trouble: Trouble::Redirects, ..error },
-                _ => error,
+                let is_led = error.trouble == Trouble::BadUrl && hops > 0;
+                if is_led { FetchError { trouble: Trouble::Redirects, ..error } } else { error }
             });
             match hop? {
                 Hop::Image(image) => return Ok(image),
@@ -193,15 +193,13 @@ impl Downloader {
 
     /// A request that the URL wants over http.
     async fn secured(&self, url: &Url, until: Instant) -> Result<Hop, FetchError> {
-        self.request(url, until).await.map_err(|error| match error.trouble {
-            Trouble::Unreachable | Trouble::Tls | Trouble::Silent => FetchError {
-                trouble: Trouble::NoHttps,
-                message: format!(
-                    "the URL says http, which is not allowed, and https fails: {}",
-                    error.message
-                ),
-            },
-            _ => error,
+        self.request(url, until).await.map_err(|error| {
+            if !matches!(error.trouble, Trouble::Unreachable | Trouble::Tls | Trouble::Silent) {
+                return error;
+            }
+            let message =
+                format!("the URL says http, which is not allowed, and https fails: {}", error.message);
+            FetchError { trouble: Trouble::NoHttps, message }
         })
     }
 

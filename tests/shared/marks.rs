@@ -45,6 +45,11 @@ pub async fn lives_that_may_have_entered_the_storing_are_counted_and_those_that_
     bench.ledger.leave(&bench.job, "x", None).await.unwrap();
     assert_eq!(entries(bench.known().await), 1);
     assert_eq!(entries(bench.ledger.enter(&bench.job, "z").await.unwrap()), 2);
+    assert_eq!(entries(bench.ledger.enter(&bench.job, "y").await.unwrap()), 3, "of a copy of the job");
+    bench.ledger.leave(&bench.job, "z", None).await.unwrap();
+    bench.ledger.leave(&bench.job, "y", None).await.unwrap();
+    bench.ledger.leave(&bench.job, "", None).await.unwrap();
+    assert_eq!(entries(bench.known().await), 0, "in any order");
 }
 
 pub async fn the_life_that_submitted_a_job_can_leave_its_storing_too(bench: Bench) {

@@ -32,8 +32,8 @@ pub struct Kept {
     failed: FailedTasks,
     under: Option<SentUnder>,
     entries: u32,
-    /// The word of the life that has entered last.
-    entered: String,
+    /// The words of the lives that are storing its images; `None`: no life has entered but the one that submitted it.
+    entered: Option<Vec<String>>,
     /// For how long the images have been tried for in vain.
     tried: Option<Duration>,
 }
@@ -54,6 +54,13 @@ pub struct Table {
     pub freeze_overwrites: bool,
 }
 
+impl Kept {
+    fn inside(&self) -> Vec<String> {
+        let submitter = || if self.entries > 0 { vec![String::new()] } else { Vec::new() };
+        self.entered.clone().unwrap_or_else(submitter)
+    }
+}
+
 impl Table {
     pub fn flush(&mut self) {
         self.records.clear();
@@ -66,7 +73,7 @@ impl Table {
     pub fn look(&mut self, job: &JobId, slots: Slots, now: Duration) -> Known {
         if let Some(kept) = self.records.get(job.as_str())
             && matches!(kept.stage, Stage::Generating { .. })
-            && kept.entered.is_empty()
+            && kept.entered.is_none()
         {
             let until = (kept.since + slots.keep).max(now + slots.keep / 4);
             self.slots.hold(job.as_str(), slots, until, now);
@@ -94,10 +101,12 @@ impl Table {
         if let Some(kept) = self.records.get_mut(job.as_str())
             && matches!(kept.stage, Stage::Generating { .. })
         {
-            if kept.entered != life {
+            let mut inside = kept.inside();
+            if !inside.iter().any(|there| there == life) {
                 kept.entries += 1;
-                life.clone_into(&mut kept.entered);
+                inside.push(life.to_owned());
             }
+            kept.entered = Some(inside);
             self.slots.release(job.as_str());
         }
         self.known(job, now)
@@ -108,9 +117,11 @@ impl Table {
             && matches!(kept.stage, Stage::Generating { .. })
         {
             kept.tried = kept.tried.max(tried);
-            if kept.entered == life && kept.entries > 0 {
+            let mut inside = kept.inside();
+            if let Some(place) = inside.iter().position(|there| there == life) {
+                inside.remove(place);
                 kept.entries -= 1;
-                "left".clone_into(&mut kept.entered);
+                kept.entered = Some(inside);
             }
         }
     }
@@ -231,7 +242,7 @@ impl Table {
             let kept = self.kept(entry.job);
             (kept.corrects, kept.failed) = (corrects.cloned(), entry.failed.clone());
             kept.under = entry.under.cloned();
-            (kept.entries, kept.entered, kept.tried) = (0, String::new(), None);
+            (kept.entries, kept.entered, kept.tried) = (0, None, None);
             match stage {
                 Stage::Submitting { .. } | Stage::Generating { .. } => self.hold_anew(entry, now),
                 Stage::Done { event, .. } if may_run_on(event) => {}
@@ -268,7 +279,7 @@ impl Table {
         let stage = Stage::Generating { attempt, task: task.clone(), age: Duration::ZERO };
         self.put(entry, stage, None, now);
         let kept = self.kept(entry.job);
-        (kept.entries, kept.entered) = (1, String::new());
+        (kept.entries, kept.entered) = (1, None);
         if lost {
             kept.failed = entry.failed.clone();
             kept.under = entry.under.cloned();
@@ -289,7 +300,7 @@ impl Table {
                 kept.stage = Stage::New { attempt: attempt + 1 };
                 kept.failed = failed.clone();
                 kept.under = None;
-                (kept.nonce, kept.entries, kept.entered, kept.tried) = (None, 0, String::new(), None);
+                (kept.nonce, kept.entries, kept.entered, kept.tried) = (None, 0, None, None);
                 self.slots.release(job.as_str());
                 yes
             }

@@ -95,7 +95,8 @@ mod tests {
         assert_eq!(at(3, Some(2), 1).change(Mode::Open, false), Change::Start(5));
         // The older ones have ended, and it is busy: a new start would bring no larger prefetch.
         assert_eq!(at(5, Some(5), 5).change(Mode::Open, false), Change::Keep);
-        assert_eq!(at(2, Some(5), 2).change(Mode::Open, false), Change::Keep);
+        assert_eq!(at(3, Some(5), 3).change(Mode::Open, false), Change::Keep);
+        assert_eq!(at(2, Some(5), 2).change(Mode::Open, false), Change::Start(6));
         assert_eq!(at(1, Some(5), 1).change(Mode::Open, false), Change::Start(7));
         // Nothing is held any more.
         assert_eq!(at(0, Some(7), 0).change(Mode::Open, false), Change::Start(8));

@@ -93,6 +93,15 @@ fn of_text(index: u32, text: Option<&str>) -> Option<ResultImage> {
     is_image.then_some(ResultImage { index, url })
 }
 
+/// A number or a text; a position takes its place where there is none (`"id": ""` has been seen).
+fn index_of(element: &Value) -> Option<u32> {
+    match element.as_object()?.get("index")? {
+        Value::Number(number) => number.as_u64().and_then(|index| index.try_into().ok()),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,14 +125,5 @@ mod tests {
         }
         let long = format!("https://cdn.example/a.png?sig={}", "a".repeat(16_000));
         assert!(of_text(0, Some(&long)).is_some());
-    }
-}
-
-/// A number or a text; a position takes its place where there is none (`"id": ""` has been seen).
-fn index_of(element: &Value) -> Option<u32> {
-    match element.as_object()?.get("index")? {
-        Value::Number(number) => number.as_u64().and_then(|index| index.try_into().ok()),
-        Value::String(text) => text.trim().parse().ok(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }

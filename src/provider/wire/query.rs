@@ -330,7 +330,7 @@ fn units_of(layer: &Object) -> Option<String> {
     let in_units = |bill: &&Object| text_of(bill.get("charge_type")) == Some("unit");
     let bills =
         layer.get("billing").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
-    let billed = bills.filter(in_units.clone()).find_map(|bill| bill.get("amount"));
+    let billed = bills.filter(in_units).find_map(|bill| bill.get("amount"));
     match layer.get("final_unit_deduction").or(billed)? {
         Value::String(text) if !text.trim().is_empty() => Some(bounded(text, UNITS_CHARS_MAX)),
         Value::Number(number) => Some(number.to_string()),

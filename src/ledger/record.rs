@@ -163,7 +163,7 @@ impl Record {
             } else {
                 FailedTasks::NONE
             },
-            under: if fields.contains_key("under") {
+            under: if fields.get("under").is_some_and(|under| !under.is_empty()) {
                 let under = SentUnder::from_words(text("under")?);
                 Some(under.ok_or_else(|| Unreadable::Damaged("field under is no external id".into()))?)
             } else {

@@ -48,8 +48,8 @@ impl World {
 
     /// One that nothing remembers: two worlds that differ in used-up nonces only are the same.
     pub(super) fn fresh_nonce(&self) -> Nonce {
-        let hands = self.hands.iter().flatten().map(|hand| nonces(hand));
-        let before = self.before.iter().map(|table| nonces(table));
+        let hands = self.hands.iter().flatten().map(nonces);
+        let before = self.before.iter().map(nonces);
         let remembered =
             hands.chain(before).fold(nonces(&self.table) | nonces(&self.history), |all, some| all | some);
         Nonce::new(format!("ask-{}", (!(remembered | 1)).trailing_zeros()))

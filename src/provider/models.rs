@@ -64,8 +64,8 @@ struct Tries {
     beside_others: u32,
     /// `Seen::accepted` at the last one.
     accepted: u64,
-    /// `Seen::accepted_default` at the first one.
-    accepted_default: u64,
+    /// `Seen::accepted_default` when it was first told that its model is gone.
+    gone: Option<u64>,
 }
 
 impl Models {
@@ -118,8 +118,10 @@ impl Models {
         if model != self.default {
             return refused(message, refusal.provider_code);
         }
-        let (job, tries) = seen.tried(body);
-        if tries.accepted_default < seen.accepted_default {
+        let (job, _) = seen.tried(body);
+        let accepted = seen.accepted_default;
+        let first = seen.jobs.get_mut(&job).map_or(accepted, |tries| *tries.gone.get_or_insert(accepted));
+        if first < accepted {
             seen.jobs.remove(&job);
             return refused(message, refusal.provider_code);
         }
@@ -141,7 +143,7 @@ impl Seen {
             count: 0,
             beside_others: 0,
             accepted,
-            accepted_default: self.accepted_default,
+            gone: None,
         });
         tries.count = tries.count.saturating_add(1);
         tries.beside_others += u32::from(accepted > tries.accepted);

@@ -4,12 +4,15 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
+use crate::private::PrivateRedis;
+use crate::support::amqp_url;
 use crate::support::process::program;
-use crate::support::{amqp_url, redis_url};
 
 #[tokio::test]
 async fn the_benchmark_measures_the_worker_and_the_floor() {
     let bench = program("comet-bench");
+    // It reads Redis's own counts, so no other test may be at it.
+    let redis = PrivateRedis::start().await;
     let said = Command::new(&bench)
         .args([
             "throughput",
@@ -24,7 +27,7 @@ async fn the_benchmark_measures_the_worker_and_the_floor() {
             "--no-peers",
         ])
         .env("AMQP_URL", amqp_url())
-        .env("REDIS_URL", redis_url())
+        .env("REDIS_URL", redis.url())
         .stdin(Stdio::null())
         .output()
         .await

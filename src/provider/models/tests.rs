@@ -161,3 +161,17 @@ async fn so_many_jobs_are_remembered_and_no_more() {
         assert!(models.seen.lock().unwrap().jobs.len() <= JOBS_MAX);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_had_no_channel_before_is_not_blamed_for_a_default_model_that_is_gone() {
+    let models = models();
+    wait(models.judge(&body(DEFAULT, 1), no_channel()));
+    assert_eq!(models.judge(&body(DEFAULT, 2), accepted()), accepted());
+    let (kind, _) = fault(models.judge(&body(DEFAULT, 1), gone()));
+    assert_eq!(kind, AccountFaultKind::Configuration);
+    assert_eq!(models.judge(&body(DEFAULT, 2), accepted()), accepted());
+    assert!(
+        refusal(models.judge(&body(DEFAULT, 1), gone())).no_model,
+        "told so twice, with another accepted between"
+    );
+}

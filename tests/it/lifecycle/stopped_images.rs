@@ -32,7 +32,11 @@ async fn all_succeed(bench: &Workbench, lives: Vec<Delivery>) {
 #[tokio::test(start_paused = true)]
 async fn downloads_that_fail_alike_for_several_jobs_stop_the_intake_and_cost_no_result() {
     for trouble in [Trouble::Spent(403), Trouble::Tls, Trouble::Forbidden, Trouble::NoPicture, Trouble::Cut] {
-        let bench = Workbench::patient();
+        // What is over after hours by default is over after minutes here.
+        let bench = Workbench::with(|options| {
+            options.settings.hold = 100 * HOUR;
+            options.settings.patience = HOUR / 20;
+        });
         bench.watch_breaker();
         fail_all(&bench, trouble);
         let begun = Instant::now();
@@ -46,7 +50,7 @@ async fn downloads_that_fail_alike_for_several_jobs_stop_the_intake_and_cost_no_
         assert_eq!(bench.run(job("late")).await, Some(Settled::HandedBack), "no job is begun meanwhile");
 
         // Far beyond the patience, and beyond that of a job alone.
-        sleep(HOUR * 30).await;
+        sleep(HOUR * 2).await;
         assert!(lives.iter().all(Delivery::is_open), "{trouble:?}");
         let before = bench.images.fetched().len();
         sleep(HOUR).await;

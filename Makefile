@@ -27,7 +27,7 @@ test-quick: linker ## the tests that need no services, in under a minute
 # Tests of services wait most of the time, so more of them run at once than there are processors.
 test: build ## everything that a change must pass, against real services; starts (and installs) what is missing
 	cargo test --locked --lib --bins --test it --example comet-sim -- --skip deep::
-	deploy/dev/with-services --s3 cargo test --locked --test services -- --skip deep:: --test-threads 16
+	deploy/dev/with-services --s3 cargo test --locked --test services -- --skip deep:: --test-threads 12
 	cargo test --locked --doc
 
 verify: build ## everything that a release must pass, the deep and the slow; a line for each part, an hour in all

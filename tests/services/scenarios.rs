@@ -10,6 +10,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::seed::seed;
+use crate::support::broker::Letter;
 use crate::support::jobs::job;
 use crate::support::listener::{Listener, SELDOM};
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
@@ -172,6 +173,26 @@ async fn faults_of_the_account_at_once_end_no_job_and_nothing_is_paid_twice() {
     mix("mix-account", 40, account.collect()).await;
 }
 
+/// The ends of the mixed jobs. Others go on coming meanwhile, since where no download works for anybody, no job ends for want of one.
+async fn ends_beside_others(broker: &Broker, place: &Place, jobs: usize) -> BTreeMap<String, Vec<Letter>> {
+    let mut ends = BTreeMap::new();
+    let mixed =
+        |ends: &BTreeMap<String, Vec<Letter>>| ends.keys().filter(|job| job.starts_with("mix-")).count();
+    let mut others = 0;
+    while mixed(&ends) < jobs {
+        let before = mixed(&ends);
+        wait_for("the end of one more job", async || {
+            broker.publish(place, &pair(&format!("other-{others}"))).await;
+            others += 1;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            broker.rest(place, &mut ends).await;
+            (mixed(&ends) > before).then_some(())
+        })
+        .await;
+    }
+    ends
+}
+
 /// Plays scenarios at once, each with its odds, on so many jobs, and holds each job's end to those that struck it.
 pub async fn mix(name: &str, jobs: usize, odds: Vec<(&'static str, &'static str)>) {
     Place::run(name, async |place| {
@@ -188,7 +209,7 @@ pub async fn mix(name: &str, jobs: usize, odds: Vec<(&'static str, &'static str)
         for number in 0..jobs {
             broker.publish(place, &pair(&format!("mix-{number}"))).await;
         }
-        let ends = broker.ends(place, jobs).await;
+        let ends = ends_beside_others(&broker, place, jobs).await;
         let report = sim.report().await;
         let struck: BTreeMap<String, Vec<String>> =
             serde_json::from_value(report.0["struck"].clone()).unwrap();
@@ -211,7 +232,6 @@ pub async fn mix(name: &str, jobs: usize, odds: Vec<(&'static str, &'static str)
         println!("{} of {} scenarios have struck {jobs} jobs", faults.len(), odds.len());
         assert_eq!(strange, Vec::<String>::new());
         report.nothing_was_paid_for_twice();
-        assert_eq!(ends.len(), jobs);
         assert!(counts.get(SUCCEEDED).is_some_and(|succeeded| *succeeded > jobs / 3), "{counts:?}");
         // A rare one misses now and then.
         assert!(faults.len() > odds.len() * 7 / 10, "{:?}", faults.keys().collect::<BTreeSet<_>>());

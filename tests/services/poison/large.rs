@@ -23,8 +23,8 @@ async fn messages_that_are_too_large_are_held_one_at_a_time() {
         broker.ready_is(&place.dead_queue(), 8).await;
         assert_eq!(broker.ends(place, 1).await["behind"][0].json()["type"], "comet.job.succeeded");
         let peak = worker.memory_peak_mb();
-        // One that is held, and its copy on the way out.
-        assert!(peak - before < 3 * 40, "from {before} to {peak} MB: {}", worker.log());
+        // One that is held, its copy on the way out, and what the allocator keeps.
+        assert!(peak - before < 4 * 40, "from {before} to {peak} MB: {}", worker.log());
         for _ in 0..8 {
             let letter = broker.next(&place.dead_queue()).await;
             assert_eq!(letter.header("x-comet-reason").as_deref(), Some("too_large"));

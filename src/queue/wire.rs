@@ -1,8 +1,8 @@
 //! The socket under the client library: where RabbitMQ is dialled, and where its bytes are looked at first.
 //!
 //! lapin ends a connection over one message that it can't read, and with the connection all that it carries. It can't be
-//! told to skip that message, but it takes a stream of ours: [`Filtered`] stands between the socket (or the TLS on it)
-//! and lapin, and hands on what lapin can read. See [`inbound`] for what is changed, and [`outbound`] for the one number
+//! told to skip that message, but it takes a stream of ours: `Filtered` stands between the socket (or the TLS on it)
+//! and lapin, and hands on what lapin can read. See `inbound` for what is changed, and `outbound` for the one number
 //! that goes out changed.
 
 mod header;

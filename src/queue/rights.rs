@@ -9,13 +9,14 @@ use lapin::options::{
     BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection};
+use lapin::{BasicProperties, Channel, Connection, ErrorKind};
 use tokio::time::timeout;
 
 use super::publish::{ACCESS_REFUSED, reply_code};
 use super::topology::Names;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const TRIES: u32 = 10;
 
 /// A right that is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,25 +61,34 @@ pub async fn missing(connection: &Connection, names: &Names) -> Result<Vec<Missi
 }
 
 /// On a channel of its own, which a refusal closes. What doesn't exist refuses nobody.
-async fn may<F>(connection: &Connection, act: impl FnOnce(Channel) -> F) -> Result<bool, String>
+///
+/// A refusal that comes between two steps of the act leaves only "the channel is closing" behind, without the broker's reason; the
+/// next try most likely has it.
+async fn may<F>(connection: &Connection, act: impl Fn(Channel) -> F) -> Result<bool, String>
 where
     F: Future<Output = lapin::Result<()>>,
 {
     const NOT_FOUND: u16 = 404;
-    let acting = async {
-        let channel = connection.create_channel().await?;
-        act(channel.clone()).await?;
-        let _ = channel.close(200, "tried".into()).await;
-        Ok::<_, lapin::Error>(())
-    };
-    match timeout(ANSWER_TIMEOUT, acting).await {
-        Ok(Ok(())) => Ok(true),
-        Ok(Err(error)) => match reply_code(&error) {
-            Some(ACCESS_REFUSED) => Ok(false),
-            Some(NOT_FOUND) => Ok(true),
-            Some(_) | None => Err(error.to_string()),
-        },
-        Err(_) => Err(format!("no answer within {ANSWER_TIMEOUT:?}")),
+    let mut tries = 1;
+    loop {
+        let acting = async {
+            let channel = connection.create_channel().await?;
+            act(channel.clone()).await?;
+            let _ = channel.close(200, "tried".into()).await;
+            Ok::<_, lapin::Error>(())
+        };
+        match timeout(ANSWER_TIMEOUT, acting).await {
+            Ok(Ok(())) => return Ok(true),
+            Ok(Err(error)) => match reply_code(&error) {
+                Some(ACCESS_REFUSED) => return Ok(false),
+                Some(NOT_FOUND) => return Ok(true),
+                None if tries < TRIES && matches!(error.kind(), ErrorKind::InvalidChannelState(..)) => {
+                    tries += 1
+                }
+                Some(_) | None => return Err(error.to_string()),
+            },
+            Err(_) => return Err(format!("no answer within {ANSWER_TIMEOUT:?}")),
+        }
     }
 }
 

@@ -299,7 +299,7 @@ async fn http_is_asked_for_over_https_at_every_hop() {
     assert_eq!(error.trouble, Trouble::Redirects, "{error:?}");
 }
 
-/// A port where TLS is not spoken, and one where nobody listens.
+/// A port where TLS is not spoken, and one where no server listens.
 #[tokio::test]
 async fn http_without_https_is_the_hosts_fault() {
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();

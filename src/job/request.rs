@@ -78,7 +78,7 @@ pub struct Properties {
     pub unreadable: Vec<(String, String)>,
 }
 
-/// Those that events carry on or go by: without them a job's end would not reach whoever waits for it. And `properties`: what
+/// Those that events carry on or go by: without them a job's end would not reach the consumer that waits for it. And `properties`: what
 /// follows is missing.
 const NEEDED: [&str; 3] = ["correlation_id", "reply_to", "properties"];
 

@@ -155,6 +155,10 @@ pub enum Lookup {
     NotFound {
         message: String,
     },
+    /// A task that isn't known to be this job's has that external id, or is answered with all the same. It may hide one that is.
+    Another {
+        message: String,
+    },
     /// No answer about the task. Look again; `fault` says whether intake should stop as well.
     Unavailable {
         message: String,

@@ -248,7 +248,12 @@ impl Provider for CometApi {
                 Lookup::Found(_) => return found,
                 // The second path may not exist at all; that says nothing about the task.
                 Lookup::Unavailable { .. } if path != self.query_path => {}
-                Lookup::NotFound { .. } | Lookup::Unavailable { .. } => missed = found,
+                // One that may hide the job's own is no miss, whatever the other path says.
+                Lookup::NotFound { .. } | Lookup::Unavailable { .. }
+                    if matches!(missed, Lookup::Another { .. }) => {}
+                Lookup::NotFound { .. } | Lookup::Another { .. } | Lookup::Unavailable { .. } => {
+                    missed = found
+                }
             }
         }
         missed

@@ -33,6 +33,8 @@ pub(super) struct LookOn {
     pulls: Pulls,
     /// Where the open POST was this life's own.
     unanswered: Option<Unanswered>,
+    /// Another task has the external id: that this job's own isn't found means nothing.
+    may_be_hidden: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,7 +77,7 @@ pub(super) enum Recalling {
 impl LookOn {
     pub(super) fn new(attempt: u32, nonce: Nonce, sight: Option<Duration>) -> Self {
         let (phase, waited, pulls) = (Phase::LookUp, Duration::ZERO, Pulls::new());
-        Self { attempt, nonce, sight, phase, waited, pulls, unanswered: None }
+        Self { attempt, nonce, sight, phase, waited, pulls, unanswered: None, may_be_hidden: false }
     }
 
     pub(super) fn after_own_post(self, unanswered: Unanswered) -> Self {
@@ -137,16 +139,18 @@ impl Life {
         // Under an id that the producer has named, a task that was there before this POST is another's.
         let was_there = look.unanswered.as_ref().is_some_and(|unanswered| unanswered.exists);
         let is_own = self.under.as_ref().is_some_and(SentUnder::is_own);
-        let found = match found {
-            Lookup::Found(_) if was_there && is_own => {
-                Lookup::NotFound { message: "the task under this id was there before".to_owned() }
-            }
-            Lookup::Found(_) | Lookup::NotFound { .. } | Lookup::Unavailable { .. } => found,
+        let is_another = match &found {
+            Lookup::Found(_) => was_there && is_own,
+            Lookup::Another { .. } => true,
+            Lookup::NotFound { .. } | Lookup::Unavailable { .. } => false,
         };
+        look.may_be_hidden |= is_another;
         match found {
-            Lookup::Found(task) => self.at = At::Accepting { attempt: look.attempt, task },
-            Lookup::NotFound { .. } if asked >= quiet_over => self.doubt(look),
-            Lookup::NotFound { .. } => {
+            Lookup::Found(task) if !is_another => self.at = At::Accepting { attempt: look.attempt, task },
+            Lookup::Found(_) | Lookup::NotFound { .. } | Lookup::Another { .. } if asked >= quiet_over => {
+                self.doubt(look);
+            }
+            Lookup::Found(_) | Lookup::NotFound { .. } | Lookup::Another { .. } => {
                 let until = (now + wait).min(quiet_over.max(now));
                 look.phase = Phase::Wait { until, pull_from: Pulls::after_look(asked, &self.rules.pace) };
                 self.at = At::LookingOn(look);
@@ -217,7 +221,8 @@ impl Life {
 
     /// Whether a task that isn't found was not made.
     fn trusts_a_miss(&self, look: &LookOn) -> bool {
-        self.rules.trust_lookup && !look.unanswered.as_ref().is_some_and(|unanswered| unanswered.exists)
+        let exists = look.unanswered.as_ref().is_some_and(|unanswered| unanswered.exists);
+        self.rules.trust_lookup && !exists && !look.may_be_hidden
     }
 
     /// Whether nothing is known of the job but that there is no record: who can't read the receipts

@@ -107,14 +107,14 @@ pub fn lookup(reply: &Reply<'_>, under: &SentUnder) -> Lookup {
         let named = text_of(info.and_then(|info| info.get("external_task_id")));
         return match named.or_else(|| text_of(data.get("external_id"))) {
             Some(other) if other != external.as_str() => {
-                Lookup::NotFound { message: "the provider answered with another task".to_owned() }
+                Lookup::Another { message: "the provider answered with another task".to_owned() }
             }
             Some(_) | None if under.takes(made_ms(data)) => Lookup::Found(task),
             Some(_) | None => {
                 let message = format!(
                     "task {task} has the external_task_id that this job names, and isn't known to be younger than the job"
                 );
-                Lookup::NotFound { message }
+                Lookup::Another { message }
             }
         };
     }

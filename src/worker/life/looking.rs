@@ -109,7 +109,9 @@ impl Actor<'_> {
                 }
                 tracing::info!(task_id = %task, "found by its external id");
             }
-            Lookup::NotFound { message } => tracing::debug!("not found by its external id: {message}"),
+            Lookup::NotFound { message } | Lookup::Another { message } => {
+                tracing::debug!("not found by its external id: {message}")
+            }
             Lookup::Unavailable { fault, .. } => {
                 if let Some(fault) = fault {
                     self.shared.breaker.account_fault(fault);

@@ -258,7 +258,7 @@ impl State {
         });
         match found {
             Some((_, task)) if !under.takes(Some(since_start(task.made))) => {
-                Lookup::NotFound { message: "not this job's".to_owned() }
+                Lookup::Another { message: "not this job's".to_owned() }
             }
             Some((id, _)) => Lookup::Found(TaskId::new(id).unwrap()),
             None => Lookup::NotFound { message: "task_not_exist".to_owned() },

@@ -57,6 +57,17 @@ async fn a_job_that_names_another_jobs_id_does_not_get_that_jobs_picture() {
     }
 }
 
+/// What is found under the id is the older task, so that the job's own isn't found is no proof that there is none.
+#[tokio::test(start_paused = true)]
+async fn where_look_ups_are_trusted_a_miss_behind_anothers_task_costs_no_second_generation() {
+    let bench = Workbench::trusting();
+    assert_eq!(bench.run(message(&naming("theirs", "mine"))).await, Some(Settled::Acked));
+    bench.provider.reply([Reply::Lost { made: true }]);
+    assert_eq!(bench.run(message(&naming("a", "mine"))).await, Some(Settled::Acked));
+    assert_eq!(bench.broker.end("a").reason.as_deref(), Some("outcome_unknown"));
+    assert_eq!(bench.provider.posts().len(), 2, "one for each job");
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_two_jobs_that_name_one_id_at_a_time_the_one_that_came_second_is_not_answered_with_the_others_picture()
  {

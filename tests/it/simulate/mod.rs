@@ -23,7 +23,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use net::Step;
-use script::{Cast, Op, Service, script};
+use provider::BAD_GATEWAY;
+use script::{Cast, Fate, Kind, Named, Op, Service, script};
 use world::{Broken, play};
 
 use crate::seed::{number, seed};
@@ -118,6 +119,34 @@ fn a_download_network_that_fails_for_all_costs_no_result() {
     }
 }
 
+/// For an hour each POST is answered with a 504, made or not, and each GET is answered well. What is posted meanwhile may
+/// have been paid for, so it ends as unknown: at most those under way, and a handful at growing distances.
+#[test]
+fn a_provider_whose_post_alone_fails_costs_few_jobs_their_outcome() {
+    let (jobs, hour) = (120, 3_600_000);
+    let broken = first_broken(seed()..seed() + 4, |seed| {
+        let mut cast = Cast::draw(seed);
+        cast.crowd(jobs);
+        (cast.provider, cast.trust_lookup, cast.max_running) = (Kind::Neither, false, 0);
+        for job in &mut cast.jobs {
+            (job.fate, job.named) = (Fate::Succeeds { images: 1 }, Named::ByWorker);
+        }
+        let workers = cast.workers;
+        let mut ops = vec![Op::NoPosts { ms: hour }];
+        ops.extend((0..jobs).map(|job| Op::Deliver { job }));
+        ops.push(Op::Advance { ms: hour });
+        let trace = play(cast, ops)?;
+        let unanswered = trace.iter().filter(|step| step.about == BAD_GATEWAY).count();
+        // A worker has eight in flight; an hour of distances that grow to five minutes holds some twenty probes.
+        assert!(unanswered <= workers * (8 + 25), "seed {seed}: {unanswered} POSTs by {workers} workers");
+        assert!(unanswered >= workers * 8, "seed {seed}: only {unanswered} POSTs failed");
+        Ok(trace)
+    });
+    if let Some(broken) = broken {
+        panic!("{}", report(&broken));
+    }
+}
+
 #[test]
 fn a_seed_plays_the_same_again() {
     for seed in seed()..seed() + 40 {
@@ -136,6 +165,8 @@ fn the_seeds_come_into_all_corners() {
     let corners = [
         ("POST leaves", ""),
         ("POST arrives", "no money"),
+        ("POST arrives", BAD_GATEWAY),
+        ("look up", "own-"),
         ("POST arrives", "later"),
         ("POST arrives", "refused"),
         ("POST arrives", "this external_task_id exists"),

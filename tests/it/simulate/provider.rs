@@ -11,25 +11,38 @@ use comet_worker::job::{SentUnder, TaskId};
 use comet_worker::provider::{
     AccountFault, AccountFaultKind, Answer, Failed, Later, Lookup, Provider, Refusal, ResultImage, View,
 };
+use fastrand::Rng;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::net::Link;
-use super::script::{Fate, Job, Kind, LATEST_POST, percent};
+use super::script::{Fate, Job, Kind, LATEST_POST, Named, percent};
+use super::world::name;
 
 /// `generation.timeout_s`
 pub const TIMEOUT: Duration = Duration::from_secs(900);
 /// `api.submit_timeout_s`
 const SUBMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Whose tasks are none of our jobs'.
+pub const OTHERS: &str = "another-fleet";
+/// What answers in place of a provider whose POST alone fails.
+pub const BAD_GATEWAY: &str = "504 from a gateway";
+
+/// The external id that the producer of that job names.
+pub fn own_id(job: usize) -> String {
+    format!("own-{job}")
+}
+
 /// The provider of all processes.
 pub struct SharedProvider {
     kind: Kind,
+    start: Instant,
     state: Mutex<State>,
 }
 
 struct State {
-    /// By external id.
+    /// By what names them in their prompts.
     jobs: BTreeMap<String, Job>,
     tasks: BTreeMap<String, Task>,
     /// POSTs in the net.
@@ -37,6 +50,7 @@ struct State {
     /// The next POST takes so long.
     delay: Option<Duration>,
     no_money_until: Instant,
+    no_posts_until: Instant,
     queries: u32,
     /// So many images were made at a time, at most.
     running_max: u32,
@@ -44,7 +58,9 @@ struct State {
 
 #[derive(Debug, Clone)]
 pub struct Task {
-    pub external_task_id: String,
+    external_task_id: String,
+    /// The job that its prompt names; another fleet's is none of ours.
+    job: String,
     /// It arrived within what the quiet period allows for.
     pub in_time: bool,
     images: u32,
@@ -52,17 +68,20 @@ pub struct Task {
 }
 
 impl SharedProvider {
-    pub fn new(kind: Kind, jobs: BTreeMap<String, Job>) -> Self {
+    pub fn new(kind: Kind, jobs: &[Job]) -> Self {
+        let named = |(number, job): (usize, &Job)| (name(number), job.clone());
+        let met = (0..).zip(jobs).filter(|(_, job)| job.named == Named::Met);
         let state = State {
-            jobs,
-            tasks: BTreeMap::new(),
+            jobs: jobs.iter().enumerate().map(named).collect(),
+            tasks: met.map(|(number, _)| (format!("{OTHERS}-{number}"), Task::of_others(number))).collect(),
             under_way: 0,
             delay: None,
             no_money_until: Instant::now(),
+            no_posts_until: Instant::now(),
             queries: 0,
             running_max: 0,
         };
-        Self { kind, state: Mutex::new(state) }
+        Self { kind, start: Instant::now(), state: Mutex::new(state) }
     }
 
     pub fn delay_next_post(&self, by: Duration) {
@@ -73,9 +92,14 @@ impl SharedProvider {
         self.lock().no_money_until = Instant::now() + length;
     }
 
+    pub fn answer_no_posts(&self, length: Duration) {
+        self.lock().no_posts_until = Instant::now() + length;
+    }
+
     pub fn heal(&self) {
         let mut state = self.lock();
-        (state.delay, state.no_money_until) = (None, Instant::now());
+        let now = Instant::now();
+        (state.delay, state.no_money_until, state.no_posts_until) = (None, now, now);
     }
 
     pub fn has_posts_under_way(&self) -> bool {
@@ -83,8 +107,9 @@ impl SharedProvider {
     }
 
     /// The bill.
-    pub fn tasks_of(&self, external_task_id: &str) -> Vec<Task> {
-        let of_job = |task: &&Task| task.external_task_id == external_task_id;
+    pub fn tasks_of(&self, job: usize) -> Vec<Task> {
+        let job = name(job);
+        let of_job = |task: &&Task| task.job == job;
         self.lock().tasks.values().filter(of_job).cloned().collect()
     }
 
@@ -98,14 +123,21 @@ impl SharedProvider {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn receive(&self, external: &str, in_time: bool) -> Answer {
+    /// `makes`: whether it makes a task while no POST is answered.
+    fn receive(&self, post: &Post, in_time: bool, makes: bool) -> Answer {
+        let Post { external, job: named } = post;
         let mut state = self.lock();
         let (message, provider_code) = ("as drawn".to_owned(), None);
         if state.no_money_until > Instant::now() {
             return Answer::Account(AccountFault { kind: AccountFaultKind::Money, message });
         }
-        let exists = state.tasks.values().any(|task| task.external_task_id == external);
-        let job = state.jobs.get_mut(external).expect("a POST is for one of the jobs");
+        let unanswered = state.no_posts_until > Instant::now();
+        let bad_gateway = || LinkedProvider::unknown(BAD_GATEWAY);
+        if unanswered && !makes {
+            return bad_gateway();
+        }
+        let exists = state.tasks.values().any(|task| task.external_task_id == *external);
+        let job = state.jobs.get_mut(named).expect("a POST is for one of the jobs");
         let images = match job.fate {
             Fate::Refused => {
                 return Answer::Refused(Refusal {
@@ -128,18 +160,38 @@ impl SharedProvider {
             return Answer::Unknown { message, provider_code, exists: true };
         }
         let id = format!("task-{}", state.tasks.len() + 1);
-        let task = Task { external_task_id: external.to_owned(), in_time, images, made: Instant::now() };
+        let made = Instant::now();
+        let task = Task { external_task_id: external.clone(), job: named.clone(), in_time, images, made };
         state.tasks.insert(id.clone(), task);
         state.running_max = state.running_max.max(state.running());
-        Answer::Accepted(TaskId::new(&id).unwrap())
+        if unanswered { bad_gateway() } else { Answer::Accepted(TaskId::new(&id).unwrap()) }
     }
 
-    fn find(&self, external: &str) -> Option<TaskId> {
+    /// Of several tasks under one id, any.
+    fn find(&self, under: &SentUnder, dice: &mut Rng) -> Lookup {
         let state = self.lock();
-        let found_after = state.jobs.get(external)?.found_after;
-        let is_found = |task: &Task| task.external_task_id == external && task.made.elapsed() >= found_after;
-        let found = state.tasks.iter().find(|(_, task)| is_found(task)).map(|(id, _)| id);
-        if self.kind == Kind::Neither { None } else { TaskId::new(found?) }
+        let is_found = |(_, task): &(&String, &Task)| {
+            let found_after = state.jobs.get(&task.job).map_or(Duration::ZERO, |job| job.found_after);
+            task.external_task_id == under.id.as_str() && task.made.elapsed() >= found_after
+        };
+        let found: Vec<_> = state.tasks.iter().filter(is_found).collect();
+        if self.kind == Kind::Neither || found.is_empty() {
+            return Lookup::NotFound { message: "task_not_exist".to_owned() };
+        }
+        let (id, task) = found[dice.usize(0..found.len())];
+        // The other fleet's was made before all of ours.
+        let made_ms = if task.job == OTHERS { 0 } else { self.clock_ms(task.made) };
+        if under.takes(Some(made_ms)) {
+            Lookup::Found(TaskId::new(id).unwrap())
+        } else {
+            Lookup::Another { message: "not this job's".to_owned() }
+        }
+    }
+
+    /// Milliseconds since long ago.
+    fn clock_ms(&self, at: Instant) -> i64 {
+        let hour_ms = 3_600_000;
+        hour_ms + i64::try_from(at.duration_since(self.start).as_millis()).unwrap()
     }
 
     fn look(&self, id: &TaskId) -> View {
@@ -147,7 +199,7 @@ impl SharedProvider {
         state.queries += 1;
         let fresh = state.queries;
         let task = state.tasks.get(id.as_str()).expect("only what was made is looked at");
-        let job = &state.jobs[&task.external_task_id];
+        let job = state.jobs.get(&task.job).expect("no job looks at another's task");
         let units = Some("8".to_owned());
         if task.made.elapsed() < job.generation || job.fate == Fate::Never {
             View::Running
@@ -165,12 +217,26 @@ impl State {
     /// What came later than a POST can is nobody's to count.
     fn running(&self) -> u32 {
         let runs = |task: &&Task| {
-            let job = &self.jobs[&task.external_task_id];
+            let Some(job) = self.jobs.get(&task.job) else { return false };
             let length = if job.fate == Fate::Never { TIMEOUT } else { job.generation };
             task.in_time && task.made.elapsed() < length
         };
         self.tasks.values().filter(runs).map(|task| task.images.max(1)).sum()
     }
+}
+
+impl Task {
+    /// Another fleet's task, under the id that our job of that number is going to name.
+    fn of_others(job: usize) -> Self {
+        let external_task_id = own_id(job);
+        Self { external_task_id, job: OTHERS.to_owned(), in_time: true, images: 1, made: Instant::now() }
+    }
+}
+
+/// A POST, by its body.
+struct Post {
+    external: String,
+    job: String,
 }
 
 /// One process's way to it.
@@ -189,13 +255,14 @@ impl LinkedProvider {
     }
 
     /// It leaves, and will arrive.
-    fn send(&self, external: String, takes: Duration, back: Duration) -> oneshot::Receiver<Answer> {
+    fn send(&self, post: Post, takes: Duration, back: Duration, makes: bool) -> oneshot::Receiver<Answer> {
         let (sender, receiver) = oneshot::channel();
         let (provider, link) = (Arc::clone(&self.provider), self.link.clone());
         provider.lock().under_way += 1;
         tokio::spawn(async move {
             sleep(takes).await;
-            let answer = provider.receive(&external, takes <= LATEST_POST);
+            let answer = provider.receive(&post, takes <= LATEST_POST, makes);
+            let external = &post.external;
             let came_to = match &answer {
                 Answer::Accepted(task) => format!("accepted {task} {external}"),
                 Answer::Later(_) => "later".to_owned(),
@@ -219,6 +286,7 @@ impl Provider for LinkedProvider {
     async fn submit(&self, body: Bytes) -> Answer {
         let body: serde_json::Value = serde_json::from_slice(&body).expect("a POST has a JSON body");
         let external = body["external_task_id"].as_str().expect("a POST has our id").to_owned();
+        let job = body["prompt"].as_str().expect("its prompt names the job").to_owned();
         let mut dice = self.link.dice("POST", &external);
         self.link.net.note(self.link.process, "POST leaves", &external);
         if self.link.is_cut() {
@@ -236,7 +304,8 @@ impl Provider for LinkedProvider {
         let delay = self.provider.lock().delay.take();
         let usual = if percent(&mut dice, 90) { dice.u64(20..=300) } else { dice.u64(300..=5_000) };
         let takes = delay.unwrap_or(Duration::from_millis(usual));
-        let answered = self.send(external, takes, Duration::from_millis(dice.u64(20..=300)));
+        let (back, makes) = (Duration::from_millis(dice.u64(20..=300)), percent(&mut dice, 50));
+        let answered = self.send(Post { external, job }, takes, back, makes);
         match timeout(SUBMIT_TIMEOUT, answered).await {
             Ok(Ok(_)) if self.link.loses_answer() => Self::unknown("the answer was lost"),
             Ok(Ok(answer)) => answer,
@@ -255,16 +324,18 @@ impl Provider for LinkedProvider {
     }
 
     async fn lookup(&self, under: &SentUnder) -> Lookup {
-        let (provider, id) = (Arc::clone(&self.provider), under.id.as_str().to_owned());
-        match self.link.call("look up", under.id.as_str(), async move { provider.find(&id) }).await {
-            Ok(Some(task)) => Lookup::Found(task),
-            Ok(None) => Lookup::NotFound { message: "task_not_exist".to_owned() },
+        let (provider, of) = (Arc::clone(&self.provider), under.clone());
+        let mut dice = self.link.dice("which of several", under.id.as_str());
+        match self.link.call("look up", under.id.as_str(), async move { provider.find(&of, &mut dice) }).await
+        {
+            Ok(found) => found,
             Err(_) => Lookup::Unavailable { message: "no answer".to_owned(), fault: None, after: None },
         }
     }
 
     async fn clock_ms(&self) -> Option<i64> {
-        None
+        let now = self.provider.clock_ms(Instant::now());
+        self.link.call("ask for the time", "", async move { now }).await.ok()
     }
 
     async fn probe(&self) -> Result<(), AccountFault> {

@@ -40,6 +40,18 @@ pub struct Job {
     pub generation: Duration,
     /// From the acceptance until the task is found by its external id.
     pub found_after: Duration,
+    pub named: Named,
+}
+
+/// Who has named the job's external id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// The worker, and no other job has it.
+    ByWorker,
+    /// Its producer.
+    ByProducer,
+    /// Its producer, and another fleet's job on this account has it already.
+    Met,
 }
 
 /// Who takes part, and what is configured.
@@ -147,6 +159,10 @@ pub enum Op {
     NoMoney {
         ms: u64,
     },
+    /// Each POST is answered with a gateway's 504 for so long, whether it made a task or not. Each GET is answered well.
+    NoPosts {
+        ms: u64,
+    },
 }
 
 impl Cast {
@@ -159,7 +175,8 @@ impl Cast {
             3 => (Kind::Finds, false),
             _ => (Kind::Neither, false),
         };
-        let jobs = (0..dice.u64(1..=4)).map(|_| Job::draw(&mut dice)).collect();
+        let mut jobs: Vec<_> = (0..dice.u64(1..=4)).map(|_| Job::draw(&mut dice)).collect();
+        Named::draw(seed, &mut jobs);
         let receipts = !percent(&mut dice, 15);
         Self {
             seed,
@@ -186,6 +203,7 @@ impl Cast {
     pub fn crowd(&mut self, jobs: usize) {
         let mut dice = stream(self.seed, "crowd");
         self.jobs = (0..jobs).map(|_| Job::draw(&mut dice)).collect();
+        Named::draw(self.seed, &mut self.jobs);
     }
 
     pub fn finds(&self) -> bool {
@@ -212,6 +230,21 @@ impl Job {
             later: u32::try_from(dice.u64(0..6).saturating_sub(3)).unwrap(),
             generation: Duration::from_millis(dice.u64(500..=60_000)),
             found_after: Duration::from_millis(if percent(dice, 50) { 0 } else { dice.u64(0..20_000) }),
+            named: Named::ByWorker,
+        }
+    }
+}
+
+impl Named {
+    /// From dice of its own.
+    fn draw(seed: u64, jobs: &mut [Job]) {
+        let mut dice = stream(seed, "names");
+        for job in jobs {
+            job.named = match dice.u64(0..10) {
+                0 => Self::ByProducer,
+                1 => Self::Met,
+                _ => Self::ByWorker,
+            };
         }
     }
 }
@@ -282,6 +315,7 @@ impl Op {
             13..18 => Self::LoseReply { of: service },
             18 if cast.bears_late_posts() => Self::DelayPost { ms: dice.u64(1_000..=300_000) },
             18 => Self::DelayPost { ms: dice.u64(1_000..=LATEST_POST.as_millis().try_into().unwrap()) },
+            _ if percent(dice, 50) => Self::NoPosts { ms: length(dice) },
             _ => Self::NoMoney { ms: dice.u64(1_000..=60_000) },
         }
     }

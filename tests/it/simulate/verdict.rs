@@ -11,7 +11,8 @@ use lapin::types::AMQPValue;
 use object_store::ObjectStore;
 
 use super::net::Step;
-use super::script::Fate;
+use super::provider::OTHERS;
+use super::script::{Fate, Named};
 use super::world::{World, name};
 
 /// A broken promise, and what about it.
@@ -94,7 +95,7 @@ fn within_the_account(world: &World) -> Verdict {
 }
 
 fn paid_once(world: &World, job: usize) -> Verdict {
-    let tasks = world.provider.tasks_of(&world.external(job));
+    let tasks = world.provider.tasks_of(job);
     if tasks.len() > 1 {
         return Err(("paid for twice", format!("{}: {tasks:?}", name(job))));
     }
@@ -112,6 +113,9 @@ fn right_outcome(world: &World, job: usize, end: &EventView, told: &Told) -> Ver
     };
     let correction = told.corrections.first().map(|event| view(event)).transpose()?;
     let last = correction.as_ref().unwrap_or(end);
+    if last.task_id.as_ref().is_some_and(|task| task.starts_with(OTHERS)) {
+        return Err(("another's result", format!("{last:?}")));
+    }
     if last.kind() == Some(EventKind::Cancelled) && world.was_cancelled(job) {
         return cancelled(world, job, last);
     }
@@ -125,13 +129,15 @@ fn right_outcome(world: &World, job: usize, end: &EventView, told: &Told) -> Ver
     if end.reason.as_deref() != Some("outcome_unknown") {
         return Ok(());
     }
-    if cast.trust_lookup {
+    // Under an id that its producer has named, nothing is found that isn't known to be younger than the intent.
+    let findable_by_id = cast.jobs[job].named == Named::ByWorker;
+    if cast.trust_lookup && findable_by_id {
         return Err(("unknown, where look-ups are trusted", format!("{end:?}")));
     }
     if !told.buried.iter().any(|reason| reason == "outcome_unknown") {
         return Err(("unknown, and no copy for a person", format!("{end:?}")));
     }
-    let findable = world.provider.tasks_of(&world.external(job)).iter().any(|task| task.in_time);
+    let findable = findable_by_id && world.provider.tasks_of(job).iter().any(|task| task.in_time);
     if cast.finds() && cast.receipts && findable && correction.is_none() {
         return Err(("a paid result is never delivered", format!("{end:?}")));
     }
@@ -140,12 +146,12 @@ fn right_outcome(world: &World, job: usize, end: &EventView, told: &Told) -> Ver
 
 /// What the event says that it cost is what it cost.
 fn cancelled(world: &World, job: usize, event: &EventView) -> Verdict {
-    let tasks = world.provider.tasks_of(&world.external(job));
+    let tasks = world.provider.tasks_of(job);
     let right = match event.charged.as_deref() {
         // A look-up that is trusted can't know of a POST that is still to arrive.
         Some("no") => !tasks.iter().any(|task| task.in_time),
         Some("yes") => tasks.len() == 1 && event.task_id.is_some(),
-        Some("unknown") => !world.cast.trust_lookup,
+        Some("unknown") => !world.cast.trust_lookup || world.cast.jobs[job].named != Named::ByWorker,
         _ => false,
     };
     if right { Ok(()) } else { Err(("cancelled, at another cost", format!("{event:?} {tasks:?}"))) }

@@ -15,11 +15,11 @@ use super::broker::SharedBroker;
 use super::ledger::SharedLedger;
 use super::net::{Net, Step};
 use super::process::Process;
-use super::provider::SharedProvider;
-use super::script::{Cast, Fate, Job, Op, Safeguard, Service, percent};
+use super::provider::{SharedProvider, own_id};
+use super::script::{Cast, Fate, Job, Named, Op, Safeguard, Service, percent};
 use super::verdict;
 use crate::doubles::images::FakeImages;
-use crate::workbench::{external_of, input};
+use crate::workbench::input;
 
 /// A broker takes a silent connection for dead after this.
 const HEARTBEATS_MISSED: Duration = Duration::from_secs(20);
@@ -55,16 +55,21 @@ pub fn name(job: usize) -> String {
     format!("job-{job}")
 }
 
+/// Its prompt names the job, so that the provider knows whose task is whose.
 fn body(number: usize, job: &Job) -> Value {
-    let input = match job.fate {
-        Fate::Succeeds { images } => {
-            let mut input = input();
-            input["n"] = images.into();
-            input
-        }
-        Fate::Fails | Fate::Never | Fate::Refused => input(),
+    let mut input = match job.fate {
+        Fate::Succeeds { .. } | Fate::Fails | Fate::Never | Fate::Refused => input(),
         Fate::Invalid => json!({}),
     };
+    if let Fate::Succeeds { images } = job.fate {
+        input["n"] = images.into();
+    }
+    if job.fate != Fate::Invalid {
+        input["prompt"] = name(number).into();
+    }
+    if job.named != Named::ByWorker {
+        input["external_task_id"] = own_id(number).into();
+    }
     json!({"job_id": name(number), "input": input})
 }
 
@@ -95,14 +100,12 @@ pub fn play(cast: Cast, script: Vec<Op>) -> Result<Vec<Step>, Box<Broken>> {
 
 impl World {
     fn new(cast: Cast) -> Arc<Self> {
-        let named = cast.jobs.iter().cloned().enumerate();
-        let jobs = named.map(|(number, job)| (external_of(&body(number, &job), 1), job)).collect();
         let confirms_always = cast.without == Some(Safeguard::Confirm);
         Arc::new(Self {
             net: Net::new(cast.seed),
             broker: Arc::new(SharedBroker::new(confirms_always)),
             ledger: Arc::new(SharedLedger::new(&cast)),
-            provider: Arc::new(SharedProvider::new(cast.provider, jobs)),
+            provider: Arc::new(SharedProvider::new(cast.provider, &cast.jobs)),
             objects: Arc::new(InMemory::new()),
             images: Arc::new(FakeImages::default()),
             places: Mutex::default(),
@@ -182,6 +185,7 @@ impl World {
             Op::DelayPost { ms } => self.provider.delay_next_post(Duration::from_millis(ms)),
             Op::Cancel { job } => self.cancel(job),
             Op::NoMoney { ms } => self.provider.run_out_of_money(Duration::from_millis(ms)),
+            Op::NoPosts { ms } => self.provider.answer_no_posts(Duration::from_millis(ms)),
         }
     }
 
@@ -197,11 +201,6 @@ impl World {
     /// Whether its user wanted it no more, at some time.
     pub fn was_cancelled(&self, job: usize) -> bool {
         self.cancelled.lock().unwrap().contains(&job)
-    }
-
-    /// What the job goes out under.
-    pub fn external(&self, job: usize) -> String {
-        external_of(&body(job, &self.cast.jobs[job]), 1)
     }
 
     fn message(&self, job: usize) -> Message {

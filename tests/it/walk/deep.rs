@@ -67,6 +67,18 @@ fn a_failed_task_is_followed_by_one_more_and_no_promise_breaks() {
     holds(Provider::Finds, true, 2, Faults { timeouts: 1, ..failed });
 }
 
+#[test]
+fn two_hands_at_a_job_whose_external_id_others_have_break_no_promise() {
+    let strangers = Faults { strangers: 1, ..NONE };
+    for (provider, trust_lookup) in
+        [(Provider::Finds, true), (Provider::Finds, false), (Provider::Refuses, true)]
+    {
+        holds(provider, trust_lookup, 2, strangers);
+        holds(provider, trust_lookup, 1, Faults { losses: 1, ..strangers });
+        holds(provider, trust_lookup, 1, Faults { losses: 1, strangers: 2, ..NONE });
+    }
+}
+
 /// Those that show a safeguard to be needed, and take longest.
 #[test]
 fn with_all_safeguards_nothing_breaks_where_one_is_missed() {

@@ -27,6 +27,7 @@ const NONE: Faults = Faults {
     decisions: 0,
     failures: 0,
     timeouts: 0,
+    strangers: 0,
 };
 
 /// Walks every state, and says how many there are.
@@ -108,6 +109,24 @@ fn what_a_person_decides_about_an_unknown_outcome_is_told_once_and_breaks_no_pro
     holds(Provider::Neither, false, 1, Faults { failures: 1, ..decided });
 }
 
+/// The job names its external id itself, and others have named it before.
+#[test]
+fn a_job_whose_external_id_other_tasks_have_breaks_no_promise() {
+    let strangers = Faults { strangers: 1, ..NONE };
+    for (provider, trust_lookup) in [
+        (Provider::Finds, true),
+        (Provider::Finds, false),
+        (Provider::Refuses, true),
+        (Provider::Neither, false),
+    ] {
+        holds(provider, trust_lookup, 1, strangers);
+        holds(provider, trust_lookup, 1, Faults { crashes: 1, ..strangers });
+        holds(provider, trust_lookup, 1, Faults { flushes: 1, ..strangers });
+        holds(provider, trust_lookup, 1, Faults { lost_writes: 1, ..strangers });
+        holds(provider, trust_lookup, 1, Faults { failures: 1, ..strangers });
+    }
+}
+
 #[test]
 fn states_that_differ_in_names_only_are_one() {
     let start = || World::new(Provider::Finds, true, 1, Faults { flushes: 1, failures: 1, ..NONE }, None);
@@ -177,4 +196,10 @@ fn without_shutting_the_next_gate_a_paid_result_is_never_delivered() {
     let faults = Faults { losses: 1, crashes: 1, ..NONE };
     let broken = breaks(Safeguard::ShutGate, Provider::Finds, false, 1, faults);
     assert_eq!(broken.promise, "a paid result is never delivered", "{broken:#?}");
+}
+
+#[test]
+fn without_a_look_at_when_a_task_was_made_a_job_ends_with_anothers_result() {
+    let broken = breaks(Safeguard::MadeFrom, Provider::Finds, true, 1, Faults { strangers: 1, ..NONE });
+    assert_eq!(broken.promise, "another's result", "{broken:#?}");
 }

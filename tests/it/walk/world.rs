@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use comet_worker::job::pace::{Pace, Seed};
 use comet_worker::job::step::{Act, Life, Rules};
-use comet_worker::job::{Digest, JobId, TaskId};
-use comet_worker::provider::Answer;
+use comet_worker::job::{Adopts, Digest, ExternalTaskId, JobId, SentUnder, TaskId};
+use comet_worker::provider::{Answer, Lookup};
 use comet_worker::receipts::Intent;
 use comet_worker::receipts::history::{Attempt, History};
 
@@ -53,6 +53,8 @@ pub struct Faults {
     pub failures: u8,
     /// A task's timeout is over while it runs.
     pub timeouts: u8,
+    /// Another job's task is made under the external id that this one is going to name. Where there is any, it names one.
+    pub strangers: u8,
 }
 
 /// What can be taken out.
@@ -64,6 +66,8 @@ pub enum Safeguard {
     FreshNonce,
     ResultReceipt,
     ShutGate,
+    /// A task under an id that the job has named is its own only if it is younger than the intent.
+    MadeFrom,
 }
 
 /// Where one copy of the message is.
@@ -89,6 +93,8 @@ struct Post {
 struct Task {
     generation: u32,
     fails: bool,
+    /// Another job's, under the id that this one has named.
+    strangers: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -109,6 +115,8 @@ struct Setup {
     without: Option<Safeguard>,
     /// As all workers are configured.
     max_attempts: u32,
+    /// The job names the external id of its first generation.
+    names_its_id: bool,
     /// The walk doesn't look at what comes after so many attempts.
     attempts_max: u32,
     job: JobId,
@@ -130,7 +138,7 @@ pub struct World {
     /// A hand whose connection is lost holds no copy.
     hands: [Option<Part<Hand>>; 2],
     net: Vec<Post>,
-    /// The ghost: what the provider has accepted for this job.
+    /// What the provider has accepted, for this job and under its id. The provider's clock counts them.
     tasks: Vec<Task>,
     /// Each wording once.
     told: Vec<Part<Bytes>>,
@@ -160,6 +168,7 @@ impl World {
             trust_lookup,
             without,
             max_attempts,
+            names_its_id: faults.strangers > 0,
             // A decision takes one for the gate that it opens, and one for what follows.
             attempts_max: 2 + 2 * u32::from(faults.decisions),
             job: "walked".parse().unwrap(),
@@ -200,11 +209,31 @@ impl World {
         }
     }
 
-    /// What a look-up by the external id of this hand's generation finds.
-    fn found(&self, who: usize) -> Option<TaskId> {
-        let generation = self.hands[who].as_ref()?.life.failed().generation();
-        let first = self.tasks.iter().position(|task| task.generation == generation)?;
-        (self.setup.provider != Provider::Neither).then(|| task(u32::try_from(first).unwrap() + 1))
+    /// What look-ups by the external id of this hand's generation can find: of several tasks under it, any.
+    fn found(&self, who: usize) -> Vec<Lookup> {
+        let Some(hand) = &self.hands[who] else { return Vec::new() };
+        let generation = hand.life.failed().generation();
+        let under = hand.life.sent_under().cloned().unwrap_or_else(|| self.under(generation, Adopts::None));
+        let lookup = |(index, _): (usize, &Task)| {
+            if under.takes(i64::try_from(index).ok()) || self.setup.without == Some(Safeguard::MadeFrom) {
+                Lookup::Found(task(u32::try_from(index).unwrap() + 1))
+            } else {
+                Lookup::Another { message: String::new() }
+            }
+        };
+        let all = self.tasks.iter().enumerate().filter(|(_, task)| task.generation == generation);
+        if self.setup.provider == Provider::Neither { Vec::new() } else { all.map(lookup).collect() }
+    }
+
+    /// What goes out for that generation. Under an id that only this job has, whatever is found is its own.
+    fn under(&self, generation: u32, where_named: Adopts) -> SentUnder {
+        let adopts = if self.setup.names_its_id && generation == 1 { where_named } else { Adopts::Any };
+        SentUnder { id: ExternalTaskId::new(&format!("x{generation}")).unwrap(), adopts }
+    }
+
+    /// So many the provider has made by now: younger ones have higher numbers.
+    fn made_from_now(&self) -> Adopts {
+        Adopts::MadeFrom(i64::try_from(self.tasks.len()).unwrap())
     }
 
     fn fails(&self, id: &TaskId) -> bool {
@@ -238,9 +267,13 @@ impl World {
         &mut self.history.edit().attempts[attempt as usize - 1]
     }
 
-    fn create_intent(&mut self, attempt: u32, nonce: String, shut: bool) {
+    fn create_intent(&mut self, attempt: u32, nonce: String, shut: bool, under: Option<&SentUnder>) {
         let mut intent = self.setup.intent.clone();
         (intent.nonce, intent.shut) = (nonce, shut);
+        if let Some(under) = under {
+            (intent.external_task_id, intent.own_id) = (under.id.as_str().to_owned(), under.is_own());
+            intent.made_from_ms = if let Adopts::MadeFrom(from) = under.adopts { Some(from) } else { None };
+        }
         let intent = Some(intent);
         let attempts = &mut self.history.edit().attempts;
         let index = attempt as usize - 1;
@@ -276,8 +309,9 @@ impl World {
         let says = |event: &Bytes, what: &str| String::from_utf8_lossy(event).contains(what);
         let is_correction = |event: &&Part<Bytes>| says(event, "/resolved");
         let corrections = self.told.iter().filter(is_correction).count();
-        let of = |generation| self.tasks.iter().filter(move |task| task.generation == generation);
-        if of(1).chain(of(2)).count() < self.tasks.len() {
+        let own = || self.tasks.iter().filter(|task| !task.strangers);
+        let of = |generation| own().filter(move |task| task.generation == generation);
+        if of(1).chain(of(2)).count() < own().count() {
             return Some("more generations than the user allows");
         }
         if of(1).count().max(of(2).count()) > 1 + self.reopened as usize {
@@ -286,7 +320,13 @@ impl World {
         if of(2).count() > 0 && of(1).all(|task| !task.fails) {
             return Some("a second generation without a failed first one");
         }
-        if !self.tasks.is_empty() && self.reopened == 0 && self.told.iter().any(|event| says(event, "unpaid"))
+        let strangers = (1..).zip(&self.tasks).filter(|(_, task)| task.strangers);
+        let noted = |number| self.history.attempts.iter().any(|attempt| attempt.task == Some(task(number)));
+        let hides_own = strangers.clone().next().is_some();
+        if strangers.into_iter().any(|(number, _)| noted(number)) {
+            return Some("another's result");
+        }
+        if own().next().is_some() && self.reopened == 0 && self.told.iter().any(|event| says(event, "unpaid"))
         {
             return Some("told as unpaid and paid for");
         }
@@ -304,7 +344,7 @@ impl World {
             }
         };
         let lost = |(number, task): (u32, &Task)| !task.fails && !self.told.iter().any(delivered(number));
-        if over && self.setup.provider == Provider::Finds && (1..).zip(&self.tasks).any(lost) {
+        if over && !hides_own && self.setup.provider == Provider::Finds && (1..).zip(&self.tasks).any(lost) {
             return Some("a paid result is never delivered");
         }
         None

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use comet_worker::job::step::{Act, Stored, Words};
-use comet_worker::job::{Charged, Outcome, SentUnder, StoredImage};
+use comet_worker::job::{Adopts, Charged, Outcome, SentUnder, StoredImage};
 use comet_worker::ledger::Entry;
 use comet_worker::ledger::record::{Known, Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
@@ -16,8 +16,8 @@ impl World {
     pub(super) fn perform(&mut self, who: usize, act: Act) {
         let (id, digest) = (self.setup.job.clone(), self.setup.digest.clone());
         let failed = self.hand(who).life.failed().clone();
-        let under = SentUnder::from_words("x").unwrap();
-        let (failed, under, slots) = (&failed, Some(&under), Slots::NONE);
+        let sent_under = self.hand(who).life.sent_under().cloned();
+        let (failed, under, slots) = (&failed, sent_under.as_ref(), Slots::NONE);
         let entry = |round| Entry { job: &id, digest: &digest, round, failed, under, slots };
         let now = self.hand(who).now;
         match act {
@@ -45,7 +45,9 @@ impl World {
                 } else {
                     self.fresh_nonce()
                 };
-                self.hand(who).life.goes_out_under(SentUnder::from_words("x").unwrap());
+                let under = self.under(failed.generation(), self.made_from_now());
+                self.hand(who).life.goes_out_under(under.clone());
+                let entry = |round| Entry { under: Some(&under), ..entry(round) };
                 let moved = self.write(|table| table.begin(entry(round), attempt, &nonce, &basis, ZERO));
                 let hand = self.hand(who);
                 hand.attempt = attempt;
@@ -53,7 +55,7 @@ impl World {
                 hand.life.begun(moved, nonce, ZERO, ZERO);
             }
             Act::Ask { attempt, nonce } => {
-                let gate = self.ask(attempt, &nonce);
+                let gate = self.ask(attempt, &nonce, under);
                 self.hand(who).life.gated(gate, now);
             }
             Act::Post => {
@@ -97,14 +99,11 @@ impl World {
                 self.hand(who).now = ZERO;
                 self.hand(who).life.saw_intent(intended, ZERO);
             }
-            Act::LookUp => {
-                let found = self
-                    .found(who)
-                    .map_or_else(|| Lookup::NotFound { message: String::new() }, Lookup::Found);
-                self.hand(who).life.looked_up(found, now, now);
-            }
+            Act::LookUp => self.look_up(who, Lookup::NotFound { message: String::new() }),
             Act::Shut { attempt, cancels } => {
-                let shut = self.shut(attempt, cancels);
+                let by_rule = || self.under(failed.generation(), Adopts::None);
+                let under = under.cloned().unwrap_or_else(by_rule);
+                let shut = self.shut(attempt, cancels, &under);
                 self.hand(who).now = ZERO;
                 self.hand(who).life.shut(shut);
             }
@@ -168,23 +167,28 @@ impl World {
         }
     }
 
-    fn ask(&mut self, attempt: u32, nonce: &Nonce) -> Gate {
+    pub(super) fn look_up(&mut self, who: usize, found: Lookup) {
+        let now = self.hand(who).now;
+        self.hand(who).life.looked_up(found, now, now);
+    }
+
+    fn ask(&mut self, attempt: u32, nonce: &Nonce, under: Option<&SentUnder>) -> Gate {
         let there = self.intent(attempt).map(|there| there.intent.clone());
         match there {
             Some(_) if self.setup.without == Some(Safeguard::CreateIfAbsent) => {
-                self.create_intent(attempt, nonce.as_str().to_owned(), false);
+                self.create_intent(attempt, nonce.as_str().to_owned(), false, under);
                 Gate::Mine
             }
             Some(Some(intent)) if intent.nonce == nonce.as_str() && !intent.shut => Gate::Mine,
             Some(_) => Gate::Taken,
             None => {
-                self.create_intent(attempt, nonce.as_str().to_owned(), false);
+                self.create_intent(attempt, nonce.as_str().to_owned(), false, under);
                 Gate::Mine
             }
         }
     }
 
-    fn shut(&mut self, attempt: u32, cancels: bool) -> Shut {
+    fn shut(&mut self, attempt: u32, cancels: bool, under: &SentUnder) -> Shut {
         if self.setup.without == Some(Safeguard::ShutGate) {
             return Shut::Shut;
         }
@@ -192,7 +196,7 @@ impl World {
             Some(true) => Shut::Shut,
             Some(false) => Shut::Taken,
             None => {
-                self.create_intent(attempt, String::new(), true);
+                self.create_intent(attempt, String::new(), true, Some(under));
                 self.intent_mut(attempt).cancelled = cancels;
                 Shut::Shut
             }

@@ -34,6 +34,7 @@ impl World {
         self.travel(&mut steps);
         self.break_redis(&mut steps);
         self.decide(&mut steps);
+        self.meet(&mut steps);
         for who in 0..2 {
             if self.hands[who].is_some() {
                 self.act(who, &mut steps);
@@ -95,7 +96,7 @@ impl World {
                     let Some(left) = accepted.faults.failures.checked_sub(1) else { continue };
                     accepted.faults.failures = left;
                 }
-                accepted.tasks.push(Task { generation: post.generation, fails });
+                accepted.tasks.push(Task { generation: post.generation, fails, strangers: false });
                 accepted.net[index].accepted = u32::try_from(accepted.tasks.len()).ok();
                 accepted.net.sort();
                 let (attempt, sender) = (post.attempt, post.sender);
@@ -172,6 +173,17 @@ impl World {
         }
     }
 
+    /// Behind this job's intent nobody can tell such a task from its own: the page of the guarantees says so.
+    fn meet(&self, steps: &mut Steps) {
+        let goes_out = self.hands.iter().flatten().any(|hand| hand.life.sent_under().is_some());
+        if self.faults.strangers > 0 && self.history.attempts.is_empty() && !goes_out {
+            let mut next = self.clone();
+            next.faults.strangers -= 1;
+            next.tasks.push(Task { generation: 1, fails: false, strangers: true });
+            steps.push(format_args!("another job's task is made under this one's external id"), next);
+        }
+    }
+
     fn break_worker(&self, who: usize, steps: &mut Steps) {
         if self.faults.crashes > 0 {
             let mut next = self.clone();
@@ -205,7 +217,8 @@ impl World {
             let mut next = self.clone();
             next.faults.lost_answers -= 1;
             let nonce = next.nonce_of(&act);
-            next.create_intent(attempt, nonce, false);
+            let under = hand.life.sent_under();
+            next.create_intent(attempt, nonce, false, under);
             steps.push(format_args!("w{who} creates intent-{attempt}, the answer is lost"), next);
         }
         let known = self.table.known(&self.setup.job, ZERO);
@@ -222,6 +235,17 @@ impl World {
             next.hand(who).life.viewed(View::Running, LONG * 2000, LONG * 2000);
             next.settle(who);
             steps.push(format_args!("w{who} sees task {task} run at the end of its timeout"), next);
+        }
+        if act == Act::LookUp {
+            for found in self.found(who) {
+                let mut next = self.clone();
+                next.look_up(who, found.clone());
+                next.settle(who);
+                steps.push(format_args!("w{who} looks up, and the provider says {found:?}"), next);
+            }
+            if !self.found(who).is_empty() {
+                return;
+            }
         }
         let mut next = self.clone();
         next.perform(who, act.clone());
@@ -261,7 +285,7 @@ impl World {
             Some(Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. } | Stage::Told { .. })
             | None => None,
         };
-        if open != Some(hand.attempt) || self.found(who).is_some() {
+        if open != Some(hand.attempt) || !self.found(who).is_empty() {
             let mut looked = self.clone();
             looked.hand(who).life.looked_on();
             steps.push(format_args!("w{who} looks again"), looked);

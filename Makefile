@@ -42,7 +42,7 @@ chaos: build ## three workers killed, frozen and cut off for LENGTH_S=180 second
 # Each seed has a draw of its own, so where they begin is drawn as well.
 simulate: linker ## SEEDS=10000 draws of what can go wrong, on doubles and a paused clock; COMET_SEED=… says where they begin
 	@export COMET_SEED=$${COMET_SEED:-$$(deploy/dev/draw)}; echo "COMET_SEED=$$COMET_SEED"; \
-	COMET_SIM_SEEDS=$(SEEDS) cargo test --locked --test it simulate::no_seed_breaks_a_promise -- --exact --nocapture
+	COMET_SIM_SEEDS=$(SEEDS) cargo test --locked --test it simulate::plays:: -- --nocapture
 
 fuzz: linker ## spoilt replies, jobs and URLs for LENGTH_S=180 seconds; `make test` tries some hundred of each
 	@cargo test --locked --quiet --lib --no-run

@@ -26,8 +26,6 @@ mod work;
 
 use std::path::Path;
 
-use secrecy::{ExposeSecret, SecretString};
-
 pub use callback::Callback;
 pub use environment::environment;
 pub use faults::{Fault, Faults};
@@ -39,6 +37,8 @@ pub use urls::redacted;
 pub use work::{Events, Generation, OnUnknownSubmit, Poll, Worker};
 
 use reader::Reader;
+
+use crate::secret::Secret;
 
 /// All settings. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -122,8 +122,8 @@ impl Config {
     /// # Errors
     ///
     /// One fault that says how to set it, when neither `api.key` nor `api.key_file` is set.
-    pub fn require_key(&self) -> Result<&SecretString, Faults> {
-        if !self.api.key.expose_secret().is_empty() {
+    pub fn require_key(&self) -> Result<&Secret, Faults> {
+        if !self.api.key.now().is_empty() {
             return Ok(&self.api.key);
         }
         let mut faults = Faults::default();

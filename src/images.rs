@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use crate::net::tls;
 use crate::redact::{bounded, for_people};
 use guard::{Forbidden, Guard, GuardedResolver, Reach, Unresolved};
 use sniff::Sniffed;
@@ -119,6 +120,8 @@ pub struct DownloadRules {
     /// `http://[user:password@]host:port`; empty: directly. The environment's proxies are not used.
     pub proxy: SecretString,
     pub user_agent: String,
+    /// Whose certificates are believed beside the system's.
+    pub certificates: tls::Files,
 }
 
 /// Downloads over HTTPS, behind the [`guard`].
@@ -145,8 +148,9 @@ impl Downloader {
         let guard = &rules.guard;
         let secure = if guard.allow_private_hosts { Reach::Anywhere } else { Reach::Public };
         let proxy = rules.proxy.expose_secret();
+        let issuers = rules.certificates.for_http()?;
         let client = |reach| {
-            let client = client(&rules.user_agent);
+            let client = client(&rules.user_agent).tls_certs_merge(issuers.clone());
             if proxy.is_empty() {
                 return built(client.dns_resolver(GuardedResolver { guard: guard.clone(), reach }));
             }

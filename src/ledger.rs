@@ -6,8 +6,11 @@
 
 pub mod connection;
 pub mod durations;
+pub mod endpoint;
+mod greeting;
 pub mod hints;
 pub mod record;
+pub mod rights;
 mod run;
 mod scripts;
 pub mod slots;
@@ -398,18 +401,30 @@ impl Ledger for RedisLedger {
 
     async fn begin_count(&self) -> Result<(), LedgerError> {
         let mut set = redis::cmd("HSETNX");
-        set.arg(format!("{}:count", self.slots_key())).arg("trusted_ms").arg("0");
+        set.arg(self.slots_count_key()).arg("trusted_ms").arg("0");
         self.connection.query::<redis::Value>(&set).await.map(drop).map_err(unavailable)
     }
 
     async fn probe(&self) -> Result<(), LedgerError> {
         let mut set = redis::cmd("SET");
-        set.arg(format!("{{{}}}:probe", self.prefix)).arg("1").arg("PX").arg(10_000);
-        self.connection.query::<()>(&set).await.map_err(unavailable)
+        set.arg(self.probe_key()).arg("1").arg("PX").arg(10_000);
+        self.connection.query::<()>(&set).await.map_err(unavailable)?;
+        let Some(refused) = self.rights().await? else { return Ok(()) };
+        let needed = refused.needed();
+        if needed.is_empty() {
+            return Ok(());
+        }
+        let (needed, said) = (needed.join(", "), &refused.said);
+        if !refused.is_about_rights() {
+            return Err(LedgerError::Unavailable(said.clone()));
+        }
+        Err(LedgerError::Unavailable(format!(
+            "the user of redis.url may not use {needed} ({said}): comet-worker check has the rule to copy"
+        )))
     }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 fn unavailable(error: redis::RedisError) -> LedgerError {
-    LedgerError::Unavailable(error.to_string())
+    LedgerError::Unavailable(format!("{error}{}", rights::advice(&error)))
 }

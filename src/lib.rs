@@ -78,12 +78,14 @@ pub mod limits;
 pub mod metrics;
 #[cfg(test)]
 mod mutated;
+pub mod net;
 pub mod operation;
 pub mod provider;
 pub mod pulse;
 pub mod queue;
 pub mod receipts;
 mod redact;
+pub mod secret;
 pub mod shutdown;
 pub mod storage;
 pub mod telemetry;

@@ -14,11 +14,16 @@ pub mod rights;
 pub mod topology;
 pub mod wire;
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
+use url::Url;
+
+use crate::net::{Server, several, tls};
+use crate::secret::Secret;
 
 /// The longest frame that lapin gets and sends, in bytes, unless the URL says otherwise. lapin keeps a buffer of 32 frames for each
 /// direction of a connection, and by the broker's own 128 KiB two connections come to hold 16 MiB. On the wire the longest frame is
@@ -28,9 +33,21 @@ const FRAME_MAX: u32 = 16 * 1024;
 /// How to reach RabbitMQ.
 #[derive(Clone)]
 pub struct Address {
-    uri: AMQPUri,
+    /// One URL, or those of a cluster's nodes.
+    urls: Secret,
+    heartbeat: Duration,
     connect_timeout: Duration,
+    certificates: tls::Files,
+    /// Which node is tried first: another one each time.
+    turn: Arc<AtomicUsize>,
     shared: wire::Shared,
+}
+
+/// One node, by one URL.
+#[derive(Clone)]
+struct Node {
+    uri: AMQPUri,
+    server: Server,
 }
 
 /// Why there is no connection, without the password.
@@ -43,19 +60,34 @@ pub enum ConnectError {
 }
 
 impl Address {
-    /// `url` is `amqp://` or `amqps://`; its vhost `""` is read as `/`, as most clients do.
+    /// Each URL is `amqp://` or `amqps://`; its vhost `""` is read as `/`, as most clients do. Several, separated by commas, are the
+    /// nodes of one cluster. `connect_timeout` is for each node.
     ///
     /// # Errors
     ///
-    /// A text for people, when the URL is none.
-    pub fn new(url: &str, heartbeat: Duration, connect_timeout: Duration) -> Result<Self, String> {
-        let mut uri: AMQPUri = url.parse()?;
-        if uri.vhost.is_empty() {
-            uri.vhost = "/".to_owned();
-        }
-        uri.query.heartbeat = Some(u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX));
-        uri.query.frame_max.get_or_insert(FRAME_MAX);
-        Ok(Self { uri, connect_timeout, shared: wire::Shared::default() })
+    /// A text for people, when one of the URLs is none.
+    pub fn new(
+        urls: impl Into<Secret>,
+        heartbeat: Duration,
+        connect_timeout: Duration,
+    ) -> Result<Self, String> {
+        let urls = urls.into();
+        nodes(&urls.now(), heartbeat)?;
+        Ok(Self {
+            urls,
+            heartbeat,
+            connect_timeout,
+            certificates: tls::Files { section: "amqp", ..tls::Files::default() },
+            turn: Arc::default(),
+            shared: wire::Shared::default(),
+        })
+    }
+
+    /// Connections by TLS believe and show these certificates.
+    #[must_use]
+    pub fn with_certificates(mut self, certificates: tls::Files) -> Self {
+        self.certificates = certificates;
+        self
     }
 
     /// Of messages with bodies of more than `bytes`, connections by this address bring one at a time.
@@ -84,26 +116,79 @@ impl Address {
         }
     }
 
-    /// Opens one connection; `purpose` shows in RabbitMQ's list of connections.
+    /// Opens one connection, to the first node that takes it; `purpose` shows in RabbitMQ's list of connections. A login that comes
+    /// from a file is read from there each time.
     ///
     /// # Errors
     ///
     /// [`ConnectError`]; trying again later is right for each.
     pub async fn connect(&self, purpose: &str) -> Result<Connection, ConnectError> {
+        let mut nodes = nodes(&self.urls.now(), self.heartbeat).map_err(ConnectError::Failed)?;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let begin = turn % nodes.len().max(1);
+        nodes.rotate_left(begin);
+        let alone = nodes.len() == 1;
+        let mut faults = Vec::new();
+        for node in nodes {
+            let server = node.server.clone();
+            match self.connect_to(node, turn, purpose).await {
+                Ok(connection) => return Ok(connection),
+                Err(fault) if alone => return Err(fault),
+                Err(fault) => faults.push(format!("{server}: {}", fault.reason())),
+            }
+        }
+        Err(ConnectError::Failed(faults.join("; ")))
+    }
+
+    async fn connect_to(&self, node: Node, turn: usize, purpose: &str) -> Result<Connection, ConnectError> {
         let name = format!("comet-worker {purpose}");
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connecting = wire::connect(self.uri.clone(), properties, self.shared.clone());
-        match tokio::time::timeout(self.connect_timeout, connecting).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(ConnectError::Failed(error.to_string())),
-            Err(_) => Err(ConnectError::TimedOut(self.connect_timeout)),
+        let certificates = (node.uri.scheme == AMQPScheme::AMQPS).then_some(&self.certificates);
+        let limit = self.connect_timeout;
+        let connecting = async {
+            let stream = wire::dial(&node.server, certificates, turn).await;
+            let stream = stream.map_err(|error| ConnectError::Failed(error.to_string()))?;
+            wire::connect(node.uri, properties, stream, self.shared.clone())
+                .await
+                .map_err(|error| ConnectError::Failed(error.to_string()))
+        };
+        tokio::time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::TimedOut(limit)))
+    }
+}
+
+impl ConnectError {
+    /// Why, without saying that there is no connection.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Failed(message) => message.clone(),
+            Self::TimedOut(limit) => format!("no answer within {limit:?}"),
         }
     }
 }
 
+fn nodes(urls: &str, heartbeat: Duration) -> Result<Vec<Node>, String> {
+    several(urls).into_iter().map(|url| node(url, heartbeat)).collect()
+}
+
+fn node(url: &str, heartbeat: Duration) -> Result<Node, String> {
+    let mut uri: AMQPUri = url.parse()?;
+    if uri.vhost.is_empty() {
+        uri.vhost = "/".to_owned();
+    }
+    uri.query.heartbeat = Some(u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX));
+    uri.query.frame_max.get_or_insert(FRAME_MAX);
+    // Its own reading of the host takes an IPv6 address for none, and none for this machine.
+    let parsed = Url::parse(url).map_err(|error| error.to_string())?;
+    let server = Server::of(&parsed, uri.authority.port).ok_or("the URL names no host")?;
+    Ok(Node { uri, server })
+}
+
 impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let authority = &self.uri.authority;
-        write!(f, "{}:{}/{}", authority.host, authority.port, self.uri.vhost)
+        let nodes = nodes(&self.urls.now(), self.heartbeat).unwrap_or_default();
+        let shown: Vec<String> =
+            nodes.iter().map(|node| format!("{}/{}", node.server, node.uri.vhost)).collect();
+        f.write_str(&shown.join(","))
     }
 }

@@ -8,17 +8,20 @@ use std::env;
 use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 
-use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::{Level, Subscriber};
+use tracing_subscriber::filter::{FilterExt as _, ParseError, filter_fn};
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::config::{Log, LogFormat};
 use crate::redact;
 
+/// What lapin calls an error is returned to us as well, and told in words that mean something to people.
+const SILENT: &str = "lapin=off";
 /// Libraries that say much at `info`, and whose words mean little without their source.
-const QUIET: &str = "lapin=warn,lapin::returned_messages=off,async_rs=warn,redis=warn,hyper=warn,hyper_util=warn,h2=warn,\
+const QUIET: &str = "async_rs=warn,redis=warn,hyper=warn,hyper_util=warn,h2=warn,\
                      rustls=warn,reqwest=warn,tower=warn,axum=warn,object_store=warn";
 
 /// Why there is no log.
@@ -79,18 +82,22 @@ fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(&log.filter)?);
+    // At `trace` libraries write what goes over the wire: passwords and keys among it, as text or as numbers.
+    let no_wires =
+        filter_fn(|event| *event.level() != Level::TRACE || event.target().starts_with("comet_worker"));
+    let filter = filter(&log.filter)?.and(no_wires);
     let json = match log.format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
     Ok(if json {
-        let builder = builder.with_writer(fields::PrintableJson(writer));
-        Box::new(builder.json().flatten_event(true).with_current_span(false).finish())
+        let lines = fmt::layer().with_writer(fields::PrintableJson(writer));
+        let lines = lines.json().flatten_event(true).with_current_span(false);
+        Box::new(Registry::default().with(lines.with_filter(filter)))
     } else {
-        let builder = builder.with_writer(writer);
-        Box::new(builder.with_ansi(colours).fmt_fields(fields::OneLine).finish())
+        let lines = fmt::layer().with_writer(writer).with_ansi(colours).fmt_fields(fields::OneLine);
+        Box::new(Registry::default().with(lines.with_filter(filter)))
     })
 }
 
@@ -101,10 +108,10 @@ fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {
     let wrong = |source| TelemetryError::Filter { filter: text.to_owned(), source };
     let given = parse(text).map_err(wrong)?;
     if given.max_level_hint().is_some_and(|most| most <= LevelFilter::WARN) {
-        return Ok(given);
+        return parse(&format!("{SILENT},{text}")).map_err(wrong);
     }
     // Of two directives for one target the later counts.
-    parse(&format!("{QUIET},{text}")).map_err(wrong)
+    parse(&format!("{SILENT},{QUIET},{text}")).map_err(wrong)
 }
 
 #[cfg(test)]
@@ -140,18 +147,31 @@ mod tests {
     fn say_some() {
         tracing::info!(job_id = "order-1", "submitted");
         tracing::info!(target: "lapin::channel", "chatter");
-        tracing::warn!(target: "lapin::channel", "trouble");
+        tracing::warn!(target: "hyper::client", "trouble");
+        tracing::error!(target: "lapin::channel", "our own words are better");
+        tracing::trace!(target: "lapin::frames", "the password is [103, 117]");
     }
 
     #[test]
     fn libraries_say_only_warnings_unless_named() {
         let text = written("info", LogFormat::Text, true, say_some);
         assert!(text.contains("submitted job_id=\"order-1\"") && text.contains("trouble"), "{text}");
-        assert!(!text.contains("chatter"), "{text}");
+        assert!(!text.contains("chatter") && !text.contains("our own"), "{text}");
         assert!(written("info,lapin=info", LogFormat::Text, true, say_some).contains("chatter"));
         assert_eq!(written("error", LogFormat::Text, true, say_some), "");
+        assert!(written("error,lapin=error", LogFormat::Text, true, say_some).contains("our own"));
         assert_eq!(written("off", LogFormat::Text, true, say_some), "");
         assert!(written("", LogFormat::Text, true, say_some).contains("submitted"));
+    }
+
+    #[test]
+    fn what_libraries_say_of_each_byte_is_never_written() {
+        for filter in ["trace", "lapin=trace", "lapin::frames=trace,info"] {
+            let text = written(filter, LogFormat::Text, true, say_some);
+            assert!(!text.contains("password"), "{filter}: {text}");
+        }
+        let own = || tracing::trace!(target: "comet_worker::x", "ours");
+        assert!(written("trace", LogFormat::Text, true, own).contains("ours"));
     }
 
     #[test]

@@ -9,14 +9,13 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use secrecy::ExposeSecret as _;
 use tokio::time::timeout;
 
 use super::output::Output;
 use super::parts;
 use super::render::{count, one_line};
 use crate::config::{Config, redacted};
-use crate::ledger::{Ledger as _, connection::Connection};
+use crate::ledger::{RedisLedger, hints};
 use crate::metrics::Metrics;
 use crate::provider::{AccountFault, AccountFaultKind, Provider as _};
 use crate::receipts::Receipts;
@@ -150,7 +149,7 @@ fn callbacks(config: &Config) -> Finding {
 }
 
 async fn look_at_redis(config: &Config) -> Vec<Finding> {
-    let url = redacted(config.redis.url.expose_secret());
+    let url = redacted(&config.redis.url.now());
     let unreachable = |error: &dyn std::fmt::Display| {
         vec![Finding::fail(format!(
             "no answer from Redis at {url}: {error}; check redis.url (COMET_WORKER__REDIS__URL) and the server"
@@ -161,10 +160,9 @@ async fn look_at_redis(config: &Config) -> Vec<Finding> {
         Ok(ledger) => ledger,
         Err(error) => return vec![Finding::fail(format!("{error:#}"))],
     };
-    let timeout = config.redis.response_timeout;
-    let connection = match Connection::new(config.redis.url.expose_secret(), timeout, || ()) {
+    let connection = match parts::redis_connection(config, &metrics) {
         Ok(connection) => connection,
-        Err(error) => return unreachable(&error),
+        Err(error) => return vec![Finding::fail(format!("{error:#}"))],
     };
     if let Err(error) = connection.query::<String>(&::redis::cmd("PING")).await {
         return unreachable(&error);
@@ -180,12 +178,20 @@ async fn look_at_redis(config: &Config) -> Vec<Finding> {
     };
     // What is wrong with the server says more than the write that fails for it.
     let is_sound = findings.iter().all(|finding| finding.verdict != Verdict::Fail);
-    if let Err(error) = ledger.probe().await
-        && is_sound
-    {
-        findings.push(Finding::fail(format!("it takes no writes: {error}")));
+    if is_sound {
+        let rights = redis::rights(&config.redis.prefix, ledger.rights().await);
+        let are_complete = rights.iter().all(|finding| finding.verdict == Verdict::Ok);
+        findings.extend(rights);
+        if are_complete && let Err(error) = redis_hints(config).await {
+            findings.push(redis::no_hints(&config.redis.prefix, &error));
+        }
     }
     findings
+}
+
+async fn redis_hints(config: &Config) -> Result<(), String> {
+    let endpoint = parts::redis_endpoint(config).map_err(|error| format!("{error:#}"))?;
+    hints::try_to_listen(&endpoint, &RedisLedger::hint_channel(&config.redis.prefix)).await
 }
 
 async fn storage(config: &Config) -> Vec<Finding> {

@@ -13,6 +13,7 @@ use crate::job::request::Rules;
 use crate::ledger::RedisLedger;
 use crate::ledger::connection::Connection;
 use crate::ledger::durations::RedisDurations;
+use crate::ledger::endpoint::Endpoint;
 use crate::ledger::slots::Account;
 use crate::metrics::Metrics;
 use crate::operation::MULTI_IMAGE_TO_IMAGE;
@@ -26,17 +27,15 @@ const RECOUNT_MARGIN: Duration = Duration::from_secs(10);
 
 pub(super) fn address(config: &Config) -> anyhow::Result<Address> {
     let amqp = &config.amqp;
-    Address::new(amqp.url.expose_secret(), amqp.heartbeat, amqp.connect_timeout)
+    Address::new(amqp.url.clone(), amqp.heartbeat, amqp.connect_timeout)
+        .map(|address| address.with_certificates(amqp.certificates.clone()))
         .map_err(|fault| anyhow::anyhow!("amqp.url: {fault}"))
 }
 
 /// The one plain line about a RabbitMQ that can't be had.
 pub(super) fn no_rabbitmq(config: &Config, error: &ConnectError) -> anyhow::Error {
-    let url = redacted(config.amqp.url.expose_secret());
-    let why = match error {
-        ConnectError::Failed(message) => message.clone(),
-        ConnectError::TimedOut(limit) => format!("no answer within {limit:?}"),
-    };
+    let url = redacted(&config.amqp.url.now());
+    let why = error.reason();
     anyhow::anyhow!("no connection to RabbitMQ at {url}: {why}; check amqp.url (COMET_WORKER__AMQP__URL)")
 }
 
@@ -49,8 +48,11 @@ pub(super) fn names(config: &Config) -> Names {
     }
 }
 
-pub(super) fn redis_client(config: &Config) -> anyhow::Result<redis::Client> {
-    redis::Client::open(config.redis.url.expose_secret()).context("redis.url")
+pub(super) fn redis_endpoint(config: &Config) -> anyhow::Result<Endpoint> {
+    let redis = &config.redis;
+    Endpoint::new(redis.url.clone(), redis.response_timeout)
+        .map(|endpoint| endpoint.with_certificates(redis.certificates.clone()))
+        .map_err(|fault| anyhow::anyhow!("redis.url: {fault}"))
 }
 
 pub(super) fn ledger(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisLedger> {
@@ -76,19 +78,21 @@ pub(super) fn durations(config: &Config, metrics: &Metrics) -> anyhow::Result<Re
     Ok(RedisDurations::new(connection, prefix, MULTI_IMAGE_TO_IMAGE.name, config.redis.remember))
 }
 
-fn redis_connection(config: &Config, metrics: &Metrics) -> anyhow::Result<Connection> {
+pub(super) fn redis_connection(config: &Config, metrics: &Metrics) -> anyhow::Result<Connection> {
     let metrics = metrics.clone();
-    let url = config.redis.url.expose_secret();
-    Connection::new(url, config.redis.response_timeout, move || metrics.reconnected("redis"))
-        .context("redis.url")
+    let redis = &config.redis;
+    Connection::new(redis.url.clone(), redis.response_timeout, move || metrics.reconnected("redis"))
+        .map(|connection| connection.with_certificates(redis.certificates.clone()))
+        .map_err(|fault| anyhow::anyhow!("redis.url: {fault}"))
 }
 
 /// The callback URLs of this fleet, where the provider is to call back.
 pub(super) fn callbacks(config: &Config) -> anyhow::Result<Option<Callbacks>> {
     let Some(public_url) = &config.callback.public_url else { return Ok(None) };
     let own = &config.callback.secret;
-    let secret = if own.expose_secret().is_empty() { config.require_key()? } else { own };
-    Ok(Some(Callbacks::new(public_url, secret, &config.redis.prefix)))
+    let secret =
+        if own.expose_secret().is_empty() { config.require_key()?.now().into() } else { own.clone() };
+    Ok(Some(Callbacks::new(public_url, &secret, &config.redis.prefix)))
 }
 
 pub(super) fn provider(config: &Config) -> anyhow::Result<CometApi> {
@@ -102,6 +106,7 @@ pub(super) fn provider(config: &Config) -> anyhow::Result<CometApi> {
         submit_timeout: api.submit_timeout,
         query_timeout: api.query_timeout,
         proxy: api.proxy.clone(),
+        certificates: api.certificates.clone(),
     })
     .context("api")
 }
@@ -128,6 +133,7 @@ pub(super) fn downloader(config: &Config) -> anyhow::Result<Downloader> {
         max_redirects: 3,
         proxy: config.download.proxy.clone(),
         user_agent: config.download.user_agent.clone(),
+        certificates: config.download.certificates.clone(),
     };
     Downloader::new(rules).map_err(|fault| anyhow::anyhow!("download: {fault}"))
 }

@@ -110,11 +110,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         });
     }
     parts.spawn({
-        let (client, hints, stop) = (parts::redis_client(&config)?, shared.hints.clone(), stop.clone());
+        let (endpoint, hints, stop) = (parts::redis_endpoint(&config)?, shared.hints.clone(), stop.clone());
         let channel = RedisLedger::hint_channel(&config.redis.prefix);
         let pulse = pulses.register("hints", SILENCE_MAX);
         async move {
-            hints::listen(client, channel, hints, pulse, stop).await;
+            hints::listen(endpoint, channel, hints, pulse, stop).await;
             "hints"
         }
     });

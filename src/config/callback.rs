@@ -24,11 +24,14 @@ impl Callback {
         Self {
             public_url: from.parsed("callback.public_url", urls::optional_web),
             listen: from.parsed("callback.listen", |text| process::optional_address(text, "127.0.0.1:8085")),
-            secret: from.secret("callback.secret", |text| {
-                let fits = text.is_empty() || text.len() >= SECRET_BYTES_MIN;
-                fits.then(|| text.to_owned())
-                    .ok_or_else(|| format!("must be \"\" or at least {SECRET_BYTES_MIN} bytes long"))
-            }),
+            secret: from
+                .secret("callback.secret", |text| {
+                    let fits = text.is_empty() || text.len() >= SECRET_BYTES_MIN;
+                    fits.then(|| text.to_owned())
+                        .ok_or_else(|| format!("must be \"\" or at least {SECRET_BYTES_MIN} bytes long"))
+                })
+                .now()
+                .into(),
         }
     }
 }

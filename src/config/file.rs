@@ -5,7 +5,6 @@ use std::path::Path;
 use config::{FileFormat, Map, Source, Value, ValueKind};
 
 use super::layers::{DEFAULT_PLACE, Layer};
-use super::secrets;
 
 /// A source that gave nothing at all.
 pub(super) struct Unreadable {
@@ -16,7 +15,7 @@ pub(super) struct Unreadable {
 pub(super) fn read(path: &Path) -> Result<Layer, Unreadable> {
     const LONGEST: u64 = 1 << 20;
     let place = path.display().to_string();
-    match secrets::read_bounded(path, LONGEST) {
+    match crate::secret::read_bounded(path, LONGEST) {
         Ok(text) => parse(&text, &place),
         Err(error) => {
             let message = format!("the configuration file can't be read: {error}; check --config");

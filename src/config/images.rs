@@ -10,6 +10,7 @@ use url::Url;
 use super::faults::quoted;
 use super::reader::Reader;
 use super::urls;
+use crate::net::tls;
 
 /// Where the images go.
 #[derive(Debug, Clone)]
@@ -28,6 +29,7 @@ pub struct Storage {
     pub path_style: bool,
     /// Below which the images can be read by everybody.
     pub public_url: Option<Url>,
+    pub certificates: tls::Files,
 }
 
 /// How result URLs are fetched.
@@ -46,6 +48,7 @@ pub struct Download {
     pub patience: Duration,
     /// `http://[user:password@]host:port`, or empty.
     pub proxy: SecretString,
+    pub certificates: tls::Files,
     pub user_agent: String,
     /// What result hosts may lie in beside the public internet.
     pub allow_networks: Vec<IpNet>,
@@ -66,6 +69,7 @@ impl Storage {
             }),
             path_style: from.flag("storage.path_style"),
             public_url: from.parsed("storage.public_url", urls::optional_web),
+            certificates: from.certificates("storage", false),
         }
     }
 
@@ -83,7 +87,11 @@ impl Download {
             attempts: from.number("download.attempts", 1..=100),
             max_at_once: from.number("download.max_at_once", 1..=1000),
             patience: from.seconds("download.patience_s", 1..=2_592_000),
-            proxy: from.secret("download.proxy", |text| urls::optional_proxy(text).map(str::to_owned)),
+            proxy: from
+                .secret("download.proxy", |text| urls::optional_proxy(text).map(str::to_owned))
+                .now()
+                .into(),
+            certificates: from.certificates("download", false),
             user_agent: from.parsed("download.user_agent", user_agent),
             allow_networks: from.parsed("download.allow_networks", networks),
         }

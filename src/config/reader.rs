@@ -6,16 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use super::faults::Faults;
 use super::layers::{DEFAULT_PLACE, Merged, Plain, Setting};
-use super::secrets::{is_secret, read_secret};
+use super::secrets::is_secret;
 use super::urls;
+use crate::net::tls;
+use crate::secret::{Parse, Secret, read_secret};
 
 pub(super) struct Reader {
     settings: BTreeMap<String, Setting>,
@@ -91,16 +91,12 @@ impl Reader {
     }
 
     /// The secret `key`, or what the file holds that `key_file` names. Empty if neither is set.
-    pub(super) fn secret(
-        &mut self,
-        key: &str,
-        parse: impl FnOnce(&str) -> Result<String, String>,
-    ) -> SecretString {
+    pub(super) fn secret(&mut self, key: &str, parse: Parse) -> Secret {
         let file_key = format!("{key}_file");
         let file = self.text(&file_key);
         let mut text = self.text(key);
         if self.is_broken(key) || self.is_broken(&file_key) {
-            return SecretString::default();
+            return Secret::default();
         }
         if !file.is_empty() {
             if self.is_set(key) && !text.is_empty() {
@@ -121,9 +117,31 @@ impl Reader {
             }
         }
         match parse(&text) {
-            Ok(text) => text.into(),
+            Ok(text) if file.is_empty() => Secret::fixed(text.into()),
+            Ok(text) => Secret::from_file(text.into(), file.into(), parse),
             Err(why) => self.refuse_value(key, "", &why),
         }
+    }
+
+    /// Files of certificates: `ca_file`, and with `of_ours` those of a client.
+    pub(super) fn certificates(&mut self, section: &'static str, of_ours: bool) -> tls::Files {
+        let key = |name: &str| format!("{section}.{name}");
+        let mut file =
+            |name: &str| Some(self.text(&key(name))).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let mut files = tls::Files { section, ca: file("ca_file"), client_cert: None, client_key: None };
+        if of_ours {
+            (files.client_cert, files.client_key) = (file("client_cert_file"), file("client_key_file"));
+            let (cert, private) = (key("client_cert_file"), key("client_key_file"));
+            let both = files.client_cert.is_some() == files.client_key.is_some();
+            self.must(&[&cert, &private], both, |_| {
+                format!("{cert} and {private} go together; set both, or none")
+            });
+        }
+        if let Err(why) = files.check() {
+            let place = if files.ca.is_some() { key("ca_file") } else { key("client_cert_file") };
+            self.must(&[&place], false, |_| why.clone());
+        }
+        files
     }
 
     /// Something that must be true of several settings together; not looked at if one of them is

@@ -3,24 +3,27 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::Url;
 
 use super::reader::Reader;
 use super::urls;
+use crate::net::tls;
 use crate::operation::{Edition, MULTI_IMAGE_TO_IMAGE};
+use crate::secret::Secret;
 
 /// RabbitMQ: where jobs come from and events go to.
 #[derive(Debug, Clone)]
 pub struct Amqp {
-    /// `amqp://` or `amqps://`, always with a vhost. Log it through [`redacted`](super::redacted).
-    pub url: SecretString,
+    /// `amqp://` or `amqps://`, always with a vhost; or several, with commas. Log it through [`redacted`](super::redacted).
+    pub url: Secret,
     pub queue: String,
     /// A topic exchange.
     pub exchange: String,
     pub dead_queue: String,
     /// Terminal events that no queue takes.
     pub unrouted_queue: String,
+    pub certificates: tls::Files,
     /// Whether queues and the exchange are declared, rather than expected.
     pub declare: bool,
     pub max_message_bytes: usize,
@@ -39,7 +42,8 @@ pub struct Amqp {
 #[derive(Debug, Clone)]
 pub struct Redis {
     /// Log it through [`redacted`](super::redacted).
-    pub url: SecretString,
+    pub url: Secret,
+    pub certificates: tls::Files,
     /// What stands between the braces of every key: `{prefix}:…`.
     pub prefix: String,
     /// How long a finished job is known.
@@ -54,7 +58,8 @@ pub struct Api {
     /// http or https, without login, query and fragment.
     pub base_url: Url,
     /// May be empty: most commands don't need it. [`Config::require_key`](super::Config::require_key).
-    pub(super) key: SecretString,
+    pub(super) key: Secret,
+    pub certificates: tls::Files,
     /// Starts with `/`.
     pub submit_path: String,
     /// Starts with `/`, and has `{task_id}` once.
@@ -85,6 +90,7 @@ impl Amqp {
     pub(super) fn read(from: &mut Reader) -> Self {
         let amqp = Self {
             url: from.secret("amqp.url", urls::amqp),
+            certificates: from.certificates("amqp", true),
             queue: from.parsed("amqp.queue", queue_name),
             exchange: from.parsed("amqp.exchange", name),
             dead_queue: from.parsed("amqp.dead_queue", queue_name),
@@ -98,7 +104,7 @@ impl Amqp {
             heartbeat: from.seconds("amqp.heartbeat_s", 1..=600),
             allow_plain_text: from.flag("amqp.allow_plain_text"),
         };
-        refuse_plain_text(from, "amqp.url", amqp.url.expose_secret(), amqp.allow_plain_text, "amqps");
+        refuse_plain_text(from, "amqp.url", &amqp.url.now(), amqp.allow_plain_text, "amqps");
         let (confirm, heartbeat) = ("amqp.confirm_timeout_s", "amqp.heartbeat_s");
         from.must(&[confirm, heartbeat], amqp.confirm_timeout >= amqp.heartbeat * 2, |from| {
             let (confirm, heartbeat) = (from.says(confirm), from.says(heartbeat));
@@ -121,6 +127,7 @@ impl Redis {
     pub(super) fn read(from: &mut Reader) -> Self {
         let redis = Self {
             url: from.secret("redis.url", urls::redis),
+            certificates: from.certificates("redis", true),
             prefix: from.parsed("redis.prefix", |text| {
                 let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
                 let fits = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
@@ -131,7 +138,7 @@ impl Redis {
             response_timeout: from.milliseconds("redis.response_timeout_ms", 1..=60_000),
             allow_plain_text: from.flag("redis.allow_plain_text"),
         };
-        refuse_plain_text(from, "redis.url", redis.url.expose_secret(), redis.allow_plain_text, "rediss");
+        refuse_plain_text(from, "redis.url", &redis.url.now(), redis.allow_plain_text, "rediss");
         redis
     }
 }
@@ -154,7 +161,11 @@ impl Api {
                 fits.then(|| text.to_owned())
                     .ok_or_else(|| "must be printable ASCII without spaces".to_owned())
             }),
-            proxy: from.secret("api.proxy", |text| urls::optional_proxy(text).map(str::to_owned)),
+            proxy: from
+                .secret("api.proxy", |text| urls::optional_proxy(text).map(str::to_owned))
+                .now()
+                .into(),
+            certificates: from.certificates("api", false),
             submit_path: from.parsed("api.submit_path", |text| path(text, 0)),
             query_path: from.parsed("api.query_path", |text| path(text, 1)),
             submit_timeout: from.seconds("api.submit_timeout_s", 1..=3600),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
+use crate::secret::Secret;
+
 use super::*;
 
 mod secret;
@@ -36,7 +38,7 @@ fn refused(toml: &str, env: Env<'_>) -> String {
 #[test]
 fn the_defaults_are_those_of_the_design() {
     let config = Config::load(None, []).unwrap();
-    assert_eq!(config.amqp.url.expose_secret(), "amqp://127.0.0.1:5672/%2f");
+    assert_eq!(config.amqp.url.now(), "amqp://127.0.0.1:5672/%2f");
     assert_eq!(config.amqp.queue, "comet.jobs");
     assert_eq!(config.amqp.consumer_timeout, Duration::from_secs(1800));
     assert_eq!(config.redis.remember, Duration::from_secs(7 * 86_400));
@@ -102,14 +104,22 @@ const NOT_VARIED: &[&str] = &[
     "download.proxy_file",
     "callback.secret_file",
     "generation.on_unknown_submit",
+    "amqp.ca_file",
+    "amqp.client_cert_file",
+    "amqp.client_key_file",
+    "redis.ca_file",
+    "redis.client_cert_file",
+    "redis.client_key_file",
+    "api.ca_file",
+    "storage.ca_file",
+    "download.ca_file",
 ];
 
 /// Like `Debug`, secrets included.
 fn everything(config: &Config) -> String {
     let (api, download) = (&config.api, &config.download);
-    let secrets =
-        [&config.amqp.url, &config.redis.url, &api.key, &api.proxy, &download.proxy, &config.callback.secret];
-    let secrets = secrets.map(|s| s.expose_secret().to_owned());
+    let fixed = [&api.proxy, &download.proxy, &config.callback.secret].map(|secret| secret.expose_secret());
+    let secrets = ([&config.amqp.url, &config.redis.url, &api.key].map(Secret::now), fixed);
     format!("{config:?} {secrets:?}")
 }
 

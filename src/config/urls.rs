@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use url::Url;
 
 use super::faults::quoted;
+use crate::net::{Sentinels, several};
 
 /// A URL for a log or a message: scheme, host, port and path. Login, query and fragment, where
 /// passwords, keys and signatures stand, are replaced.
@@ -16,10 +17,33 @@ use super::faults::quoted;
 /// ```
 #[must_use]
 pub fn redacted(url: &str) -> String {
+    several(url).into_iter().map(redacted_one).collect::<Vec<_>>().join(",")
+}
+
+fn redacted_one(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return redacted_parsed(url, "") };
+    // A password may hold what parts a URL: everything before the last @ is the login, however a parser reads it. An @ in the path of a
+    // web address is usual; there only an empty port shows that the path is none.
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let may_be_path = ["http", "https"].contains(&scheme) && !authority.ends_with(':');
+    match rest.rsplit_once('@') {
+        Some((_, behind)) if !may_be_path => redacted_parsed(&format!("{scheme}://{behind}"), "***@"),
+        Some(_) | None => redacted_parsed(url, ""),
+    }
+}
+
+/// `login` stands for one that was cut out before.
+fn redacted_parsed(url: &str, login: &str) -> String {
+    if let Some(sentinels) = url.strip_prefix("redis-sentinel://").or(url.strip_prefix("rediss-sentinel://"))
+    {
+        let scheme = url.split("://").next().unwrap_or_default();
+        let shown = sentinels.split('?').next().unwrap_or_default();
+        return format!("{scheme}://{login}{shown}");
+    }
     let Ok(parsed) = Url::parse(url) else {
         return "(a URL that can't be read)".to_owned();
     };
-    let login = if has_login(&parsed) { "***@" } else { "" };
+    let login = if has_login(&parsed) { "***@" } else { login };
     let host = parsed.host_str().map(|host| format!("//{login}{host}")).unwrap_or_default();
     let port = parsed.port().map(|port| format!(":{port}")).unwrap_or_default();
     let rest = if parsed.query().is_some() || parsed.fragment().is_some() { "?***" } else { "" };
@@ -37,8 +61,13 @@ pub(super) fn has_login(url: &Url) -> bool {
 }
 
 /// `amqp://` or `amqps://`, the vhost written out: none and `/` both mean `%2f`, RabbitMQ's
-/// default, where lapin would take a lone `/` for a vhost without a name.
+/// default, where lapin would take a lone `/` for a vhost without a name. Several are parted by commas.
 pub(super) fn amqp(text: &str) -> Result<String, String> {
+    let urls: Result<Vec<String>, String> = several(text).into_iter().map(amqp_node).collect();
+    Ok(urls?.join(","))
+}
+
+fn amqp_node(text: &str) -> Result<String, String> {
     let mut url = service(text, &["amqp", "amqps"])?;
     match url.path() {
         "" | "/" => {
@@ -52,10 +81,17 @@ pub(super) fn amqp(text: &str) -> Result<String, String> {
     }
 }
 
-/// What the redis crate takes. A socket has no host.
+/// What [`crate::ledger::endpoint`] takes: one server, or several nodes parted by commas, or the sentinels of one. A socket has no host.
 pub(super) fn redis(text: &str) -> Result<String, String> {
     let schemes = ["redis", "rediss", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix"];
-    service(text, &schemes).map(|_| text.to_owned())
+    if text.starts_with("redis-sentinel://") || text.starts_with("rediss-sentinel://") {
+        Sentinels::parse(text)?;
+        return Ok(text.to_owned());
+    }
+    for url in several(text) {
+        service(url, &schemes)?;
+    }
+    Ok(text.to_owned())
 }
 
 /// `http://` or `https://` without login, query and fragment.
@@ -75,7 +111,8 @@ pub(super) fn optional_web(text: &str) -> Result<Option<Url>, String> {
 /// `http://[user:password@]host:port`, or nothing for an empty text.
 pub(super) fn optional_proxy(text: &str) -> Result<&str, String> {
     if !text.is_empty() {
-        service(text, &["http"])?;
+        let url = service(text, &["http"])?;
+        no_login_in_path(&url)?;
     }
     Ok(text)
 }
@@ -91,20 +128,40 @@ fn service(text: &str, schemes: &[&str]) -> Result<Url, String> {
     if url.host_str().is_none_or(str::is_empty) && !url.scheme().contains("unix") {
         return Err("must name a host".to_owned());
     }
+    if !url.scheme().starts_with("http") {
+        no_login_in_path(&url)?;
+    }
     Ok(url)
 }
 
-/// Whether passwords and contents would go readable over a network. False for what can't be read.
-pub(super) fn is_plain_text_abroad(url: &str) -> bool {
-    Url::parse(url)
-        .is_ok_and(|url| ["amqp", "redis", "valkey", "http"].contains(&url.scheme()) && !is_loopback(&url))
+/// A password with a `/` or a `?` ends the host before its time, and the rest of it is read as a path.
+fn no_login_in_path(url: &Url) -> Result<(), String> {
+    let behind_host = [Some(url.path()), url.query(), url.fragment()];
+    if behind_host.into_iter().flatten().any(|part| part.contains('@')) {
+        return Err(
+            "has an @ behind its host: percent-encode a password's / ? # and @ (%2F %3F %23 %40)".to_owned()
+        );
+    }
+    Ok(())
 }
 
-/// By what is written, not by what a name resolves to. In URLs other than http an IPv4 address
-/// counts as a name, hence the text.
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
+/// Whether passwords and contents would go readable over a network. False for what can't be read.
+pub(super) fn is_plain_text_abroad(urls: &str) -> bool {
+    several(urls).into_iter().any(|url| {
+        let Some((scheme, rest)) = url.split_once("://") else { return false };
+        let behind_login = rest.rsplit_once('@').map_or(rest, |(_, behind)| behind);
+        let authority = behind_login.split(['/', '?', '#']).next().unwrap_or_default();
+        ["amqp", "redis", "valkey", "http", "redis-sentinel"].contains(&scheme)
+            && authority.split(',').any(|host| !host.is_empty() && !is_loopback(host))
+    })
+}
+
+/// By what is written, not by what a name resolves to. `host` may have a port.
+fn is_loopback(host: &str) -> bool {
+    let bare = match host.strip_prefix('[') {
+        Some(literal) => literal.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
     match bare.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
         Err(_) => {
@@ -128,6 +185,14 @@ mod tests {
             ("unix:///run/redis.sock?pass=x", "unix:///run/redis.sock?***"),
             ("file:./images", "file:/images"),
             ("amqp://u:p#ss@[", "(a URL that can't be read)"),
+            ("amqp://u:/S3cret@mq", "amqp://***@mq"),
+            ("amqps://u:12/S3cret@mq/v", "amqps://***@mq/v"),
+            ("redis://:S3?cret@cache/0", "redis://***@cache/0"),
+            ("http://u:/S3cret@proxy:3128", "http://***@proxy:3128/"),
+            ("http://u:12/S3cret@proxy:3128", "http://u:12/S3cret@proxy:3128"),
+            ("https://cdn.lan/@user/a.png", "https://cdn.lan/@user/a.png"),
+            ("amqp://u:p@a:1/v,amqp://u:p@b", "amqp://***@a:1/v,amqp://***@b"),
+            ("redis-sentinel://:pw@a:1,b/0?sentinel_password=pw#main", "redis-sentinel://***@a:1,b/0"),
         ] {
             assert_eq!(redacted(url), redacted_url);
         }
@@ -143,6 +208,13 @@ mod tests {
         assert_eq!(amqp("amqp://u:p%2Fw@mq:1/?heartbeat=5").unwrap(), "amqp://u:p%2Fw@mq:1/%2f?heartbeat=5");
         assert_eq!(amqp("amqps://mq/shop").unwrap(), "amqps://mq/shop");
         assert!(amqp("amqp://mq/a/b").unwrap_err().contains("%2f"));
+        assert_eq!(amqp("amqp://a, amqps://b/v").unwrap(), "amqp://a/%2f,amqps://b/v");
+        assert!(amqp("amqp://a,http://b").unwrap_err().contains("amqp:// or amqps://"));
+        for odd in ["amqp://u:/S3cret@mq", "amqp://u:12/S3cret@mq", "redis://:a?S3cret@cache"] {
+            let why = if odd.starts_with("amqp") { amqp(odd) } else { redis(odd) }.unwrap_err();
+            assert!(why.contains("percent-encode") && !why.contains("S3cret"), "{why}");
+        }
+        assert!(optional_proxy("http://u:/S3cret@proxy:1").unwrap_err().contains("percent-encode"));
         assert!(amqp("amqp:///").unwrap_err().contains("host"));
         assert!(amqp("http://mq").unwrap_err().contains("amqp:// or amqps://"));
     }
@@ -169,6 +241,9 @@ mod tests {
             "http://api.cometapi.com",
             "http://localhost.example",
             "redis://0.0.0.0",
+            "redis://[2001:db8::1]",
+            "amqp://localhost,amqp://mq",
+            "redis-sentinel://127.0.0.1:26379,cache:26379/0#main",
         ] {
             assert!(is_plain_text_abroad(abroad), "{abroad}");
         }

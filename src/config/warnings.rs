@@ -74,8 +74,8 @@ impl Config {
 
     fn about_plain_text(&self, warnings: &mut Vec<String>) {
         for (key, url) in [
-            ("amqp.url", self.amqp.url.expose_secret()),
-            ("redis.url", self.redis.url.expose_secret()),
+            ("amqp.url", self.amqp.url.now().as_str()),
+            ("redis.url", self.redis.url.now().as_str()),
             ("api.base_url", self.api.base_url.as_str()),
             ("callback.public_url", self.callback.public_url.as_ref().map_or("", url::Url::as_str)),
             ("storage.endpoint", self.storage.endpoint.as_ref().map_or("", url::Url::as_str)),

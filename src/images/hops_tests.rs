@@ -20,6 +20,7 @@ use super::*;
 
 fn rules() -> DownloadRules {
     DownloadRules {
+        certificates: Default::default(),
         guard: Guard::default(),
         max_bytes: 10_000,
         timeout: Duration::from_secs(20),

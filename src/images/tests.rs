@@ -17,6 +17,7 @@ use crate::job::step::Blame;
 
 fn rules() -> DownloadRules {
     DownloadRules {
+        certificates: Default::default(),
         guard: Guard { allow_private_hosts: true, ..Guard::default() },
         max_bytes: 10_000,
         timeout: Duration::from_millis(800),

@@ -4,5 +4,5 @@
 if foreign() or ended then return answer('moved') end
 redis.call('HSET', job, 'version', VERSION, 'cancelled', '1')
 if missing then redis.call('PEXPIRE', job, ARGV[3]) end
-redis.call('PUBLISH', channel, 'look ' .. id)
+redis.pcall('PUBLISH', channel, 'look ' .. id)
 return answer('ok')

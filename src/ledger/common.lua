@@ -3,7 +3,7 @@
 --          cancelled (its user wants it no more), corrects (the event that its end will correct), entries and entered (see enter.lua),
 --          tried_ms (see leave.lua), under (what the attempt went out under),
 --          failed_tasks and failed_charged (see follow.lua), event_id (see told.lua)
--- ARGV[1]  the channel of the hints      ARGV[2]  the job id
+-- ARGV[1]  the channel of the hints (one that can't be published fails nothing)      ARGV[2]  the job id
 -- Every script answers {word, Redis's time in ms, the fields of the record after it, notes on what all jobs share}; or "ok" alone
 -- ("ok cancelled", where its user wants the job no more) when the record is just what the caller has asked for and there is
 -- nothing to note. A record of another version is touched by none and answered as "moved". Every script may run twice.
@@ -48,5 +48,5 @@ local function move(set, drop, version)
   if #there > 0 then redis.call('HDEL', job, unpack(there)) end
   -- Only these expire.
   if #fields > 0 and (missing or ended) then redis.call('PERSIST', job) end
-  if record.watched then redis.call('PUBLISH', channel, 'look ' .. id) end
+  if record.watched then redis.pcall('PUBLISH', channel, 'look ' .. id) end
 end

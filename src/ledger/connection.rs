@@ -1,25 +1,31 @@
 //! One multiplexed connection to Redis, given up and made anew when it can't be trusted.
 //!
 //! The connection manager of the `redis` crate keeps a connection that times out, and one to a
-//! server that became a read-only replica; this one drops both.
+//! server that became a read-only replica; this one drops both. A server that closes what is idle costs nobody anything: the call that
+//! finds a broken connection is made once more, on a fresh one. Scripts may run twice.
 
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script,
-    ServerErrorKind, ToRedisArgs,
-};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind, ToRedisArgs};
 use tokio::sync::Mutex;
+use tokio::time::sleep;
+
+use super::endpoint::Endpoint;
+use crate::net::tls;
+use crate::secret::Secret;
 
 /// A timeout may be a slow server; two in a row are a dead connection.
 const TIMEOUTS_MAX: u32 = 2;
 /// The command, its digest, and the number of its keys.
 const EVALSHA_BYTES: usize = 60;
+/// A cluster that sends a call from node to node for longer is in no state to serve it.
+const REDIRECTIONS_MAX: u32 = 16;
+/// While keys move from node to node, a call on several of them is told to try again.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 pub struct Connection {
-    client: Client,
-    response_timeout: Duration,
+    endpoint: Endpoint,
     current: Mutex<Current>,
     reconnected: Box<dyn Fn() + Send + Sync + 'static>,
 }
@@ -32,33 +38,56 @@ struct Current {
     timeouts: u32,
 }
 
+/// A connection for one call.
+struct Taken {
+    connection: MultiplexedConnection,
+    number: u64,
+    /// It was made for this call.
+    is_fresh: bool,
+}
+
+/// What a failed call asks for.
+enum Next {
+    /// The keys are at that node, for good.
+    Moved(String),
+    /// This once, ask that node.
+    Ask(String),
+    TryAgain,
+    /// The connection broke; it may have been idle for too long.
+    Reconnect,
+    GiveUp,
+}
+
 impl Connection {
-    /// Connects with the first command. `reconnected` is called for every connection but the first.
+    /// Connects with the first command, by a `redis.url`. Neither connecting nor an answer may take longer than `response_timeout`.
+    /// `reconnected` is called for every connection but the first.
     ///
     /// # Errors
     ///
-    /// When the URL is none that the `redis` crate takes.
+    /// When the URL can't be used, for people.
     pub fn new(
-        url: &str,
+        url: impl Into<Secret>,
         response_timeout: Duration,
         reconnected: impl Fn() + Send + Sync + 'static,
-    ) -> RedisResult<Self> {
+    ) -> Result<Self, String> {
         Ok(Self {
-            client: Client::open(url)?,
-            response_timeout,
+            endpoint: Endpoint::new(url, response_timeout)?,
             current: Mutex::default(),
             reconnected: Box::new(reconnected),
         })
+    }
+
+    /// Connections by TLS believe and show these certificates.
+    #[must_use]
+    pub fn with_certificates(self, certificates: tls::Files) -> Self {
+        Self { endpoint: self.endpoint.with_certificates(certificates), ..self }
     }
 
     /// # Errors
     ///
     /// Any error of Redis or of the way to it; whether the command ran is then unknown.
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
-        let (mut connection, number) = self.get().await?;
-        let result = command.query_async(&mut connection).await;
-        self.judge(number, result.as_ref().err()).await;
-        result
+        self.call(command, None).await
     }
 
     /// Makes a call of a script; a server that has forgotten it is given its text first.
@@ -67,34 +96,68 @@ impl Connection {
     ///
     /// As [`Connection::query`].
     pub async fn invoke<T: FromRedisValue>(&self, script: &Script, call: &Cmd) -> RedisResult<T> {
-        let (mut connection, number) = self.get().await?;
-        let mut result = call.query_async(&mut connection).await;
-        if result.as_ref().is_err_and(is_forgotten) {
-            result = match Box::pin(script.load_async(&mut connection)).await {
-                Ok(_) => call.query_async(&mut connection).await,
-                Err(error) => Err(error),
-            };
-        }
-        self.judge(number, result.as_ref().err()).await;
-        result
+        self.call(call, Some(script)).await
     }
 
-    async fn get(&self) -> RedisResult<(MultiplexedConnection, u64)> {
+    async fn call<T: FromRedisValue>(&self, call: &Cmd, script: Option<&Script>) -> RedisResult<T> {
+        let (mut redirections, mut is_repeated) = (0, false);
+        loop {
+            let Taken { mut connection, number, is_fresh } = self.take().await?;
+            let result = once(&mut connection, call, script).await;
+            self.judge(number, result.as_ref().err()).await;
+            let Err(error) = &result else { return result };
+            redirections += 1;
+            match next(error) {
+                Next::GiveUp => return result,
+                Next::Reconnect if is_fresh || is_repeated => return result,
+                Next::Reconnect => is_repeated = true,
+                _ if redirections > REDIRECTIONS_MAX => return result,
+                Next::Moved(to) => {
+                    self.endpoint.moved_to(&to);
+                    self.drop_connection(number).await;
+                }
+                Next::Ask(to) => return Box::pin(self.ask(&to, call, script)).await,
+                Next::TryAgain => sleep(TRY_AGAIN).await,
+            }
+        }
+    }
+
+    /// At the node that the keys are moving to, and only this call.
+    async fn ask<T: FromRedisValue>(&self, to: &str, call: &Cmd, script: Option<&Script>) -> RedisResult<T> {
+        let mut connection = self.endpoint.connect_once(to).await?;
+        let mut both = redis::pipe();
+        both.cmd("ASKING").ignore().add_command(call.clone());
+        let answer: RedisResult<(T,)> = both.query_async(&mut connection).await;
+        let answer = match (answer, script) {
+            (Err(error), Some(script)) if is_forgotten(&error) => {
+                script.load_async(&mut connection).await?;
+                both.query_async(&mut connection).await
+            }
+            (answer, _) => answer,
+        };
+        answer.map(|(answer,)| answer)
+    }
+
+    async fn take(&self) -> RedisResult<Taken> {
         let mut current = self.current.lock().await;
         if let Some(connection) = &current.connection {
-            return Ok((connection.clone(), current.number));
+            return Ok(Taken { connection: connection.clone(), number: current.number, is_fresh: false });
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.response_timeout))
-            .set_response_timeout(Some(self.response_timeout));
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let connection = Box::pin(self.endpoint.connect()).await?;
         if current.number > 0 {
             (self.reconnected)();
         }
         current.number += 1;
         current.timeouts = 0;
         current.connection = Some(connection.clone());
-        Ok((connection, current.number))
+        Ok(Taken { connection, number: current.number, is_fresh: true })
+    }
+
+    async fn drop_connection(&self, number: u64) {
+        let mut current = self.current.lock().await;
+        if current.number == number {
+            current.connection = None;
+        }
     }
 
     async fn judge(&self, number: u64, error: Option<&RedisError>) {
@@ -112,9 +175,23 @@ impl Connection {
         if error.is_timeout() {
             current.timeouts += 1;
         }
-        if current.timeouts >= TIMEOUTS_MAX || is_fatal(error) {
+        if current.timeouts >= TIMEOUTS_MAX || is_replaced(error) || is_broken(error) {
             current.connection = None;
         }
+    }
+}
+
+async fn once<T: FromRedisValue>(
+    connection: &mut MultiplexedConnection,
+    call: &Cmd,
+    script: Option<&Script>,
+) -> RedisResult<T> {
+    match (call.query_async(connection).await, script) {
+        (Err(error), Some(script)) if is_forgotten(&error) => {
+            Box::pin(script.load_async(connection)).await?;
+            call.query_async(connection).await
+        }
+        (result, _) => result,
     }
 }
 
@@ -133,14 +210,38 @@ fn is_forgotten(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-/// Whether the server at the other end, or the way to it, is not the one to talk to any more.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the crate's, and grows")]
-fn is_fatal(error: &RedisError) -> bool {
+fn next(error: &RedisError) -> Next {
+    let redirected = || error.redirect_node().map(|(to, _)| to.to_owned());
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::Moved) => redirected().map_or(Next::GiveUp, Next::Moved),
+        ErrorKind::Server(ServerErrorKind::Ask) => redirected().map_or(Next::GiveUp, Next::Ask),
+        ErrorKind::Server(ServerErrorKind::TryAgain) => Next::TryAgain,
+        _ if is_broken(error) => Next::Reconnect,
+        _ => Next::GiveUp,
+    }
+}
+
+/// Whether the server at the other end is not the one to talk to any more.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the crate's, and grows")]
+fn is_replaced(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(kind) => matches!(
             kind,
-            ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown | ServerErrorKind::BusyLoading
+            ServerErrorKind::ReadOnly
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::BusyLoading
+                | ServerErrorKind::ClusterDown
         ),
+        _ => false,
+    }
+}
+
+/// Whether the connection has ended, or can't be followed any more.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the crate's, and grows")]
+fn is_broken(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Server(_) => false,
         ErrorKind::Io => !error.is_timeout(),
         _ => error.is_unrecoverable_error(),
     }
@@ -149,6 +250,6 @@ fn is_fatal(error: &RedisError) -> bool {
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not the client: its URL may hold a password.
-        f.debug_struct("Connection").field("response_timeout", &self.response_timeout).finish_non_exhaustive()
+        f.debug_struct("Connection").finish_non_exhaustive()
     }
 }

@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::endpoint::Endpoint;
 use crate::job::JobId;
 use crate::job::pace::{Seed, backoff};
 use crate::pulse::Pulse;
@@ -140,21 +141,35 @@ impl Drop for Waiting {
 
 /// Listens until `stop`, over a connection of its own that is made anew when it breaks.
 pub async fn listen(
-    client: redis::Client,
+    endpoint: Endpoint,
     channel: String,
     hints: Hints,
     pulse: Pulse,
     stop: CancellationToken,
 ) {
     let seed = Seed::from_text(&channel);
-    let mut failures = 0;
+    let (mut failures, mut refusal_told) = (0, false);
     while !stop.is_cancelled() {
         pulse.touch();
-        let subscribed = tokio::time::timeout(Duration::from_secs(5), subscribe(&client, &channel)).await;
-        if let Ok(Ok(pubsub)) = subscribed {
-            failures = 0;
-            hints.wake_all();
-            relay(pubsub, &hints, &pulse, &stop).await;
+        let subscribed = tokio::time::timeout(Duration::from_secs(5), subscribe(&endpoint, &channel)).await;
+        match subscribed {
+            Ok(Ok(pubsub)) => {
+                failures = 0;
+                hints.wake_all();
+                relay(pubsub, &hints, &pulse, &stop).await;
+            }
+            // Redis's other troubles are told by who moves records; this one nobody else has.
+            Ok(Err(error)) if is_refused(&error) => {
+                if !std::mem::replace(&mut refusal_told, true) {
+                    tracing::warn!(
+                        "no hints from Redis: {error}; jobs wait for their slots and their cancellations longer than they need: \
+                         allow the user of redis.url the command subscribe and the channel ({channel})"
+                    );
+                }
+                // What nobody is told of, everybody looks for now and then.
+                hints.wake_all();
+            }
+            Ok(Err(_)) | Err(_) => {}
         }
         failures += 1;
         let wait = backoff(failures, Duration::from_millis(200), Duration::from_secs(5), seed);
@@ -165,10 +180,23 @@ pub async fn listen(
     }
 }
 
-async fn subscribe(client: &redis::Client, channel: &str) -> redis::RedisResult<redis::aio::PubSub> {
-    let mut pubsub = client.get_async_pubsub().await?;
+async fn subscribe(endpoint: &Endpoint, channel: &str) -> redis::RedisResult<redis::aio::PubSub> {
+    let mut pubsub = Box::pin(endpoint.listen()).await?;
     pubsub.subscribe(channel).await?;
     Ok(pubsub)
+}
+
+/// Whether hints would be heard.
+///
+/// # Errors
+///
+/// Why not, for people.
+pub async fn try_to_listen(endpoint: &Endpoint, channel: &str) -> Result<(), String> {
+    subscribe(endpoint, channel).await.map(drop).map_err(|error| error.to_string())
+}
+
+fn is_refused(error: &redis::RedisError) -> bool {
+    error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::NoPerm)
 }
 
 /// Until the connection breaks or goes dead: a ping every few seconds tells.

@@ -21,7 +21,7 @@ impl RedisLedger {
         job: &JobId,
         args: &[&[u8]],
     ) -> impl Future<Output = Result<Reply, LedgerError>> {
-        self.answer(script, self.call(script, job, [None, None], args, None), false)
+        self.answer(script, self.call(script, job, &[], args, None), false)
     }
 
     /// Runs a script that has a part in the account's slots.
@@ -45,9 +45,10 @@ impl RedisLedger {
         args: &[&[u8]],
     ) -> impl Future<Output = Result<Reply, LedgerError>> {
         let account_of_job = self.account.as_ref().map(|account| account.of_job(slots));
-        let slots_key = self.account.is_some().then(|| self.slots_key());
-        let keys = [slots_key.as_deref(), pace_key];
-        let call = self.call(script, job, keys, args, account_of_job.as_deref());
+        let slots_keys = self.account.is_some().then(|| self.slots_keys());
+        let slots_keys = slots_keys.iter().flatten().map(String::as_str);
+        let keys: Vec<&str> = slots_keys.chain(pace_key).collect();
+        let call = self.call(script, job, &keys, args, account_of_job.as_deref());
         self.answer(script, call, pace_key.is_some())
     }
 
@@ -60,21 +61,19 @@ impl RedisLedger {
         format!("{{{}}}:pace", self.prefix)
     }
 
-    pub(super) fn slots_key(&self) -> String {
-        format!("{{{}}}:slots", self.prefix)
+    /// In the order of `slots.lua`.
+    fn slots_keys(&self) -> [String; 4] {
+        ["", ":until", ":count", ":line"].map(|part| format!("{{{}}}:slots{part}", self.prefix))
+    }
+
+    pub(super) fn slots_count_key(&self) -> String {
+        format!("{{{}}}:slots:count", self.prefix)
     }
 
     /// What all scripts have stands before `more` and `args`; `last` is behind them.
-    fn call(
-        &self,
-        script: &Script,
-        job: &JobId,
-        more: [Option<&str>; 2],
-        args: &[&[u8]],
-        last: Option<&str>,
-    ) -> Cmd {
+    fn call(&self, script: &Script, job: &JobId, more: &[&str], args: &[&[u8]], last: Option<&str>) -> Cmd {
         let key = self.key(job);
-        let keys: Vec<&str> = iter::once(key.as_str()).chain(more.into_iter().flatten()).collect();
+        let keys: Vec<&str> = iter::once(key.as_str()).chain(more.iter().copied()).collect();
         let first = [self.channel.as_bytes(), job.as_str().as_bytes()];
         let args: Vec<&[u8]> =
             first.into_iter().chain(args.iter().copied()).chain(last.map(str::as_bytes)).collect();

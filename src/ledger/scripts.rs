@@ -24,6 +24,7 @@ pub(super) struct Scripts {
     pub(super) leave: Script,
     pub(super) cancel: Script,
     pub(super) slow: Script,
+    pub(super) rights: Script,
 }
 
 impl Scripts {
@@ -46,6 +47,7 @@ impl Scripts {
             leave: script(include_str!("leave.lua")),
             cancel: script(include_str!("cancel.lua")),
             slow: Script::new(concat!(include_str!("pace.lua"), include_str!("slow.lua"))),
+            rights: Script::new(include_str!("rights.lua")),
         }
     }
 }

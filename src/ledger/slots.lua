@@ -1,8 +1,8 @@
 -- Put between common.lua and the scripts that move a job in or out of the account's slots; no_slots.lua where there is no cap.
 -- KEYS[2]          hash: job id -> "slots keep_ms": how many its task holds, and for how long at most, as it was when it took them
--- KEYS[2]:until    zset: job id -> when they are free whatever has become of the task, in ms
--- KEYS[2]:count    hash: taken (the sum of the first), trusted_ms (from when on the sum is whole; missing: Redis has lost it)
--- KEYS[2]:line     hash: job id of the head of a worker's line -> "since until slots", in ms: it waits, and is reserved for
+-- KEYS[3]          zset: job id -> when they are free whatever has become of the task, in ms
+-- KEYS[4]          hash: taken (the sum of the first), trusted_ms (from when on the sum is whole; missing: Redis has lost it)
+-- KEYS[5]          hash: job id of the head of a worker's line -> "since until slots", in ms: it waits, and is reserved for
 -- the last ARGV    "cap slots keep_ms recount_ms": of the account, of this job, how long its task holds them at most, and how long
 --                  a count that was lost is not trusted
 local HEAD_KEEPS_MS = 3000
@@ -11,7 +11,7 @@ local slots
 do
   local cap, count, keep, recount = string.match(ARGV[#ARGV], '^(%d+) (%d+) (%d+) (%d+)$')
   slots = {cap = tonumber(cap), count = tonumber(count), keep = tonumber(keep), recount = tonumber(recount),
-           held = KEYS[2], ends = KEYS[2] .. ':until', sum = KEYS[2] .. ':count', line = KEYS[2] .. ':line'}
+           held = KEYS[2], ends = KEYS[3], sum = KEYS[4], line = KEYS[5]}
 end
 
 local function whole(number) return string.format('%.0f', number) end
@@ -24,7 +24,7 @@ end
 -- A count that Redis has lost begins anew, and whoever holds a running task is asked to say so.
 local function meet_count()
   if redis.call('HSETNX', slots.sum, 'trusted_ms', whole(now + slots.recount)) == 1 then
-    redis.call('PUBLISH', channel, 'recount')
+    redis.pcall('PUBLISH', channel, 'recount')
   end
 end
 
@@ -66,7 +66,7 @@ local function wake()
   for _, head in ipairs(waiting()) do
     free = free - head.count
     if free < 0 then return end
-    redis.call('PUBLISH', channel, 'slot ' .. head.id)
+    redis.pcall('PUBLISH', channel, 'slot ' .. head.id)
   end
 end
 

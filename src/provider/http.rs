@@ -6,6 +6,7 @@
 //! be paid twice (read in reqwest 0.13.5 `retry.rs` and h2 `proto/streams/streams.rs`, `recv_eof`).
 
 mod exchange;
+mod key;
 mod their_clock;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,9 +28,12 @@ use super::{AccountFault, AccountFaultKind, Answer, Lookup, NOBODYS_TASK, Provid
 use crate::job::{SentUnder, TaskId};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::net::tls;
 use crate::operation::MULTI_IMAGE_TO_IMAGE;
+use crate::secret::Secret;
 pub use exchange::REPLY_BYTES_MAX;
 use exchange::{Read, Silence, exchange, told, unreachable};
+use key::Key;
 use their_clock::TheirClock;
 
 /// What the query path has in the place of the task id.
@@ -49,7 +53,7 @@ const SUBMIT_IDLE: Duration = Duration::from_secs(3);
 pub struct Endpoints {
     /// Scheme, host and port, perhaps with a path that the two below are put behind.
     pub base_url: Url,
-    pub key: SecretString,
+    pub key: Secret,
     /// `/kling/v1/images/generations`
     pub submit_path: String,
     /// With [`TASK_ID_MARK`]: `/kling/v1/images/generations/{task_id}`
@@ -61,6 +65,8 @@ pub struct Endpoints {
     pub query_timeout: Duration,
     /// The way to the API, perhaps with a login; empty: directly. The environment's proxies are not used.
     pub proxy: SecretString,
+    /// Whose certificates are believed beside the system's.
+    pub certificates: tls::Files,
 }
 
 /// Why [`Endpoints`] can't be used. The message names the setting and never the key.
@@ -72,6 +78,7 @@ pub struct InvalidEndpoints(String);
 pub struct CometApi {
     submits: Client,
     queries: Client,
+    key: Key,
     submit_url: Url,
     base_url: Url,
     query_path: String,
@@ -90,8 +97,17 @@ impl CometApi {
     ///
     /// [`InvalidEndpoints`] says which setting can't be used.
     pub fn new(endpoints: Endpoints) -> Result<Self, InvalidEndpoints> {
-        let Endpoints { base_url, key, submit_path, query_path, model, submit_timeout, query_timeout, proxy } =
-            endpoints;
+        let Endpoints {
+            base_url,
+            key,
+            submit_path,
+            query_path,
+            model,
+            submit_timeout,
+            query_timeout,
+            proxy,
+            certificates,
+        } = endpoints;
         let invalid = |message: &str| Err(InvalidEndpoints(message.to_owned()));
         if !matches!(base_url.scheme(), "http" | "https") || !base_url.has_host() {
             return invalid("api.base_url must be an http(s) URL with a host");
@@ -105,16 +121,17 @@ impl CometApi {
         if !query_path.contains(TASK_ID_MARK) {
             return invalid("api.query_path must contain {task_id}");
         }
-        let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())) else {
+        let Some(key) = Key::new(key) else {
             return invalid("api.key must be one line of printable characters");
         };
-        bearer.set_sensitive(true);
         let headers: HeaderMap =
-            [(AUTHORIZATION, bearer), (ACCEPT, HeaderValue::from_static("application/json"))]
-                .into_iter()
-                .collect();
+            [(ACCEPT, HeaderValue::from_static("application/json"))].into_iter().collect();
         let proxy = way(&proxy)?;
-        let built = |builder: ClientBuilder| builder.build().map_err(|error| InvalidEndpoints(told(&error)));
+        let issuers = certificates.for_http().map_err(InvalidEndpoints)?;
+        let built = |builder: ClientBuilder| {
+            let builder = builder.tls_certs_merge(issuers.clone());
+            builder.build().map_err(|error| InvalidEndpoints(told(&error)))
+        };
         Ok(Self {
             submits: built(
                 client(headers.clone(), proxy.clone())
@@ -124,6 +141,7 @@ impl CometApi {
             )?,
             // Over TLS it may become HTTP/2 (ALPN); in plain text it stays HTTP/1.1.
             queries: built(client(headers, proxy).pool_idle_timeout(QUERY_IDLE))?,
+            key,
             submit_url: with_path(&base_url, &submit_path, None),
             base_url,
             query_path,
@@ -186,7 +204,10 @@ impl CometApi {
         let url = with_path(&self.base_url, path, Some(id));
         let asked = format!("GET {}", url.path());
         let _way = self.limits.query().await;
-        let read = exchange(self.queries.get(url).timeout(self.query_timeout)).await?;
+        let read = exchange(
+            self.queries.get(url).header(AUTHORIZATION, self.key.header()).timeout(self.query_timeout),
+        )
+        .await?;
         self.clock.read(&read.reply(&asked));
         Ok((asked, read))
     }
@@ -198,6 +219,7 @@ impl Provider for CometApi {
         let request = self
             .submits
             .post(self.submit_url.clone())
+            .header(AUTHORIZATION, self.key.header())
             .header(CONTENT_TYPE, "application/json")
             .timeout(self.submit_timeout)
             .body(body.clone());
@@ -268,6 +290,8 @@ impl Provider for CometApi {
     }
 
     async fn probe(&self) -> Result<(), AccountFault> {
+        // A key that was refused may have been changed in its file.
+        self.key.read_again();
         let fault = match self.probe_at(&self.query_path).await {
             Ok(()) => return Ok(()),
             Err(fault) => fault,

@@ -18,22 +18,23 @@ mod seen;
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_rs::Runtime;
 use futures_io::{AsyncRead, AsyncWrite};
-use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
 use self::inbound::{HEARTBEAT, Inbound};
 use self::kit::Kit;
 use self::outbound::Outbound;
+use crate::net::{self, Server, tls};
 
 pub(super) use self::header::{APPENDED, UNREADABLE, WITHHELD};
 pub use self::large::{Large, Place};
@@ -64,7 +65,7 @@ pub(super) struct Shared {
     pub(super) large: Option<Large>,
 }
 
-/// Dials, and lets lapin speak over the filtered stream.
+/// Lets lapin speak over the filtered stream.
 ///
 /// # Errors
 ///
@@ -72,27 +73,41 @@ pub(super) struct Shared {
 pub(super) async fn connect(
     uri: AMQPUri,
     properties: ConnectionProperties,
+    stream: net::Stream,
     shared: Shared,
 ) -> lapin::Result<Connection> {
     let runtime = Runtime::new(Kit::current());
     // What lapin's own frames may be long; the broker is asked for another number.
     let own = uri.query.frame_max.unwrap_or(super::FRAME_MAX).max(FRAME_MAX_LEAST);
-    let dial = async move |uri: AMQPUri, _: Runtime<Kit>| {
-        let stream = dial(&uri).await?;
-        Ok(AsyncTcpStream::Plain(Filtered::new(stream, own, shared.clone())))
+    // lapin asks once, since its own recovery is off.
+    let dialled = Arc::new(Mutex::new(Some(stream)));
+    let hand_over = async move |_: AMQPUri, _: Runtime<Kit>| {
+        let stream = dialled.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stream = stream.ok_or_else(|| io::Error::other("a connection is dialled once"))?;
+        Ok(AsyncTcpStream::Plain(Filtered::new(stream.compat(), own, shared.clone())))
     };
-    Connection::connector(uri, runtime, dial, properties).await
+    Connection::connector(uri, runtime, hand_over, properties).await
 }
 
-/// One connection to the broker, by TCP or TLS.
-async fn dial(uri: &AMQPUri) -> io::Result<Socket> {
-    let runtime = Runtime::tokio_current();
-    let tls = OwnedTLSConfig::default();
-    uri.connect_with_config_async(tls.as_ref(), &runtime).await
+/// One connection to a node, by TCP, or by TLS with these certificates.
+///
+/// # Errors
+///
+/// For people.
+pub(super) async fn dial(
+    server: &Server,
+    certificates: Option<&tls::Files>,
+    turn: usize,
+) -> io::Result<net::Stream> {
+    let tcp = net::tcp(server, turn).await?;
+    Ok(match certificates {
+        Some(certificates) => net::Stream::Tls(Box::new(certificates.over(tcp, &server.host).await?)),
+        None => net::Stream::Tcp(tcp),
+    })
 }
 
 /// What is under the filter.
-type Socket = AsyncTcpStream<<async_rs::Tokio as async_rs::traits::Reactor>::TcpStream>;
+type Socket = Compat<net::Stream>;
 
 /// A stream whose frames lapin can read.
 pub(super) struct Filtered {

@@ -71,9 +71,10 @@ enum Verdict {
 }
 
 async fn look(shared: &Shared) -> Result<Verdict, (Cause, String)> {
+    let redis = |error: LedgerError| (Cause::Redis, error.to_string());
+    shared.ledger.probe().await.map_err(redis)?;
     let store = |error: crate::storage::StoreError| (Cause::Storage, error.to_string());
     let gate = shared.receipts.creates_only_once().await.map_err(store)?;
-    let redis = |error: LedgerError| (Cause::Redis, error.to_string());
     let StoreId { id: ours, is_new } = shared.receipts.store_id().await.map_err(store)?;
     let theirs = shared.ledger.meet_store(&ours).await.map_err(redis)?;
     if theirs == ours {

@@ -9,7 +9,7 @@ use std::{
     fs,
     hash::{BuildHasher, Hasher, RandomState},
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
@@ -64,14 +64,59 @@ impl PrivateRabbit {
         Self::start_in(tempfile::tempdir().expect("a temporary folder"), None, advanced).await
     }
 
+    /// A node of the same cluster as this one.
+    pub(crate) async fn start_beside(&self) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let cookie = ".erlang.cookie";
+        fs::copy(self.folder.path().join(cookie), folder.path().join(cookie)).expect("the same cookie");
+        let node = Self::start_in(folder, None, "[].").await;
+        node.ctl(&["stop_app"]).await;
+        node.ctl(&["join_cluster", &self.name()]).await;
+        node.ctl(&["start_app"]).await;
+        node.ctl(&["await_startup"]).await;
+        node
+    }
+
+    /// A node that also takes connections by TLS, and logins by a certificate alone (by its common name), on the port that is returned.
+    /// The files `ca.pem`, `server.pem` and `server.key` are in this folder.
+    pub(crate) async fn start_with_tls(files: &Path) -> (Self, u16) {
+        let [port] = free_ports();
+        let file = |name: &str| files.join(name).display().to_string();
+        let settings = [
+            format!("listeners.ssl.1 = 127.0.0.1:{port}"),
+            format!("ssl_options.cacertfile = {}", file("ca.pem")),
+            format!("ssl_options.certfile = {}", file("server.pem")),
+            format!("ssl_options.keyfile = {}", file("server.key")),
+            "ssl_options.verify = verify_peer".to_owned(),
+            "ssl_options.fail_if_no_peer_cert = false".to_owned(),
+            "ssl_cert_login_from = common_name".to_owned(),
+            "auth_mechanisms.1 = PLAIN".to_owned(),
+            "auth_mechanisms.2 = EXTERNAL".to_owned(),
+        ];
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let plugins = "[rabbitmq_auth_mechanism_ssl].";
+        (Self::start_by(folder, None, "[].", plugins, &settings.join("\n")).await, port)
+    }
+
     async fn start_in(folder: TempDir, root: Option<PathBuf>, advanced: &str) -> Self {
+        Self::start_by(folder, root, advanced, "[].", "").await
+    }
+
+    async fn start_by(
+        folder: TempDir,
+        root: Option<PathBuf>,
+        advanced: &str,
+        plugins: &str,
+        more: &str,
+    ) -> Self {
         fs::create_dir(folder.path().join("none")).expect("an empty folder");
         fs::write(folder.path().join("env.conf"), "").expect("an empty configuration");
-        fs::write(folder.path().join("plugins"), "[].").expect("an empty list of plugins");
+        fs::write(folder.path().join("plugins"), plugins).expect("a list of plugins");
         fs::write(folder.path().join("advanced.config"), advanced).expect("a configuration");
         let [port, erlang, control] = free_ports();
         // A nearly full disk is no reason for an alarm of a node that is thrown away.
-        let settings = format!("listeners.tcp.1 = 127.0.0.1:{port}\ndisk_free_limit.absolute = 1MB\n");
+        let settings =
+            format!("listeners.tcp.1 = 127.0.0.1:{port}\ndisk_free_limit.absolute = 1MB\n{more}\n");
         fs::write(folder.path().join("rabbitmq.conf"), settings).expect("a configuration");
         let mut rabbit = Self { node: None, folder, root, port, ports_of_erlang: [erlang, control] };
         rabbit.start_again().await;
@@ -80,6 +125,10 @@ impl PrivateRabbit {
 
     pub(crate) fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Runs `rabbitmqctl` against this node and gives what it prints; panics when it fails.
@@ -188,7 +237,7 @@ pub(crate) struct PrivateRedis {
     node: Option<Guarded>,
     folder: TempDir,
     port: u16,
-    append_fsync: &'static str,
+    arguments: Vec<String>,
 }
 
 impl PrivateRedis {
@@ -200,11 +249,47 @@ impl PrivateRedis {
 
     /// The same with another `appendfsync`.
     pub(crate) async fn start_with(append_fsync: &'static str) -> Self {
+        Self::start_as(&["--save", "", "--appendonly", "yes", "--appendfsync", append_fsync]).await
+    }
+
+    /// With these arguments.
+    pub(crate) async fn start_as(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let [port] = free_ports();
-        let mut redis = Self { node: None, folder, port, append_fsync };
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut redis = Self { node: None, folder, port, arguments };
         redis.start_again().await;
         redis
+    }
+
+    /// A sentinel that watches the Redis at that port, by the name `main`.
+    pub(crate) async fn start_sentinel(watched: u16) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let settings = [
+            format!("sentinel monitor main 127.0.0.1 {watched} 2"),
+            "sentinel down-after-milliseconds main 500".to_owned(),
+            "sentinel failover-timeout main 5000".to_owned(),
+        ];
+        let file = folder.path().join("sentinel.conf");
+        fs::write(&file, settings.join("\n")).expect("a configuration");
+        let [port] = free_ports();
+        let arguments = vec![file.display().to_string(), "--sentinel".to_owned()];
+        let mut sentinel = Self { node: None, folder, port, arguments };
+        sentinel.start_again().await;
+        sentinel
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A command, and its answer.
+    pub(crate) async fn query<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let client = redis::Client::open(self.url()).expect("a URL");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query_async(&mut connection).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
     pub(crate) fn url(&self) -> String {
@@ -228,9 +313,11 @@ impl PrivateRedis {
         let mut command = vec![program("redis-server").display().to_string()];
         let port = self.port.to_string();
         let folder = self.folder.path().display().to_string();
-        let places = ["--bind", "127.0.0.1", "--port", &port, "--dir", &folder];
-        let durability = ["--save", "", "--appendonly", "yes", "--appendfsync", self.append_fsync];
-        command.extend(places.into_iter().chain(durability).map(str::to_owned));
+        // A file of settings comes first.
+        command.extend(self.arguments.iter().take_while(|argument| !argument.starts_with("--")).cloned());
+        let places = ["--bind", "127.0.0.1", "--port", &port, "--dir", &folder].map(str::to_owned);
+        command.extend(places);
+        command.extend(self.arguments.iter().skip_while(|argument| !argument.starts_with("--")).cloned());
         let port = self.port;
         self.node = Some(come_up(&command, &[], self.folder.path(), async || answers_ping(port).await).await);
     }
@@ -268,7 +355,7 @@ async fn silence(port: u16) {
 }
 
 /// Ports where nobody listens, all at once so that they differ.
-fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+pub(crate) fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
     let listeners = [(); COUNT].map(|()| listen_below_the_outgoing_ports());
     listeners.map(|listener| listener.local_addr().expect("the port of a listener").port())
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use secrecy::ExposeSecret as _;
 use tokio::time::timeout;
 
 use super::super::parts;
@@ -23,7 +22,7 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
         Ok(connection) => connection,
         Err(error) => return vec![Finding::fail(parts::no_rabbitmq(config, &error).to_string())],
     };
-    let url = redacted(config.amqp.url.expose_secret());
+    let url = redacted(&config.amqp.url.now());
     let mut findings = vec![Finding::ok(format!("connected to {url}"))];
     match topology::look(&connection, &parts::names(config)).await {
         Ok(all) => findings.extend(all.into_iter().map(|seen| finding(config, seen))),

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use super::Finding;
+use crate::ledger::LedgerError;
+use crate::ledger::rights::{Refused, acl};
 
 /// From the text of `INFO`. What a managed Redis leaves out is told as unknown, not as wrong.
 pub(super) fn findings(url: &str, info: &str) -> Vec<Finding> {
@@ -20,9 +22,7 @@ pub(super) fn findings(url: &str, info: &str) -> Vec<Finding> {
         ));
     }
     if field("cluster_enabled") == Some("1") {
-        findings.push(Finding::fail(
-            "it is part of a cluster: the ledger needs one Redis (cluster-enabled no), or an endpoint without sharding",
-        ));
+        findings.push(Finding::ok("it is part of a cluster: all keys of the worker are in one of its nodes"));
     }
     if field("loading") == Some("1") {
         findings.push(Finding::warning("it is still loading its data: a worker waits until that is done"));
@@ -37,6 +37,41 @@ pub(super) fn findings(url: &str, info: &str) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Of each command that the ledger needs.
+pub(super) fn rights(prefix: &str, tried: Result<Option<Refused>, LedgerError>) -> Vec<Finding> {
+    let rule = acl(prefix);
+    let refused = match tried {
+        Ok(None) => return vec![Finding::ok("scripts, writes and hints are allowed")],
+        Ok(Some(refused)) => refused,
+        Err(error) => {
+            return vec![Finding::fail(format!(
+                "scripts can't be run ({error}): allow the user of redis.url eval, evalsha and script; all it needs: {rule}"
+            ))];
+        }
+    };
+    let (needed, said) = (refused.needed().join(", "), &refused.said);
+    if needed.is_empty() {
+        return vec![no_hints(prefix, said)];
+    }
+    if refused.is_about_rights() {
+        vec![Finding::fail(format!(
+            "the user of redis.url may not use {needed} ({said}); all it needs: {rule}"
+        ))]
+    } else {
+        vec![Finding::fail(format!("it takes no writes: {said}"))]
+    }
+}
+
+/// Jobs get on without, by their timers.
+pub(super) fn no_hints(prefix: &str, said: &str) -> Finding {
+    let channel = format!("{{{prefix}}}:hints");
+    Finding::warning(format!(
+        "workers can't wake each other ({said}), so slots take seconds longer, and a cancellation may come too late: allow the user of redis.url publish, \
+         subscribe and the channel {channel}; all it needs: {}",
+        acl(prefix)
+    ))
 }
 
 fn eviction(policy: Option<&str>) -> Finding {
@@ -101,7 +136,7 @@ mod tests {
                 && has(&info, Verdict::Fail, "maxmemory-policy noeviction")
         );
         assert!(has(&SOUND.replace("role:master", "role:slave"), Verdict::Fail, "replica"));
-        assert!(has(&SOUND.replace("cluster_enabled:0", "cluster_enabled:1"), Verdict::Fail, "cluster"));
+        assert!(has(&SOUND.replace("cluster_enabled:0", "cluster_enabled:1"), Verdict::Ok, "cluster"));
     }
 
     #[test]

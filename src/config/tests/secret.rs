@@ -10,16 +10,23 @@ fn nothing_prints_a_secret() {
         ("COMET_WORKER__API__KEY", "sk-hunter2"),
     ];
     let config = load("", &env).unwrap();
-    assert_eq!(config.require_key().unwrap().expose_secret(), "sk-hunter2");
+    assert_eq!(config.require_key().unwrap().now(), "sk-hunter2");
     let debug = format!("{config:?} {config:#?}");
     assert!(!debug.contains("hunter2"), "{debug}");
-    assert!(debug.contains("url: SecretBox<str>([REDACTED]), queue: \"comet.jobs\""), "{debug}");
-    assert_eq!(redacted(config.amqp.url.expose_secret()), "amqps://***@mq.lan/shop");
+    assert!(debug.contains("url: Secret { file: None, .. }"), "{debug}");
+    assert_eq!(redacted(&config.amqp.url.now()), "amqps://***@mq.lan/shop");
     for (variable, bad) in [
         ("COMET_WORKER__AMQP__URL", "amqp://user:hunter2@mq.lan/shop"),
         ("COMET_WORKER__AMQP__URL", "hunter2"),
         ("COMET_WORKER__REDIS__URL", "redis://user:hunter2@cache.lan"),
         ("COMET_WORKER__REDIS__URL", "redis://user:hunter2#x@cache.lan"),
+        ("COMET_WORKER__AMQP__URL", "amqp://u:/hunter2@mq.lan"),
+        ("COMET_WORKER__AMQP__URL", "amqps://u:12/hunter2@mq.lan/v"),
+        ("COMET_WORKER__AMQP__URL", "amqps://mq.lan,amqp://u:/hunter2@mq.lan"),
+        ("COMET_WORKER__REDIS__URL", "rediss://:?hunter2@cache.lan"),
+        ("COMET_WORKER__REDIS__URL", "redis-sentinel://:hunter2@cache.lan/0"),
+        ("COMET_WORKER__API__PROXY", "http://u:/hunter2@proxy:3128"),
+        ("COMET_WORKER__DOWNLOAD__PROXY", "http://u:12/hunter2@proxy:3128"),
         ("COMET_WORKER__API__KEY", "sk hunter2"),
         ("COMET_WORKER__API__BASE_URL", "https://hunter2@api.lan/?key=hunter2"),
         ("COMET_WORKER__STORAGE__URL", "s3://key:hunter2@bucket"),
@@ -42,8 +49,11 @@ fn a_secret_can_come_from_a_file() {
     let env =
         [("COMET_WORKER__AMQP__URL_FILE", amqp.as_str()), ("COMET_WORKER__API__KEY_FILE", key.as_str())];
     let config = load("[redis]\nurl_file = \"\"", &env).unwrap();
-    assert_eq!(config.amqp.url.expose_secret(), "amqps://u:p@mq.lan/%2f");
-    assert_eq!(config.require_key().unwrap().expose_secret(), "sk-1");
+    assert_eq!(config.amqp.url.now(), "amqps://u:p@mq.lan/%2f");
+    assert_eq!(config.require_key().unwrap().now(), "sk-1");
+
+    std::fs::write(&amqp, "amqps://u:changed@mq.lan").unwrap();
+    assert_eq!(config.amqp.url.now(), "amqps://u:changed@mq.lan/%2f", "and is read again");
 
     let both = [("COMET_WORKER__API__KEY_FILE", key.as_str())];
     assert_eq!(
@@ -164,4 +174,24 @@ fn downloads_introduce_themselves_by_name_and_version_unless_told_otherwise() {
     assert_eq!(agent("[download]\nuser_agent = \"Mozilla/5.0 (X11)\""), "Mozilla/5.0 (X11)");
     let wrong = refused("[download]\nuser_agent = \"a\\r\\nb: c\"", &[]);
     assert!(wrong.contains("download.user_agent"), "{wrong}");
+}
+
+#[test]
+fn files_of_certificates_are_looked_at_when_the_configuration_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = folder.path().join("none.pem");
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "no certificate").unwrap();
+    for (section, file, says) in [
+        ("AMQP", &none, "amqp.ca_file names"),
+        ("REDIS", &empty, "there is no certificate in it"),
+        ("API", &none, "api.ca_file names"),
+        ("STORAGE", &empty, "storage.ca_file names"),
+        ("DOWNLOAD", &none, "download.ca_file names"),
+    ] {
+        let fault = refused("", &[(&format!("COMET_WORKER__{section}__CA_FILE"), file.to_str().unwrap())]);
+        assert!(fault.contains(says), "{fault}");
+    }
+    let alone = refused("", &[("COMET_WORKER__REDIS__CLIENT_CERT_FILE", empty.to_str().unwrap())]);
+    assert!(alone.contains("redis.client_cert_file and redis.client_key_file go together"), "{alone}");
 }

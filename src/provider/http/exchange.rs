@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::RequestBuilder;
 use reqwest::header::{AsHeaderName, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 
+use crate::net::trouble;
 use crate::provider::wire::Reply;
 use crate::provider::{AccountFault, AccountFaultKind};
 use crate::redact::for_people;
@@ -98,6 +99,12 @@ pub(super) fn unreachable(message: String) -> AccountFault {
 
 /// The whole chain of causes, without the URL.
 pub(super) fn told(error: &reqwest::Error) -> String {
+    if let Some(words) = trouble::of_tls(error, "api") {
+        return for_people(&format!("no connection: {words}"));
+    }
+    if trouble::is_out_of_files(error) {
+        return trouble::OUT_OF_FILES.to_owned();
+    }
     let mut text = match (error.is_timeout(), error.is_connect()) {
         (true, true) => "no connection in time".to_owned(),
         (true, false) => "no reply in time".to_owned(),

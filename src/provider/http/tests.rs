@@ -75,8 +75,9 @@ impl Server {
 
 fn endpoints(base_url: Url) -> Endpoints {
     Endpoints {
+        certificates: Default::default(),
         base_url,
-        key: SecretString::from("SECRET-KEY"),
+        key: "SECRET-KEY".into(),
         submit_path: "/kling/v1/images/generations".to_owned(),
         query_path: "/kling/v1/images/generations/{task_id}".to_owned(),
         model: "kling-v2".to_owned(),
@@ -348,7 +349,7 @@ fn endpoints_that_cannot_work_are_refused_by_name() {
         (at("https://user:SECRET@h/"), "api.base_url"),
         (at("https://h/?x=SECRET"), "api.base_url"),
         (Endpoints { query_path: "/q".to_owned(), ..endpoints(base.clone()) }, "api.query_path"),
-        (Endpoints { key: "SECRET\n".to_owned().into(), ..endpoints(base.clone()) }, "api.key"),
+        (Endpoints { key: "SECRET\n".into(), ..endpoints(base.clone()) }, "api.key"),
     ] {
         let refusal = CometApi::new(endpoints).unwrap_err().to_string();
         assert!(refusal.contains(name) && !refusal.contains("SECRET"), "{refusal}");

@@ -118,6 +118,11 @@ pub fn lookup(reply: &Reply<'_>, under: &SentUnder) -> Lookup {
             }
         };
     }
+    let others =
+        |envelope: &Envelope| matches!(envelope.data(), Some(Value::Array(list)) if !list.is_empty());
+    if understood.envelope.as_ref().is_some_and(others) {
+        return Lookup::Another { message: "the provider answered with a list of other tasks".to_owned() };
+    }
     match seen(reply, understood, external.as_str()).view {
         View::NotFound { message } => Lookup::NotFound { message },
         View::Unavailable { message, fault, after } => Lookup::Unavailable { message, fault, after },

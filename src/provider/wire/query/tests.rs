@@ -16,12 +16,14 @@ fn a_lookup_finds_the_task_by_our_own_id() {
     for (status, body) in [
         (400, r#"{"code":"task_not_exist","message":"task_not_exist","data":null}"#),
         (200, r#"{"code":"success","data":null}"#),
+        (200, r#"{"code":0,"data":[]}"#),
     ] {
         assert!(matches!(look(status, body), Lookup::NotFound { .. }), "{body}");
     }
     // Of who asks for one task and is answered with others, theirs may be among those that aren't shown.
     for body in [
         r#"{"code":0,"data":{"task_id":"878","task_info":{"external_task_id":"cw-2"}}}"#,
+        r#"{"code":0,"data":{"task_id":"1","external_id":"cw-2"}}"#,
         r#"{"code":0,"data":[{"task_id":"1","task_info":{"external_task_id":"cw-2"}}]}"#,
     ] {
         assert!(matches!(look(200, body), Lookup::Another { .. }), "{body}");

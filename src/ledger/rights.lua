@@ -1,0 +1,36 @@
+-- Which commands the user may not use, of those that the ledger needs: each is tried on a key of its own, which is gone afterwards.
+-- KEYS[1]  '{prefix}:probe'
+-- ARGV[1]  the channel of the hints
+-- answer   what the first refusal said, or ""; then the names of all that were refused
+local key, refused, said = KEYS[1], {}, ''
+local function try(...)
+  local answer = redis.pcall(...)
+  if type(answer) == 'table' and answer.err then
+    if said == '' then said = answer.err end
+    refused[#refused + 1] = select(1, ...)
+  end
+end
+try('DEL', key)
+try('TIME')
+try('HSET', key, 'a', '1')
+try('HSETNX', key, 'b', '1')
+try('HGET', key, 'a')
+try('HMGET', key, 'a', 'b')
+try('HGETALL', key)
+try('HEXISTS', key, 'a')
+try('HINCRBY', key, 'a', 1)
+try('HDEL', key, 'b')
+try('PEXPIRE', key, 10000)
+try('PERSIST', key)
+try('DEL', key)
+try('ZADD', key, 1, 'a')
+try('ZSCORE', key, 'a')
+try('ZREVRANGE', key, 0, 0)
+try('ZRANGEBYSCORE', key, '-inf', 1)
+try('ZREM', key, 'a')
+try('DEL', key)
+try('SET', key, '1', 'NX', 'PX', 10000)
+try('GET', key)
+try('DEL', key)
+try('PUBLISH', ARGV[1], '')
+return {said, unpack(refused)}

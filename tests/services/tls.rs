@@ -1,0 +1,140 @@
+//! TLS with real servers, and certificates that the test makes: of an issuer that no system knows.
+
+use std::fs;
+use std::path::Path;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use serde_json::Value;
+
+use crate::private::{PrivateRabbit, PrivateRedis, free_ports};
+use crate::support::jobs::job;
+use crate::support::process::environment;
+use crate::support::tool::tool;
+use crate::support::{Broker, Place, Sim, Worker};
+
+/// What a server's certificate is like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Certificate {
+    Sound,
+    Expired,
+    OfAnotherName,
+}
+
+/// `ca.pem`, and `server` and `client` with their keys, in a folder of their own.
+fn certificates(kind: Certificate) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(DnType::CommonName, "an issuer that no system knows");
+    let authority_key = KeyPair::generate().unwrap();
+    write("ca.pem", &authority.self_signed(&authority_key).unwrap().pem());
+    let issuer = Issuer::from_params(&authority, &authority_key);
+    for (name, host) in [("server", "127.0.0.1"), ("client", "comet")] {
+        let host = if kind == Certificate::OfAnotherName { "elsewhere.example" } else { host };
+        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        if kind == Certificate::Expired {
+            params.not_after = date_time_ymd(2020, 1, 1);
+        }
+        let key = KeyPair::generate().unwrap();
+        write(&format!("{name}.pem"), &params.signed_by(&key, &issuer).unwrap().pem());
+        write(&format!("{name}.key"), &key.serialize_pem());
+    }
+    folder
+}
+
+/// A Redis that takes connections by TLS at the port that is returned, from those who show a certificate.
+async fn redis_with_tls(files: &Path) -> (PrivateRedis, u16) {
+    let [port] = free_ports();
+    let file = |name: &str| files.join(name).display().to_string();
+    let (ca, cert, key, tls_port) =
+        (file("ca.pem"), file("server.pem"), file("server.key"), port.to_string());
+    let settings = [
+        "--tls-port",
+        &tls_port,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+    ];
+    (PrivateRedis::start_as(&settings).await, port)
+}
+
+fn with(environment: Vec<(String, String)>, settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    let own = settings.iter().map(|(key, value)| (format!("COMET_WORKER__{key}"), (*value).to_owned()));
+    environment.into_iter().chain(own).collect()
+}
+
+#[tokio::test]
+async fn rabbitmq_by_a_certificate_alone_and_redis_by_both_with_an_issuer_of_ones_own() {
+    let files = certificates(Certificate::Sound);
+    let (rabbit, rabbit_port) = PrivateRabbit::start_with_tls(files.path()).await;
+    let (redis, redis_port) = redis_with_tls(files.path()).await;
+    Place::run_on("tls", rabbit.url(), redis.url(), async |place| {
+        rabbit.ctl(&["add_user", "client", "unused"]).await;
+        rabbit.ctl(&["clear_password", "client"]).await;
+        rabbit.ctl(&["set_permissions", "client", ".*", ".*", ".*"]).await;
+        let file = |name: &str| files.path().join(name).display().to_string();
+        let (ca, cert, key) = (file("ca.pem"), file("client.pem"), file("client.key"));
+        let amqp = format!("amqps://127.0.0.1:{rabbit_port}/%2f?auth_mechanism=external");
+        let redis = format!("rediss://127.0.0.1:{redis_port}");
+        let settings = [
+            ("AMQP__URL", amqp.as_str()),
+            ("AMQP__CA_FILE", &ca),
+            ("AMQP__CLIENT_CERT_FILE", &cert),
+            ("AMQP__CLIENT_KEY_FILE", &key),
+            ("REDIS__URL", &redis),
+            ("REDIS__CA_FILE", &ca),
+            ("REDIS__CLIENT_CERT_FILE", &cert),
+            ("REDIS__CLIENT_KEY_FILE", &key),
+        ];
+        let sim = Sim::start(&["--durations", "fixed:500ms"]).await;
+        let said = tool(&with(environment(place, &sim.url), &settings), &["check"]).await;
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let _worker = Worker::start(place, &sim, &settings);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        broker.publish(place, &job("a")).await;
+        let event = broker.next(&format!("{}.told", place.prefix)).await;
+        let event: Value = serde_json::from_slice(&event.body).unwrap();
+        assert_eq!(event["type"], "comet.job.succeeded", "{event}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_certificate_is_one_line_that_says_what_to_do() {
+    let sim = Sim::start(&[]).await;
+    for (kind, believed, words) in [
+        (Certificate::Sound, false, "ca_file (or in SSL_CERT_FILE"),
+        (Certificate::Expired, true, "has expired"),
+        (Certificate::OfAnotherName, true, "is for another name"),
+    ] {
+        let files = certificates(kind);
+        let (rabbit, rabbit_port) = PrivateRabbit::start_with_tls(files.path()).await;
+        let (redis, redis_port) = redis_with_tls(files.path()).await;
+        Place::run_on("wrong-tls", rabbit.url(), redis.url(), async |place| {
+            let ca = files.path().join("ca.pem").display().to_string();
+            let ca = if believed { ca.as_str() } else { "" };
+            let amqp = format!("amqps://guest:guest@127.0.0.1:{rabbit_port}/%2f");
+            let redis = format!("rediss://127.0.0.1:{redis_port}");
+            let settings = [
+                ("AMQP__URL", amqp.as_str()),
+                ("AMQP__CA_FILE", ca),
+                ("REDIS__URL", &redis),
+                ("REDIS__CA_FILE", ca),
+            ];
+            let said = tool(&with(environment(place, &sim.url), &settings), &["check"]).await;
+            assert_eq!(said.code, Some(1), "{said:?}");
+            for service in ["rabbitmq", "redis"] {
+                let line = said.data.lines().find(|line| line.starts_with("FAIL") && line.contains(service));
+                let line = line.unwrap_or_else(|| panic!("{service}: {said:?}"));
+                assert!(line.contains(words), "{line}");
+            }
+        })
+        .await;
+    }
+}

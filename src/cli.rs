@@ -3,6 +3,7 @@
 
 mod cancel;
 mod check;
+mod descriptors;
 mod output;
 mod parts;
 mod render;

@@ -12,8 +12,8 @@ use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
 
 use super::output::Output;
-use super::parts;
 use super::render::{count, one_line};
+use super::{descriptors, parts};
 use crate::config::{Config, redacted};
 use crate::ledger::{RedisLedger, hints};
 use crate::metrics::Metrics;
@@ -131,7 +131,8 @@ fn configuration(config: &Config) -> Vec<Finding> {
          that name no model"
     ))];
     findings.push(callbacks(config));
-    findings.extend(config.warnings().into_iter().map(Finding::warning));
+    let warnings = config.warnings().into_iter().chain(descriptors::too_few(config));
+    findings.extend(warnings.map(Finding::warning));
     findings
 }
 

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::parts;
+use super::{descriptors, parts};
 use crate::admin::{Admin, Status};
 use crate::callback::Relay;
 use crate::callback::listener::Listener;
@@ -54,7 +54,8 @@ const AFTER_LAST_POST: Duration = Duration::from_secs(4);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::catch()?;
     config.require_key()?;
-    for warning in config.warnings() {
+    descriptors::settle();
+    for warning in config.warnings().into_iter().chain(descriptors::too_few(&config)) {
         tracing::warn!("{warning}");
     }
     let stop = CancellationToken::new();

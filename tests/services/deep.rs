@@ -2,6 +2,7 @@
 //! test stands for each is said in docs/contributing.md.
 
 mod copies;
+mod nodes;
 mod rabbitmq_4;
 mod scenarios;
 mod slots;

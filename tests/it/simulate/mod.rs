@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use net::Step;
 use provider::BAD_GATEWAY;
-use script::{Cast, Op, script};
+use script::{Cast, script};
 use world::{Broken, play};
 
 use crate::seed::seed;

@@ -50,4 +50,5 @@ mod slots;
 mod standstills;
 mod stopping;
 mod storage;
+mod stores;
 mod sweeping;

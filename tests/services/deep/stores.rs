@@ -7,12 +7,13 @@ use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
 const JOBS: usize = 300;
 const KILLS: usize = 5;
-/// The stand-in finds every task, so a POST that a kill has kept from leaving is made good.
+/// POSTs that one worker has under way at most: a kill leaves their outcome unknown.
+const SUBMITS: usize = 8;
 const QUICK: &[(&str, &str)] = &[
-    ("GENERATION__ON_UNKNOWN_SUBMIT", "trust_lookup"),
     ("GENERATION__QUIET_S", "3"),
     ("AMQP__HEARTBEAT_S", "2"),
     ("WORKER__MAX_IN_FLIGHT", "40"),
+    ("API__MAX_SUBMITS_AT_ONCE", "8"),
 ];
 
 #[tokio::test]
@@ -47,9 +48,11 @@ async fn on_seaweedfs_no_job_is_paid_for_twice_over_five_kills() {
             .map(|copies| copies[0].json())
             .filter(|event| event["type"] != "comet.job.succeeded")
             .collect();
-        assert!(failed.is_empty(), "{failed:?}");
+        let is_unknown = |event: &serde_json::Value| event["data"]["reason"] == "outcome_unknown";
+        assert!(failed.iter().all(is_unknown) && failed.len() <= KILLS * SUBMITS, "{failed:?}");
         sim.report().await.nothing_was_paid_for_twice();
-        println!("{JOBS} jobs on SeaweedFS, {KILLS} kills, none paid for twice");
+        let unknown = failed.len();
+        println!("{JOBS} jobs on SeaweedFS, {KILLS} kills, none paid for twice, {unknown} unknown");
     })
     .await;
 }

@@ -49,6 +49,11 @@ pub trait Status: Send + Sync {
     ///
     /// What is in the way, a sentence each. No secrets: everybody who reaches the port can read it.
     fn ready(&self) -> Result<(), Vec<String>>;
+
+    /// What its promise lacks though it takes jobs, a sentence each.
+    fn weaknesses(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The bound, not yet served port.
@@ -111,11 +116,11 @@ impl Admin {
 }
 
 async fn livez(State(sources): State<Sources>) -> Response {
-    facts("alive", "not alive", sources.status.alive())
+    facts("alive", "not alive", sources.status.alive(), &[])
 }
 
 async fn readyz(State(sources): State<Sources>) -> Response {
-    facts("ready", "not ready", sources.status.ready())
+    facts("ready", "not ready", sources.status.ready(), &sources.status.weaknesses())
 }
 
 async fn show_metrics(State(sources): State<Sources>) -> Response {
@@ -123,12 +128,14 @@ async fn show_metrics(State(sources): State<Sources>) -> Response {
     (headers, sources.metrics.encode()).into_response()
 }
 
-fn facts(good: &str, bad: &str, state: Result<(), Vec<String>>) -> Response {
+fn facts(good: &str, bad: &str, state: Result<(), Vec<String>>, warnings: &[String]) -> Response {
+    let line = |fact: &String| fact.lines().collect::<Vec<_>>().join(" ") + "\n";
+    let warnings: String = warnings.iter().map(|warning| format!("warning: {}", line(warning))).collect();
     match state {
-        Ok(()) => plain(StatusCode::OK, format!("{good}\n")),
+        Ok(()) => plain(StatusCode::OK, format!("{good}\n{warnings}")),
         Err(facts) => {
-            let facts = facts.iter().map(|fact| fact.lines().collect::<Vec<_>>().join(" ") + "\n");
-            plain(StatusCode::SERVICE_UNAVAILABLE, format!("{bad}\n{}", facts.collect::<String>()))
+            let facts: String = facts.iter().map(line).collect();
+            plain(StatusCode::SERVICE_UNAVAILABLE, format!("{bad}\n{facts}{warnings}"))
         }
     }
 }

@@ -9,11 +9,13 @@
 //! They lie flat under `receipts/`, spread over 256 folders by the job id's hash:
 //! `receipts/3f/order-8812.intent-1`.
 
+mod gate;
 pub mod history;
 mod notes;
 pub mod sweep;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -30,6 +32,7 @@ use crate::storage::{OPERATION_TIMEOUT, Storage, StoreError};
 use history::{Attempt, FailedTask, History};
 use notes::{DecisionNote, FailureNote, TaskNote};
 
+pub use gate::StoreId;
 pub use notes::{Decision, Intent};
 
 /// Histories read at once.
@@ -37,6 +40,8 @@ const READERS_MAX: usize = 256;
 /// A store that says "already there" and then has nothing (S3 answers so to two creates at once) is
 /// asked again this often.
 const CONFLICTS_MAX: u32 = 5;
+/// Before the second such ask; longer before the next ones.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What came of the ask at the gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,14 +71,6 @@ enum Created {
 pub struct Receipts {
     storage: Storage,
     readers: Arc<Semaphore>,
-}
-
-/// The store's own name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreId {
-    pub id: String,
-    /// It was given just now: nobody has used this store before.
-    pub is_new: bool,
 }
 
 /// Whose receipt it is.
@@ -301,41 +298,17 @@ impl Receipts {
         self.read(&self.key(job, "resolved")).await
     }
 
-    /// The store's own name, created with the first call; the same for all workers on this store.
-    ///
-    /// # Errors
-    ///
-    /// The store's.
-    pub async fn store_id(&self) -> Result<StoreId, StoreError> {
-        let fresh = Bytes::from(uuid::Uuid::new_v4().to_string());
-        let key = self.storage.key(["receipts", "store-id"]);
-        let (bytes, is_new) = match self.create(&key, fresh.clone()).await? {
-            Created::Now => (fresh, true),
-            Created::Before(bytes) => (bytes, false),
-        };
-        Ok(StoreId { id: String::from_utf8_lossy(&bytes).into_owned(), is_new })
-    }
-
-    /// Whether the store really refuses to create what is there: tried on an object of its own.
-    ///
-    /// # Errors
-    ///
-    /// The store's.
-    pub async fn creates_only_once(&self) -> Result<bool, StoreError> {
-        let key = self.storage.key(["receipts", &format!("probe-{}", uuid::Uuid::new_v4())]);
-        let first = self.create(&key, Bytes::from_static(b"1")).await?;
-        let second = self.create(&key, Bytes::from_static(b"2")).await?;
-        let kept = self.read(&key).await?;
-        let _ = self.storage.objects().delete(&key).await;
-        let refused = matches!((first, second), (Created::Now, Created::Before(_)));
-        Ok(refused && kept.as_deref() == Some(b"1"))
-    }
-
     async fn create(&self, key: &Path, body: Bytes) -> Result<Created, StoreError> {
-        for _ in 0..CONFLICTS_MAX {
+        let created = self.try_create(key, &body).await;
+        self.storage.note_put(body.len(), created.as_ref().err());
+        created
+    }
+
+    async fn try_create(&self, key: &Path, body: &Bytes) -> Result<Created, StoreError> {
+        let what = format!("can't create {key}");
+        for conflicts in 1..=CONFLICTS_MAX {
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
             let put = self.storage.objects().put_opts(key, body.clone().into(), options);
-            let what = format!("can't create {key}");
             match timeout(OPERATION_TIMEOUT, put).await {
                 Ok(Ok(_)) => return Ok(Created::Now),
                 Ok(Err(object_store::Error::AlreadyExists { .. })) => {
@@ -343,9 +316,10 @@ impl Receipts {
                         return Ok(Created::Before(bytes));
                     }
                 }
-                Ok(Err(error)) => return Err(StoreError::new(&what, &error)),
-                Err(elapsed) => return Err(StoreError::new(&what, &elapsed)),
+                Ok(Err(error)) => return Err(StoreError::of(&what, &error)),
+                Err(_) => return Err(StoreError::late(&what, OPERATION_TIMEOUT)),
             }
+            tokio::time::sleep(CONFLICT_PAUSE * conflicts).await;
         }
         let message = format!("{key} is said to be there and isn't");
         Err(StoreError::new(&message, &"the store contradicts itself"))
@@ -353,11 +327,12 @@ impl Receipts {
 
     async fn read(&self, key: &Path) -> Result<Option<Bytes>, StoreError> {
         let found = async { self.storage.objects().get(key).await?.bytes().await };
+        let what = || format!("can't read {key}");
         match timeout(OPERATION_TIMEOUT, found).await {
             Ok(Ok(bytes)) => Ok(Some(bytes)),
             Ok(Err(object_store::Error::NotFound { .. })) => Ok(None),
-            Ok(Err(error)) => Err(StoreError::new(&format!("can't read {key}"), &error)),
-            Err(elapsed) => Err(StoreError::new(&format!("can't read {key}"), &elapsed)),
+            Ok(Err(error)) => Err(StoreError::of(&what(), &error)),
+            Err(_) => Err(StoreError::late(&what(), OPERATION_TIMEOUT)),
         }
     }
 

@@ -5,8 +5,12 @@
 //! promise that; the folder gets it by a staging file and a rename). Every fault here is one of our
 //! own services: never a job's outcome, always tried again by the caller.
 
+mod credentials;
+mod error;
+mod folder;
 mod open;
 mod place;
+mod probe;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +19,14 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutOptions};
 use url::Url;
-use uuid::Uuid;
 
 use crate::images::Image;
 use crate::job::{JobId, StoredImage};
-use crate::redact::for_people;
+use crate::net::tls;
+pub use error::{StoreError, StoreErrorKind};
 use place::Place;
+pub use probe::Probed;
+use probe::Probing;
 
 /// Longest single operation, object_store's own retries included.
 pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_secs(45);
@@ -29,7 +35,7 @@ pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_secs(45);
 const CHECKSUM_CHARS: usize = 16;
 
 /// The configuration of a store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StorageOptions {
     /// `file:PATH` (relative to the working directory; created if missing), `memory:`,
     /// `s3://bucket[/prefix]`, `gs://bucket[/prefix]`, `az://container[/prefix]`. Credentials come
@@ -47,17 +53,8 @@ pub struct StorageOptions {
     pub path_style: bool,
     /// Under which the store's keys can be fetched by others; fills `url` of the events.
     pub public_url: Option<Url>,
-}
-
-/// A fault of the store, in words for people. The caller tries again.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct StoreError(String);
-
-impl StoreError {
-    pub(crate) fn new(what: &str, error: &impl ToString) -> Self {
-        Self(for_people(&format!("{what}: {}", error.to_string())))
-    }
+    /// Whose certificates are believed beside the system's.
+    pub certificates: tls::Files,
 }
 
 /// An open store.
@@ -69,6 +66,10 @@ pub struct Storage {
     /// The folder refuses attributes.
     takes_attributes: bool,
     public_url: Option<Url>,
+    /// Folder only.
+    root: Option<Arc<folder::Root>>,
+    probing: Arc<Probing>,
+    warnings: Vec<String>,
 }
 
 impl Storage {
@@ -85,8 +86,30 @@ impl Storage {
     /// those of `memory:`.
     #[must_use]
     pub fn around(objects: Arc<dyn ObjectStore>) -> Self {
-        let prefix = Path::default();
-        Self { objects, place: Place::Memory, prefix, takes_attributes: true, public_url: None }
+        Self {
+            objects,
+            place: Place::Memory,
+            prefix: Path::default(),
+            takes_attributes: true,
+            public_url: None,
+            root: None,
+            probing: Arc::default(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// What about the environment's variables is not as it seems, a sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// This object with this content says that it is the same store, and nothing is written to another one. Matters to a
+    /// folder, whose path may lead elsewhere from one moment to the next.
+    pub(crate) fn marked_by(&self, key: &Path, content: &str) {
+        if let Some(root) = &self.root {
+            root.marked_by(key, content);
+        }
     }
 
     /// Stores an image under its key. May be repeated: the same image gets the same key and the
@@ -105,7 +128,9 @@ impl Storage {
             options.attributes = Attributes::from_iter([(Attribute::ContentType, image.content_type)]);
         }
         let put = self.objects.put_opts(&key, image.bytes.clone().into(), options);
-        bounded(&format!("can't store {key}"), put).await?;
+        let put = bounded(&format!("can't store {key}"), put).await;
+        self.probing.put(image.bytes.len(), put.as_ref().err());
+        put?;
         Ok(StoredImage {
             index,
             location: self.place.location(&key)?,
@@ -118,31 +143,13 @@ impl Storage {
         })
     }
 
-    /// Writes, reads back and deletes a small object.
-    ///
-    /// # Errors
-    ///
-    /// The first of the three that doesn't work.
-    pub async fn probe(&self) -> Result<(), StoreError> {
-        let words = Uuid::new_v4().to_string();
-        let key = self.key([format!("probe-{words}").as_str()]);
-        bounded("can't write", self.objects.put(&key, words.clone().into())).await?;
-        let found = self.get("can't read back what was written", &key).await?;
-        bounded("can't delete", self.objects.delete(&key)).await?;
-        if found == words.as_bytes() {
-            Ok(())
-        } else {
-            Err(StoreError("the store gives back other bytes than were written".to_owned()))
-        }
-    }
-
     /// The bytes of an object by its location, as [`StoredImage`] and the events have it.
     ///
     /// # Errors
     ///
     /// A location outside of this store and its prefix, or any fault of the store.
     pub async fn read(&self, location: &str) -> Result<Bytes, StoreError> {
-        let outside = || StoreError(for_people(&format!("{location} is not in this store")));
+        let outside = || StoreError::plain(format!("{location} is not in this store"));
         let key = self.place.key(location).ok_or_else(outside)?;
         if !key.prefix_matches(&self.prefix) {
             return Err(outside());
@@ -173,8 +180,8 @@ pub(crate) async fn bounded<T>(
     operation: impl Future<Output = object_store::Result<T>>,
 ) -> Result<T, StoreError> {
     match tokio::time::timeout(OPERATION_TIMEOUT, operation).await {
-        Ok(result) => result.map_err(|error| StoreError::new(what, &error)),
-        Err(elapsed) => Err(StoreError::new(what, &elapsed)),
+        Ok(result) => result.map_err(|error| StoreError::of(what, &error)),
+        Err(_) => Err(StoreError::late(what, OPERATION_TIMEOUT)),
     }
 }
 

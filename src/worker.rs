@@ -16,6 +16,7 @@ pub mod preflight;
 pub mod session;
 pub mod slots;
 pub mod standstills;
+pub mod store_watch;
 pub mod submits;
 pub mod suspects;
 pub mod tell;
@@ -44,6 +45,7 @@ use downloads::Downloads;
 use learning::Learning;
 use lives::Lives;
 use panics::Panics;
+use preflight::Weaknesses;
 use slots::SlotLine;
 use standstills::Standstills;
 use submits::Submits;
@@ -70,6 +72,7 @@ pub struct Shared {
     pub copies: Copies,
     pub panics: Panics,
     pub standstills: Standstills,
+    pub weaknesses: Weaknesses,
     pub metrics: Metrics,
     pub clock: Clock,
     pub settings: Arc<Settings>,

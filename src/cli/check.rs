@@ -4,6 +4,7 @@
 
 mod rabbitmq;
 mod redis;
+mod storage;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -18,8 +19,6 @@ use crate::config::{Config, redacted};
 use crate::ledger::{RedisLedger, hints};
 use crate::metrics::Metrics;
 use crate::provider::{AccountFault, AccountFaultKind, Provider as _};
-use crate::receipts::Receipts;
-use crate::storage::Storage;
 
 /// Bound of one check.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -84,7 +83,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
         ("configuration", "", Box::pin(std::future::ready(configuration(config)))),
         ("rabbitmq", "amqp.url", Box::pin(rabbitmq::look(config))),
         ("redis", "redis.url", Box::pin(look_at_redis(config))),
-        ("storage", "storage.url", Box::pin(storage(config))),
+        ("storage", "storage.url", Box::pin(storage::look(config))),
         ("cometapi", "api.base_url", Box::pin(provider(config))),
     ];
     let looks = looks.map(|(check, key, look)| async move {
@@ -193,32 +192,6 @@ async fn look_at_redis(config: &Config) -> Vec<Finding> {
 async fn redis_hints(config: &Config) -> Result<(), String> {
     let endpoint = parts::redis_endpoint(config).map_err(|error| format!("{error:#}"))?;
     hints::try_to_listen(&endpoint, &RedisLedger::hint_channel(&config.redis.prefix)).await
-}
-
-async fn storage(config: &Config) -> Vec<Finding> {
-    // No secret can be in it (the configuration refuses a login), and a path is shown as it was written.
-    let url = config.storage.url.clone();
-    let storage = match Storage::open(&parts::storage_options(config)) {
-        Ok(storage) => storage,
-        Err(error) => return vec![Finding::fail(error.to_string())],
-    };
-    if let Err(error) = storage.probe().await {
-        return vec![Finding::fail(format!(
-            "{url}: {error}; check storage.url (COMET_WORKER__STORAGE__URL), the credentials and what they allow"
-        ))];
-    }
-    let mut findings = vec![Finding::ok(format!("{url}: written, read back and deleted"))];
-    if config.generation.receipts {
-        findings.push(match Receipts::new(storage).creates_only_once().await {
-            Ok(true) => Finding::ok("it refuses to create what is there, so its receipts are a gate".to_owned()),
-            Ok(false) => Finding::warning(
-                "it creates what is there already, so its receipts are no gate: a Redis that forgets may cost twice"
-                    .to_owned(),
-            ),
-            Err(error) => Finding::fail(format!("{url}: {error}")),
-        });
-    }
-    findings
 }
 
 async fn provider(config: &Config) -> Vec<Finding> {

@@ -148,5 +148,6 @@ pub(super) fn storage_options(config: &Config) -> StorageOptions {
         region: Some(storage.region.clone()).filter(|region| !region.is_empty()),
         path_style: storage.path_style,
         public_url: storage.public_url.clone(),
+        certificates: storage.certificates.clone(),
     }
 }

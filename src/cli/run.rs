@@ -33,10 +33,11 @@ use crate::worker::downloads::Downloads;
 use crate::worker::learning::Learning;
 use crate::worker::lives::Lives;
 use crate::worker::panics::Panics;
-use crate::worker::preflight::preflight;
+use crate::worker::preflight::{Weaknesses, preflight};
 use crate::worker::session::Sessions;
 use crate::worker::slots::SlotLine;
 use crate::worker::standstills::{Standstills, What};
+use crate::worker::store_watch;
 use crate::worker::submits::Submits;
 use crate::worker::suspects::Suspects;
 use crate::worker::{Settings, Shared};
@@ -80,6 +81,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         pulses: pulses.clone(),
         breaker: shared.breaker.clone(),
         standstills: shared.standstills.clone(),
+        weaknesses: shared.weaknesses.clone(),
         looked_first: Arc::clone(&looked_first),
         connected: Arc::clone(&sessions.connected),
         suspects: sessions.suspects.clone(),
@@ -133,6 +135,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         async move {
             shared.standstills.watch(&shared.breaker, &pulse, &stop).await;
             "standstills"
+        }
+    });
+    parts.spawn({
+        let (shared, stop) = (shared.clone(), stop.clone());
+        let pulse = pulses.register("store", SILENCE_MAX);
+        async move {
+            store_watch::watch(&shared, &pulse, &stop).await;
+            "store"
         }
     });
     parts.spawn({
@@ -199,6 +209,9 @@ fn publisher(config: &Config, metrics: &Metrics) -> anyhow::Result<Publisher> {
 fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyhow::Result<Shared> {
     let pace = Pace { first: config.poll.first, min: config.poll.min, max: config.poll.max };
     let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
+    for warning in storage.warnings() {
+        tracing::warn!("{warning}");
+    }
     // POSTs have a share of their own: nothing that is under way can keep them waiting behind their gate.
     let connections = config.api.max_connections.saturating_sub(config.api.max_submits_at_once);
     let limits = Limits::new(config.api.max_requests_per_second, connections);
@@ -221,6 +234,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         copies: Copies::new(config.worker.max_in_flight),
         panics: Panics::default(),
         standstills: Standstills::new(metrics.clone()),
+        weaknesses: Weaknesses::default(),
         metrics: metrics.clone(),
         clock: Clock::default(),
         settings: Arc::new(Settings {
@@ -254,12 +268,12 @@ impl Probe for Probes<'_> {
     async fn probe(&self, cause: Cause) -> Result<(), String> {
         match cause {
             Cause::Money => Err("only a real job tells".to_owned()),
-            Cause::Images | Cause::Downloads => Err("only what failed tells".to_owned()),
+            Cause::Downloads => Err("only what failed tells".to_owned()),
             Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
                 self.shared.provider.probe().await.map_err(|fault| fault.message)
             }
             Cause::Redis => self.shared.ledger.probe().await.map_err(|error| error.to_string()),
-            Cause::Storage => self.shared.storage.probe().await.map_err(|error| error.to_string()),
+            Cause::Storage | Cause::Images => store_watch::probe(self.shared).await,
         }
     }
 }
@@ -269,6 +283,7 @@ struct Health {
     pulses: Pulses,
     breaker: Breaker,
     standstills: Standstills,
+    weaknesses: Weaknesses,
     /// The looks at Redis and the store before the first session are over.
     looked_first: Arc<AtomicBool>,
     connected: Arc<AtomicBool>,
@@ -299,5 +314,9 @@ impl Status for Health {
             reasons.push("stopping".to_owned());
         }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    fn weaknesses(&self) -> Vec<String> {
+        self.weaknesses.all()
     }
 }

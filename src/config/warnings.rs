@@ -94,7 +94,8 @@ impl Config {
         }
         if storage.url.starts_with("file:") && !storage.fsync {
             warnings.push(
-                "storage.fsync = false: a power failure can lose images whose events were published"
+                "storage.fsync = false: a power failure can lose images whose events were published, and receipts, \
+                 without which a job can be paid for twice"
                     .to_owned(),
             );
         }

@@ -4,15 +4,16 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, Certificate, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
+use super::credentials::{self, Explained, Variables};
+use super::folder::Folder;
 use super::place::Place;
 use super::{Storage, StorageOptions, StoreError};
 
@@ -32,30 +33,32 @@ fn retries() -> RetryConfig {
 pub(super) fn open(options: &StorageOptions) -> Result<Storage, StoreError> {
     let base = options.public_url.as_ref();
     if base.is_some_and(|base| base.cannot_be_a_base() || base.query().is_some()) {
-        return Err(StoreError("storage.public_url must be a URL that ends with its path".to_owned()));
+        return Err(StoreError::plain("storage.public_url must be a URL that ends with its path".to_owned()));
     }
     let (scheme, rest) = options.url.split_once(':').unwrap_or_default();
     let takes_endpoint = matches!(scheme, "s3" | "az");
     if options.endpoint.is_some() && !takes_endpoint {
-        return Err(StoreError("storage.endpoint is for s3:// and az:// only".to_owned()));
+        return Err(StoreError::plain("storage.endpoint is for s3:// and az:// only".to_owned()));
     }
+    let mut warnings = Vec::new();
+    let mut watched = None;
     let (objects, place, own_prefix): (Arc<dyn ObjectStore>, Place, Path) = match scheme {
         "file" => {
             let root = folder(rest, options.fsync)?;
-            let store = LocalFileSystem::new_with_prefix(&root).map_err(unusable)?;
-            // With it, file and directory are on the disk before a put returns (0.14.2, local.rs).
-            (Arc::new(store.with_fsync(options.fsync)), Place::Folder(root), Path::default())
+            let store = Folder::open(&root, options.fsync).map_err(|error| unusable(&error))?;
+            watched = Some(Arc::clone(store.root()));
+            (Arc::new(store), Place::Folder(root), Path::default())
         }
         "memory" if rest.trim_matches('/').is_empty() => {
             (Arc::new(InMemory::new()), Place::Memory, Path::default())
         }
         "s3" => {
             let (bucket, prefix) = bucket(&options.url)?;
-            (s3(options, &bucket)?, Place::Bucket { scheme: "s3", name: bucket }, prefix)
+            (s3(options, &bucket, &mut warnings)?, Place::Bucket { scheme: "s3", name: bucket }, prefix)
         }
         "gs" => {
             let (bucket, prefix) = bucket(&options.url)?;
-            (google(&bucket)?, Place::Bucket { scheme: "gs", name: bucket }, prefix)
+            (google(options, &bucket)?, Place::Bucket { scheme: "gs", name: bucket }, prefix)
         }
         "az" => {
             let (container, prefix) = bucket(&options.url)?;
@@ -76,6 +79,9 @@ pub(super) fn open(options: &StorageOptions) -> Result<Storage, StoreError> {
         place,
         prefix: own_prefix.parts().chain(prefix.parts()).collect(),
         public_url: options.public_url.clone(),
+        root: watched,
+        probing: Arc::default(),
+        warnings,
     })
 }
 
@@ -83,16 +89,16 @@ pub(super) fn open(options: &StorageOptions) -> Result<Storage, StoreError> {
 fn folder(path: &str, fsync: bool) -> Result<PathBuf, StoreError> {
     let what = || format!("storage.url: can't use the folder {path}");
     if path.is_empty() {
-        return Err(StoreError("storage.url: file: needs a path".to_owned()));
+        return Err(StoreError::plain("storage.url: file: needs a path".to_owned()));
     }
     let wanted = std::path::absolute(path).map_err(|error| StoreError::new(&what(), &error))?;
-    create(&wanted, fsync)
+    create_folder(&wanted, fsync)
         .and_then(|()| wanted.canonicalize())
         .map_err(|error| StoreError::new(&what(), &error))
 }
 
 /// With `fsync`, a new folder's entry in its parent is on the disk too.
-fn create(wanted: &FilePath, fsync: bool) -> std::io::Result<()> {
+pub(super) fn create_folder(wanted: &FilePath, fsync: bool) -> std::io::Result<()> {
     let missing: Vec<_> = wanted.ancestors().take_while(|folder| !folder.exists()).collect();
     std::fs::create_dir_all(wanted)?;
     if fsync && cfg!(unix) {
@@ -113,17 +119,38 @@ fn bucket(text: &str) -> Result<(String, Path), StoreError> {
         && url.query().is_none()
         && url.fragment().is_none();
     let name = url.host_str().filter(|name| is_plain && !name.is_empty());
-    let name = name.ok_or_else(|| StoreError(what.to_owned()))?;
+    let name = name.ok_or_else(|| StoreError::plain(what.to_owned()))?;
     let prefix = Path::from_url_path(url.path()).map_err(|error| StoreError::new(what, &error))?;
     Ok((name.to_owned(), prefix))
 }
 
-fn s3(options: &StorageOptions, bucket: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
+fn s3(
+    options: &StorageOptions,
+    bucket: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    // A profile is none of object_store's variables, and still one that people set.
+    let known = |name: &str| name == "aws_profile" || name.parse::<AmazonS3ConfigKey>().is_ok();
+    let variables = Variables::of("AWS_", known, std::env::vars_os())?;
+    let tried = credentials::tried_for_s3(&variables);
+    warnings.extend(credentials::aws_profile(&variables).filter(|_| tried.is_some()));
     // A dot in the bucket's name is no name in a certificate.
     let in_path = options.path_style || bucket.contains('.');
-    let mut builder = AmazonS3Builder::from_env()
+    let mut builder = AmazonS3Builder::new().with_client_options(trusting(options)?);
+    for (key, value) in variables.iter() {
+        if let Ok(key) = key.parse() {
+            builder = with_variable(builder, key, value);
+        }
+    }
+    // A bucket with Object Lock takes nothing without one, and the digest is made for the signature anyway.
+    if variables.get("aws_checksum_algorithm").is_none() {
+        builder = builder.with_checksum_algorithm(Checksum::SHA256);
+    }
+    builder = builder
         .with_bucket_name(bucket)
         .with_virtual_hosted_style_request(!in_path)
+        // Objects are deleted one by one; not every server, and not every policy, has the request for many.
+        .with_config(AmazonS3ConfigKey::DisableBulkDelete, "true")
         .with_retry(retries());
     if let Some(region) = &options.region {
         builder = builder.with_region(region);
@@ -137,7 +164,29 @@ fn s3(options: &StorageOptions, bucket: &str) -> Result<Arc<dyn ObjectStore>, St
     for (key, value) in CLIENT {
         builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
     }
-    Ok(Arc::new(builder.build().map_err(unusable)?))
+    let store = builder.clone().build().map_err(|error| unusable(&error))?;
+    let Some(tried) = tried else { return Ok(Arc::new(store)) };
+    let explained = Explained { inner: Arc::clone(store.credentials()), tried };
+    let store = builder.with_credentials(Arc::new(explained)).build();
+    Ok(Arc::new(store.map_err(|error| unusable(&error))?))
+}
+
+fn with_variable(builder: AmazonS3Builder, key: AmazonS3ConfigKey, value: &str) -> AmazonS3Builder {
+    // Our own word, for a server that refuses requests with a checksum.
+    if key == AmazonS3ConfigKey::Checksum && value == "none" {
+        builder
+    } else {
+        builder.with_config(key, value)
+    }
+}
+
+/// The options of a client that believes the issuers in `storage.ca_file`, too. What variables say goes over it.
+fn trusting(options: &StorageOptions) -> Result<ClientOptions, StoreError> {
+    let issuers = options.certificates.issuers().map_err(StoreError::plain)?;
+    issuers.iter().try_fold(ClientOptions::new(), |client, issuer| {
+        let certificate = Certificate::from_der(issuer).map_err(|error| unusable(&error))?;
+        Ok(client.with_root_certificate(certificate))
+    })
 }
 
 /// object_store wants the bucket in the endpoint's host already.
@@ -145,22 +194,42 @@ fn with_bucket(endpoint: &Url, bucket: &str) -> Result<Url, StoreError> {
     let what = "storage.endpoint must have a host name, or storage.path_style be true";
     let mut url = endpoint.clone();
     let Some(url::Host::Domain(host)) = endpoint.host() else {
-        return Err(StoreError(what.to_owned()));
+        return Err(StoreError::plain(what.to_owned()));
     };
     url.set_host(Some(&format!("{bucket}.{host}"))).map_err(|error| StoreError::new(what, &error))?;
     Ok(url)
 }
 
-fn google(bucket: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retries());
+fn google(options: &StorageOptions, bucket: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    let known = |name: &str| name.parse::<GoogleConfigKey>().is_ok();
+    let variables = Variables::of("GOOGLE_", known, std::env::vars_os())?;
+    let mut builder = GoogleCloudStorageBuilder::from_env().with_client_options(trusting(options)?);
+    for (key, value) in variables.iter() {
+        if let Ok(key) = key.parse() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    builder = builder.with_bucket_name(bucket).with_retry(retries());
     for (key, value) in CLIENT {
         builder = builder.with_config(GoogleConfigKey::Client(key), value);
     }
-    Ok(Arc::new(builder.build().map_err(unusable)?))
+    let store = builder.clone().build().map_err(|error| unusable(&error))?;
+    let Some(tried) = credentials::tried_for_google(&variables) else { return Ok(Arc::new(store)) };
+    let explained = Explained { inner: Arc::clone(store.credentials()), tried };
+    let store = builder.with_credentials(Arc::new(explained)).build();
+    Ok(Arc::new(store.map_err(|error| unusable(&error))?))
 }
 
 fn azure(options: &StorageOptions, container: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(container).with_retry(retries());
+    let known = |name: &str| name.parse::<AzureConfigKey>().is_ok();
+    let variables = Variables::of("AZURE_", known, std::env::vars_os())?;
+    let mut builder = MicrosoftAzureBuilder::from_env().with_client_options(trusting(options)?);
+    for (key, value) in variables.iter() {
+        if let Ok(key) = key.parse() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    builder = builder.with_container_name(container).with_retry(retries());
     if let Some(endpoint) = &options.endpoint {
         builder = builder
             .with_allow_http(endpoint.scheme() == "http")
@@ -169,9 +238,13 @@ fn azure(options: &StorageOptions, container: &str) -> Result<Arc<dyn ObjectStor
     for (key, value) in CLIENT {
         builder = builder.with_config(AzureConfigKey::Client(key), value);
     }
-    Ok(Arc::new(builder.build().map_err(unusable)?))
+    let store = builder.clone().build().map_err(|error| unusable(&error))?;
+    let Some(tried) = credentials::tried_for_azure(&variables) else { return Ok(Arc::new(store)) };
+    let explained = Explained { inner: Arc::clone(store.credentials()), tried };
+    let store = builder.with_credentials(Arc::new(explained)).build();
+    Ok(Arc::new(store.map_err(|error| unusable(&error))?))
 }
 
-fn unusable(error: object_store::Error) -> StoreError {
-    StoreError::new("storage.url can't be used", &error)
+fn unusable(error: &object_store::Error) -> StoreError {
+    StoreError::new("storage.url can't be used", error)
 }

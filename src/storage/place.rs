@@ -26,7 +26,7 @@ impl Place {
         match self {
             Self::Folder(root) => Url::from_file_path(root.join(key.as_ref()))
                 .map(String::from)
-                .map_err(|()| StoreError(format!("{} is not absolute", root.display()))),
+                .map_err(|()| StoreError::plain(format!("{} is not absolute", root.display()))),
             Self::Bucket { scheme, name } => Ok(format!("{scheme}://{name}/{key}")),
             Self::Memory => Ok(format!("memory:///{key}")),
         }

@@ -288,8 +288,8 @@ impl Breaker {
                 let result = result.unwrap_or_else(|_| Err(format!("no answer within {PROBE_MAX:?}")));
                 match result {
                     Ok(()) => match cause.probed_by() {
-                        ProbedBy::Request | ProbedBy::HeldJob => self.clear(cause),
-                        ProbedBy::Post { .. } => {
+                        ProbedBy::Request => self.clear(cause),
+                        ProbedBy::Post { .. } | ProbedBy::HeldJob { .. } => {
                             self.state.send_modify(|state| let_one_through(state, cause));
                         }
                     },
@@ -302,8 +302,13 @@ impl Breaker {
     fn due(&self) -> Vec<Cause> {
         let state = self.state.borrow();
         let now = Instant::now();
+        let is_held = |cause: &Cause| state.held.get(cause).is_some_and(|held| *held > 0);
         let due = |cause: &Cause, fault: &Fault| {
-            fault.next_probe <= now && !fault.letting_one_through && cause.probed_by() != ProbedBy::HeldJob
+            let by_request = match cause.probed_by() {
+                ProbedBy::Request | ProbedBy::Post { .. } => true,
+                ProbedBy::HeldJob { after_request } => after_request && !fault.probing && !is_held(cause),
+            };
+            by_request && fault.next_probe <= now && !fault.letting_one_through
         };
         state.faults.iter().filter(|(cause, fault)| due(cause, fault)).map(|(cause, _)| *cause).collect()
     }

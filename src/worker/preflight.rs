@@ -1,5 +1,6 @@
 //! Before the first job: is the store the gate that it should be, and the one that the others use?
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,23 @@ use crate::job::pace::{Seed, backoff};
 use crate::ledger::LedgerError;
 use crate::receipts::StoreId;
 
+/// What this worker's promise lacks, for as long as it runs. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Weaknesses(Arc<Mutex<Vec<String>>>);
+
+impl Weaknesses {
+    /// A sentence each.
+    #[must_use]
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn warn(&self, weakness: &str) {
+        tracing::warn!("{weakness}");
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(weakness.to_owned());
+    }
+}
+
 /// Returns once this worker may take jobs, having said what it promises, or when told to stop.
 ///
 /// # Errors
@@ -17,9 +35,9 @@ use crate::receipts::StoreId;
 /// What can't work, for people: this store is not the one that this Redis goes with.
 pub async fn preflight(shared: &Shared, stop: &CancellationToken) -> Result<(), String> {
     if !shared.settings.receipts {
-        tracing::warn!(
+        shared.weaknesses.warn(
             "payment guarantee: at most one generation a job as long as Redis forgets nothing; \
-             generation.receipts = true holds also when it does"
+             generation.receipts = true holds also when it does",
         );
         return Ok(());
     }
@@ -31,10 +49,7 @@ pub async fn preflight(shared: &Shared, stop: &CancellationToken) -> Result<(), 
                 return Ok(());
             }
             Ok(Verdict::NoGate) => {
-                tracing::warn!(
-                    "payment guarantee: none when Redis forgets: this store creates what is there already, so its \
-                     receipts are no gate; use one with conditional writes (S3, GCS, Azure, a local folder)"
-                );
+                shared.weaknesses.warn(NO_GATE);
                 return Ok(());
             }
             Ok(Verdict::OtherStore) => {
@@ -64,6 +79,11 @@ pub async fn preflight(shared: &Shared, stop: &CancellationToken) -> Result<(), 
     Ok(())
 }
 
+/// Two workers that ask at the same moment both pass: no Redis that forgets is needed for that.
+const NO_GATE: &str = "payment guarantee: none where two workers have the same job, as after a lost connection: several that \
+    create the same object at once in this store all succeed, so its receipts are no gate; use a store with atomic \
+    conditional writes (S3, Google Cloud, Azure, a local folder)";
+
 enum Verdict {
     Gate,
     NoGate,
@@ -74,11 +94,14 @@ async fn look(shared: &Shared) -> Result<Verdict, (Cause, String)> {
     let redis = |error: LedgerError| (Cause::Redis, error.to_string());
     shared.ledger.probe().await.map_err(redis)?;
     let store = |error: crate::storage::StoreError| (Cause::Storage, error.to_string());
+    // It tells more than a create that fails: which right is missing, and that an absent receipt can be seen as such.
+    shared.storage.probe().await.map_err(store)?;
     let gate = shared.receipts.creates_only_once().await.map_err(store)?;
     let StoreId { id: ours, is_new } = shared.receipts.store_id().await.map_err(store)?;
     let theirs = shared.ledger.meet_store(&ours).await.map_err(redis)?;
     if theirs == ours {
         shared.settings.request_rules.store.set(&ours);
+        shared.receipts.belong_to(&ours);
     }
     if is_new && theirs == ours && shared.slots.is_capped() {
         // Nobody can have submitted anything before.

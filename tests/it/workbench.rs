@@ -24,8 +24,10 @@ use comet_worker::worker::learning::Learning;
 use comet_worker::worker::life::{Interrupts, live};
 use comet_worker::worker::lives::Lives;
 use comet_worker::worker::panics::Panics;
+use comet_worker::worker::preflight::Weaknesses;
 use comet_worker::worker::slots::SlotLine;
 use comet_worker::worker::standstills::Standstills;
+use comet_worker::worker::store_watch;
 use comet_worker::worker::submits::Submits;
 use comet_worker::worker::{Settings, Shared};
 use lapin::BasicProperties;
@@ -150,16 +152,7 @@ fn settings() -> Settings {
 }
 
 fn open(url: String) -> Storage {
-    Storage::open(&StorageOptions {
-        url,
-        prefix: String::new(),
-        fsync: false,
-        endpoint: None,
-        region: None,
-        path_style: false,
-        public_url: None,
-    })
-    .unwrap()
+    Storage::open(&StorageOptions { url, ..StorageOptions::default() }).unwrap()
 }
 
 impl Workbench {
@@ -210,6 +203,7 @@ impl Workbench {
             copies: Copies::new(options.max_in_flight),
             panics: Panics::default(),
             standstills: Standstills::new(metrics.clone()),
+            weaknesses: Weaknesses::default(),
             metrics,
             clock: Clock::default(),
             settings: Arc::new(options.settings),
@@ -247,6 +241,7 @@ impl Workbench {
             copies: Copies::new(self.max_in_flight),
             panics: Panics::default(),
             standstills: Standstills::new(metrics.clone()),
+            weaknesses: Weaknesses::default(),
             metrics,
             ..self.shared.clone()
         };
@@ -360,12 +355,12 @@ impl Probe for Probes<'_> {
     async fn probe(&self, cause: Cause) -> Result<(), String> {
         match cause {
             Cause::Money => panic!("only a real job tells whether there is money"),
-            Cause::Images | Cause::Downloads => Err("only what failed tells".to_owned()),
+            Cause::Downloads => Err("only what failed tells".to_owned()),
             Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
                 self.0.provider.probe().await.map_err(|fault| fault.message)
             }
             Cause::Redis => self.0.ledger.probe().await.map_err(|error| error.to_string()),
-            Cause::Storage => self.0.storage.probe().await.map_err(|error| error.to_string()),
+            Cause::Storage | Cause::Images => store_watch::probe(self.0).await,
         }
     }
 }

@@ -7,4 +7,5 @@ mod rabbitmq_4;
 mod scenarios;
 mod slots;
 mod stopping;
+mod stores;
 mod world;

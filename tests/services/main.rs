@@ -53,5 +53,6 @@ mod slots;
 mod standstills;
 mod stopping;
 mod storage;
+mod stores;
 mod sweeping;
 mod tls;

@@ -4,6 +4,7 @@
 //! Each node has a port and a folder of its own, and ends with the test.
 
 mod guarded;
+pub(crate) mod stores;
 
 use std::{
     fs,

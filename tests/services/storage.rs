@@ -35,6 +35,7 @@ fn options(url: String, endpoint: Option<Url>) -> StorageOptions {
         region: Some("us-east-1".to_owned()),
         path_style: true,
         public_url: Some(Url::parse("https://cdn.example/").expect("a constant")),
+        ..StorageOptions::default()
     }
 }
 

@@ -151,7 +151,7 @@ async fn a_bucket_is_swept_like_a_folder() {
         endpoint: Some(endpoint.clone()),
         region: Some("us-east-1".to_owned()),
         path_style: true,
-        public_url: None,
+        ..StorageOptions::default()
     };
     let receipts = Receipts::new(Storage::open(&options).unwrap());
     let id = receipts.store_id().await.unwrap().id;

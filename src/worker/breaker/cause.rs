@@ -33,8 +33,11 @@ pub enum ProbedBy {
         /// A job is risked only once a harmless request of our own has gone through.
         after_request: bool,
     },
-    /// The very act that failed, by one of the jobs that are held with it.
-    HeldJob,
+    /// The very act that failed, by one of the jobs that are held with it. Where none is, by a job of the queue.
+    HeldJob {
+        /// That one is risked only once a request of our own has gone through.
+        after_request: bool,
+    },
 }
 
 impl Cause {
@@ -55,7 +58,9 @@ impl Cause {
         match self {
             // A refusal costs nothing.
             Self::Money => ProbedBy::Post { after_request: false },
-            Self::Images | Self::Downloads => ProbedBy::HeldJob,
+            // An object of our own, as large as what was refused, costs no generation.
+            Self::Images => ProbedBy::HeldJob { after_request: true },
+            Self::Downloads => ProbedBy::HeldJob { after_request: false },
             // The outcome of a job whose POST isn't answered may stay unknown.
             Self::Posts => ProbedBy::Post { after_request: true },
             Self::Key
@@ -95,10 +100,9 @@ impl Cause {
                 "jobs wait until a submit is accepted again; one job at a time goes on trying, at growing distances"
             }
             Self::Redis => "check redis.url and the server",
-            Self::Storage => "check storage.url, its space and its permissions",
-            Self::Images => {
-                "check the space and the permissions of storage.url; one image at a time goes on trying, at growing distances"
-            }
+            // What to do about it is said by the store's error.
+            Self::Storage => "jobs wait until that is over",
+            Self::Images => "jobs wait, and one image at a time goes on trying, at growing distances",
             Self::Downloads => {
                 "the jobs wait, and one download at a time goes on trying, at growing distances"
             }

@@ -82,14 +82,15 @@ impl Breaker {
         self.state.send_if_modified(|state| {
             let mut lets_through = false;
             for (cause, fault) in &mut state.faults {
-                if cause.probed_by() != ProbedBy::HeldJob || fault.letting_one_through {
+                let ProbedBy::HeldJob { after_request } = cause.probed_by() else { continue };
+                if fault.letting_one_through {
                     continue;
                 }
                 let is_held = state.held.get(cause).is_some_and(|held| *held > 0);
                 let is_due = if is_held {
                     fault.let_through_at <= now
                 } else {
-                    fault.next_probe <= now && !fault.probing
+                    !after_request && fault.next_probe <= now && !fault.probing
                 };
                 if is_due {
                     fault.letting_one_through = true;
@@ -271,6 +272,39 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(70)).await;
         assert_eq!(breaker.mode(), Mode::OneJob);
         breaker.turn(Cause::Downloads).await.worked();
+        assert_eq!(breaker.mode(), Mode::Open);
+    }
+
+    /// What a store takes that is nearly full costs no generation to find out.
+    #[tokio::test(start_paused = true)]
+    async fn where_no_image_is_held_a_request_of_our_own_comes_before_a_job() {
+        struct Room(std::sync::atomic::AtomicBool);
+
+        #[async_trait::async_trait]
+        impl Probe for Room {
+            async fn probe(&self, cause: Cause) -> Result<(), String> {
+                assert_eq!(cause, Cause::Images);
+                let has_room = self.0.load(std::sync::atomic::Ordering::Relaxed);
+                if has_room { Ok(()) } else { Err("no space".to_owned()) }
+            }
+        }
+
+        let room = Arc::new(Room(false.into()));
+        let breaker = Breaker::new(Metrics::default());
+        let (watcher, probe) = (breaker.clone(), Arc::clone(&room));
+        tokio::spawn(async move {
+            let pulse = Pulses::new().register("breaker", Duration::from_secs(60));
+            watcher.watch(&*probe, &pulse, &CancellationToken::new()).await;
+        });
+        breaker.fault(Cause::Images, "no space");
+        for _ in 0..36_000 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(breaker.mode(), Mode::Closed);
+        }
+        room.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(80)).await;
+        assert_eq!(breaker.mode(), Mode::OneJob);
+        breaker.turn(Cause::Images).await.worked();
         assert_eq!(breaker.mode(), Mode::Open);
     }
 

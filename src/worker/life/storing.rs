@@ -145,7 +145,7 @@ impl Actor<'_> {
             let turn = breaker.turn(Cause::Images).await;
             match self.shared.storage.put_image(&self.job.id, image.index, &downloaded).await {
                 Ok(stored) => {
-                    turn.worked();
+                    self.was_taken(turn).await;
                     kept().insert(image.index, stored.clone());
                     return Ok(stored);
                 }
@@ -155,6 +155,19 @@ impl Actor<'_> {
                     held.get_or_insert_with(|| breaker.hold(Cause::Images));
                     breaker.fault(Cause::Images, &message);
                 }
+            }
+        }
+    }
+
+    /// An image that is taken says nothing about a larger one that was refused, as by a store that is nearly full.
+    async fn was_taken(&self, turn: Turn) {
+        let storage = &self.shared.storage;
+        if storage.refused_bytes() == 0 {
+            turn.worked();
+        } else if turn.is_probe() {
+            match storage.probe().await {
+                Ok(_) => turn.worked(),
+                Err(error) => turn.failed(&error.to_string()),
             }
         }
     }

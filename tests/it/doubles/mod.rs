@@ -7,6 +7,7 @@ pub mod images;
 pub mod ledger;
 pub mod observed;
 pub mod pace;
+pub mod poor_store;
 pub mod provider;
 pub mod slots;
 pub mod store;

@@ -17,6 +17,7 @@ mod messages;
 mod panics;
 mod patience;
 mod polling;
+mod poor_stores;
 mod quarantine;
 mod receipts;
 mod resolving;

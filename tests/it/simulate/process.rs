@@ -12,6 +12,7 @@ use comet_worker::storage::Storage;
 use comet_worker::worker::Shared;
 use comet_worker::worker::breaker::{Cause, Mode, Probe};
 use comet_worker::worker::life::{Interrupts, live};
+use comet_worker::worker::store_watch;
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -341,12 +342,12 @@ impl Probe for Probes<'_> {
     async fn probe(&self, cause: Cause) -> Result<(), String> {
         match cause {
             Cause::Money => unreachable!("only a real job tells whether there is money"),
-            Cause::Images | Cause::Downloads => Err("only what failed tells".to_owned()),
+            Cause::Downloads => Err("only what failed tells".to_owned()),
             Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
                 self.0.provider.probe().await.map_err(|fault| fault.message)
             }
             Cause::Redis => self.0.ledger.probe().await.map_err(|error| error.to_string()),
-            Cause::Storage => self.0.storage.probe().await.map_err(|error| error.to_string()),
+            Cause::Storage | Cause::Images => store_watch::probe(self.0).await,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! test uses, and leaves nothing behind.
 
 pub mod broker;
+pub mod fake_s3;
 pub mod jobs;
 pub mod listener;
 pub mod process;

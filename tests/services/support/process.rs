@@ -47,8 +47,28 @@ impl Worker {
         Self::start_by(&[], place, sim, settings)
     }
 
+    /// With variables of other programs, as of a cloud's credentials.
+    pub fn start_with(
+        place: &Place,
+        sim: &Sim,
+        settings: &[(&str, &str)],
+        variables: &[(String, String)],
+    ) -> Self {
+        Self::start_by_with(&[], place, sim, settings, variables)
+    }
+
     /// By a program that turns itself into the worker: `["setpriv", …]`.
     pub fn start_by(starter: &[&str], place: &Place, sim: &Sim, settings: &[(&str, &str)]) -> Self {
+        Self::start_by_with(starter, place, sim, settings, &[])
+    }
+
+    fn start_by_with(
+        starter: &[&str],
+        place: &Place,
+        sim: &Sim,
+        settings: &[(&str, &str)],
+        variables: &[(String, String)],
+    ) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let log = place.folder.path().join(format!("worker-{number}.log"));
@@ -57,6 +77,7 @@ impl Worker {
             .args(&words[1..])
             .envs(environment(place, &sim.url))
             .envs(settings.iter().map(|(key, value)| (format!("COMET_WORKER__{key}"), (*value).to_owned())))
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stderr(File::create(&log).unwrap())
             .kill_on_drop(true)

@@ -1,0 +1,115 @@
+//! Whether the store works: what failed is what probes.
+//!
+//! A store that is nearly full takes a small object and no image, so the probe is as large as the largest object that was
+//! refused. Deleting is no part of what a worker needs, so a probe that stays is none that failed; each process writes its
+//! own over and over, which bounds what stays.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use object_store::{Error, ObjectStoreExt};
+use uuid::Uuid;
+
+use super::{Storage, StoreError, StoreErrorKind, bounded};
+
+/// What this process knows of its puts.
+#[derive(Debug)]
+pub(super) struct Probing {
+    /// Of this process alone.
+    name: String,
+    /// Bytes of the largest object that was refused since one of that size was taken; 0: none.
+    refused: AtomicUsize,
+}
+
+/// A probe that worked.
+#[derive(Debug)]
+pub struct Probed {
+    /// `Err`: the probe stays behind, and so would what `comet-worker sweep` is to remove.
+    pub deleted: Result<(), StoreError>,
+}
+
+impl Default for Probing {
+    fn default() -> Self {
+        Self { name: format!("probe-{}", Uuid::new_v4()), refused: AtomicUsize::new(0) }
+    }
+}
+
+impl Probing {
+    /// A put of so many bytes has come to this.
+    pub(super) fn put(&self, bytes: usize, error: Option<&StoreError>) {
+        match error.map(StoreError::kind) {
+            None => {
+                let is_as_large = |refused| (refused <= bytes).then_some(0);
+                // An error says that it was larger.
+                let _ = self.refused.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_as_large);
+            }
+            // No smaller one, and no other, tells anything about that.
+            Some(StoreErrorKind::TooLarge) => {}
+            Some(_) => {
+                self.refused.fetch_max(bytes, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Storage {
+    /// Bytes of the largest object that was refused since one of that size was taken; 0: none.
+    #[must_use]
+    pub fn refused_bytes(&self) -> usize {
+        self.probing.refused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_put(&self, bytes: usize, error: Option<&StoreError>) {
+        self.probing.put(bytes, error);
+    }
+
+    /// Looks for an object that is absent, writes one as large as the largest that was refused, reads it back, and deletes it if it may.
+    ///
+    /// # Errors
+    ///
+    /// The first of the reads and writes that doesn't work.
+    pub async fn probe(&self) -> Result<Probed, StoreError> {
+        self.probe_absent().await?;
+        let key = self.key([self.probing.name.as_str()]);
+        let words = Uuid::new_v4().to_string();
+        let large = self.refused_bytes();
+        if large > words.len() {
+            let body = Bytes::from(vec![b'.'; large]);
+            let what = format!("can't write {large} bytes, as many as were refused before");
+            bounded(&what, self.objects.put(&key, body.into())).await?;
+            self.probing.put(large, None);
+        }
+        // Over the large one, so that it takes no space where it can't be deleted.
+        bounded("can't write", self.objects.put(&key, words.clone().into())).await?;
+        let found = self.get("can't read back what was written", &key).await?;
+        if found != words.as_bytes() {
+            return Err(StoreError::plain("the store gives back other bytes than were written".to_owned()));
+        }
+        let deleting = async {
+            match self.objects.delete(&key).await {
+                Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(error),
+            }
+        };
+        Ok(Probed { deleted: bounded("can't delete", deleting).await })
+    }
+
+    /// A receipt that is absent says that nothing was paid; a store that doesn't tell so tells nothing.
+    async fn probe_absent(&self) -> Result<(), StoreError> {
+        let key = self.key([format!("{}-absent", self.probing.name).as_str()]);
+        let what = "can't see that an object is absent";
+        let looking = tokio::time::timeout(super::OPERATION_TIMEOUT, self.objects.get(&key));
+        match looking.await {
+            Ok(Ok(_) | Err(Error::NotFound { .. })) => Ok(()),
+            Ok(Err(error)) => {
+                let found = StoreError::of(what, &error);
+                if found.kind() != StoreErrorKind::Forbidden {
+                    return Err(found);
+                }
+                let words = super::error::meaning(&error).1;
+                Err(StoreError::of_kind(StoreErrorKind::MayNotList, what, &words))
+            }
+            Err(_) => Err(StoreError::late(what, super::OPERATION_TIMEOUT)),
+        }
+    }
+}

@@ -152,7 +152,7 @@ impl Address {
                 .await
                 .map_err(|error| ConnectError::Failed(error.to_string()))
         };
-        tokio::time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::TimedOut(limit)))
+        tokio::time::timeout(limit, Box::pin(connecting)).await.unwrap_or(Err(ConnectError::TimedOut(limit)))
     }
 }
 

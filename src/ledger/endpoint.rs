@@ -37,7 +37,7 @@ pub struct Endpoint {
 
 enum Plan {
     Nodes(Vec<Node>),
-    Sentinels(Sentinels),
+    Sentinels(Box<Sentinels>),
 }
 
 #[derive(Clone)]
@@ -269,7 +269,7 @@ impl Endpoint {
 
 fn plan(urls: &str) -> Result<Plan, String> {
     if urls.starts_with("redis-sentinel://") || urls.starts_with("rediss-sentinel://") {
-        return Sentinels::parse(urls).map(Plan::Sentinels);
+        return Sentinels::parse(urls).map(Box::new).map(Plan::Sentinels);
     }
     several(urls).into_iter().map(node).collect::<Result<_, _>>().map(Plan::Nodes)
 }

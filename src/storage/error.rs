@@ -110,7 +110,7 @@ impl StoreErrorKind {
             Self::Full => "make space, or raise the quota",
             Self::ReadOnly => "mount the file system for writing",
             Self::Tls => {
-                "see whether the store's certificate is good, and trusted here (storage.ca_file names further authorities)"
+                "see whether the store's certificate is good, and trusted here (storage.ca_file, or SSL_CERT_FILE, names further authorities)"
             }
             Self::OutOfFiles => trouble::OUT_OF_FILES,
             Self::Unreachable => {

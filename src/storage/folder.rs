@@ -100,7 +100,8 @@ impl Root {
         let found = std::fs::metadata(&self.path);
         let mut known = self.known();
         match found {
-            Ok(found) if identity(&found) == known.identity => Ok(()),
+            // A number that was given back is given out again, to a file perhaps.
+            Ok(found) if found.is_dir() && identity(&found) == known.identity => Ok(()),
             Ok(found) if known.marker.as_ref().is_some_and(Marker::is_there) => {
                 known.identity = identity(&found);
                 Ok(())

@@ -1,0 +1,287 @@
+//! The ledger in Redis: a script for each move.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::connection::{Connection, evalsha};
+use super::record::{Known, Nonce, Record, Stage};
+use super::scripts::{Scripts, Word};
+use super::slots::{Account, Slots};
+use super::{Entry, Ledger, LedgerError, hints, unavailable};
+use crate::job::event::Event;
+use crate::job::step::{Basis, Expect, Frozen, Moved, Over};
+use crate::job::{FailedTasks, JobId, TaskId};
+
+/// Told what the scripts note of all workers: a name, and a number.
+type Noted = Box<dyn Fn(&str, u64) + Send + Sync>;
+
+/// The ledger in Redis. All keys share one hash tag: `{<prefix>}:job:<job_id>` and the channel
+/// `{<prefix>}:hints`; `{<prefix>}:slots…`, where the account has a cap; and `{<prefix>}:pace`, while the
+/// provider wants it slow.
+pub struct RedisLedger {
+    pub(super) connection: Connection,
+    pub(super) scripts: Scripts,
+    pub(super) prefix: String,
+    /// Of the hints.
+    pub(super) channel: String,
+    pub(super) remember: Duration,
+    pub(super) account: Option<Account>,
+    pub(super) noted: Noted,
+}
+
+impl RedisLedger {
+    #[must_use]
+    pub fn new(connection: Connection, prefix: &str, remember: Duration) -> Self {
+        Self {
+            connection,
+            scripts: Scripts::new(false),
+            prefix: prefix.to_owned(),
+            channel: Self::hint_channel(prefix),
+            remember,
+            account: None,
+            noted: Box::new(|_, _| {}),
+        }
+    }
+
+    /// Calls `noted` with what the scripts say of all workers together, by name: `slots_taken`, and `pace` in
+    /// submits in 1000 seconds, 0 for no bound.
+    #[must_use]
+    pub fn noting(self, noted: impl Fn(&str, u64) + Send + Sync + 'static) -> Self {
+        Self { noted: Box::new(noted), ..self }
+    }
+
+    /// Counts what the account's tasks take of it.
+    #[must_use]
+    pub fn with_account(self, account: Account) -> Self {
+        Self { account: Some(account), scripts: Scripts::new(true), ..self }
+    }
+
+    /// The channel that the scripts publish hints to.
+    #[must_use]
+    pub fn hint_channel(prefix: &str) -> String {
+        format!("{{{prefix}}}:hints")
+    }
+
+    /// The key of a job's record.
+    #[must_use]
+    pub fn key(&self, job: &JobId) -> String {
+        format!("{{{}}}:job:{job}", self.prefix)
+    }
+
+    /// Tells whoever holds the job that its task is worth a look now. Nobody may hear it.
+    ///
+    /// # Errors
+    ///
+    /// Whether it was told is unknown.
+    pub async fn hint_poll(&self, job: &JobId) -> Result<(), LedgerError> {
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(Self::hint_channel(&self.prefix)).arg(hints::to_poll(job));
+        self.connection.query::<redis::Value>(&publish).await.map(drop).map_err(unavailable)
+    }
+
+    fn remember_ms(&self) -> String {
+        self.remember.as_millis().max(1).to_string()
+    }
+}
+
+impl std::fmt::Debug for RedisLedger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisLedger").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Ledger for RedisLedger {
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
+        Ok(self.run_slotted(&self.scripts.read, job, slots, &[]).await?.known)
+    }
+
+    async fn begin(
+        &self,
+        entry: Entry<'_>,
+        attempt: u32,
+        nonce: &Nonce,
+        basis: &Basis,
+    ) -> Result<Moved, LedgerError> {
+        let (round, attempt) = (entry.round.to_string(), attempt.to_string());
+        let basis = match basis {
+            Basis::Read => "",
+            Basis::Unread => "unread",
+            Basis::NeverAsked(nonce) => nonce.as_str(),
+        };
+        let under = entry.under();
+        let args =
+            [entry.digest.as_str(), &round, &attempt, nonce.as_str(), basis, &under].map(str::as_bytes);
+        let pace_key = (entry.slots.count > 0).then(|| self.pace_key());
+        let Entry { job, slots, .. } = entry;
+        let asking = self.run_shared(&self.scripts.begin, job, slots, pace_key.as_deref(), &args);
+        Ok(asking.await?.moved())
+    }
+
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
+        let attempt = attempt.to_string();
+        let args = [attempt.as_str(), nonce.map(Nonce::as_str).unwrap_or_default()].map(str::as_bytes);
+        Ok(self.run_slotted(&self.scripts.reopen, job, Slots::NONE, &args).await?.moved())
+    }
+
+    async fn restore(
+        &self,
+        entry: Entry<'_>,
+        over: Over,
+        stage: &Stage,
+        corrects: Option<&Bytes>,
+    ) -> Result<Known, LedgerError> {
+        let (word, attempt, nonce, task, event) = match stage {
+            Stage::New { attempt } => ("new", *attempt, "", "", &b""[..]),
+            Stage::Submitting { attempt, nonce } => ("submitting", *attempt, nonce.as_str(), "", &b""[..]),
+            Stage::Generating { attempt, task, .. } => ("generating", *attempt, "", task.as_str(), &b""[..]),
+            Stage::Done { event, .. } => ("done", 0, "", "", event.as_ref()),
+            Stage::Told { .. } => {
+                let message = "receipts never say that a job was told".to_owned();
+                return Err(LedgerError::Unavailable(message));
+            }
+        };
+        let (round, attempt) = (entry.round.to_string(), attempt.to_string());
+        let over = match over {
+            Over::Nothing => String::new(),
+            Over::Open(attempt) => attempt.to_string(),
+            Over::Ended => "ended".to_owned(),
+        };
+        let texts = [entry.digest.as_str(), &round, &over, word, &attempt, nonce, task].map(str::as_bytes);
+        let corrects = corrects.map(AsRef::as_ref).unwrap_or_default();
+        let failed = entry.failed.to_words();
+        let charged = entry.failed.charged().as_str();
+        let under = entry.under();
+        let last =
+            [event, corrects, self.runs_on(event), failed.as_bytes(), charged.as_bytes(), under.as_bytes()];
+        let args: Vec<&[u8]> = texts.into_iter().chain(last).collect();
+        Ok(self.run_slotted(&self.scripts.restore, entry.job, entry.slots, &args).await?.known)
+    }
+
+    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError> {
+        let (round, number) = (entry.round.to_string(), attempt.to_string());
+        let (failed, charged) = (entry.failed.to_words(), entry.failed.charged().as_str());
+        let under = entry.under();
+        let args = [entry.digest.as_str(), &round, &number, task.as_str(), &failed, charged, &under]
+            .map(str::as_bytes);
+        let reply = self.run_slotted(&self.scripts.accept, entry.job, entry.slots, &args).await?;
+        match (reply.word, reply.known.record) {
+            (_, Some(record)) => Ok(record.stage),
+            (Word::Ok, None) => Ok(Stage::Generating { attempt, task: task.clone(), age: Duration::ZERO }),
+            (Word::Moved | Word::Full | Word::Paced | Word::Record | Word::None, None) => {
+                Err(LedgerError::Unavailable("accept.lua answered without a record".to_owned()))
+            }
+        }
+    }
+
+    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
+        let Some(task) = failed.tasks().last() else {
+            return Err(LedgerError::Unavailable("no task has failed".to_owned()));
+        };
+        let (attempt, words, charged) = (attempt.to_string(), failed.to_words(), failed.charged().as_str());
+        let args = [attempt.as_str(), task.as_str(), &words, charged].map(str::as_bytes);
+        Ok(self.run_slotted(&self.scripts.follow, job, Slots::NONE, &args).await?.moved())
+    }
+
+    async fn freeze(
+        &self,
+        entry: Entry<'_>,
+        expect: &Expect,
+        event: Bytes,
+        replaceable: bool,
+    ) -> Result<Frozen, LedgerError> {
+        let (word, compared) = match expect {
+            Expect::Unposted => ("unposted", &b""[..]),
+            Expect::Submitting { nonce } => ("submitting", nonce.as_str().as_bytes()),
+            Expect::Unfinished => ("unfinished", &b""[..]),
+            Expect::Correcting { first } => ("correcting", first.as_ref()),
+        };
+        let round = entry.round.to_string();
+        let replaceable = if replaceable { "1" } else { "0" };
+        let args = [
+            entry.digest.as_str().as_bytes(),
+            round.as_bytes(),
+            word.as_bytes(),
+            compared,
+            &event,
+            replaceable.as_bytes(),
+            self.runs_on(&event),
+        ];
+        let reply = self.run_slotted(&self.scripts.freeze, entry.job, entry.slots, &args).await?;
+        match (reply.word, reply.known) {
+            (Word::Ok, Known { record: Some(Record { stage: Stage::Done { event, .. }, .. }), .. }) => {
+                Ok(Frozen::Event(event))
+            }
+            (Word::Ok, Known { record: None, .. }) => Ok(Frozen::Event(event)),
+            (Word::Ok | Word::Moved | Word::Full | Word::Paced | Word::Record | Word::None, known) => {
+                Ok(Frozen::Moved(known))
+            }
+        }
+    }
+
+    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
+        Ok(self.run_slotted(&self.scripts.enter, job, Slots::NONE, &[life.as_bytes()]).await?.known)
+    }
+
+    async fn leave(&self, job: &JobId, life: &str, tried: Option<Duration>) -> Result<(), LedgerError> {
+        let tried = tried.map(|tried| tried.as_millis().to_string()).unwrap_or_default();
+        self.run(&self.scripts.leave, job, &[life.as_bytes(), tried.as_bytes()]).await?;
+        Ok(())
+    }
+
+    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
+        Ok(self.run(&self.scripts.cancel, job, &[self.remember_ms().as_bytes()]).await?.known)
+    }
+
+    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
+        let (round, remember) = (entry.round.to_string(), self.remember_ms());
+        let event_id = sealed.cloned().and_then(Event::from_stored).map(|event| event.id).unwrap_or_default();
+        let runs_on = sealed.map_or(&b"0"[..], |event| self.runs_on(event));
+        let texts = [entry.digest.as_str(), &round, &remember, &event_id].map(str::as_bytes);
+        let [digest, round, remember, event_id] = texts;
+        let args = [digest, round, remember, event_id, runs_on];
+        self.run_slotted(&self.scripts.told, entry.job, entry.slots, &args).await?;
+        Ok(())
+    }
+
+    async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
+        let key = format!("{{{}}}:store-id", self.prefix);
+        let set = redis::cmd("SET").arg(&key).arg(id).arg("NX").to_owned();
+        self.connection.query::<redis::Value>(&set).await.map_err(unavailable)?;
+        let get = redis::cmd("GET").arg(&key).to_owned();
+        let noted: Option<String> = self.connection.query(&get).await.map_err(unavailable)?;
+        noted.ok_or_else(|| LedgerError::Unavailable("the store's id was lost at once".to_owned()))
+    }
+
+    async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX).to_string();
+        let call = evalsha(&self.scripts.slow, &[&self.pace_key()], &[pause_ms, rate.to_string()]);
+        self.connection.invoke::<redis::Value>(&self.scripts.slow, &call).await.map(drop).map_err(unavailable)
+    }
+
+    async fn begin_count(&self) -> Result<(), LedgerError> {
+        let mut set = redis::cmd("HSETNX");
+        set.arg(self.slots_count_key()).arg("trusted_ms").arg("0");
+        self.connection.query::<redis::Value>(&set).await.map(drop).map_err(unavailable)
+    }
+
+    async fn probe(&self) -> Result<(), LedgerError> {
+        let mut set = redis::cmd("SET");
+        set.arg(self.probe_key()).arg("1").arg("PX").arg(10_000);
+        self.connection.query::<()>(&set).await.map_err(unavailable)?;
+        let Some(refused) = self.rights().await? else { return Ok(()) };
+        let needed = refused.needed();
+        if needed.is_empty() {
+            return Ok(());
+        }
+        let (needed, said) = (needed.join(", "), &refused.said);
+        if !refused.is_about_rights() {
+            return Err(LedgerError::Unavailable(said.clone()));
+        }
+        Err(LedgerError::Unavailable(format!(
+            "the user of redis.url may not use {needed} ({said}): comet-worker check has the rule to copy"
+        )))
+    }
+}

@@ -14,7 +14,7 @@ use crate::seed::{number, seed};
 use crate::standstills::a_full_queue;
 use crate::support::jobs::job;
 use crate::support::proxy::Proxy;
-use crate::support::raw::{Properties, Raw, nested, text_header};
+use crate::support::raw::{Properties, Raw, header, long, nested, text_header};
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
 const SETTINGS: &[(&str, &str)] = &[
@@ -83,7 +83,10 @@ fn poison(number: usize) -> (Properties, Vec<u8>) {
         0 => (properties.headers(&nested(b'F', 1000)), body),
         1 => (properties.headers(&text_header(b"x-exception", &vec![b'x'; 20_000])), body),
         2 => (properties.correlation_id(b"\xff\xfe\x9f"), body),
-        3 => (properties.headers(&text_header(b"CC", b"anywhere")), body),
+        3 => {
+            let elsewhere = [b"S".to_vec(), long(b"anywhere")].concat();
+            (properties.headers(&header(b"CC", b'A', &long(&elsewhere))), body)
+        }
         _ => (properties, br#"{"job_id":"#.to_vec()),
     }
 }

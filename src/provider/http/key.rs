@@ -35,3 +35,25 @@ fn bearer(secret: &Secret) -> Option<HeaderValue> {
     header.set_sensitive(true);
     Some(header)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_was_changed_in_its_file_goes_out_once_it_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, "before").unwrap();
+        let key =
+            Key::new(Secret::from_file("before".into(), file.clone(), |text| Ok(text.to_owned()))).unwrap();
+        std::fs::write(&file, "after\n").unwrap();
+        assert_eq!(key.header().to_str().unwrap(), "Bearer before", "not with each request");
+        key.read_again();
+        assert_eq!(key.header().to_str().unwrap(), "Bearer after");
+        assert!(key.header().is_sensitive());
+        std::fs::remove_file(&file).unwrap();
+        key.read_again();
+        assert_eq!(key.header().to_str().unwrap(), "Bearer after");
+    }
+}

@@ -13,7 +13,7 @@ const CALLBACKS: u64 = 512;
 /// Raises this process's bound to what its user may have, and lets it leave no picture of its memory behind, where keys are.
 pub(super) fn settle() {
     let files = getrlimit(Resource::Nofile);
-    // Both fail only where somebody else has forbidden them, and nothing depends on it.
+    // Where a sandbox forbids one of them, the worker runs all the same, with the limits that it has.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     let core = getrlimit(Resource::Core);
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..core });

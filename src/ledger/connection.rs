@@ -1,8 +1,8 @@
 //! One multiplexed connection to Redis, given up and made anew when it can't be trusted.
 //!
 //! The connection manager of the `redis` crate keeps a connection that times out, and one to a
-//! server that became a read-only replica; this one drops both. A server that closes what is idle costs nobody anything: the call that
-//! finds a broken connection is made once more, on a fresh one. Scripts may run twice.
+//! server that became a read-only replica; this one drops both. A server may close idle connections: a call
+//! that finds its connection broken is made once more, on a fresh one. Scripts may run twice.
 
 use std::time::Duration;
 

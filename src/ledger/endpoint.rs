@@ -33,6 +33,8 @@ pub struct Endpoint {
     turn: AtomicUsize,
     /// The node that has the keys, as another one has said.
     moved: Mutex<Option<Server>>,
+    /// The node of the last connection.
+    connected: Mutex<Option<Server>>,
 }
 
 enum Plan {
@@ -69,7 +71,14 @@ impl Endpoint {
         let urls = urls.into();
         plan(&urls.now())?;
         let certificates = tls::Files { section: "redis", ..tls::Files::default() };
-        Ok(Self { urls, limit, certificates, turn: AtomicUsize::new(0), moved: Mutex::default() })
+        Ok(Self {
+            urls,
+            limit,
+            certificates,
+            turn: AtomicUsize::new(0),
+            moved: Mutex::default(),
+            connected: Mutex::default(),
+        })
     }
 
     /// Connections by TLS believe and show these certificates.
@@ -134,17 +143,7 @@ impl Endpoint {
     }
 
     fn server(&self, to: &str) -> Option<Server> {
-        let mut server = Server::parse(to)?;
-        if server.host.is_empty() {
-            let before = self.moved.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let Ok(Plan::Nodes(nodes)) = plan(&self.urls.now()) else { return None };
-            let configured = nodes.into_iter().find_map(|node| match node.at {
-                At::Server(server) => Some(server),
-                At::Socket(_) => None,
-            });
-            server.host = before.or(configured)?.host;
-        }
-        Some(server)
+        redirected(to, self.connected.lock().unwrap_or_else(PoisonError::into_inner).as_ref())
     }
 
     /// The node that has the keys first, then the others, each connection with another one first.
@@ -173,14 +172,19 @@ impl Endpoint {
                 Err(error) => faults.push(format!("{name}: {error}")),
             }
         }
-        // Who has moved once may be gone for good.
+        // The node that the keys moved to may be gone for good.
         *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Err(io::Error::other(faults.join("; ")).into())
     }
 
     async fn connect_to(&self, node: Node) -> RedisResult<MultiplexedConnection> {
         self.within(&node.at.to_string(), async {
+            let server = match &node.at {
+                At::Server(server) => Some(server.clone()),
+                At::Socket(_) => None,
+            };
             let Opened { stream, login } = self.open(node).await?;
+            *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = server;
             let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.limit));
             let setting_up = MultiplexedConnection::new_with_config(&login, stream, config);
             let (connection, driver) = Box::pin(setting_up).await?;
@@ -267,6 +271,12 @@ impl Endpoint {
     }
 }
 
+/// Where `host:port` of a redirection leads; an empty host is that of the node which says so.
+fn redirected(to: &str, said_by: Option<&Server>) -> Option<Server> {
+    let server = Server::parse(to)?;
+    if server.host.is_empty() { Some(Server { host: said_by?.host.clone(), ..server }) } else { Some(server) }
+}
+
 fn plan(urls: &str) -> Result<Plan, String> {
     if urls.starts_with("redis-sentinel://") || urls.starts_with("rediss-sentinel://") {
         return Sentinels::parse(urls).map(Box::new).map(Plan::Sentinels);
@@ -309,5 +319,20 @@ impl std::fmt::Display for At {
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirection_without_a_host_leads_to_the_host_that_says_so() {
+        let said_by = Server { host: "node-2".to_owned(), port: 6379 };
+        let shown = |to: &str, by: Option<&Server>| redirected(to, by).map(|server| server.to_string());
+        assert_eq!(shown(":7000", Some(&said_by)).as_deref(), Some("node-2:7000"));
+        assert_eq!(shown("10.0.0.3:7000", Some(&said_by)).as_deref(), Some("10.0.0.3:7000"));
+        assert_eq!(shown(":7000", None), None);
+        assert_eq!(shown("?", Some(&said_by)), None);
     }
 }

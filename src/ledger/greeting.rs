@@ -1,5 +1,5 @@
 //! The first words to a server. What is refused before any command (protected mode, too many clients) the server says at once, and closes:
-//! who writes a login first finds a broken pipe, and never reads why.
+//! a client that writes its login first finds a broken pipe, and never reads why.
 
 use std::io;
 
@@ -12,7 +12,7 @@ const LINE_MAX: usize = 4096;
 /// TLS's own first byte where it tells that it was spoken to without.
 const TLS_ALERT: u8 = 0x15;
 
-/// Reads what the server has to say before it knows who asks.
+/// Reads what the server has to say before any login.
 ///
 /// # Errors
 ///
@@ -47,7 +47,7 @@ fn judge(line: &[u8]) -> io::Result<()> {
     let text = text.trim_end();
     match line.first() {
         Some(b'+') => Ok(()),
-        // Who is not logged in, or may not ping, is told so by what follows.
+        // A missing login or right is told by what follows.
         Some(b'-') if ["-NOAUTH", "-NOPERM"].iter().any(|word| text.starts_with(word)) => Ok(()),
         Some(b'-') if text.starts_with("-ERR") && !text.contains("max number of clients") => Ok(()),
         Some(b'-') => Err(io::Error::other(format!("the server says: {}", text.trim_start_matches('-')))),

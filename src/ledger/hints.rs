@@ -158,7 +158,7 @@ pub async fn listen(
                 hints.wake_all();
                 relay(pubsub, &hints, &pulse, &stop).await;
             }
-            // Redis's other troubles are told by who moves records; this one nobody else has.
+            // Every other trouble of Redis's is also met, and told, where records are moved.
             Ok(Err(error)) if is_refused(&error) => {
                 if !std::mem::replace(&mut refusal_told, true) {
                     tracing::warn!(
@@ -166,7 +166,7 @@ pub async fn listen(
                          allow the user of redis.url the command subscribe and the channel ({channel})"
                     );
                 }
-                // What nobody is told of, everybody looks for now and then.
+                // Without hints the waiting jobs look for themselves, at each try to listen.
                 hints.wake_all();
             }
             Ok(Err(_)) | Err(_) => {}

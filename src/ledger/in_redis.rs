@@ -70,7 +70,7 @@ impl RedisLedger {
         format!("{{{}}}:job:{job}", self.prefix)
     }
 
-    /// Tells whoever holds the job that its task is worth a look now. Nobody may hear it.
+    /// Tells the worker that holds the job that its task is worth a look now. The hint may be lost.
     ///
     /// # Errors
     ///

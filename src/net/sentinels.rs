@@ -1,4 +1,4 @@
-//! `redis-sentinel://`: who knows where Redis is. The notation is that of Lettuce, a client for Java, with the names of parameters that
+//! `redis-sentinel://`: the servers that know where Redis is. The notation is that of Lettuce, a client for Java, with the names of parameters that
 //! others use for the sentinels' own login.
 
 use url::Url;

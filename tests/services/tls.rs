@@ -2,13 +2,22 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::Value;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::private::{PrivateRabbit, PrivateRedis, free_ports};
 use crate::support::jobs::job;
 use crate::support::process::environment;
+use crate::support::proxy::Proxy;
 use crate::support::tool::tool;
 use crate::support::{Broker, Place, Sim, Worker, amqp_url};
 
@@ -101,6 +110,82 @@ async fn rabbitmq_by_a_certificate_alone_and_redis_by_both_with_an_issuer_of_one
         let event = broker.next(&format!("{}.told", place.prefix)).await;
         let event: Value = serde_json::from_slice(&event.body).unwrap();
         assert_eq!(event["type"], "comet.job.succeeded", "{event}");
+    })
+    .await;
+}
+
+/// A port that speaks TLS, before a server at `to` that doesn't.
+async fn tls_before(to: u16, files: &Path) -> u16 {
+    let chain =
+        CertificateDer::pem_file_iter(files.join("server.pem")).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(files.join("server.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // A client that refuses the certificate ends here.
+                let Ok(mut client) = acceptor.accept(client).await else { return };
+                let Ok(mut server) = TcpStream::connect(("127.0.0.1", to)).await else { return };
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn the_api_the_store_and_the_downloads_by_an_issuer_of_ones_own() {
+    let files = certificates(Certificate::Sound);
+    Place::run("https", async |place| {
+        let endpoint: url::Url = std::env::var("COMET_TEST_S3_ENDPOINT").unwrap().parse().unwrap();
+        let bucket = format!("comet-{}", uuid::Uuid::new_v4());
+        let created = reqwest::Client::new().put(endpoint.join(&bucket).unwrap()).send().await.unwrap();
+        assert!(created.status().is_success(), "{created:?}");
+        let store_port = tls_before(endpoint.port().unwrap(), files.path()).await;
+        // The stand-in is told its address with TLS before it has one of its own.
+        let way = Proxy::to_nowhere().await;
+        let api_port = tls_before(way.port(), files.path()).await;
+        let api = format!("https://127.0.0.1:{api_port}");
+        let sim = Sim::start(&["--durations", "fixed:500ms", "--public-base", &api]).await;
+        way.lead_to(sim.url.rsplit(':').next().unwrap().parse().unwrap());
+
+        let ca = files.path().join("ca.pem").display().to_string();
+        let (store, in_store) = (format!("https://127.0.0.1:{store_port}"), format!("s3://{bucket}"));
+        let servers = [
+            ("API__BASE_URL", api.as_str()),
+            ("STORAGE__URL", &in_store),
+            ("STORAGE__ENDPOINT", &store),
+            ("STORAGE__REGION", "us-east-1"),
+            ("STORAGE__PATH_STYLE", "true"),
+        ];
+        let unknown = tool(&with(environment(place, &sim.url), &servers), &["check"]).await;
+        for (service, setting) in [("cometapi", "api.ca_file"), ("storage", "storage.ca_file")] {
+            let line = unknown.data.lines().find(|line| line.starts_with("FAIL") && line.contains(service));
+            assert!(line.is_some_and(|line| line.contains(setting)), "{service}: {unknown:?}");
+        }
+        let mut settings = servers.to_vec();
+        settings.extend([
+            ("API__CA_FILE", ca.as_str()),
+            ("STORAGE__CA_FILE", &ca),
+            ("DOWNLOAD__CA_FILE", &ca),
+        ]);
+        let worker = Worker::start(place, &sim, &settings);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        broker.publish(place, &job("a")).await;
+        let event = broker.next(&format!("{}.told", place.prefix)).await;
+        let event: Value = serde_json::from_slice(&event.body).unwrap();
+        assert_eq!(event["type"], "comet.job.succeeded", "{event}\n{}", worker.log());
+        assert!(event["data"]["images"][0]["location"].as_str().unwrap().starts_with(&in_store), "{event}");
     })
     .await;
 }

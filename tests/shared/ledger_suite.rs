@@ -1,104 +1,25 @@
 //! What every ledger must do: Redis and its double pass the same tests, and pass them again with
 //! every call made twice, as after a lost answer.
 
+#[path = "ledger_bench.rs"]
+mod ledger_bench;
 #[path = "marks.rs"]
 mod marks;
 #[path = "twice.rs"]
 mod twice;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
-use comet_worker::job::{Charged, Digest, FailedTasks, JobId, TaskId};
-use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
-use comet_worker::ledger::slots::Slots;
-use comet_worker::ledger::{Entry, Ledger};
+use comet_worker::job::{Charged, Digest, FailedTasks};
+use comet_worker::ledger::Entry;
+use comet_worker::ledger::record::{Known, Stage};
 
+pub use self::ledger_bench::Bench;
+use self::ledger_bench::{YES, event, nonce, stage, task};
 pub use self::marks::*;
 pub use self::twice::twice;
-
-/// One job in one ledger.
-pub struct Bench {
-    ledger: Arc<dyn Ledger>,
-    job: JobId,
-    digest: Digest,
-}
-
-impl Bench {
-    pub fn new(ledger: Arc<dyn Ledger>, job: &str) -> Self {
-        Self { ledger, job: job.parse().unwrap(), digest: Digest::new("digest".to_owned()) }
-    }
-
-    fn entry(&self) -> Entry<'_> {
-        Entry {
-            job: &self.job,
-            digest: &self.digest,
-            round: 1,
-            failed: FailedTasks::none(),
-            under: None,
-            slots: Slots::NONE,
-        }
-    }
-
-    async fn read(&self) -> Option<Record> {
-        self.known().await.record
-    }
-
-    async fn known(&self) -> Known {
-        self.ledger.read(&self.job, Slots::NONE).await.unwrap()
-    }
-
-    async fn begin(&self, attempt: u32, ask: &str) -> Moved {
-        self.ledger.begin(self.entry(), attempt, &nonce(ask), &Basis::Read).await.unwrap()
-    }
-
-    async fn reopen(&self, ask: &str) -> Moved {
-        self.ledger.reopen(&self.job, 1, Some(&nonce(ask))).await.unwrap()
-    }
-
-    async fn restore(&self, open: Option<u32>, stage: Stage) -> Stage {
-        let over = open.map_or(Over::Nothing, Over::Open);
-        let known = self.ledger.restore(self.entry(), over, &stage, None).await.unwrap();
-        let mut stage = known.record.expect("a record").stage;
-        if let Stage::Generating { age, .. } = &mut stage {
-            *age = Duration::ZERO;
-        }
-        stage
-    }
-
-    async fn accept(&self, id: &str) -> Stage {
-        self.ledger.accept(self.entry(), 1, &task(id)).await.unwrap()
-    }
-
-    async fn freeze(&self, expect: Expect, event: &'static str) -> Frozen {
-        self.ledger.freeze(self.entry(), &expect, Bytes::from_static(event.as_bytes()), false).await.unwrap()
-    }
-
-    async fn replaceable(&self, event: &'static str) {
-        let event = Bytes::from_static(event.as_bytes());
-        self.ledger.freeze(self.entry(), &Expect::Unposted, event, true).await.unwrap();
-    }
-}
-
-const YES: Moved = Moved::Yes { cancelled: false };
-
-fn nonce(text: &str) -> Nonce {
-    Nonce::new(text.to_owned())
-}
-
-fn task(text: &str) -> TaskId {
-    TaskId::new(text).unwrap()
-}
-
-fn event(text: &'static str) -> Frozen {
-    Frozen::Event(Bytes::from_static(text.as_bytes()))
-}
-
-fn stage(record: Option<Record>) -> Stage {
-    record.expect("a record").stage
-}
 
 pub async fn an_unknown_job_has_no_record(bench: Bench) {
     assert_eq!(bench.read().await, None);

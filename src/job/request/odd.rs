@@ -162,7 +162,7 @@ fn odd_places(text: &str) -> Vec<(Range<usize>, Odd)> {
     odd
 }
 
-/// The number of a `\uXXXX` that begins here.
+/// The number of a `\u` with its four digits that begins here.
 fn escaped(bytes: &[u8], at: usize) -> Option<u32> {
     let escape = bytes.get(at..at.saturating_add(6))?;
     let digits = escape.strip_prefix(b"\\u").filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;

@@ -99,18 +99,18 @@ pub(super) fn unreachable(message: String) -> AccountFault {
 
 /// The whole chain of causes, without the URL.
 pub(super) fn told(error: &reqwest::Error) -> String {
-    if let Some(words) = trouble::of_tls(error, "api") {
-        return for_people(&format!("no connection: {words}"));
-    }
-    if trouble::is_out_of_files(error) {
-        return trouble::OUT_OF_FILES.to_owned();
-    }
     let mut text = match (error.is_timeout(), error.is_connect()) {
         (true, true) => "no connection in time".to_owned(),
         (true, false) => "no reply in time".to_owned(),
         (false, true) => "no connection".to_owned(),
         (false, false) => "the exchange broke off".to_owned(),
     };
+    if let Some(words) = trouble::of_tls(error, "api") {
+        return for_people(&format!("{text}: {words}"));
+    }
+    if trouble::is_out_of_files(error) {
+        return format!("{text}: {}", trouble::OUT_OF_FILES);
+    }
     let mut cause = error.source();
     while let Some(inner) = cause {
         text.push_str(": ");

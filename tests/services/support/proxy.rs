@@ -58,6 +58,10 @@ impl Proxy {
         proxy
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn lead_to(&self, port: u16) {
         self.leads_to.store(port, Ordering::Relaxed);
     }

@@ -20,7 +20,7 @@ fn a_lookup_finds_the_task_by_our_own_id() {
     ] {
         assert!(matches!(look(status, body), Lookup::NotFound { .. }), "{body}");
     }
-    // Of who asks for one task and is answered with others, theirs may be among those that aren't shown.
+    // The task that was asked for may be among those that aren't shown.
     for body in [
         r#"{"code":0,"data":{"task_id":"878","task_info":{"external_task_id":"cw-2"}}}"#,
         r#"{"code":0,"data":{"task_id":"1","external_id":"cw-2"}}"#,

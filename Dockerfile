@@ -1,29 +1,61 @@
-# syntax=docker/dockerfile:1
-#
 # docker build --target worker -t comet-worker .   the daemon (the default target)
 # docker build --target sim    -t comet-sim .      the stand-in for CometAPI, for trying things without an API key
 #
-# Written without a Docker engine at hand, so not yet built.
+# Needs BuildKit, which every Docker since 23 builds with (20.10: DOCKER_BUILDKIT=1), and no front end from elsewhere.
+# `make image-test` builds and tries both.
 
-FROM rust:1.95-slim-bookworm AS build
-WORKDIR /build
-COPY . .
-# Registry and compiled dependencies stay in the cache between builds; the programs are copied out of it.
-RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/build/target \
-    cargo build --locked --release --bin comet-worker --example comet-sim \
-    && install -D target/release/comet-worker /out/comet-worker \
-    && install -D target/release/examples/comet-sim /out/comet-sim
+# --- What the images hold beside the program: the C library, certificates, a user. No shell, no package manager. ---
 
-FROM debian:bookworm-slim AS base
-# The certificates come from the build, which spares this image an apt-get.
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-RUN useradd --system --uid 10001 --home-dir /var/lib/comet-worker --create-home --shell /usr/sbin/nologin comet-worker
+FROM rust:1.95-slim-bookworm AS system
+WORKDIR /system
+RUN mkdir -p etc/ssl/certs var/lib/dpkg/status.d var/lib/comet-worker/store \
+    && libraries=$(gcc -print-file-name=libc.so.6) && libraries=$(dirname "$(realpath "$libraries")") \
+    && ldd /bin/true > /tmp/loader && loader=$(grep -oE '/lib[^ ]*/ld-linux[^ ]*' /tmp/loader) \
+    && cp -L --parents "$loader" . \
+    && for library in libc.so.6 libm.so.6 libgcc_s.so.1; do install -D -m 755 "$libraries/$library" "./${libraries#/usr/}/$library"; done \
+    && cp -L /etc/ssl/certs/ca-certificates.crt etc/ssl/certs/ \
+    && cp -L /etc/os-release etc/ \
+    && echo 'comet-worker:x:10001:10001::/var/lib/comet-worker:/usr/sbin/nologin' > etc/passwd \
+    && echo 'comet-worker:x:10001:' > etc/group \
+    && echo 'hosts: files dns' > etc/nsswitch.conf \
+    # So that scanners of images see which packages these files are of, and under which licences they are.
+    && for package in libc6 libgcc-s1 ca-certificates; do \
+         dpkg -s "$package" > "var/lib/dpkg/status.d/$package" \
+         && cp -L --parents "/usr/share/doc/$package/copyright" .; \
+       done \
+    && chown -R 10001:10001 var/lib/comet-worker
+
+FROM scratch AS base
+COPY --from=system /system /
 USER 10001
 WORKDIR /var/lib/comet-worker
 
+# --- The programs. The registry and what was compiled stay in caches between builds; the programs are copied out of them. ---
+
+FROM rust:1.95-slim-bookworm AS sources
+WORKDIR /build
+COPY Cargo.toml Cargo.lock README.md ./
+COPY config config
+COPY schemas schemas
+COPY src src
+
+FROM sources AS build
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/build/target \
+    cargo build --locked --release --bin comet-worker \
+    && install -D target/release/comet-worker /out/comet-worker
+
+FROM sources AS build-sim
+COPY tests tests
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/build/target \
+    cargo build --locked --release --example comet-sim \
+    && install -D target/release/examples/comet-sim /out/comet-sim
+
+# --- The images ---
+
 FROM base AS sim
-COPY --from=build /out/comet-sim /usr/local/bin/comet-sim
+COPY --from=build-sim /out/comet-sim /usr/local/bin/comet-sim
 EXPOSE 8099
 ENTRYPOINT ["comet-sim"]
 CMD ["--listen", "0.0.0.0:8099"]
@@ -31,11 +63,8 @@ CMD ["--listen", "0.0.0.0:8099"]
 # Last, so that it is what a build without --target makes.
 FROM base AS worker
 COPY --from=build /out/comet-worker /usr/local/bin/comet-worker
-# Where the default `file:./images` of storage.url leads; owned by the worker, and so is a volume mounted here.
-RUN mkdir images
-# Alive, not ready: a worker that waits for RabbitMQ or for the account must not be restarted. The image has no curl.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["bash", "-c", \
-    "exec 3<>/dev/tcp/127.0.0.1/9464 && printf 'GET /livez HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [[ $status == 200 ]]"]
+# Alive, not ready: a worker that waits for RabbitMQ or for the account must not be restarted.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["comet-worker", "health"]
 # The daemon hands its jobs back within seconds, but waits for a POST under way: give it `api.submit_timeout_s` and some.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["comet-worker"]

@@ -9,7 +9,7 @@ BUILD := cargo build --locked --bins --examples
 LENGTH_S ?= 180
 SEEDS ?= 10000
 
-.PHONY: help demo test test-quick verify chaos simulate fuzz bench lint build services linker
+.PHONY: help demo test test-quick verify versions image-test dependencies chaos simulate fuzz bench lint build services linker
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -30,8 +30,17 @@ test: build ## everything that a change must pass, against real services; starts
 	deploy/dev/with-services --s3 cargo test --locked --test services -- --skip deep:: --test-threads 12
 	cargo test --locked --doc
 
-verify: build ## everything that a release must pass, the deep and the slow; a line for each part, an hour in all
+verify: build ## everything that a release must pass, the deep and the slow; a line for each part, an hour and a half in all
 	@deploy/dev/verify
+
+versions: build ## the tests of services and a run of chaos on RabbitMQ 3.10 and 4.0, Redis 7 and 8, Valkey 8; needs root, half an hour
+	@deploy/dev/versions
+
+image-test: ## build the images and try deploy/compose.yaml with them; needs a Docker Engine, or root to start one
+	@deploy/dev/image-test
+
+dependencies: linker ## licences, sources and advisories of all dependencies, by cargo-deny
+	@deploy/dev/dependencies
 
 chaos: build ## three workers killed, frozen and cut off for LENGTH_S=180 seconds, then every promise counted; COMET_SEED=… repeats a draw
 	@[[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || command -v rabbitmq-server >/dev/null || deploy/dev/install rabbitmq-server

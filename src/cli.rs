@@ -4,6 +4,7 @@
 mod cancel;
 mod check;
 mod descriptors;
+mod health;
 mod output;
 mod parts;
 mod render;
@@ -68,6 +69,8 @@ enum Command {
     Resolve(resolve::Arguments),
     /// See whether a worker could work here: configuration, RabbitMQ, Redis, storage, CometAPI
     Check(check::Arguments),
+    /// Ask the worker of this configuration whether it lives, or takes jobs
+    Health(health::Arguments),
     /// Remove the receipts of jobs that ended long ago
     Sweep(sweep::Arguments),
     /// Print the JSON schema of jobs or events, or all settings with their defaults
@@ -98,6 +101,11 @@ fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyh
     if let Command::Schema(arguments) = command {
         return schema::run(arguments);
     }
+    // Needs a setting of it, and no secrets; it is asked every few seconds.
+    if let Command::Health(arguments) = command {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(health::run(file.as_deref(), arguments));
+    }
     let config = Config::load(file.as_deref(), config::environment())?;
     let log =
         if matches!(command, Command::Run) { config.log.clone() } else { tool_log(&config.log, verbose) };
@@ -115,6 +123,7 @@ fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyh
             Command::Resolve(arguments) => Box::pin(resolve::run(&config, arguments)).await,
             Command::Check(arguments) => Box::pin(check::run(&config, arguments)).await,
             Command::Sweep(arguments) => Box::pin(sweep::run(&config, arguments)).await,
+            Command::Health(arguments) => health::run(file.as_deref(), arguments).await,
             Command::Schema(arguments) => schema::run(arguments),
         }
     });

@@ -1,8 +1,11 @@
 //! What the process shows of itself: the admin port and the log.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::str::FromStr;
 
+use super::faults::Faults;
+use super::layers;
 use super::reader::Reader;
 
 /// The admin port.
@@ -43,6 +46,23 @@ impl FromStr for LogFormat {
 }
 
 impl Admin {
+    /// This section alone, from the same layers as [`Config::load`](super::Config::load). No file with a secret is read.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with this section, and what no value can be read through: an unknown key, a file that can't be read.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let merged = layers::merge(file, env, &mut faults);
+        let mut reader = Reader::new(merged, faults);
+        let admin = Self::read(&mut reader);
+        let faults = reader.into_faults();
+        if faults.is_empty() { Ok(admin) } else { Err(faults) }
+    }
+
     pub(super) fn read(from: &mut Reader) -> Self {
         Self { listen: from.parsed("admin.listen", |text| optional_address(text, "127.0.0.1:9464")) }
     }

@@ -53,7 +53,7 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(config.poll.first, Duration::from_millis(3000));
     assert!(config.callback.public_url.is_none(), "off");
     assert_eq!(config.callback.listen, Some("127.0.0.1:8085".parse().unwrap()));
-    assert_eq!(config.storage.url, "file:./images");
+    assert_eq!(config.storage.url, "file:./store");
     assert_eq!(config.storage.endpoint, None);
     assert_eq!(config.admin.listen, Some("127.0.0.1:9464".parse().unwrap()));
     assert_eq!(config.log.format, LogFormat::Auto);

@@ -3,7 +3,6 @@
 
 mod copies;
 mod nodes;
-mod rabbitmq_4;
 mod scenarios;
 mod slots;
 mod stopping;

@@ -35,6 +35,7 @@ mod deep;
 mod editions;
 mod fetching;
 mod flushing;
+mod health;
 mod killing;
 mod nodes;
 mod outage;

@@ -95,7 +95,7 @@ fn forged() -> Vec<u8> {
 }
 
 /// Publishes them all, good jobs before, between and behind them, and sees every one to its end.
-pub async fn no_message_stops_the_others(place: &Place) {
+async fn no_message_stops_the_others(place: &Place) {
     let sim = Sim::start(&["--durations", "fixed:100ms"]).await;
     let mut worker = Worker::start(place, &sim, &[]);
     let broker = Broker::connect(place).await;

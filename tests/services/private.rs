@@ -31,8 +31,6 @@ pub(crate) struct PrivateRabbit {
     // Before the folder, since fields are dropped in order and a running node would write into it again.
     node: Option<Guarded>,
     folder: TempDir,
-    /// The system that RabbitMQ is installed in, where that isn't this one.
-    root: Option<PathBuf>,
     port: u16,
     ports_of_erlang: [u16; 2],
 }
@@ -51,18 +49,8 @@ impl PrivateRabbit {
         Self::start_with(&format!("[{{rabbit, [{settings}]}}].")).await
     }
 
-    /// RabbitMQ 4, out of the system that `deploy/dev/rabbitmq-4` has made in the folder `COMET_TEST_RABBITMQ_4`.
-    pub(crate) async fn start_4() -> Self {
-        let root = std::env::var_os("COMET_TEST_RABBITMQ_4").expect(
-            "COMET_TEST_RABBITMQ_4: run through `make verify`, or `deploy/dev/rabbitmq-4 DIR COMMAND...`",
-        );
-        let root = PathBuf::from(root);
-        let folder = tempfile::tempdir_in(root.join("tmp")).expect("a temporary folder in that system");
-        Self::start_in(folder, Some(root), "[].").await
-    }
-
     async fn start_with(advanced: &str) -> Self {
-        Self::start_in(tempfile::tempdir().expect("a temporary folder"), None, advanced).await
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), advanced).await
     }
 
     /// A node of the same cluster as this one.
@@ -70,7 +58,7 @@ impl PrivateRabbit {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let cookie = ".erlang.cookie";
         fs::copy(self.folder.path().join(cookie), folder.path().join(cookie)).expect("the same cookie");
-        let node = Self::start_in(folder, None, "[].").await;
+        let node = Self::start_in(folder, "[].").await;
         node.ctl(&["stop_app"]).await;
         node.ctl(&["join_cluster", &self.name()]).await;
         node.ctl(&["start_app"]).await;
@@ -96,16 +84,15 @@ impl PrivateRabbit {
         ];
         let folder = tempfile::tempdir().expect("a temporary folder");
         let plugins = "[rabbitmq_auth_mechanism_ssl].";
-        (Self::start_by(folder, None, "[].", plugins, &settings.join("\n")).await, port)
+        (Self::start_by(folder, "[].", plugins, &settings.join("\n")).await, port)
     }
 
-    async fn start_in(folder: TempDir, root: Option<PathBuf>, advanced: &str) -> Self {
-        Self::start_by(folder, root, advanced, "[].", "").await
+    async fn start_in(folder: TempDir, advanced: &str) -> Self {
+        Self::start_by(folder, advanced, "[].", "").await
     }
 
     async fn start_by(
         folder: TempDir,
-        root: Option<PathBuf>,
         advanced: &str,
         plugins: &str,
         more: &str,
@@ -119,7 +106,7 @@ impl PrivateRabbit {
         let settings =
             format!("listeners.tcp.1 = 127.0.0.1:{port}\ndisk_free_limit.absolute = 1MB\n{more}\n");
         fs::write(folder.path().join("rabbitmq.conf"), settings).expect("a configuration");
-        let mut rabbit = Self { node: None, folder, root, port, ports_of_erlang: [erlang, control] };
+        let mut rabbit = Self { node: None, folder, port, ports_of_erlang: [erlang, control] };
         rabbit.start_again().await;
         rabbit
     }
@@ -134,9 +121,8 @@ impl PrivateRabbit {
 
     /// Runs `rabbitmqctl` against this node and gives what it prints; panics when it fails.
     pub(crate) async fn ctl(&self, arguments: &[&str]) -> String {
-        let words = self.program("rabbitmqctl");
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).args(["-q", "--node", &self.name()]).args(arguments);
+        let mut command = Command::new(program("rabbitmqctl"));
+        command.args(["-q", "--node", &self.name()]).args(arguments);
         command.envs(self.environment()).stdin(Stdio::null()).kill_on_drop(true);
         let output = timeout(ANSWER_LIMIT, command.output())
             .await
@@ -172,7 +158,7 @@ impl PrivateRabbit {
     /// The same node again after `stop` or `kill`; returns when it takes connections.
     pub(crate) async fn start_again(&mut self) {
         assert!(self.node.is_none(), "the node runs already");
-        let command = self.program("rabbitmq-server");
+        let command = [program("rabbitmq-server").display().to_string()];
         let port = self.port;
         self.node = Some(
             come_up(&command, &self.environment(), self.folder.path(), async || talks_amqp(port).await).await,
@@ -185,26 +171,9 @@ impl PrivateRabbit {
         format!("comet-test-{}@localhost", self.port)
     }
 
-    /// A program of RabbitMQ's, as the words that start it.
-    fn program(&self, name: &str) -> Vec<String> {
-        match &self.root {
-            None => vec![program(name).display().to_string()],
-            Some(root) => ["chroot", &root.display().to_string(), &format!("/usr/lib/rabbitmq/bin/{name}")]
-                .map(str::to_owned)
-                .to_vec(),
-        }
-    }
-
     /// Every place where a node or `rabbitmqctl` looks is named, so that nothing of the machine's own RabbitMQ gets in.
     fn environment(&self) -> Vec<(&'static str, String)> {
-        let folder = match &self.root {
-            None => self.folder.path(),
-            Some(root) => {
-                let own = self.folder.path().strip_prefix(root).expect("the folder is in that system");
-                &PathBuf::from("/").join(own)
-            }
-        };
-        let inside = |name: &str| folder.join(name).display().to_string();
+        let inside = |name: &str| self.folder.path().join(name).display().to_string();
         let [erlang, control] = self.ports_of_erlang;
         vec![
             // Erlang makes its cookie in here, fresh and readable by the owner alone.
@@ -370,10 +339,12 @@ fn listen_below_the_outgoing_ports() -> TcpListener {
         .expect("a free port")
 }
 
-/// Debian's programs in `/usr/sbin` insist on being root and turn into the user rabbitmq; the real ones are behind them.
+/// Out of the folder that `COMET_TEST_PROGRAMS` names, where it is set, else this machine's own. Debian's programs in `/usr/sbin` insist
+/// on being root and turn into the user rabbitmq; the real ones are behind them.
 fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = ["/usr/lib/rabbitmq/bin"].into_iter().map(PathBuf::from);
+    let chosen = std::env::var_os("COMET_TEST_PROGRAMS").map(PathBuf::from);
+    let folders = chosen.into_iter().chain([PathBuf::from("/usr/lib/rabbitmq/bin")]);
     folders
         .chain(std::env::split_paths(&path))
         .map(|folder| folder.join(name))

@@ -127,14 +127,10 @@ async fn a_user_without_the_right_to_the_default_exchange_is_found_by_check_and_
 
 #[tokio::test]
 async fn pauses_make_a_worker_hold_no_more_than_its_bound() {
-    pauses_make_a_worker_hold_no_more(amqp_url()).await;
-}
-
-pub async fn pauses_make_a_worker_hold_no_more(amqp_url: String) {
     let redis = PrivateRedis::start().await;
     let port = redis.url().parse::<url::Url>().unwrap().port().unwrap();
     let proxy = Proxy::to(port).await;
-    Place::run_on("bound", amqp_url, proxy.through(&redis.url()), async |place| {
+    Place::run_on("bound", amqp_url(), proxy.through(&redis.url()), async |place| {
         let sim = Sim::start(&["--durations", "uniform:3s-6s"]).await;
         let worker = Worker::start(place, &sim, &[("WORKER__MAX_IN_FLIGHT", "5")]);
         let broker = Broker::connect(place).await;

@@ -104,7 +104,7 @@ fn texts_that_can_not_work_are_refused() {
         ("api.query_path", "/kling"),
         ("api.model", "kling v2"),
         ("api.max_subject_images", "101"),
-        ("storage.url", "./images"),
+        ("storage.url", "./store"),
         ("storage.url", "file:"),
         ("storage.url", "s3://"),
         ("storage.url", "s3://key:secret@bucket"),

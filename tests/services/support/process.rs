@@ -101,14 +101,19 @@ impl Worker {
         .await;
     }
 
-    /// A page of the admin server: status and text.
-    pub async fn admin(&self, path: &str) -> (u16, String) {
-        let address = wait_for("the admin address", async || {
+    /// Where the admin server listens.
+    pub async fn admin_address(&self) -> String {
+        wait_for("the admin address", async || {
             let log = self.log();
             let (_, rest) = log.split_once("address=")?;
             Some(rest.split_whitespace().next()?.to_owned())
         })
-        .await;
+        .await
+    }
+
+    /// A page of the admin server: status and text.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        let address = self.admin_address().await;
         let reply = reqwest::get(format!("http://{address}{path}")).await.unwrap();
         (reply.status().as_u16(), reply.text().await.unwrap())
     }

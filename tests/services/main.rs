@@ -41,6 +41,7 @@ mod nodes;
 mod outage;
 mod poison;
 mod polling;
+mod proxies;
 mod queue;
 mod records;
 mod redis_durations;

@@ -1,8 +1,8 @@
 //! From a result URL to the bytes of an image that is whole and what it says it is.
 //!
-//! The URL comes from outside, the server behind it is a stranger: [`guard`] says where we go, the
-//! loop here bounds what we take, `sniff` says what it is, and [`trouble`] says whose fault it is where there is none.
-//! Design section 7.
+//! The URL comes from outside, the server behind it is a stranger: [`guard`] says where we go, the loop
+//! here bounds what we take, `sniff` says what it is, and [`trouble`] says whose fault it is where there
+//! is none. See docs/operations.md, "What is downloaded".
 
 pub mod guard;
 mod sniff;

@@ -62,7 +62,7 @@ impl fmt::Display for JobId {
 }
 
 /// The provider's name for one generation. Opaque: 18 digits, a UUID or something else
-/// (fact sheet, section 2.2); never a number to us.
+/// (docs/provider.md, "Task ids"); never a number to us.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(String);
@@ -148,7 +148,7 @@ pub struct Fault {
     pub message: String,
 }
 
-/// Why a job failed: the closed list of design section 3.2.
+/// Why a job failed: the closed list of docs/contract.md, "Reasons of a failure".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {

@@ -1,12 +1,14 @@
 //! The routes of the API, as data: all in which one differs from another.
 //!
 //! There is one, [`MULTI_IMAGE_TO_IMAGE`], in two editions, since the provider has two pages about it
-//! (fact sheet, sections 0 and 2.1). No code asks which edition it is: it reads the edition's values.
+//! (docs/provider.md, "The two editions of the page"). No code asks which edition it is: it reads the
+//! edition's values.
 //!
-//! A further image route of Kling's (fact sheet, section 12) is a further [`Operation`] here, a fixture of
-//! its body in `tests/fixtures/jobs`, and a test beside them; a field of a kind that no route has had yet is
-//! a further [`Check`]. What no data can give, and nobody has needed with a single route: a way to say which
-//! one a job means, and a note of it in the record, since a task is polled where it was submitted.
+//! A further image route of Kling's (docs/provider.md, "Other routes") is a further [`Operation`] here, a
+//! fixture of its body in `tests/fixtures/jobs`, and a test beside them; a field of a kind that no route
+//! has had yet is a further [`Check`]. What no data can give, and nobody has needed with a single route:
+//! a way to say which one a job means, and a note of it in the record, since a task is polled where it
+//! was submitted.
 
 use std::ops::RangeInclusive;
 
@@ -19,7 +21,7 @@ pub struct Operation {
     /// Default of `api.query_path`.
     pub query_path: &'static str,
     /// Where else a task of it may be known: Kling's own path, and that of every sibling gateway
-    /// (fact sheet, section 1).
+    /// (docs/provider.md, "Routes").
     pub other_query_path: &'static str,
     /// The first one is the default of `api.profile`.
     pub editions: &'static [&'static Edition],
@@ -76,7 +78,7 @@ pub enum Check {
     ExternalTaskId,
 }
 
-/// What holds for every image that goes in (fact sheet, section 7).
+/// What holds for every image that goes in (docs/provider.md, "Input images").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PictureRules {
     /// Bound of a URL, to an image or for a callback.
@@ -101,8 +103,9 @@ pub static CURRENT: Edition = Edition {
     subject_images: 1..=4,
 };
 
-/// What one page leaves open (the range of `n`, the bounds of an image) or doesn't have (`negative_prompt`,
-/// `watermark_info`) is the other's, or Kling's own (fact sheet, sections 2.1 and 7).
+/// What one page leaves open (the range of `n`, the bounds of an image) or doesn't have
+/// (`negative_prompt`, `watermark_info`) is the other's, or Kling's own (docs/provider.md,
+/// "Request fields" and "Input images").
 pub static MULTI_IMAGE_TO_IMAGE: Operation = Operation {
     name: "multi_image_to_image",
     submit_path: "/kling/v1/images/generations",

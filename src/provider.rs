@@ -112,7 +112,7 @@ pub enum AccountFaultKind {
 /// What a query saw.
 #[derive(Debug, Clone, PartialEq)]
 pub enum View {
-    /// Submitted or running; also every word that we don't know (fact sheet, section 3.4).
+    /// Submitted or running; also every word that we don't know (docs/provider.md, "Status words").
     Running,
     Succeeded {
         images: Vec<ResultImage>,
@@ -147,7 +147,7 @@ pub enum Failed {
 }
 
 /// What looking a task up by our own external id came to. A miss proves nothing: the gateway may
-/// know its own ids only (fact sheet, section 5).
+/// know its own ids only (docs/provider.md, "External task ids").
 #[derive(Debug, Clone, PartialEq)]
 pub enum Lookup {
     /// The task exists, under this id.

@@ -180,7 +180,7 @@ impl Answer {
         }
     }
 
-    /// The fact sheet knows of 200 as the answer that is expected.
+    /// 200 is the answer that the provider expects (docs/provider.md, "Callbacks").
     fn status(self) -> StatusCode {
         match self {
             Self::Accepted | Self::Running => StatusCode::OK,

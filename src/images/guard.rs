@@ -1,5 +1,5 @@
 //! Which hosts a download may talk to. Result URLs come from outside, so this is the fence around
-//! our own network (design section 7).
+//! our own network (docs/operations.md, "What is downloaded").
 //!
 //! Two doors, both guarded by [`is_public`]:
 //!

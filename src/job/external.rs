@@ -15,7 +15,7 @@ use super::{Digest, JobId};
 pub struct ExternalTaskId(String);
 
 impl ExternalTaskId {
-    /// Clients of Kling cut it at 64 characters (fact sheet, section 2.1).
+    /// Clients of Kling cut it at 64 characters (docs/provider.md, "Request fields").
     pub const MAX_LENGTH: usize = 64;
 
     /// `None` unless it is 1 to 64 characters of `[A-Za-z0-9_-]`, which is what is known to pass through every gateway.

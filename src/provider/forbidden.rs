@@ -1,10 +1,10 @@
 //! Whose fault is a 403 that isn't about money?
 //!
-//! It can be the account's (a banned user, an IP address that isn't on the list) or one job's (its
-//! model, or words that a firewall before the API doesn't like), and the reply doesn't tell which
-//! (fact sheet, section 4.1). The account's must cost no job its outcome; the job's must not stop
-//! the others for good. What tells them apart is what the account was allowed meanwhile: a job that
-//! is forbidden again, after another one was accepted in between, is to blame itself. Until then the
+//! It can be the account's (a banned user, an IP address that isn't on the list) or one job's (its model,
+//! or words that a firewall before the API doesn't like), and the reply doesn't tell which
+//! (docs/provider.md, "Whose fault a 403 is"). The account's must cost no job its outcome; the job's must
+//! not stop the others for good. What tells them apart is what the account was allowed meanwhile: a job
+//! that is forbidden again, after another one was accepted in between, is to blame itself. Until then the
 //! account is.
 
 use std::collections::HashMap;

@@ -180,7 +180,8 @@ impl CometApi {
         }
         let may_be_elsewhere = match seen.view {
             View::NotFound { .. } => true,
-            // A wrong path is a redirect, a web page with 200, or a 404 (fact sheet, section 4.1).
+            // A wrong path is a redirect, a web page with 200, or a 404 (docs/provider.md,
+            // "Errors of the gateway").
             View::Unavailable { .. } => matches!(read.status, 200 | 300..=399 | 404 | 405),
             View::Running | View::Succeeded { .. } | View::Failed { .. } => false,
         };
@@ -234,8 +235,8 @@ impl Provider for CometApi {
         }
     }
 
-    /// At the query path, and where that isn't there or knows of nothing, at the other one: which of the two
-    /// is open for these tasks isn't known, and a GET is free (fact sheet, section 11, U2).
+    /// At the query path, and where that isn't there or knows of nothing, at the other one: which of the
+    /// two is open for these tasks isn't known, and a GET is free (docs/provider.md, "Routes").
     async fn query(&self, task: &TaskId) -> View {
         let (view, may_be_elsewhere) = self.query_at(&self.query_path, task).await;
         let Some(other) = other_query_path(&self.query_path).filter(|_| may_be_elsewhere) else {
@@ -254,7 +255,7 @@ impl Provider for CometApi {
     }
 
     /// At the query path, and where that knows of nothing, at the one that Kling itself and every
-    /// sibling gateway has for these tasks (fact sheet, sections 1 and 5).
+    /// sibling gateway has for these tasks (docs/provider.md, "Routes" and "External task ids").
     async fn lookup(&self, under: &SentUnder) -> Lookup {
         let mut missed = Lookup::NotFound { message: "no path to look at".to_owned() };
         for path in [Some(self.query_path.as_str()), other_query_path(&self.query_path)].into_iter().flatten()

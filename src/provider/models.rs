@@ -1,9 +1,9 @@
 //! Whose fault is a model that isn't there?
 //!
-//! The provider says so in two ways. "No channel has it" may be an outage that passes, or a model that
-//! is gone (fact sheet, section 4.1, 503); "discontinued" or "invalid model" is final (section 4.2, 1201
-//! and 1203). And a model is the job's own choice, or the one that this worker sends where a job names
-//! none (`api.model`): then no job is to blame.
+//! The provider says so in two ways. "No channel has it" may be an outage that passes, or a model that is
+//! gone (503); "discontinued" or "invalid model" is final (1201 and 1203): docs/provider.md,
+//! "Models that are not there". And a model is the job's own choice, or the one that this worker sends
+//! where a job names none (`api.model`): then no job is to blame.
 //!
 //! | said | of a job's own model | of `api.model` |
 //! |---|---|---|

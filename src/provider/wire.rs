@@ -1,11 +1,11 @@
 //! What a reply of CometAPI means: status, a few headers and the body in, an answer out.
 //!
 //! CometAPI is a gateway of the new-api family before Kling, and replies in the words of either
-//! (fact sheet, section 3): so every shape that was documented or seen is accepted, on every
-//! route. The steps are: read the body (`envelope`), look its status and code up in the one
-//! table of errors (`meaning`), then say what that is for a POST ([`submit()`]) or for a GET
-//! ([`query()`], [`lookup()`], [`probe()`]). Only parsed fields decide, never substrings of the raw text:
-//! a task id may well contain "429" (fact sheet, section 4.2).
+//! (docs/provider.md, "How a reply is read"): so every shape that was documented or seen is accepted, on
+//! every route. The steps are: read the body (`envelope`), look its status and code up in the one table
+//! of errors (`meaning`), then say what that is for a POST ([`submit()`]) or for a GET ([`query()`],
+//! [`lookup()`], [`probe()`]). Only parsed fields decide, never substrings of the raw text: a task id may
+//! well contain "429" (docs/provider.md, "Errors of the gateway").
 //!
 //! Pure, and total: any bytes give an answer.
 

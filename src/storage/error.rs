@@ -85,8 +85,8 @@ impl StoreErrorKind {
                  on the bucket (Google Cloud: storage.objects.list)"
             }
             Self::Forbidden => {
-                "allow s3:PutObject, s3:GetObject and s3:ListBucket for these credentials (the README has the policy), or \
-                 check storage.url"
+                "allow s3:PutObject, s3:GetObject and s3:ListBucket for these credentials (docs/operations.md, \"Rights in the \
+                 store\", has the policy), or check storage.url"
             }
             Self::BadCredentials => {
                 "check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or those of your cloud)"

@@ -172,7 +172,7 @@ fn inner(reply: &Value) -> Value {
     reply.get("data").cloned().unwrap_or_default()
 }
 
-/// Kling's newer form (fact sheet, section 9).
+/// Kling's newer form (docs/provider.md, "Other shapes").
 fn newer(reply: &Value, task: &TaskView) -> Value {
     let (status, message) = match task.status {
         Status::Succeed => ("succeeded", None),

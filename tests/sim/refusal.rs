@@ -1,4 +1,5 @@
-//! How the provider says no: every refusal with its HTTP status and its body, word for word as the fact sheet has them.
+//! How the provider says no: every refusal with its HTTP status and its body (docs/provider.md,
+//! "Errors of the gateway" and "Kling's codes").
 //!
 //! Three families speak: Kling (`code`, `message`, `request_id`), the gateway (`error`), and the gateway's task routes
 //! (`code`, `message`, `data: null`). Proxies in front answer in HTML.

@@ -1,4 +1,4 @@
-//! Everything that the real provider has been seen or is said to do, by name: section 10 of the fact sheet as one table.
+//! Everything that the real provider has been seen or is said to do (docs/provider.md), by name, as one table.
 //!
 //! A scenario is a fault under the name that the provider's behaviour goes by; what a fault does is told in one place only.
 

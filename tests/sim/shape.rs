@@ -1,7 +1,7 @@
 //! How the provider says yes: the JSON of an accepted submit and of a query.
 //!
-//! This is the transparent Kling shape (A of the fact sheet). `message` is "SUCCEED" for a failed task too: only
-//! `task_status` tells. Times are in milliseconds.
+//! This is the transparent Kling shape (form A of docs/provider.md, "Replies to a submit"). `message` is
+//! "SUCCEED" for a failed task too: only `task_status` tells. Times are in milliseconds.
 
 use serde_json::{Value, json};
 

@@ -2,7 +2,8 @@
 //!
 //! The provider's own times (`created_at`, `updated_at`) are not read. Their unit and meaning change with
 //! the reply's family, and a gateway that asks upstream now and then shows an end later than it says it
-//! was (fact sheet, sections 3.2 and 6): what a schedule needs is when an end can be seen.
+//! was (docs/provider.md, "The gateway's wrapper" and "Limits and pace"): what a schedule needs is when
+//! an end can be seen.
 
 use std::time::Duration;
 

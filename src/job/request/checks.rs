@@ -2,7 +2,7 @@
 //! is left when nothing is.
 //!
 //! What we know is checked, what we don't know passes through. An optional field that is `null` or
-//! `""` is left out: gateways treat `""` as given (fact sheet, section 7).
+//! `""` is left out: gateways treat `""` as given (docs/provider.md, "Request fields").
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -1,8 +1,8 @@
 //! One image of a job: a URL that the provider fetches, or the bytes themselves in base64.
 //!
-//! A URL is never fetched here, only looked at; of bytes at hand everything is checked that the
-//! provider would refuse them for (fact sheet, section 7). No message quotes an image or a URL: the
-//! one is long, the other may be signed.
+//! A URL is never fetched here, only looked at; of bytes at hand everything is checked that the provider
+//! would refuse them for (docs/provider.md, "Input images"). No message quotes an image or a URL: the one
+//! is long, the other may be signed.
 
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};

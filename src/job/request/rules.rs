@@ -17,7 +17,8 @@ pub struct Rules {
     /// How many subject images.
     pub subject_images: RangeInclusive<usize>,
     /// The spellings under which the scene image goes out, whichever it came in by. The provider drops an
-    /// unknown name silently, and a dropped scene is a picture paid for and wrong (fact sheet, section 2.1).
+    /// unknown name silently, and a dropped scene is a picture paid for and wrong (docs/provider.md,
+    /// "The two editions of the page").
     pub scene_names_sent: &'static [&'static str],
     /// `generation.max_running`: a job that asks for more images than that could never run. 0: no cap.
     pub slots: u32,

@@ -49,7 +49,7 @@ pub(super) fn failed(task: TaskId, message: String, content_policy: bool, units:
     of_task(task, reason, message, charged, units)
 }
 
-/// Whether a failed task is charged is documented nowhere (fact sheet, section 5); its units say it.
+/// Whether a failed task is charged is documented nowhere (docs/provider.md, "Money"); its units say it.
 pub(super) fn charged(units: Option<&str>) -> Charged {
     match units.map(str::parse::<f64>) {
         Some(Ok(0.0)) => Charged::No,

@@ -11,13 +11,13 @@ use crate::provider::wire::Reply;
 use crate::provider::{AccountFault, AccountFaultKind};
 use crate::redact::for_people;
 
-/// The most that is read of a reply, in bytes (fact sheet, section 4.3).
+/// The most that is read of a reply, in bytes (docs/provider.md, "Transport").
 pub const REPLY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Most that is set aside for a reply before its bytes come.
 const AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 
-/// What gateways of the new-api family name a request by (fact sheet, section 4).
+/// What gateways of the new-api family name a request by (docs/provider.md, "Errors of the gateway").
 const REQUEST_ID: &str = "x-oneapi-request-id";
 
 /// A reply read to its end.
@@ -40,7 +40,7 @@ pub(super) async fn exchange(request: RequestBuilder) -> Result<Read, Silence> {
     let mut response = request.send().await.map_err(|error| {
         let message = told(&error);
         // DNS, refused, TLS handshake, connect timeout: hyper says "connect" only before the first
-        // byte of the request (fact sheet, section 4.3).
+        // byte of the request (docs/provider.md, "Transport").
         if error.is_connect() { Silence::NotSent(message) } else { Silence::NoReply(message) }
     })?;
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok());

@@ -1,6 +1,6 @@
 //! A reply's body, read into the few fields that the families of replies share.
 //!
-//! Three envelopes occur (fact sheet, sections 3 and 4.1): Kling's own `{code: 0, message, data}`,
+//! Three envelopes occur (docs/provider.md, "How a reply is read"): Kling's own `{code: 0, message, data}`,
 //! the gateway's task wrapper `{code: "success", message, data}` with another one inside, and the
 //! gateway's `{error: {message, type, code}}`.
 
@@ -13,7 +13,8 @@ use crate::redact::bounded;
 pub(super) type Object = Map<String, Value>;
 
 pub(super) enum Body {
-    /// A web page: a proxy or a wrong path spoke, not the API (fact sheet, section 3.4 step 1).
+    /// A web page: a proxy or a wrong path spoke, not the API (docs/provider.md, "How a reply is read",
+    /// step 1).
     Html,
     /// Empty, cut off, nested too deep, or JSON that is no object.
     Unreadable,
@@ -24,7 +25,7 @@ pub(super) struct Envelope {
     root: Object,
 }
 
-/// The `code` of a reply, normalised (fact sheet, section 3.4 step 3).
+/// The `code` of a reply, normalised (docs/provider.md, "How a reply is read", step 3).
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Code {
     /// `0`, `"0"`, `0.0`, `200`, `"success"`, `"succeed"`: the call worked, nothing more.
@@ -50,8 +51,8 @@ pub(super) struct Complaint {
     pub(super) is_error: bool,
     /// The status is the upstream's, passed on: a 401 is then not about our key.
     pub(super) relayed: bool,
-    /// `{"code":null,"message":"404"}`: a route that is documented and not live (fact sheet,
-    /// section 3.3).
+    /// `{"code":null,"message":"404"}`: a route that is documented and not live (docs/provider.md,
+    /// "Other shapes").
     pub(super) route_is_dead: bool,
 }
 
@@ -87,7 +88,7 @@ impl Envelope {
     }
 
     /// Code and message, from inside of a relayed upstream body where there is one: the gateway
-    /// passes Kling's refusals on as a text in `message` (fact sheet, section 4.1).
+    /// passes Kling's refusals on as a text in `message` (docs/provider.md, "Errors of the gateway").
     pub(super) fn complaint(&self) -> Complaint {
         let outer = complaint_of(&self.root);
         if !outer.relays() {
@@ -105,7 +106,7 @@ impl Envelope {
         }
     }
 
-    /// The task id, looked for in the order of fact sheet section 2.2.
+    /// The task id, looked for in the order of docs/provider.md, "Task ids".
     pub(super) fn task_id(&self) -> Option<TaskId> {
         let data = self.data();
         let in_data = |key| data.and_then(Value::as_object).and_then(|data| data.get(key));

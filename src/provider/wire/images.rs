@@ -1,4 +1,5 @@
-//! The images of a finished task, in every shape that was seen (fact sheet, section 3.4 step 6).
+//! The images of a finished task, in every shape that was seen (docs/provider.md,
+//! "Images of a finished task").
 
 use std::collections::HashSet;
 
@@ -8,7 +9,7 @@ use url::Url;
 use super::envelope::{Object, text_of};
 use crate::provider::ResultImage;
 
-/// No more are looked at; `n` is 9 at most (fact sheet, section 2.1).
+/// No more are looked at; `n` is 9 at most (docs/provider.md, "Request fields").
 const IMAGES_MAX: usize = 64;
 
 /// Members that list images, as texts or objects with a URL.
@@ -29,7 +30,8 @@ pub(super) fn images(layers: &[&Object], listed_as: &str) -> Vec<ResultImage> {
         let list = result.and_then(|result| result.get(listed_as)).and_then(Value::as_array);
         list.map(|list| of_list(list)).unwrap_or_default()
     });
-    // Kling's newer form, `outputs` by type (fact sheet, section 9), and what sibling gateways make of either.
+    // Kling's newer form, `outputs` by type (docs/provider.md, "Other shapes"), and what sibling gateways
+    // make of either.
     let elsewhere = layers.iter().flat_map(|layer| {
         let inner = ["task_result", "result", "output"].map(|key| layer.get(key).and_then(Value::as_object));
         let places = [Some(*layer)].into_iter().chain(inner).flatten();
@@ -37,11 +39,12 @@ pub(super) fn images(layers: &[&Object], listed_as: &str) -> Vec<ResultImage> {
         lists.flatten().map(|list| of_list(list)).collect::<Vec<_>>()
     });
     let single = layers.iter().flat_map(|layer| {
-        // The last is OpenAI's video shape, whatever lies there (fact sheet, section 3.3).
+        // The last is OpenAI's video shape, whatever lies there (docs/provider.md, "Other shapes").
         ["url", "result_url", "image_url", "video_url"]
             .map(|key| of_text(0, text_of(layer.get(key))).into_iter().collect())
     });
-    // Older new-api puts the URL of a success into `fail_reason` (fact sheet, section 3.2).
+    // Older new-api puts the URL of a success into `fail_reason` (docs/provider.md,
+    // "The gateway's wrapper").
     let misplaced =
         layers.iter().map(|layer| of_text(0, text_of(layer.get("fail_reason"))).into_iter().collect());
     listed

@@ -1,7 +1,7 @@
 //! The one table of errors: HTTP status and code → what it means for money and for the account.
 //!
-//! Sources are the tables of fact sheet sections 4.1 (gateway), 4.2 (Kling's codes) and 4.3
-//! (transport). A code says more than a status and is looked at first: not every 429 passes
+//! Its source is docs/provider.md, "Errors of the gateway", "Kling's codes" and "Transport".
+//! A code says more than a status and is looked at first: not every 429 passes
 //! (1102 is an empty account), not every 500 is an accident (`invalid_request`).
 //!
 //! When in doubt about a paid POST the answer is [`Meaning::Unknown`]: it costs a lookup and
@@ -111,7 +111,8 @@ pub(super) fn of(status: u16, complaint: &Complaint) -> Meaning {
     }
 }
 
-/// A refusal of a job is told in words: 1201 is both "wrong parameter" and "this external id exists" (fact sheet, section 4.2).
+/// A refusal of a job is told in words: 1201 is both "wrong parameter" and "this external id exists"
+/// (docs/provider.md, "Kling's codes").
 fn refused(said: &str) -> Meaning {
     let lower = said.to_lowercase();
     if says_exists(&lower) {
@@ -135,7 +136,8 @@ fn says_exists(said: &str) -> bool {
                 .any(|word| said.contains(word)))
 }
 
-/// Under these codes the gateway has sent something on (fact sheet, section 4.1, and `types/error.go` of new-api).
+/// Under these codes the gateway has sent something on (docs/provider.md, "Errors of the gateway", and
+/// `types/error.go` of new-api).
 fn was_sent_on(code: &Code) -> bool {
     match code {
         Code::Word { value, .. } => matches!(
@@ -158,14 +160,14 @@ fn gave_up(status: u16) -> bool {
     matches!(status, 408 | 499 | 504 | 524)
 }
 
-/// Kling's and the gateway's words for it (fact sheet, sections 4.1, 4.2 and 10). They come under codes that
-/// stand for many other faults too.
+/// Kling's and the gateway's words for it (docs/provider.md, "Models that are not there"). They come
+/// under codes that stand for many other faults too.
 fn says_no_model(said: &str) -> bool {
     said.contains("invalid model name") || (said.contains("model") && said.contains("been discontinued"))
 }
 
 /// Of a GET, a refusal or a 404 that says so is about the task and not about the path: unknown tasks
-/// come under several statuses (fact sheet, section 11, U16).
+/// come under several statuses (docs/provider.md, "Tasks that are not there").
 pub(super) fn of_lookup(meaning: Meaning, said: Option<&str>) -> Meaning {
     let said = said.unwrap_or_default().to_lowercase();
     let is_missing = ["task_not_exist", "task not exist", "task not found", "resource does not exist"]
@@ -211,7 +213,7 @@ fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
-/// Kling's codes (fact sheet, section 4.2), under whichever status.
+/// Kling's codes (docs/provider.md, "Kling's codes"), under whichever status.
 fn by_number(code: i64, status: u16, relayed: bool) -> Meaning {
     match code {
         // Some gateways put the HTTP status into the body and 200 on the wire.
@@ -225,13 +227,13 @@ fn by_number(code: i64, status: u16, relayed: bool) -> Meaning {
         1300 | 1301 => Meaning::Policy,
         1302 | 1303 => Meaning::Busy,
         5000..=5999 => Meaning::Unknown,
-        // A code other than 0 under HTTP 200 is a refusal (fact sheet, section 2.2).
+        // A code other than 0 under HTTP 200 is a refusal (docs/provider.md, "Replies to a submit").
         _ if is_success(status) => Meaning::Refused,
         _ => by_status(status, relayed),
     }
 }
 
-/// The gateway's codes (fact sheet, section 4.1).
+/// The gateway's codes (docs/provider.md, "Errors of the gateway").
 fn by_word(code: &str, status: u16, relayed: bool) -> Meaning {
     match (code, status) {
         ("insufficient_user_quota" | "pre_consume_token_quota_failed" | "local_quota_not_enough", _) => {
@@ -265,7 +267,7 @@ fn by_word(code: &str, status: u16, relayed: bool) -> Meaning {
         ("invalid_request", 200..=299 | 400 | 404 | 422 | 500) => Meaning::Refused,
         ("model_not_found", 200..=299 | 400 | 404) => Meaning::NoModel,
         ("build_request_failed" | "task_failed", 200..=299 | 400 | 404) => Meaning::Refused,
-        // No reply of CometAPI's about money is documented (section 11, U15).
+        // No reply of CometAPI's about money is documented (docs/provider.md, "What is not known").
         (word, 200..=299 | 400..=499) if word.contains("quota") || word.contains("balance") => Meaning::Money,
         (_, 200..=299) => Meaning::Unknown,
         _ => by_status(status, relayed),
@@ -276,7 +278,7 @@ fn by_word(code: &str, status: u16, relayed: bool) -> Meaning {
 fn by_status(status: u16, relayed: bool) -> Meaning {
     match status {
         200..=299 => Meaning::Fine,
-        // Never followed: a wrong path gives 301 (fact sheet, section 4.1).
+        // Never followed: a wrong path gives 301 (docs/provider.md, "Errors of the gateway").
         300..=399 => Meaning::Configuration,
         401 if relayed => Meaning::ProviderCredential,
         401 => Meaning::Key,

@@ -49,7 +49,7 @@ fn any_status() -> impl Strategy<Value = u16> {
     prop_oneof![3 => Just(200), 6 => usual, 1 => 100_u16..1_000]
 }
 
-/// The order of the fact sheet's section 2.2, read once more and otherwise than by the code.
+/// The order of docs/provider.md, "Task ids", read once more and otherwise than by the code.
 fn task_id_in(body: &[u8]) -> Option<String> {
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body).trim_ascii();
     let root: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;

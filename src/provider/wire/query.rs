@@ -11,7 +11,7 @@ use crate::provider::{AccountFault, AccountFaultKind, Failed, Lookup, View};
 use crate::redact::{bounded, for_people};
 
 /// How deep wrappers nest: the gateway's `data`, the inner `data`, or a complete Kling envelope
-/// with one more (fact sheet, section 3.2).
+/// with one more (docs/provider.md, "The gateway's wrapper").
 const LAYERS: usize = 3;
 
 /// Longest `final_unit_deduction` kept, in characters.
@@ -20,7 +20,7 @@ const UNITS_CHARS_MAX: usize = 64;
 /// Longest foreign status word kept, in characters.
 const WORD_CHARS_MAX: usize = 40;
 
-/// A status word's meaning (the table of fact sheet section 3.4); other words are `None`.
+/// A status word's meaning (docs/provider.md, "Status words"); other words are `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Running,
@@ -47,9 +47,9 @@ impl From<View> for Seen {
 
 /// The reply to a query of `task`.
 ///
-/// Only the status word decides: `message` is "SUCCEED" for a failed task as well, and `code: 0`
-/// says that the call worked (fact sheet, section 0). `Succeeded` may come without images: the
-/// caller looks again a bounded number of times (section 3.4, step 8).
+/// Only the status word decides: `message` is "SUCCEED" for a failed task as well, and `code: 0` says
+/// that the call worked (docs/provider.md, "Replies to a query"). `Succeeded` may come without images:
+/// the caller looks again a bounded number of times ("How a reply is read", step 8).
 #[must_use]
 pub fn query(reply: &Reply<'_>, task: &TaskId) -> Seen {
     seen(reply, understand(reply), task.as_str())
@@ -63,15 +63,16 @@ fn seen(reply: &Reply<'_>, understood: Understood, id: &str) -> Seen {
     }
     let message = understood.message(reply);
     let meaning = meaning::of_lookup(understood.meaning, understood.said.as_deref());
-    // A web page now and then is a proxy's or a firewall's hiccup; it is the probe that tells a
-    // wrong path or a closed door from it (section 3.4). A redirect is never a hiccup.
+    // A web page now and then is a proxy's or a firewall's hiccup; it is the probe that tells a wrong
+    // path or a closed door from it (docs/provider.md, "How a reply is read"). A redirect is never a
+    // hiccup.
     let is_hiccup = understood.envelope.is_none()
         && matches!(meaning, Meaning::Configuration | Meaning::Forbidden)
         && !(300..400).contains(&reply.status);
     let fault = account_fault(meaning, &message, reply.asked).filter(|_| !is_hiccup);
     let view = match meaning {
         Meaning::NotFound | Meaning::NoSuchResource => View::NotFound { message },
-        // The gateway's empty lookup: `{"code":"success","data":null}` (section 3.3).
+        // The gateway's empty lookup: `{"code":"success","data":null}` (docs/provider.md, "Other shapes").
         Meaning::Fine if says_nothing(understood.envelope.as_ref()) => View::NotFound { message },
         Meaning::Fine
         | Meaning::Key
@@ -92,9 +93,10 @@ fn seen(reply: &Reply<'_>, understood: Understood, id: &str) -> Seen {
     view.into()
 }
 
-/// The reply to a query by our own `external_task_id`, which Kling allows and CometAPI may or may
-/// not pass on (fact sheet, section 5): a miss proves nothing, and a hit is proof under an id that no other job has. Under a producer's
-/// own id the task must have been made behind this job's intent.
+/// The reply to a query by our own `external_task_id`, which Kling allows and CometAPI may or may not
+/// pass on (docs/provider.md, "External task ids"): a miss proves nothing, and a hit is proof under an id
+/// that no other job has. Under a producer's own id the task must have been made behind this job's
+/// intent.
 #[must_use]
 pub fn lookup(reply: &Reply<'_>, under: &SentUnder) -> Lookup {
     let external = &under.id;
@@ -206,7 +208,8 @@ fn task_object<'a>(envelope: &'a Envelope, id: &str) -> Option<&'a Object> {
 fn of_task(envelope: &Envelope, id: &str) -> Option<Seen> {
     let empty = Object::new();
     let outer = match envelope.data() {
-        // Nothing that can have a status: read like an empty object (section 3.4, step 4).
+        // Nothing that can have a status: read like an empty object (docs/provider.md,
+        // "How a reply is read", step 4).
         Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) => &empty,
         Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => task_object(envelope, id)?,
     };
@@ -257,8 +260,8 @@ fn first_word<'a>(envelope: &'a Envelope, layers: &[&'a Object]) -> &'a str {
         .unwrap_or_default()
 }
 
-/// Fact sheet, section 3.4, step 5. The outer end wins over a stale inner state (tasks swept by
-/// the gateway), and an inner failure over an outer success.
+/// docs/provider.md, "How a reply is read", step 5. The outer end wins over a stale inner state (tasks
+/// swept by the gateway), and an inner failure over an outer success.
 fn progress(envelope: &Envelope, layers: &[&Object]) -> Option<Progress> {
     let word = |object: &Object, key| text_of(object.get(key)).and_then(progress_of);
     let outer = layers.first().and_then(|layer| word(layer, "status"));
@@ -291,7 +294,7 @@ fn progress_of(word: &str) -> Option<Progress> {
     }
 }
 
-/// Free text, and may be missing everywhere (fact sheet, section 3.1).
+/// Free text, and may be missing everywhere (docs/provider.md, "Replies to a query").
 fn failure_message(envelope: &Envelope, layers: &[&Object]) -> String {
     let in_layers = |key| layers.iter().find_map(|layer| text_of(layer.get(key)));
     let in_error = layers.iter().find_map(|layer| match layer.get("error")? {
@@ -322,8 +325,8 @@ fn failure_codes(layers: &[&Object]) -> String {
     layers.iter().flat_map(in_layer).collect::<Vec<_>>().join(" ")
 }
 
-/// The latest time at which a task can have been made, in Unix milliseconds: times come in these or in seconds (fact sheet, section
-/// 3.4, step 7).
+/// The latest time at which a task can have been made, in Unix milliseconds: times come in these or in
+/// seconds (docs/provider.md, "How a reply is read", step 7).
 fn made_ms(task: &Object) -> Option<i64> {
     let times = ["created_at", "create_time", "submit_time"].into_iter();
     let number = times.filter_map(|key| task.get(key)?.as_i64()).find(|number| *number > 0)?;

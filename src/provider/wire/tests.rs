@@ -1,5 +1,5 @@
-//! The table of replies: every body of the fact sheet is a file in `tests/fixtures/replies`, and
-//! `table.txt` there says what each is to a POST and to a query. `UPDATE_SNAPSHOTS=1` writes it anew;
+//! The table of replies: every body that docs/provider.md knows of is a file in `tests/fixtures/replies`,
+//! and `table.txt` there says what each is to a POST and to a query. `UPDATE_SNAPSHOTS=1` writes it anew;
 //! what a change makes of the replies is then in the diff.
 
 use std::fmt::Write as _;

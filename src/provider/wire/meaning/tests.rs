@@ -24,7 +24,7 @@ fn kind(answer: &Answer) -> &'static str {
 fn a_code_of_klings_means_the_same_in_every_wrapping() {
     let kling = |code| format!(r#"{{"code":{code},"message":"words","request_id":"uuid"}}"#);
     let mut table: Vec<(u16, String, &str)> = Vec::new();
-    // Fact sheet, section 4.2: under Kling's own status, under 200, as a text, as an `error`, and
+    // docs/provider.md, "Kling's codes": under Kling's own status, under 200, as a text, as an `error`, and
     // relayed.
     for (status, code, meaning) in [
         (401, 1000, "unreachable"),

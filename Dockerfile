@@ -34,7 +34,7 @@ WORKDIR /var/lib/comet-worker
 
 FROM rust:1.95-slim-bookworm AS sources
 WORKDIR /build
-COPY Cargo.toml Cargo.lock README.md ./
+COPY Cargo.toml Cargo.lock ./
 COPY config config
 COPY schemas schemas
 COPY src src

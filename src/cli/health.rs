@@ -61,8 +61,7 @@ fn address(listen: Option<SocketAddr>) -> Result<SocketAddr, Usage> {
         return Err(Usage(message.to_owned()));
     };
     if address.port() == 0 {
-        let message =
-            "admin.listen has port 0: the worker takes any free one, and says which in its log; set one, such as 9464";
+        let message = "admin.listen has port 0: the worker takes any free one, and says which in its log; set one, such as 9464";
         return Err(Usage(message.to_owned()));
     }
     match address.ip() {

@@ -12,6 +12,7 @@
 mod around;
 #[path = "../shared/chance.rs"]
 mod chance;
+mod documents;
 mod doubles;
 #[path = "../shared/durations_suite.rs"]
 mod durations_suite;

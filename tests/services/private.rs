@@ -91,12 +91,7 @@ impl PrivateRabbit {
         Self::start_by(folder, advanced, "[].", "").await
     }
 
-    async fn start_by(
-        folder: TempDir,
-        advanced: &str,
-        plugins: &str,
-        more: &str,
-    ) -> Self {
+    async fn start_by(folder: TempDir, advanced: &str, plugins: &str, more: &str) -> Self {
         fs::create_dir(folder.path().join("none")).expect("an empty folder");
         fs::write(folder.path().join("env.conf"), "").expect("an empty configuration");
         fs::write(folder.path().join("plugins"), plugins).expect("a list of plugins");

@@ -54,11 +54,15 @@ async fn serve(
     let text = String::from_utf8_lossy(&head).into_owned();
     heads.lock().unwrap().push(text.clone());
     if !*open.lock().unwrap() {
-        return client.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        return client
+            .write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            .await;
     }
     let Some(path) = text.strip_prefix(&format!("GET http://{HOST}")) else {
         // TLS to a host that has none.
-        return client.write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        return client
+            .write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            .await;
     };
     let mut behind = TcpStream::connect(("127.0.0.1", port_behind)).await?;
     behind.write_all(format!("GET {path}").as_bytes()).await?;
@@ -68,7 +72,8 @@ async fn serve(
 #[tokio::test]
 async fn images_come_by_the_proxy_and_one_that_refuses_costs_time_and_no_generation() {
     Place::run("download-proxy", async |place| {
-        let sim = Sim::start(&["--durations", "fixed:200ms", "--public-base", &format!("http://{HOST}")]).await;
+        let sim =
+            Sim::start(&["--durations", "fixed:200ms", "--public-base", &format!("http://{HOST}")]).await;
         let port = sim.url.rsplit(':').next().unwrap().parse().unwrap();
         let proxy = ForwardProxy::to(port).await;
         let url = format!("http://us:pa%2Fss@127.0.0.1:{}", proxy.port);

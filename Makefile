@@ -3,7 +3,7 @@ SHELL := /bin/bash
 
 # Tests run the programs themselves, the stand-in for CometAPI among them. Built together, so that dependencies are
 # compiled once, with one set of features, for demo, lints and tests.
-BUILD := cargo build --locked --bins --examples
+BUILD := cargo build --locked --bins --example comet-sim
 
 # `make chaos` and `make fuzz` go on for so many seconds, `make simulate` plays so many seeds.
 LENGTH_S ?= 180

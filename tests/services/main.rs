@@ -25,7 +25,6 @@ mod support;
 
 mod account;
 mod bad_input;
-mod bench;
 mod callbacks;
 mod cancelling;
 mod chaos;

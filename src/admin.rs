@@ -20,7 +20,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::door::Door;
+use crate::bounded_listener::BoundedListener;
 use crate::metrics::{self, Metrics};
 
 const PAGES: &str = "comet-worker\n\n\
@@ -106,7 +106,7 @@ impl Admin {
     /// None that is known: axum retries what fails on accepting a connection.
     pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
         let stopped = stop.clone().cancelled_owned();
-        let serving = axum::serve(Door::new(self.listener, CONNECTIONS_MAX), self.pages)
+        let serving = axum::serve(BoundedListener::new(self.listener, CONNECTIONS_MAX), self.pages)
             .with_graceful_shutdown(stopped);
         tokio::select! {
             served = serving.into_future() => served,

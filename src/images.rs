@@ -1,12 +1,10 @@
 //! From a result URL to the bytes of an image that is whole and what it says it is.
 //!
 //! The URL comes from outside, the server behind it is a stranger: [`guard`] says where we go, the loop
-//! here bounds what we take, `sniff` says what it is, and [`trouble`] says whose fault it is where there
+//! here bounds what we take, and [`image`](crate::job::image) says what it is, and whose fault it is where there
 //! is none. See docs/operations.md, "What is downloaded".
 
 pub mod guard;
-mod sniff;
-pub mod trouble;
 
 use std::error::Error as _;
 use std::fmt;
@@ -24,11 +22,11 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use crate::job::image::trouble::Trouble;
+use crate::job::image::{FetchError, Image};
 use crate::net::tls;
 use crate::redact::{bounded, for_people};
 use guard::{Forbidden, Guard, GuardedResolver, Reach, Unresolved};
-use sniff::Sniffed;
-use trouble::Trouble;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -44,84 +42,9 @@ pub trait Images: Send + Sync {
     async fn fetch(&self, url: &Url) -> Result<Image, FetchError>;
 }
 
-/// An image, checked.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Image {
-    /// As they came, with what stood behind the image's own end.
-    pub bytes: Bytes,
-    /// By the bytes: `image/png`, `image/jpeg` or `image/webp`.
-    pub content_type: &'static str,
-    /// `png`, `jpg` or `webp`.
-    pub extension: &'static str,
-    pub width: u32,
-    pub height: u32,
-    /// Of the bytes, in lower-case hex.
-    pub sha256: String,
-}
-
-impl Image {
-    /// # Errors
-    ///
-    /// Says why these bytes are not a whole image that we take.
-    pub fn of(bytes: Bytes) -> Result<Self, FetchError> {
-        let digest = Sha256::digest(&bytes);
-        Self::with_digest(bytes, digest.as_slice())
-    }
-
-    fn with_digest(bytes: Bytes, digest: &[u8]) -> Result<Self, FetchError> {
-        let Sniffed { content_type, extension, width, height } = sniff::sniff(&bytes)?;
-        Ok(Self { bytes, content_type, extension, width, height, sha256: hex::encode(digest) })
-    }
-}
-
-impl fmt::Debug for Image {
-    /// Without the bytes.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Image")
-            .field("bytes", &self.bytes.len())
-            .field("content_type", &self.content_type)
-            .field("width", &self.width)
-            .field("height", &self.height)
-            .field("sha256", &self.sha256)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why there is no image. The message names host and path, never the signed query.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct FetchError {
-    pub trouble: Trouble,
-    /// For people.
-    pub message: String,
-}
-
-impl FetchError {
-    #[must_use]
-    pub fn new(trouble: Trouble, message: impl Into<String>) -> Self {
-        Self { trouble, message: message.into() }
-    }
-
-    /// At this place.
-    fn at(url: &Url, trouble: Trouble, what: impl fmt::Display) -> Self {
-        Self { trouble, message: format!("{}: {what}", place(url)) }
-    }
-}
-
-/// The bounds of one download, and the way to it.
-#[derive(Debug, Clone)]
-pub struct DownloadRules {
-    pub guard: Guard,
-    /// Of the image.
-    pub max_bytes: u64,
-    /// From the first lookup to the last byte, redirects included.
-    pub timeout: Duration,
-    pub max_redirects: u32,
-    /// `http://[user:password@]host:port`; empty: directly. The environment's proxies are not used.
-    pub proxy: SecretString,
-    pub user_agent: String,
-    /// Whose certificates are believed beside the system's.
-    pub certificates: tls::Files,
+/// Why there is no image at this place.
+fn at(url: &Url, trouble: Trouble, what: impl fmt::Display) -> FetchError {
+    FetchError::new(trouble, format!("{}: {what}", place(url)))
 }
 
 /// Downloads over HTTPS, behind the [`guard`].
@@ -177,7 +100,7 @@ impl Downloader {
             }
         }
         let most = self.rules.max_redirects;
-        Err(FetchError::at(&url, Trouble::Redirects, format!("more than {most} redirects")))
+        Err(at(&url, Trouble::Redirects, format!("more than {most} redirects")))
     }
 
     /// One request, over https wherever that may be.
@@ -209,11 +132,11 @@ impl Downloader {
 
     async fn request(&self, url: &Url, until: Instant) -> Result<Hop, FetchError> {
         let reach = self.rules.guard.reach(url);
-        let client = match reach.map_err(|why| FetchError::at(url, Trouble::BadUrl, why))? {
+        let client = match reach.map_err(|why| at(url, Trouble::BadUrl, why))? {
             Reach::Public | Reach::Anywhere => &self.secure,
             Reach::Private => &self.plain,
         };
-        let late = |trouble| FetchError::at(url, trouble, format!("not done in {:?}", self.rules.timeout));
+        let late = |trouble| at(url, trouble, format!("not done in {:?}", self.rules.timeout));
         let answer = timeout_at(until, client.get(url.clone()).send());
         let response = match answer.await {
             Ok(response) => response.map_err(|error| broken(url, &error))?,
@@ -222,14 +145,14 @@ impl Downloader {
         let status = response.status().as_u16();
         let said = || format!("HTTP {status}");
         if let Some(trouble) = Trouble::of_status(status) {
-            return Err(FetchError::at(url, trouble, said()));
+            return Err(at(url, trouble, said()));
         }
         if response.status().is_redirection() {
             return match next_url(url, &response) {
                 Some(next) => Ok(Hop::Redirect(next)),
                 None => {
                     let what = format!("{} without a usable location", said());
-                    Err(FetchError::at(url, Trouble::Redirects, what))
+                    Err(at(url, Trouble::Redirects, what))
                 }
             };
         }
@@ -239,7 +162,7 @@ impl Downloader {
 
     async fn read(&self, url: &Url, mut response: Response) -> Result<Image, FetchError> {
         let max_bytes = self.rules.max_bytes;
-        let too_large = || FetchError::at(url, Trouble::TooLarge, format!("more than {max_bytes} bytes"));
+        let too_large = || at(url, Trouble::TooLarge, format!("more than {max_bytes} bytes"));
         let announced = response.content_length();
         if announced.is_some_and(|length| length > max_bytes) {
             return Err(too_large());
@@ -256,10 +179,10 @@ impl Downloader {
             digest.update(&chunk);
         }
         if announced.is_some_and(|length| length != length_of(&bytes)) {
-            return Err(FetchError::at(url, Trouble::Cut, "the body was cut short"));
+            return Err(at(url, Trouble::Cut, "the body was cut short"));
         }
         Image::with_digest(bytes.freeze(), digest.finalize().as_slice())
-            .map_err(|error| FetchError::at(url, error.trouble, error.message))
+            .map_err(|error| at(url, error.trouble, error.message))
     }
 }
 
@@ -346,10 +269,10 @@ fn broken(url: &Url, error: &reqwest::Error) -> FetchError {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(forbidden) = inner.downcast_ref::<Forbidden>() {
-            return FetchError::at(url, Trouble::Forbidden, forbidden);
+            return at(url, Trouble::Forbidden, forbidden);
         }
         if let Some(unresolved) = inner.downcast_ref::<Unresolved>() {
-            return FetchError::at(url, Trouble::Unresolved, unresolved);
+            return at(url, Trouble::Unresolved, unresolved);
         }
         let words = inner.to_string();
         // By the words of rustls, whose error is behind several others.

@@ -4,15 +4,22 @@
 //! [`request`], the events that tell its end are [`event`], every decision in between is [`step`],
 //! and when to look again is [`pace`].
 
+pub mod answers;
+pub mod callback;
 pub mod event;
 mod external;
 mod failed_tasks;
 pub mod format;
+pub mod image;
+pub mod operation;
 pub mod pace;
+pub mod receipt;
+pub mod record;
 pub mod request;
 #[cfg(test)]
 mod schema_tests;
 pub mod step;
+pub mod text;
 
 use std::fmt;
 use std::str::FromStr;

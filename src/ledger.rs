@@ -10,7 +10,6 @@ pub mod endpoint;
 mod greeting;
 pub mod hints;
 mod in_redis;
-pub mod record;
 pub mod rights;
 mod run;
 mod scripts;
@@ -21,10 +20,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::job::step::{Basis, Expect, Frozen, Moved, Over};
+use crate::job::step::{BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition};
 use crate::job::{Digest, FailedTasks, JobId, SentUnder, TaskId};
 pub use in_redis::RedisLedger;
-use record::{Known, Nonce, Stage, Unreadable};
+use crate::job::record::{Snapshot, Nonce, Stage, Unreadable};
 use slots::Slots;
 
 /// Why the ledger gave no answer.
@@ -40,7 +39,7 @@ pub enum LedgerError {
 
 /// A job's identity in the ledger.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry<'a> {
+pub struct JobRef<'a> {
     pub job: &'a JobId,
     pub digest: &'a Digest,
     pub round: u32,
@@ -52,7 +51,7 @@ pub struct Entry<'a> {
     pub slots: Slots,
 }
 
-impl Entry<'_> {
+impl JobRef<'_> {
     fn under(&self) -> String {
         self.under.map(SentUnder::to_words).unwrap_or_default()
     }
@@ -67,59 +66,59 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     ///
     /// [`LedgerError`], as for every method here.
-    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError>;
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Snapshot, LedgerError>;
 
-    /// Asks for the right to post attempt `attempt`. Once this has returned [`Moved::Yes`] nobody
+    /// Asks for the right to post attempt `attempt`. Once this has returned [`MoveResult::Yes`] nobody
     /// else gets it for that attempt, but for one whose `basis` is that this ask never reached the gate of
     /// the receipts. The account's slots that the job needs are taken with it;
-    /// after [`Moved::Full`] nothing has changed, but that they are reserved for who goes on asking, and
-    /// nothing after [`Moved::Paced`]. Who takes no slots won't post, and is not held up.
+    /// after [`MoveResult::Full`] nothing has changed, but that they are reserved for who goes on asking, and
+    /// nothing after [`MoveResult::Paced`]. Who takes no slots won't post, and is not held up.
     async fn begin(
         &self,
-        entry: Entry<'_>,
+        entry: JobRef<'_>,
         attempt: u32,
         nonce: &Nonce,
-        basis: &Basis,
-    ) -> Result<Moved, LedgerError>;
+        basis: &BeginPrecondition,
+    ) -> Result<MoveResult, LedgerError>;
 
-    /// Gives the attempt up as surely not accepted. Once this has returned [`Moved::Yes`] the next
+    /// Gives the attempt up as surely not accepted. Once this has returned [`MoveResult::Yes`] the next
     /// attempt is free for whoever asks first. Without a nonce, on the word of a receipt, it does so
     /// whoever has asked last. Its slots are free.
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError>;
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<MoveResult, LedgerError>;
 
     /// Writes what the receipts say over a record that is what `over` says; the one that counts is
     /// returned. `corrects` is the event of an unknown outcome that the job's end will correct. A task that
     /// runs, or may, takes its slots, whether or not they are free.
     async fn restore(
         &self,
-        entry: Entry<'_>,
-        over: Over,
+        entry: JobRef<'_>,
+        over: RestorePrecondition,
         stage: &Stage,
         corrects: Option<&Bytes>,
-    ) -> Result<Known, LedgerError>;
+    ) -> Result<Snapshot, LedgerError>;
 
     /// Notes the accepted task, unless another task or an outcome was noted before, or this task as one
     /// that failed; how far the job is then is returned.
-    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError>;
+    async fn accept(&self, entry: JobRef<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError>;
 
     /// The task of attempt `attempt` has failed, and another generation may follow: the next attempt is
     /// free for whoever asks first. `failed` has that task as its last.
-    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError>;
+    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<MoveResult, LedgerError>;
 
-    /// Freezes the outcome as the bytes of its event. Once this has returned [`Frozen::Event`] every
+    /// Freezes the outcome as the bytes of its event. Once this has returned [`FreezeResult::Event`] every
     /// caller gets those same bytes. Slots are free, unless by these bytes the task may run on: see
     /// [`may_run_on`](crate::job::event::may_run_on).
     async fn freeze(
         &self,
-        entry: Entry<'_>,
-        expect: &Expect,
+        entry: JobRef<'_>,
+        expect: &FreezePrecondition,
         event: Bytes,
         replaceable: bool,
-    ) -> Result<Frozen, LedgerError>;
+    ) -> Result<FreezeResult, LedgerError>;
 
     /// Counts one more life that is about to store the job's images, by a word of its own; the record
     /// that counts is returned. The task has ended, and its slots are free.
-    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError>;
+    async fn enter(&self, job: &JobId, life: &str) -> Result<Snapshot, LedgerError>;
 
     /// Takes the count of that life back: it has left alive. `""` for the life that submitted the job. `tried`: for how
     /// long the images have been tried for in vain, where they have; the longest that was told counts.
@@ -128,12 +127,12 @@ pub trait Ledger: Send + Sync {
     /// Notes that the user wants the job no more, unless it has ended, and hints its holder. What was
     /// known is returned. A job that was not seen yet is remembered as cancelled for as long as a
     /// finished one is.
-    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError>;
+    async fn cancel(&self, job: &JobId) -> Result<Snapshot, LedgerError>;
 
     /// The event is confirmed: from now on the record is only remembered. Where that event is `sealed`, in a
     /// receipt, an unfinished record ends with this, and keeps no copy of it; slots are then free as by
     /// [`Self::freeze`].
-    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError>;
+    async fn told(&self, entry: JobRef<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError>;
 
     /// Notes the id of the store that goes with this Redis, unless one is noted; the noted one is
     /// returned.

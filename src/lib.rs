@@ -48,7 +48,7 @@
 //! | [`callback`] | the URLs that the provider calls back at, and their listener |
 //! | [`limits`] | requests a second and at a time, of one worker |
 //! | [`images`], [`storage`] | downloads behind a guard; where images go |
-//! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`pulse`] | the knobs, the log, the numbers, health; `door` bounds the connections of our ports |
+//! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`heartbeat`] | the knobs, the log, the numbers, health; `bounded_listener` bounds the connections of our ports |
 //! | [`cli`] | one file a command |
 //!
 //! # What holds everywhere, stated as absences
@@ -70,7 +70,7 @@ pub mod callback;
 pub mod cli;
 pub mod clock;
 pub mod config;
-mod door;
+mod bounded_listener;
 pub mod images;
 pub mod job;
 pub mod ledger;
@@ -79,9 +79,8 @@ pub mod metrics;
 #[cfg(test)]
 mod mutated;
 pub mod net;
-pub mod operation;
 pub mod provider;
-pub mod pulse;
+pub mod heartbeat;
 pub mod queue;
 pub mod receipts;
 mod redact;

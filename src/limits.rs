@@ -28,7 +28,7 @@ pub struct Limits {
 
 /// The right to one query or download.
 #[derive(Debug)]
-pub struct Way {
+pub struct RequestPermit {
     _connection: Option<OwnedSemaphorePermit>,
 }
 
@@ -57,7 +57,7 @@ enum Kind {
 }
 
 /// One that competes; it doesn't any more once this is dropped.
-struct Waiting<'a> {
+struct Contender<'a> {
     rate: &'a Rate,
     kind: Kind,
 }
@@ -80,7 +80,7 @@ impl Limits {
     }
 
     /// Before a GET to the API.
-    pub async fn query(&self) -> Way {
+    pub async fn query(&self) -> RequestPermit {
         let way = self.download().await;
         if let Some(rate) = &self.rate {
             rate.pass(Kind::Query).await;
@@ -89,10 +89,10 @@ impl Limits {
     }
 
     /// Before a GET to anywhere else.
-    pub async fn download(&self) -> Way {
+    pub async fn download(&self) -> RequestPermit {
         match &self.connections {
-            Some(connections) => Way { _connection: Arc::clone(connections).acquire_owned().await.ok() },
-            None => Way { _connection: None },
+            Some(connections) => RequestPermit { _connection: Arc::clone(connections).acquire_owned().await.ok() },
+            None => RequestPermit { _connection: None },
         }
     }
 }
@@ -115,7 +115,7 @@ impl Rate {
             Kind::Query => &self.queries,
         };
         let _turn = line.acquire().await;
-        let _waiting = Waiting::of(self, kind);
+        let _waiting = Contender::of(self, kind);
         loop {
             let (now, next) = (Instant::now(), self.lock().next);
             if now < next {
@@ -149,7 +149,7 @@ impl State {
     }
 }
 
-impl<'a> Waiting<'a> {
+impl<'a> Contender<'a> {
     fn of(rate: &'a Rate, kind: Kind) -> Self {
         let waiting = Self { rate, kind };
         waiting.set(true);
@@ -165,7 +165,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Contender<'_> {
     fn drop(&mut self) {
         self.set(false);
     }

@@ -10,8 +10,6 @@
 //! `receipts/3f/order-8812.intent-1`.
 
 mod gate;
-pub mod history;
-mod notes;
 pub mod sweep;
 
 use std::sync::Arc;
@@ -26,14 +24,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::job::event::may_be_corrected;
-use crate::job::{Charged, Digest, JobId, SentUnder, TaskId};
-use crate::ledger::record::Nonce;
+use crate::job::receipt::history::{Attempt, FailedTask, History};
+use crate::job::receipt::notes::{DecisionNote, FailureNote, Intent, TaskNote};
+use crate::job::receipt::{Decision, Gate, IntentFacts, Shut};
+use crate::job::record::Nonce;
+use crate::job::{Charged, JobId, TaskId};
 use crate::storage::{OPERATION_TIMEOUT, Storage, StoreError};
-use history::{Attempt, FailedTask, History};
-use notes::{DecisionNote, FailureNote, TaskNote};
 
 pub use gate::StoreId;
-pub use notes::{Decision, Intent};
 
 /// Histories read at once.
 const READERS_MAX: usize = 256;
@@ -42,24 +40,6 @@ const READERS_MAX: usize = 256;
 const CONFLICTS_MAX: u32 = 5;
 /// Before the second such ask; longer before the next ones.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
-
-/// What came of the ask at the gate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gate {
-    /// Nobody else passes for this attempt.
-    Mine,
-    /// Another ask was first.
-    Taken,
-}
-
-/// What came of shutting a gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shut {
-    /// Nobody passes any more, by this call or an earlier one.
-    Shut,
-    /// Somebody has passed: follow that attempt.
-    Taken,
-}
 
 enum Created {
     Now,
@@ -71,18 +51,6 @@ enum Created {
 pub struct Receipts {
     storage: Storage,
     readers: Arc<Semaphore>,
-}
-
-/// Whose receipt it is.
-#[derive(Debug, Clone, Copy)]
-pub struct Of<'a> {
-    pub job: &'a JobId,
-    pub digest: &'a Digest,
-    pub round: u32,
-    /// What the attempt goes out under.
-    pub under: &'a SentUnder,
-    /// `generation.max_attempts`
-    pub max_attempts: u32,
 }
 
 impl Receipts {
@@ -103,7 +71,7 @@ impl Receipts {
     /// # Errors
     ///
     /// The store's; whether the receipt is there is unknown. Repeat with the same nonce.
-    pub async fn intend(&self, of: Of<'_>, attempt: u32, nonce: &Nonce) -> Result<Gate, StoreError> {
+    pub async fn intend(&self, of: IntentFacts<'_>, attempt: u32, nonce: &Nonce) -> Result<Gate, StoreError> {
         let intent = Intent::of(of, nonce.as_str());
         match self.create(&self.intent_key(of.job, attempt), json(&intent)).await? {
             Created::Now => Ok(Gate::Mine),
@@ -120,7 +88,7 @@ impl Receipts {
     /// # Errors
     ///
     /// The store's. Repeat.
-    pub async fn shut(&self, of: Of<'_>, attempt: u32, cancelled: bool) -> Result<Shut, StoreError> {
+    pub async fn shut(&self, of: IntentFacts<'_>, attempt: u32, cancelled: bool) -> Result<Shut, StoreError> {
         let intent = Intent { shut: true, cancelled, ..Intent::of(of, "") };
         match self.create(&self.intent_key(of.job, attempt), json(&intent)).await? {
             Created::Now => Ok(Shut::Shut),

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::job::text::is_unprintable;
+
 /// Longest text kept, in characters.
 pub const TEXT_CHARS_MAX: usize = 500;
 
@@ -68,12 +70,6 @@ pub fn spaced(text: &str) -> String {
     text.chars().map(|c| if is_unprintable(c) { ' ' } else { c }).collect()
 }
 
-/// The same text with what is unprintable as a replacement character, one for one.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if is_unprintable(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
-}
-
 /// A line of JSON with what is unprintable as JSON escapes, which mean the same.
 #[must_use]
 pub fn printable_json(json: &str) -> String {
@@ -131,11 +127,6 @@ fn is_key(word: &str) -> bool {
 
 fn is_quoting(c: char) -> bool {
     matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')' | '[' | ']' | '{' | '}' | ',' | '\\')
-}
-
-fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutOptions};
 use url::Url;
 
-use crate::images::Image;
+use crate::job::image::Image;
 use crate::job::{JobId, StoredImage};
 use crate::net::tls;
 pub use error::{StoreError, StoreErrorKind};

@@ -10,7 +10,7 @@ pub mod downloads;
 pub mod intake;
 pub mod learning;
 pub mod life;
-pub mod lives;
+pub mod in_flight;
 pub mod panics;
 pub mod preflight;
 pub mod session;
@@ -19,7 +19,7 @@ pub mod standstills;
 pub mod store_watch;
 pub mod submits;
 pub mod suspects;
-pub mod tell;
+pub mod publish;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ use breaker::Breaker;
 use copies::Copies;
 use downloads::Downloads;
 use learning::Learning;
-use lives::Lives;
+use lives::JobsInFlight;
 use panics::Panics;
 use preflight::Weaknesses;
 use slots::SlotLine;
@@ -67,7 +67,7 @@ pub struct Shared {
     pub polls: Arc<Semaphore>,
     pub downloads: Downloads,
     pub hints: Hints,
-    pub lives: Lives,
+    pub lives: JobsInFlight,
     pub learning: Learning,
     pub copies: Copies,
     pub panics: Panics,

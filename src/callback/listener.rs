@@ -20,8 +20,8 @@ use futures_util::StreamExt as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::Callbacks;
-use crate::door::Door;
+use crate::job::callback::Callbacks;
+use crate::bounded_listener::BoundedListener;
 use crate::job::JobId;
 use crate::metrics::Metrics;
 use crate::provider::wire::tells_of_a_running_task;
@@ -114,7 +114,7 @@ impl Listener {
     pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
         let stopped = stop.clone().cancelled_owned();
         let serving =
-            axum::serve(Door::new(self.listener, CONNECTIONS_MAX), self.hits).with_graceful_shutdown(stopped);
+            axum::serve(BoundedListener::new(self.listener, CONNECTIONS_MAX), self.hits).with_graceful_shutdown(stopped);
         tokio::select! {
             served = serving.into_future() => served,
             () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),

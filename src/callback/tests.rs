@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::listener::{Listener, Tell};
 use super::*;
+use crate::job::callback::Callbacks;
 use crate::metrics::Metrics;
 
 fn callbacks() -> Callbacks {

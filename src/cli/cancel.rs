@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::job::event::EventView;
 use crate::job::{JobId, TaskId};
 use crate::ledger::Ledger;
-use crate::ledger::record::{Known, Stage};
+use crate::job::record::{Snapshot, Stage};
 use crate::metrics::Metrics;
 
 #[derive(Debug, clap::Args)]
@@ -66,7 +66,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     }
 }
 
-fn line(job: &JobId, known: Known) -> Line<'_> {
+fn line(job: &JobId, known: Snapshot) -> Line<'_> {
     let line = Line { job_id: job, state: "", task_id: None, event_id: None };
     match known.record.map(|record| record.stage) {
         None => Line { state: "not_seen", ..line },

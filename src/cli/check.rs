@@ -18,7 +18,9 @@ use super::{descriptors, parts};
 use crate::config::{Config, redacted};
 use crate::ledger::{RedisLedger, hints};
 use crate::metrics::Metrics;
-use crate::provider::{AccountFault, AccountFaultKind, Provider as _};
+use crate::job::answers::AccountFault;
+use crate::job::answers::AccountFaultKind;
+use crate::provider::Provider as _;
 
 /// Bound of one check.
 const LIMIT: Duration = Duration::from_secs(15);

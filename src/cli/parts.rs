@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use secrecy::ExposeSecret;
 
-use crate::callback::Callbacks;
+use crate::job::callback::Callbacks;
 use crate::config::{Config, redacted};
 use crate::images::guard::Guard;
 use crate::images::{DownloadRules, Downloader};
@@ -16,7 +16,7 @@ use crate::ledger::durations::RedisDurations;
 use crate::ledger::endpoint::Endpoint;
 use crate::ledger::slots::Account;
 use crate::metrics::Metrics;
-use crate::operation::MULTI_IMAGE_TO_IMAGE;
+use crate::job::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::provider::http::{CometApi, Endpoints};
 use crate::queue::topology::Names;
 use crate::queue::{Address, ConnectError};

@@ -16,13 +16,15 @@ use crate::job::event::{EventView, may_be_corrected, says_unknown};
 use crate::job::request::{self, DeadReason, Rules};
 use crate::job::{JobId, TaskId};
 use crate::metrics::Metrics;
-use crate::provider::{Provider as _, View};
+use crate::job::answers::TaskStatus;
+use crate::provider::Provider as _;
 use crate::queue::consume::Message;
 use crate::queue::message::{self, sent_back_properties};
 use crate::queue::publish::{Outgoing, Publish as _, Publisher, Routed};
 use crate::queue::{dead, topology};
-use crate::receipts::history::History;
-use crate::receipts::{Decision, Receipts};
+use crate::job::receipt::history::History;
+use crate::job::receipt::Decision;
+use crate::receipts::Receipts;
 use crate::storage::Storage;
 
 #[derive(Debug, clap::Args)]

@@ -22,7 +22,7 @@ use crate::ledger::RedisLedger;
 use crate::ledger::hints::{self, Hints};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::pulse::Pulses;
+use crate::heartbeat::Heartbeats;
 use crate::queue::publish::Publisher;
 use crate::receipts::Receipts;
 use crate::shutdown::Signals;
@@ -31,7 +31,7 @@ use crate::worker::breaker::{Breaker, Cause, Mode, Probe};
 use crate::worker::copies::Copies;
 use crate::worker::downloads::Downloads;
 use crate::worker::learning::Learning;
-use crate::worker::lives::Lives;
+use crate::worker::in_flight::JobsInFlight;
 use crate::worker::panics::Panics;
 use crate::worker::preflight::{Weaknesses, preflight};
 use crate::worker::session::Sessions;
@@ -61,7 +61,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     let stop = CancellationToken::new();
     let metrics = Metrics::default();
-    let pulses = Pulses::default();
+    let heartbeats = Heartbeats::default();
     let publisher = Arc::new(publisher(&config, &metrics)?);
     let shared = shared(&config, Arc::clone(&publisher), &metrics)?;
     let sessions = Sessions {
@@ -69,7 +69,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         address: parts::address(&config)?.with_large_messages_apart(config.amqp.max_message_bytes),
         declare: config.amqp.declare,
         prefetch: config.worker.max_in_flight,
-        pulse: pulses.register("sessions", SILENCE_MAX),
+        heartbeat: heartbeats.register("sessions", SILENCE_MAX),
         stop: stop.clone(),
         lives: TaskTracker::new(),
         connected: Arc::new(AtomicBool::new(false)),
@@ -78,7 +78,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     let looked_first = Arc::new(AtomicBool::new(false));
     let status = Arc::new(Health {
-        pulses: pulses.clone(),
+        heartbeats: heartbeats.clone(),
         breaker: shared.breaker.clone(),
         standstills: shared.standstills.clone(),
         weaknesses: shared.weaknesses.clone(),
@@ -115,41 +115,41 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     parts.spawn({
         let (endpoint, hints, stop) = (parts::redis_endpoint(&config)?, shared.hints.clone(), stop.clone());
         let channel = RedisLedger::hint_channel(&config.redis.prefix);
-        let pulse = pulses.register("hints", SILENCE_MAX);
+        let heartbeat = heartbeats.register("hints", SILENCE_MAX);
         async move {
-            hints::listen(endpoint, channel, hints, pulse, stop).await;
+            hints::listen(endpoint, channel, hints, heartbeat, stop).await;
             "hints"
         }
     });
     parts.spawn({
         let (shared, stop) = (shared.clone(), stop.clone());
-        let pulse = pulses.register("breaker", SILENCE_MAX);
+        let heartbeat = heartbeats.register("breaker", SILENCE_MAX);
         async move {
-            shared.breaker.watch(&Probes { shared: &shared }, &pulse, &stop).await;
+            shared.breaker.watch(&Probes { shared: &shared }, &heartbeat, &stop).await;
             "breaker"
         }
     });
     parts.spawn({
         let (shared, stop) = (shared.clone(), stop.clone());
-        let pulse = pulses.register("standstills", SILENCE_MAX);
+        let heartbeat = heartbeats.register("standstills", SILENCE_MAX);
         async move {
-            shared.standstills.watch(&shared.breaker, &pulse, &stop).await;
+            shared.standstills.watch(&shared.breaker, &heartbeat, &stop).await;
             "standstills"
         }
     });
     parts.spawn({
         let (shared, stop) = (shared.clone(), stop.clone());
-        let pulse = pulses.register("store", SILENCE_MAX);
+        let heartbeat = heartbeats.register("store", SILENCE_MAX);
         async move {
-            store_watch::watch(&shared, &pulse, &stop).await;
+            store_watch::watch(&shared, &heartbeat, &stop).await;
             "store"
         }
     });
     parts.spawn({
         let (durations, learning) = (parts::durations(&config, &metrics)?, shared.learning.clone());
-        let (pulse, stop) = (pulses.register("learning", SILENCE_MAX), stop.clone());
+        let (heartbeat, stop) = (heartbeats.register("learning", SILENCE_MAX), stop.clone());
         async move {
-            learning.share(&durations, &pulse, &stop).await;
+            learning.share(&durations, &heartbeat, &stop).await;
             "learning"
         }
     });
@@ -229,7 +229,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         polls: Arc::new(Semaphore::new(config.api.max_polls_at_once)),
         downloads: Downloads::new(config.download.max_at_once),
         hints: Hints::default(),
-        lives: Lives::default(),
+        lives: JobsInFlight::default(),
         learning: Learning::new(pace),
         copies: Copies::new(config.worker.max_in_flight),
         panics: Panics::default(),
@@ -280,7 +280,7 @@ impl Probe for Probes<'_> {
 
 /// What `/livez` and `/readyz` tell.
 struct Health {
-    pulses: Pulses,
+    heartbeats: Heartbeats,
     breaker: Breaker,
     standstills: Standstills,
     weaknesses: Weaknesses,
@@ -293,7 +293,7 @@ struct Health {
 
 impl Status for Health {
     fn alive(&self) -> Result<(), Vec<String>> {
-        let silent = self.pulses.silent();
+        let silent = self.heartbeats.silent();
         if silent.is_empty() { Ok(()) } else { Err(silent) }
     }
 

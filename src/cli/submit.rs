@@ -18,7 +18,7 @@ use lapin::Connection;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use self::copies::Copies;
+use self::copies::ImageCopies;
 use self::follow::Follow;
 use self::input::{Checked, Job, Limits};
 use self::send::Submit;
@@ -83,7 +83,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     let copies = match &arguments.out {
         Some(folder) => {
             let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
-            let copies = Copies::new(storage, folder);
+            let copies = ImageCopies::new(storage, folder);
             Some(copies.map_err(|error| Usage(format!("--out: can't make {}: {error}", folder.display())))?)
         }
         None => None,
@@ -184,7 +184,7 @@ struct Session<'a> {
     /// With `--wait`.
     listener: Option<Listener>,
     /// With `--out`.
-    copies: Option<Copies>,
+    copies: Option<ImageCopies>,
     sent: usize,
 }
 
@@ -336,7 +336,7 @@ async fn next(listener: &mut Option<Listener>) -> Result<Bytes, ListenError> {
 }
 
 /// Never, without `--out`.
-async fn copied(copies: &mut Option<Copies>) -> Option<String> {
+async fn copied(copies: &mut Option<ImageCopies>) -> Option<String> {
     match copies {
         Some(copies) => copies.next().await,
         None => std::future::pending().await,

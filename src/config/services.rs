@@ -9,7 +9,7 @@ use url::Url;
 use super::reader::Reader;
 use super::urls;
 use crate::net::tls;
-use crate::operation::{Edition, MULTI_IMAGE_TO_IMAGE};
+use crate::job::operation::{Edition, MULTI_IMAGE_TO_IMAGE};
 use crate::secret::Secret;
 
 /// RabbitMQ: where jobs come from and events go to.

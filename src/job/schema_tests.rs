@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::request::{DEPTH_MAX, METADATA_BYTES_MAX, Properties, Rules, TIMEOUT_S_MAX};
 use super::{ExternalTaskId, JobId, TaskId, event, request};
-use crate::operation::{Check, Field, MULTI_IMAGE_TO_IMAGE};
+use crate::job::operation::{Check, Field, MULTI_IMAGE_TO_IMAGE};
 
 fn schema(text: &str) -> Value {
     serde_json::from_str(text).unwrap()

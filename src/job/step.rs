@@ -1,24 +1,24 @@
 //! Every decision there is in the life of a job: what to do next, and what an outcome makes of it.
 //!
-//! [`Life`] is a state machine without clock and I/O. [`Life::next`] says what to do; the shell in
+//! [`Machine`] is a state machine without clock and I/O. [`Machine::next`] says what to do; the shell in
 //! `worker/life.rs` does it and reports what came of it through one of the other methods. A retried
-//! job, a redelivered and a resumed one all begin with [`Act::Read`]; one whose message was never delivered
-//! before begins with [`Act::Begin`], and with what that finds. They take the same way; what differs is what
+//! job, a redelivered and a resumed one all begin with [`Action::Read`]; one whose message was never delivered
+//! before begins with [`Action::Begin`], and with what that finds. They take the same way; what differs is what
 //! the record and the receipts say.
 //!
-//! What can't be found here: a way to [`Act::Post`] that doesn't lead through [`Act::Begin`] and,
-//! with receipts, through [`Act::Ask`] of the same attempt by the same life; a second [`Act::Post`]
+//! What can't be found here: a way to [`Action::Post`] that doesn't lead through [`Action::Begin`] and,
+//! with receipts, through [`Action::Ask`] of the same attempt by the same life; a second [`Action::Post`]
 //! after an answer that leaves open whether the first was accepted, but on the word of a look-up
-//! that is trusted, or of a person; an [`Act::Ack`] that doesn't follow a published event or dead letter.
+//! that is trusted, or of a person; an [`Action::Ack`] that doesn't follow a published event or dead letter.
 
 mod again;
 mod finish;
 mod generation;
-mod life;
+mod machine;
 mod look;
 mod outcome;
 mod reading;
-mod sight;
+mod intent_seen;
 mod submit;
 mod unstored;
 
@@ -27,14 +27,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::life::Life;
-pub use self::sight::Sight;
+pub use self::machine::Machine;
+pub use self::intent_seen::IntentSeen;
 pub use self::unstored::{Blame, Others, Unstored, together};
 
 use super::pace::{Pace, Schedule, Seed};
 use super::{Charged, FailedTasks, Outcome, SentUnder, StoredImage, TaskId};
-use crate::ledger::record::{Known, Nonce, Stage};
-use crate::provider::ResultImage;
+use crate::job::record::{Snapshot, Nonce, Stage};
+use crate::job::answers::ResultImage;
 
 /// The bounds that a life keeps to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -65,78 +65,78 @@ pub struct Rules {
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
-    /// Read the record. Report to [`Life::read`].
+pub enum Action {
+    /// Read the record. Report to [`Machine::read`].
     Read,
-    /// Read the job's receipts. Report to [`Life::recalled`].
+    /// Read the job's receipts. Report to [`Machine::recalled`].
     Recall,
-    /// Read the event of a job that was told. Report to [`Life::read_again`].
+    /// Read the event of a job that was told. Report to [`Machine::read_again`].
     ReadAgain,
-    /// Write what the receipts say into the record. Report to [`Life::restored`].
-    Restore { over: Over, rebuilt: Rebuilt },
+    /// Write what the receipts say into the record. Report to [`Machine::restored`].
+    Restore { over: RestorePrecondition, rebuilt: Rebuilt },
     /// Wait for a place among the submits, then ask the ledger for the right to post `attempt`, again and
     /// again while the account is full; at once where that is only to be given up, since the user `cancels`.
-    /// Report to [`Life::begun`].
-    Begin { attempt: u32, round: u32, basis: Basis, cancels: bool },
-    /// Ask at the gate of the receipts. Report to [`Life::gated`].
+    /// Report to [`Machine::begun`].
+    Begin { attempt: u32, round: u32, basis: BeginPrecondition, cancels: bool },
+    /// Ask at the gate of the receipts. Report to [`Machine::gated`].
     Ask { attempt: u32, nonce: Nonce },
-    /// Send the paid POST, now. Report to [`Life::answered`].
+    /// Send the paid POST, now. Report to [`Machine::answered`].
     Post,
-    /// Write down the task id, until it lands. Report to [`Life::accepted`].
+    /// Write down the task id, until it lands. Report to [`Machine::accepted`].
     Accept { attempt: u32, task: TaskId },
-    /// Write the task id down in a receipt. Report to [`Life::noted`].
+    /// Write the task id down in a receipt. Report to [`Machine::noted`].
     NoteTask { attempt: u32, task: TaskId },
     /// Write down in a receipt that attempt `attempt` was surely not accepted. Report to
-    /// [`Life::refused`].
+    /// [`Machine::refused`].
     Refuse { attempt: u32 },
-    /// Move the record past the attempt. Report to [`Life::reopened`].
+    /// Move the record past the attempt. Report to [`Machine::reopened`].
     Reopen { attempt: u32, nonce: Option<Nonce> },
-    /// See whether anybody has asked at the gate. Report to [`Life::saw_intent`].
+    /// See whether anybody has asked at the gate. Report to [`Machine::saw_intent`].
     SeeIntent { attempt: u32 },
-    /// Ask the provider for a task under our own id. Report to [`Life::looked_up`].
+    /// Ask the provider for a task under our own id. Report to [`Machine::looked_up`].
     LookUp,
     /// Another hand may have posted: wait until then, or for a hint, and report to
-    /// [`Life::looked_on`]; a callback that comes before, to [`Life::pulled`].
+    /// [`Machine::looked_on`]; a callback that comes before, to [`Machine::pulled`].
     LookOn { until: Duration },
     /// Write down in a receipt that the attempt's task has failed, and another generation may follow.
-    /// Report to [`Life::failure_noted`].
+    /// Report to [`Machine::failure_noted`].
     NoteFailure { attempt: u32, task: TaskId, charged: Charged },
     /// Move the record past the attempt whose task is the last that `failed`. Report to
-    /// [`Life::followed`].
+    /// [`Machine::followed`].
     Follow { attempt: u32, failed: FailedTasks },
     /// Shut the gate of attempt `attempt`: the job is given up, or its user `cancels`. Report to
-    /// [`Life::shut`].
+    /// [`Machine::shut`].
     Shut { attempt: u32, cancels: bool },
-    /// Leave a copy of the message for a person. Report to [`Life::parked`].
+    /// Leave a copy of the message for a person. Report to [`Machine::parked`].
     Park,
-    /// Wait until `at`, then query the task. Report to [`Life::viewed`]; a hint that comes before, to
-    /// [`Life::hinted`], a callback to [`Life::pulled`].
+    /// Wait until `at`, then query the task. Report to [`Machine::viewed`]; a hint that comes before, to
+    /// [`Machine::hinted`], a callback to [`Machine::pulled`].
     Poll { task: TaskId, at: Duration },
     /// Count this life among those that have entered the storing of the images. Report to
-    /// [`Life::entered`].
+    /// [`Machine::entered`].
     Enter,
-    /// Download, check and store the images. Report to [`Life::stored`].
+    /// Download, check and store the images. Report to [`Machine::stored`].
     Store { task: TaskId, images: Vec<ResultImage> },
-    /// Seal the outcome in a receipt. Report to [`Life::sealed`].
+    /// Seal the outcome in a receipt. Report to [`Machine::sealed`].
     Seal { outcome: Box<Outcome>, corrects: Option<Bytes> },
-    /// Freeze the outcome in the record. Report to [`Life::frozen`].
-    Freeze { words: Words, expect: Expect },
-    /// Publish the event. Report to [`Life::told`].
-    Tell { event: Bytes },
+    /// Freeze the outcome in the record. Report to [`Machine::frozen`].
+    Freeze { words: EventSource, expect: FreezePrecondition },
+    /// Publish the event. Report to [`Machine::published`].
+    Publish { event: Bytes },
     /// The event is confirmed, so the record need only be remembered; where the event is `sealed`, in a
-    /// receipt, the record ends with this. Report to [`Life::remembered`].
+    /// receipt, the record ends with this. Report to [`Machine::remembered`].
     Remember { sealed: Option<Bytes> },
-    /// Publish the dead letter: this message can't be answered. Report to [`Life::told`].
-    Bury { why: Unanswerable },
+    /// Publish the dead letter: this message can't be answered. Report to [`Machine::published`].
+    DeadLetter { why: Unanswerable },
     /// Acknowledge the delivery. The life is over.
     Ack,
     /// Give the delivery back to RabbitMQ. The life is over.
-    HandBack { why: HandBack },
+    Requeue { why: RequeueReason },
 }
 
 /// Why a delivery is given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum HandBack {
+pub enum RequeueReason {
     /// The account or the provider refuses every job just now.
     Paused,
     /// The record can't be read by this worker.
@@ -151,7 +151,7 @@ pub enum HandBack {
     Disconnected,
 }
 
-impl HandBack {
+impl RequeueReason {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -167,7 +167,7 @@ impl HandBack {
 
 /// What the ask for the right to post rests on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Basis {
+pub enum BeginPrecondition {
     /// Nothing has been looked at: RabbitMQ delivers the message for the first time, so there is no record
     /// most likely, and if there is one, this ask is none.
     Unread,
@@ -189,7 +189,7 @@ pub enum Unanswerable {
 /// What the record must be for an outcome to be frozen. A record that is missing, since Redis lost
 /// it, hinders nobody who knows better.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Expect {
+pub enum FreezePrecondition {
     /// Nothing has been posted for this job.
     Unposted,
     /// Nobody has moved it since.
@@ -202,7 +202,7 @@ pub enum Expect {
 
 /// What the record must be for the receipts to be written over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Over {
+pub enum RestorePrecondition {
     /// There is none.
     Nothing,
     /// It has this attempt as open.
@@ -213,7 +213,7 @@ pub enum Over {
 
 /// An outcome on its way into the record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Words {
+pub enum EventSource {
     /// To be put into words: no receipt has them.
     New(Box<Outcome>),
     /// As a receipt has them.
@@ -236,32 +236,32 @@ pub struct Rebuilt {
     pub corrects: Option<Bytes>,
 }
 
-/// The ledger's answer to [`Act::Begin`] and [`Act::Reopen`].
+/// The ledger's answer to [`Action::Begin`] and [`Action::Reopen`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Moved {
+pub enum MoveResult {
     Yes {
         /// Its user wants it no more.
         cancelled: bool,
     },
-    /// To [`Act::Begin`]: the account has no room for it just now, and nothing has changed.
+    /// To [`Action::Begin`]: the account has no room for it just now, and nothing has changed.
     Full,
-    /// To [`Act::Begin`]: the provider has asked all of us to go slower, and nothing has changed. It is worth
+    /// To [`Action::Begin`]: the provider has asked all of us to go slower, and nothing has changed. It is worth
     /// asking again after this.
     Paced { wait: Duration },
     /// The record is not what it was taken for.
-    No(Known),
+    No(Snapshot),
 }
 
-/// The ledger's answer to [`Act::Freeze`].
+/// The ledger's answer to [`Action::Freeze`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Frozen {
+pub enum FreezeResult {
     /// These are the bytes to publish: ours, or those of whoever was first.
     Event(Bytes),
     /// The record is not what it was taken for.
-    Moved(Known),
+    Changed(Snapshot),
 }
 
-/// What came of [`Act::Store`].
+/// What came of [`Action::Store`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stored {
     All(Vec<StoredImage>),

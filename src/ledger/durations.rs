@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use redis::Script;
 
 use super::connection::{Connection, evalsha};
-use super::record::Unreadable;
+use crate::job::record::Unreadable;
 use super::{LedgerError, unavailable};
 use crate::job::pace::{Durations, Fading};
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::endpoint::Endpoint;
 use crate::job::JobId;
 use crate::job::pace::{Seed, backoff};
-use crate::pulse::Pulse;
+use crate::heartbeat::Heartbeat;
 
 /// What is worth a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,20 +31,20 @@ pub enum Hint {
 /// Who waits for a hint in this process.
 #[derive(Debug, Default, Clone)]
 pub struct Hints {
-    waiting: Arc<Mutex<HashMap<JobId, Arc<Bells>>>>,
+    waiting: Arc<Mutex<HashMap<JobId, Arc<Wakers>>>>,
 }
 
-/// While this lives, hints about the job wake [`Waiting::hint`], also those that came since the last
+/// While this lives, hints about the job wake [`HintListener::hint`], also those that came since the last
 /// one. Any number of the same kind that nobody has waited for are one.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct HintListener {
     hints: Hints,
     job: JobId,
-    bells: Arc<Bells>,
+    bells: Arc<Wakers>,
 }
 
 #[derive(Debug, Default)]
-struct Bells {
+struct Wakers {
     look: Notify,
     poll: Notify,
     slot: Notify,
@@ -53,10 +53,10 @@ struct Bells {
 impl Hints {
     /// One life per job per process, so one place per job is enough.
     #[must_use]
-    pub fn wait_for(&self, job: &JobId) -> Waiting {
-        let bells = Arc::<Bells>::default();
+    pub fn wait_for(&self, job: &JobId) -> HintListener {
+        let bells = Arc::<Wakers>::default();
         self.lock().insert(job.clone(), Arc::clone(&bells));
-        Waiting { hints: self.clone(), job: job.clone(), bells }
+        HintListener { hints: self.clone(), job: job.clone(), bells }
     }
 
     /// Wakes who waits for that job to look at its record, if anybody does here.
@@ -98,16 +98,16 @@ impl Hints {
         }
     }
 
-    fn bells(&self, job: &str) -> Option<Arc<Bells>> {
+    fn bells(&self, job: &str) -> Option<Arc<Wakers>> {
         self.lock().get(&job.parse::<JobId>().ok()?).cloned()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<Bells>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<Wakers>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
+impl HintListener {
     /// Of either kind.
     pub async fn hint(&self) -> Hint {
         tokio::select! {
@@ -133,7 +133,7 @@ pub(super) fn to_poll(job: &JobId) -> String {
     format!("poll {job}")
 }
 
-impl Drop for Waiting {
+impl Drop for HintListener {
     fn drop(&mut self) {
         self.hints.lock().remove(&self.job);
     }
@@ -144,19 +144,19 @@ pub async fn listen(
     endpoint: Endpoint,
     channel: String,
     hints: Hints,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     stop: CancellationToken,
 ) {
     let seed = Seed::from_text(&channel);
     let (mut failures, mut refusal_told) = (0, false);
     while !stop.is_cancelled() {
-        pulse.touch();
+        heartbeat.touch();
         let subscribed = tokio::time::timeout(Duration::from_secs(5), subscribe(&endpoint, &channel)).await;
         match subscribed {
             Ok(Ok(pubsub)) => {
                 failures = 0;
                 hints.wake_all();
-                relay(pubsub, &hints, &pulse, &stop).await;
+                relay(pubsub, &hints, &heartbeat, &stop).await;
             }
             // Every other trouble of Redis's is also met, and told, where records are moved.
             Ok(Err(error)) if is_refused(&error) => {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use redis::{Script, Value};
 
 use super::LedgerError;
-use super::record::Known;
-use crate::job::step::Moved;
+use crate::job::record::Snapshot;
+use crate::job::step::MoveResult;
 
 #[derive(Debug)]
 pub(super) struct Scripts {
@@ -56,7 +56,7 @@ impl Scripts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
     Ok,
-    Moved,
+    MoveResult,
     Full,
     Paced,
     Record,
@@ -67,7 +67,7 @@ pub(super) enum Word {
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) word: Word,
-    pub(super) known: Known,
+    pub(super) known: Snapshot,
     /// By name.
     pub(super) notes: HashMap<String, u64>,
 }
@@ -81,14 +81,14 @@ impl Reply {
                 b"ok cancelled" => true,
                 _ => return Err(odd("word")),
             };
-            let known = Known { record: None, cancelled };
+            let known = Snapshot { record: None, cancelled };
             return Ok(Self { word: Word::Ok, known, notes: HashMap::new() });
         }
         let parts = redis::from_redis_value::<(String, String, Value, HashMap<String, u64>)>(answer);
         let (word, now, fields, notes) = parts.map_err(|_| odd("shape"))?;
         let word = match word.as_str() {
             "ok" => Word::Ok,
-            "moved" => Word::Moved,
+            "moved" => Word::MoveResult,
             "full" => Word::Full,
             "paced" => Word::Paced,
             "record" => Word::Record,
@@ -101,17 +101,17 @@ impl Reply {
             .into_iter()
             .map(|(name, value)| (name, Bytes::from(value)))
             .collect();
-        Ok(Self { word, known: Known::from_fields(&fields, now_ms)?, notes })
+        Ok(Self { word, known: Snapshot::from_fields(&fields, now_ms)?, notes })
     }
 
-    pub(super) fn moved(self) -> Moved {
+    pub(super) fn moved(self) -> MoveResult {
         match self.word {
-            Word::Ok => Moved::Yes { cancelled: self.known.cancelled },
-            Word::Full => Moved::Full,
+            Word::Ok => MoveResult::Yes { cancelled: self.known.cancelled },
+            Word::Full => MoveResult::Full,
             Word::Paced => {
-                Moved::Paced { wait: Duration::from_millis(self.notes.get("wait_ms").copied().unwrap_or(0)) }
+                MoveResult::Paced { wait: Duration::from_millis(self.notes.get("wait_ms").copied().unwrap_or(0)) }
             }
-            Word::Moved | Word::Record | Word::None => Moved::No(self.known),
+            Word::MoveResult | Word::Record | Word::None => MoveResult::No(self.known),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
-use super::{AccountFault, AccountFaultKind, Answer, Refusal};
+use super::{AccountFault, AccountFaultKind, SubmitOutcome, Refusal};
 
 /// So many forbidden jobs are remembered. A forgotten one costs another pause of the intake.
 const JOBS_MAX: usize = 1_024;
@@ -29,10 +29,10 @@ struct Seen {
 
 impl Forbidden {
     /// The answer to the POST of `body`, as it is meant in the light of those before it.
-    pub(super) fn judge(&self, body: &[u8], answer: Answer) -> Answer {
+    pub(super) fn judge(&self, body: &[u8], answer: SubmitOutcome) -> SubmitOutcome {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
-            Answer::Account(AccountFault { kind: AccountFaultKind::Forbidden, message }) => {
+            SubmitOutcome::Account(AccountFault { kind: AccountFaultKind::Forbidden, message }) => {
                 let job = hash_of(body);
                 let accepted = seen.accepted;
                 if seen.jobs.len() >= JOBS_MAX {
@@ -40,18 +40,18 @@ impl Forbidden {
                 }
                 let before = *seen.jobs.entry(job).or_insert(accepted);
                 if before == accepted {
-                    return Answer::Account(AccountFault { kind: AccountFaultKind::Forbidden, message });
+                    return SubmitOutcome::Account(AccountFault { kind: AccountFaultKind::Forbidden, message });
                 }
                 seen.jobs.remove(&job);
                 let refusal =
                     Refusal { content_policy: false, no_model: false, message, provider_code: None };
-                Answer::Refused(refusal)
+                SubmitOutcome::Refused(refusal)
             }
-            Answer::Accepted(_) => {
+            SubmitOutcome::Accepted(_) => {
                 seen.accepted += 1;
                 answer
             }
-            Answer::Later(_) | Answer::Account(_) | Answer::Refused(_) | Answer::Unknown { .. } => answer,
+            SubmitOutcome::Later(_) | SubmitOutcome::Account(_) | SubmitOutcome::Refused(_) | SubmitOutcome::Unknown { .. } => answer,
         }
     }
 }
@@ -68,42 +68,42 @@ mod tests {
     use super::*;
     use crate::job::TaskId;
 
-    fn forbidden() -> Answer {
+    fn forbidden() -> SubmitOutcome {
         let message = "HTTP 403: no".to_owned();
-        Answer::Account(AccountFault { kind: AccountFaultKind::Forbidden, message })
+        SubmitOutcome::Account(AccountFault { kind: AccountFaultKind::Forbidden, message })
     }
 
-    fn accepted() -> Answer {
-        Answer::Accepted(TaskId::new("7").unwrap())
+    fn accepted() -> SubmitOutcome {
+        SubmitOutcome::Accepted(TaskId::new("7").unwrap())
     }
 
     #[test]
     fn a_job_forbidden_again_while_others_are_accepted_is_refused_for_itself() {
-        let door = Forbidden::default();
-        assert_eq!(door.judge(b"good", accepted()), accepted());
-        assert_eq!(door.judge(b"bad", forbidden()), forbidden(), "the account may have changed since");
-        assert_eq!(door.judge(b"good too", accepted()), accepted());
-        assert!(matches!(door.judge(b"bad", forbidden()), Answer::Refused(_)));
-        assert_eq!(door.judge(b"bad too", forbidden()), forbidden(), "each job has its own count");
+        let bounded_listener = Forbidden::default();
+        assert_eq!(bounded_listener.judge(b"good", accepted()), accepted());
+        assert_eq!(bounded_listener.judge(b"bad", forbidden()), forbidden(), "the account may have changed since");
+        assert_eq!(bounded_listener.judge(b"good too", accepted()), accepted());
+        assert!(matches!(bounded_listener.judge(b"bad", forbidden()), SubmitOutcome::Refused(_)));
+        assert_eq!(bounded_listener.judge(b"bad too", forbidden()), forbidden(), "each job has its own count");
     }
 
     #[test]
     fn an_account_that_is_allowed_nothing_refuses_no_job() {
-        let door = Forbidden::default();
-        assert_eq!(door.judge(b"good", accepted()), accepted());
+        let bounded_listener = Forbidden::default();
+        assert_eq!(bounded_listener.judge(b"good", accepted()), accepted());
         for _ in 0..10 {
             for job in ["a", "b", "c"] {
-                assert_eq!(door.judge(job.as_bytes(), forbidden()), forbidden());
+                assert_eq!(bounded_listener.judge(job.as_bytes(), forbidden()), forbidden());
             }
         }
     }
 
     #[test]
     fn so_many_jobs_are_remembered_and_no_more() {
-        let door = Forbidden::default();
+        let bounded_listener = Forbidden::default();
         for job in 0..5_000_u32 {
-            door.judge(&job.to_be_bytes(), forbidden());
-            assert!(door.0.lock().unwrap().jobs.len() <= JOBS_MAX);
+            bounded_listener.judge(&job.to_be_bytes(), forbidden());
+            assert!(bounded_listener.0.lock().unwrap().jobs.len() <= JOBS_MAX);
         }
     }
 }

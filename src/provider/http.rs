@@ -24,15 +24,15 @@ use super::forbidden::Forbidden;
 use super::foreign::ForeignWords;
 use super::models::Models;
 use super::wire;
-use super::{AccountFault, AccountFaultKind, Answer, Lookup, NOBODYS_TASK, Provider, View};
+use super::{AccountFault, AccountFaultKind, SubmitOutcome, Lookup, NOBODYS_TASK, Provider, TaskStatus};
 use crate::job::{SentUnder, TaskId};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::net::tls;
-use crate::operation::MULTI_IMAGE_TO_IMAGE;
+use crate::job::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::secret::Secret;
 pub use exchange::REPLY_BYTES_MAX;
-use exchange::{Read, Silence, exchange, told, unreachable};
+use exchange::{Read, TransportError, exchange, told, unreachable};
 use key::Key;
 use their_clock::TheirClock;
 
@@ -163,12 +163,12 @@ impl CometApi {
     }
 
     /// What this path tells of a task, and whether another may tell more.
-    async fn query_at(&self, path: &str, task: &TaskId) -> (View, bool) {
+    async fn query_at(&self, path: &str, task: &TaskId) -> (TaskStatus, bool) {
         let (asked, read) = match self.get_at(path, task.as_str()).await {
             Ok(asked_and_read) => asked_and_read,
             Err(silence) => {
                 let (message, fault) = silence.into_parts();
-                return (View::Unavailable { message, fault, after: None }, false);
+                return (TaskStatus::Unavailable { message, fault, after: None }, false);
             }
         };
         let seen = wire::query(&read.reply(&asked), task);
@@ -179,11 +179,11 @@ impl CometApi {
             self.foreign_words.note_shape(shape);
         }
         let may_be_elsewhere = match seen.view {
-            View::NotFound { .. } => true,
+            TaskStatus::NotFound { .. } => true,
             // A wrong path is a redirect, a web page with 200, or a 404 (docs/provider.md,
             // "Errors of the gateway").
-            View::Unavailable { .. } => matches!(read.status, 200 | 300..=399 | 404 | 405),
-            View::Running | View::Succeeded { .. } | View::Failed { .. } => false,
+            TaskStatus::Unavailable { .. } => matches!(read.status, 200 | 300..=399 | 404 | 405),
+            TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. } => false,
         };
         (seen.view, may_be_elsewhere)
     }
@@ -191,7 +191,7 @@ impl CometApi {
     async fn probe_at(&self, path: &str) -> Result<(), AccountFault> {
         match self.get_at(path, NOBODYS_TASK).await {
             Ok((asked, read)) => wire::probe(&read.reply(&asked)),
-            Err(Silence::NotSent(message) | Silence::NoReply(message)) => Err(unreachable(message)),
+            Err(TransportError::NotSent(message) | TransportError::NoReply(message)) => Err(unreachable(message)),
         }
     }
 
@@ -201,7 +201,7 @@ impl CometApi {
         Self { limits, ..self }
     }
 
-    async fn get_at(&self, path: &str, id: &str) -> Result<(String, Read), Silence> {
+    async fn get_at(&self, path: &str, id: &str) -> Result<(String, Read), TransportError> {
         let url = with_path(&self.base_url, path, Some(id));
         let asked = format!("GET {}", url.path());
         let _way = self.limits.query().await;
@@ -216,7 +216,7 @@ impl CometApi {
 
 #[async_trait]
 impl Provider for CometApi {
-    async fn submit(&self, body: Bytes) -> Answer {
+    async fn submit(&self, body: Bytes) -> SubmitOutcome {
         let request = self
             .submits
             .post(self.submit_url.clone())
@@ -230,21 +230,21 @@ impl Provider for CometApi {
                 let answer = wire::submit(&read.reply(&format!("POST {}", self.submit_url.path())));
                 self.models.judge(&body, self.forbidden.judge(&body, answer))
             }
-            Err(Silence::NotSent(message)) => Answer::Account(unreachable(message)),
-            Err(Silence::NoReply(message)) => Answer::Unknown { message, provider_code: None, exists: false },
+            Err(TransportError::NotSent(message)) => SubmitOutcome::Account(unreachable(message)),
+            Err(TransportError::NoReply(message)) => SubmitOutcome::Unknown { message, provider_code: None, exists: false },
         }
     }
 
     /// At the query path, and where that isn't there or knows of nothing, at the other one: which of the
     /// two is open for these tasks isn't known, and a GET is free (docs/provider.md, "Routes").
-    async fn query(&self, task: &TaskId) -> View {
+    async fn query(&self, task: &TaskId) -> TaskStatus {
         let (view, may_be_elsewhere) = self.query_at(&self.query_path, task).await;
         let Some(other) = other_query_path(&self.query_path).filter(|_| may_be_elsewhere) else {
             return view;
         };
         match self.query_at(other, task).await.0 {
-            View::NotFound { .. } | View::Unavailable { .. } => view,
-            found @ (View::Running | View::Succeeded { .. } | View::Failed { .. }) => {
+            TaskStatus::NotFound { .. } | TaskStatus::Unavailable { .. } => view,
+            found @ (TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. }) => {
                 if !self.told_of_other_path.swap(true, Ordering::Relaxed) {
                     let (path, other) = (&self.query_path, other);
                     tracing::warn!("tasks are found at {other} and not at {path}: set api.query_path to it");

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::forbidden::hash_of;
-use super::{AccountFault, AccountFaultKind, Answer, Later, Refusal};
+use super::{AccountFault, AccountFaultKind, SubmitOutcome, Later, Refusal};
 use crate::job::pace::{Seed, backoff};
 use crate::redact::for_people;
 
@@ -74,12 +74,12 @@ impl Models {
     }
 
     /// The answer to the POST of `body`, as it is meant in the light of those before it.
-    pub(super) fn judge(&self, body: &[u8], answer: Answer) -> Answer {
+    pub(super) fn judge(&self, body: &[u8], answer: SubmitOutcome) -> SubmitOutcome {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
-            Answer::Later(later) if later.this_job_only => self.without_channel(&mut seen, body, later),
-            Answer::Refused(refusal) if refusal.no_model => self.gone(&mut seen, body, refusal),
-            Answer::Accepted(_) => {
+            SubmitOutcome::Later(later) if later.this_job_only => self.without_channel(&mut seen, body, later),
+            SubmitOutcome::Refused(refusal) if refusal.no_model => self.gone(&mut seen, body, refusal),
+            SubmitOutcome::Accepted(_) => {
                 seen.in_a_row = 0;
                 // Bodies are large, and read only where somebody waits to learn from them.
                 if !seen.jobs.is_empty() {
@@ -89,11 +89,11 @@ impl Models {
                 }
                 answer
             }
-            Answer::Later(_) | Answer::Account(_) | Answer::Refused(_) | Answer::Unknown { .. } => answer,
+            SubmitOutcome::Later(_) | SubmitOutcome::Account(_) | SubmitOutcome::Refused(_) | SubmitOutcome::Unknown { .. } => answer,
         }
     }
 
-    fn without_channel(&self, seen: &mut Seen, body: &[u8], later: Later) -> Answer {
+    fn without_channel(&self, seen: &mut Seen, body: &[u8], later: Later) -> SubmitOutcome {
         let model = model_of(body);
         let (job, tries) = seen.tried(body);
         seen.in_a_row = seen.in_a_row.saturating_add(1);
@@ -106,13 +106,13 @@ impl Models {
         }
         if seen.in_a_row >= IN_A_ROW_MAX {
             let message = format!("{message}; if it stays so, check api.model");
-            return Answer::Account(AccountFault { kind: AccountFaultKind::Unreachable, message });
+            return SubmitOutcome::Account(AccountFault { kind: AccountFaultKind::Unreachable, message });
         }
         let wait = backoff(tries.count, FIRST_WAIT, LONGEST_WAIT, Seed::from_text(&job.to_string()));
-        Answer::Later(Later { message, after: later.after.max(Some(wait)), ..later })
+        SubmitOutcome::Later(Later { message, after: later.after.max(Some(wait)), ..later })
     }
 
-    fn gone(&self, seen: &mut Seen, body: &[u8], refusal: Refusal) -> Answer {
+    fn gone(&self, seen: &mut Seen, body: &[u8], refusal: Refusal) -> SubmitOutcome {
         let model = model_of(body);
         let message = for_people(&format!("the model {model} isn't there: {}", refusal.message));
         if model != self.default {
@@ -126,7 +126,7 @@ impl Models {
             return refused(message, refusal.provider_code);
         }
         let message = format!("{message}; set api.model to one that is");
-        Answer::Account(AccountFault { kind: AccountFaultKind::Configuration, message })
+        SubmitOutcome::Account(AccountFault { kind: AccountFaultKind::Configuration, message })
     }
 }
 
@@ -152,8 +152,8 @@ impl Seen {
     }
 }
 
-fn refused(message: String, provider_code: Option<String>) -> Answer {
-    Answer::Refused(Refusal { content_policy: false, no_model: true, message, provider_code })
+fn refused(message: String, provider_code: Option<String>) -> SubmitOutcome {
+    SubmitOutcome::Refused(Refusal { content_policy: false, no_model: true, message, provider_code })
 }
 
 /// `model_name` of the body of a POST.

@@ -32,8 +32,8 @@ pub use submit::submit;
 
 use super::{AccountFault, AccountFaultKind};
 use crate::redact::{bounded, for_people};
-use envelope::{Body, Envelope};
-use meaning::Meaning;
+use envelope::{Body, ReplyEnvelope};
+use meaning::ReplyClass;
 
 /// The longest wait that a `Retry-After` is believed to ask for.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
@@ -100,20 +100,20 @@ fn http_date(text: &str) -> Option<Timestamp> {
 
 /// A reply with its body read and its meaning looked up.
 struct Understood {
-    meaning: Meaning,
+    meaning: ReplyClass,
     /// The message as the provider wrote it, where a known envelope has one; what there is in place of an envelope.
     said: Option<Cow<'static, str>>,
     provider_code: Option<String>,
-    envelope: Option<Envelope>,
+    envelope: Option<ReplyEnvelope>,
 }
 
 impl Understood {
     /// For people. Most replies are fine, and nobody asks for their words.
     fn message(&self, reply: &Reply<'_>) -> String {
-        reply.told(self.said.as_deref(), self.envelope.as_ref().and_then(Envelope::request_id))
+        reply.told(self.said.as_deref(), self.envelope.as_ref().and_then(ReplyEnvelope::request_id))
     }
 
-    fn without_envelope(meaning: Meaning, instead: &'static str) -> Self {
+    fn without_envelope(meaning: ReplyClass, instead: &'static str) -> Self {
         Self { meaning, said: Some(Cow::Borrowed(instead)), provider_code: None, envelope: None }
     }
 }
@@ -140,31 +140,31 @@ fn understand(reply: &Reply<'_>) -> Understood {
 }
 
 /// The account fault that a meaning is, whatever was asked; `None` if it is none.
-fn account_fault(meaning: Meaning, message: &str, asked: &str) -> Option<AccountFault> {
+fn account_fault(meaning: ReplyClass, message: &str, asked: &str) -> Option<AccountFault> {
     let (kind, message) = match meaning {
-        Meaning::Key => (AccountFaultKind::Key, message.to_owned()),
-        Meaning::Money => (AccountFaultKind::Money, message.to_owned()),
-        Meaning::ProviderCredential => (
+        ReplyClass::Key => (AccountFaultKind::Key, message.to_owned()),
+        ReplyClass::Money => (AccountFaultKind::Money, message.to_owned()),
+        ReplyClass::ProviderCredential => (
             AccountFaultKind::Unreachable,
             format!("the provider's own access to Kling is refused: {message}"),
         ),
-        Meaning::Down => (AccountFaultKind::Unreachable, message.to_owned()),
-        Meaning::Configuration => (
+        ReplyClass::Down => (AccountFaultKind::Unreachable, message.to_owned()),
+        ReplyClass::Configuration => (
             AccountFaultKind::Configuration,
             format!("{asked} is not answered by the API that it should be: {message}"),
         ),
-        Meaning::Forbidden => (AccountFaultKind::Forbidden, format!("{asked} is not allowed: {message}")),
-        Meaning::Fine
-        | Meaning::Busy
-        | Meaning::NoChannel
-        | Meaning::NotTaken
-        | Meaning::Refused
-        | Meaning::Policy
-        | Meaning::Exists
-        | Meaning::NoModel
-        | Meaning::NoSuchResource
-        | Meaning::NotFound
-        | Meaning::Unknown => return None,
+        ReplyClass::Forbidden => (AccountFaultKind::Forbidden, format!("{asked} is not allowed: {message}")),
+        ReplyClass::Fine
+        | ReplyClass::Busy
+        | ReplyClass::NoChannel
+        | ReplyClass::NotTaken
+        | ReplyClass::Refused
+        | ReplyClass::Policy
+        | ReplyClass::Exists
+        | ReplyClass::NoModel
+        | ReplyClass::NoSuchResource
+        | ReplyClass::NotFound
+        | ReplyClass::Unknown => return None,
     };
     Some(AccountFault { kind, message: for_people(&message) })
 }

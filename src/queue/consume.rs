@@ -15,7 +15,7 @@ use lapin::{Acker, BasicProperties, Channel, Connection, Consumer};
 use tokio::time::timeout;
 
 use super::message;
-use super::wire::{Large, Place};
+use super::wire::{Large, LargeMessagePermit};
 
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// RabbitMQ 4 moves a message that was given back twenty times to the dead-letter queue itself.
@@ -51,7 +51,7 @@ pub struct Incoming {
 pub trait Settle: Send + Sync {
     async fn ack(&self);
     /// Back to the queue, for any worker.
-    async fn hand_back(&self);
+    async fn requeue(&self);
 }
 
 /// The consuming side of one connection.
@@ -111,7 +111,7 @@ impl JobConsumer {
             while let Some(Ok(delivery)) = consumer.next().await {
                 let (body, _) = message::whole(delivery.data, delivery.properties);
                 let _place = self.large.as_ref().and_then(|large| large.claim(body.len()));
-                Settling { acker: delivery.acker, _place }.hand_back().await;
+                Settling { acker: delivery.acker, _place }.requeue().await;
             }
         };
         // After a cancel the stream ends; should it not, the broker keeps the rest until we go.
@@ -156,7 +156,7 @@ async fn next_whole(consumer: &mut Consumer) -> Option<lapin::Result<Delivery>> 
                 let settling = Settling { acker: delivery.acker, _place: None };
                 tokio::spawn(async move {
                     tokio::time::sleep(WITHHELD_PAUSE).await;
-                    settling.hand_back().await;
+                    settling.requeue().await;
                 });
             }
             Some(_) | None => return next,
@@ -167,7 +167,7 @@ async fn next_whole(consumer: &mut Consumer) -> Option<lapin::Result<Delivery>> 
 struct Settling {
     acker: Acker,
     /// Held for as long as the message may be.
-    _place: Option<Place>,
+    _place: Option<LargeMessagePermit>,
 }
 
 #[async_trait]
@@ -178,7 +178,7 @@ impl Settle for Settling {
         }
     }
 
-    async fn hand_back(&self) {
+    async fn requeue(&self) {
         let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
         // On a dead channel there is nothing to do: the broker has given it back itself.
         let _ = self.acker.nack(requeue).await;

@@ -37,7 +37,7 @@ use self::outbound::Outbound;
 use crate::net::{self, Server, tls};
 
 pub(super) use self::header::{APPENDED, UNREADABLE, WITHHELD};
-pub use self::large::{Large, Place};
+pub use self::large::{Large, LargeMessagePermit};
 pub use self::seen::{Seen, SeenMessage};
 
 /// The longest frame that the broker is asked for: RabbitMQ's own default, and as much as lapin's buffer of 32 frames of

@@ -22,8 +22,10 @@ use self::turn::LET_THROUGH_EVERY;
 pub use self::turn::{Held, Turn};
 use crate::job::pace::{Seed, backoff};
 use crate::metrics::Metrics;
-use crate::provider::{AccountFault, AccountFaultKind, Answer};
-use crate::pulse::Pulse;
+use crate::job::answers::AccountFault;
+use crate::job::answers::AccountFaultKind;
+use crate::job::answers::SubmitOutcome;
+use crate::heartbeat::Heartbeat;
 
 /// The requests of our own by which causes are looked at again.
 #[async_trait]
@@ -47,7 +49,7 @@ pub enum Mode {
 
 /// One cause that stands.
 #[derive(Debug, Clone)]
-struct Fault {
+struct OpenFault {
     message: String,
     probes: u32,
     next_probe: Instant,
@@ -68,7 +70,7 @@ struct Past {
 
 #[derive(Debug, Default, Clone)]
 struct State {
-    faults: BTreeMap<Cause, Fault>,
+    faults: BTreeMap<Cause, OpenFault>,
     /// Causes that went away lately: one that comes back soon is not a new one.
     past: BTreeMap<Cause, Past>,
     one_is_through: bool,
@@ -139,19 +141,19 @@ impl Breaker {
     ///
     /// An accepted POST alone shows that POSTs are answered: a refusal, and a "later" too, may be the gateway's own word, whose
     /// backend is still down. After one of them another job may try at once, since it cost nothing.
-    pub fn note(&self, answer: &Answer, sent: Sent) {
+    pub fn note(&self, answer: &SubmitOutcome, sent: Sent) {
         match answer {
-            Answer::Account(fault) => {
+            SubmitOutcome::Account(fault) => {
                 let cause = cause_of(fault.kind);
                 if sent.only_one {
                     self.probe_failed(cause, &fault.message);
                 }
                 self.fault(cause, &fault.message);
             }
-            Answer::Accepted(_) => self.accepted(sent, Posts::accepted),
+            SubmitOutcome::Accepted(_) => self.accepted(sent, Posts::accepted),
             // The provider has a task under this job's external id: that is an answer, if none to the other jobs.
-            Answer::Refused(_) | Answer::Later(_) | Answer::Unknown { exists: true, .. } => {}
-            Answer::Unknown { message, exists: false, .. } => {
+            SubmitOutcome::Refused(_) | SubmitOutcome::Later(_) | SubmitOutcome::Unknown { exists: true, .. } => {}
+            SubmitOutcome::Unknown { message, exists: false, .. } => {
                 let outage = self.posts.change(|posts| posts.unanswered(sent.number));
                 if sent.only_one {
                     self.probe_failed(Cause::Posts, message);
@@ -213,7 +215,7 @@ impl Breaker {
             is_new = true;
             let now = Instant::now();
             let probes = state.past.get(&cause).map_or(0, |past| past.probes_now(cause, now));
-            let fault = Fault {
+            let fault = OpenFault {
                 message: message.to_owned(),
                 probes,
                 next_probe: now + wait(cause, probes),
@@ -267,16 +269,16 @@ impl Breaker {
     }
 
     /// Looks at what stands until `stop`, each with its own growing distance.
-    pub async fn watch(&self, probe: &dyn Probe, pulse: &Pulse, stop: &CancellationToken) {
+    pub async fn watch(&self, probe: &dyn Probe, heartbeat: &Heartbeat, stop: &CancellationToken) {
         let mut tick = tokio::time::interval(Duration::from_millis(250));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = tick.tick() => pulse.touch(),
+                _ = tick.tick() => heartbeat.touch(),
             }
             self.look_after_turns();
             for cause in self.due() {
-                pulse.touch();
+                heartbeat.touch();
                 if cause.probed_by() == (ProbedBy::Post { after_request: false }) {
                     self.state.send_modify(|state| let_one_through(state, cause));
                     continue;
@@ -303,7 +305,7 @@ impl Breaker {
         let state = self.state.borrow();
         let now = Instant::now();
         let is_held = |cause: &Cause| state.held.get(cause).is_some_and(|held| *held > 0);
-        let due = |cause: &Cause, fault: &Fault| {
+        let due = |cause: &Cause, fault: &OpenFault| {
             let by_request = match cause.probed_by() {
                 ProbedBy::Request | ProbedBy::Post { .. } => true,
                 ProbedBy::HeldJob { after_request } => after_request && !fault.probing && !is_held(cause),

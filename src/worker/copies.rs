@@ -15,10 +15,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::breaker::Mode;
 use super::life::Interrupts;
-use super::lives::Alone;
+use super::in_flight::Alone;
 use super::{Shared, tell};
 use crate::job::JobId;
-use crate::job::step::HandBack;
+use crate::job::step::RequeueReason;
 use crate::queue::consume::Message;
 use crate::queue::message;
 
@@ -83,7 +83,7 @@ pub async fn enter(
     job: &JobId,
     original: &Message,
     interrupts: &Interrupts,
-) -> Result<Option<Alone>, HandBack> {
+) -> Result<Option<Alone>, RequeueReason> {
     // In a block of its own: who moves must not stand in the line any more, and be given a life.
     let turn = {
         let mut entering = pin!(shared.lives.enter(job));
@@ -99,7 +99,7 @@ pub async fn enter(
         }
     };
     tracing::debug!("another copy of a job that has a life here goes to the tail of the queue");
-    tell::hand_on(shared, original, interrupts).await?;
+    publish::republish(shared, original, interrupts).await?;
     drop(turn);
     Ok(None)
 }

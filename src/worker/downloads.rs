@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::images::trouble::Trouble;
+use crate::job::image::trouble::Trouble;
 use crate::job::JobId;
 use crate::job::step::{Blame, Others};
 
@@ -43,7 +43,7 @@ struct Worked {
 
 /// The right to have one image in memory: from before its download until it is stored, or given up.
 #[derive(Debug)]
-pub struct Place {
+pub struct DownloadPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -54,8 +54,8 @@ impl Downloads {
     }
 
     /// Waits for a free place.
-    pub async fn place(&self) -> Place {
-        Place { _permit: Arc::clone(&self.places).acquire_owned().await.ok() }
+    pub async fn place(&self) -> DownloadPermit {
+        DownloadPermit { _permit: Arc::clone(&self.places).acquire_owned().await.ok() }
     }
 
     /// An image of this job has come from this host, whole.

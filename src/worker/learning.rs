@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::job::Job;
 use crate::job::pace::{Durations, Ended, Pace, Schedule};
 use crate::ledger::durations::SharedDurations;
-use crate::pulse::Pulse;
+use crate::heartbeat::Heartbeat;
 
 /// From one exchange with Redis to the next, for each model that is in use.
 const EXCHANGE: Duration = Duration::from_secs(5);
@@ -93,7 +93,7 @@ impl Learning {
     }
 
     /// Exchanges what is known with the other workers until `stop`.
-    pub async fn share(&self, with: &dyn SharedDurations, pulse: &Pulse, stop: &CancellationToken) {
+    pub async fn share(&self, with: &dyn SharedDurations, heartbeat: &Heartbeat, stop: &CancellationToken) {
         loop {
             tokio::select! {
                 biased;
@@ -101,7 +101,7 @@ impl Learning {
                 () = self.met.notified() => {}
                 () = tokio::time::sleep(EXCHANGE) => {}
             }
-            pulse.touch();
+            heartbeat.touch();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,

@@ -14,10 +14,10 @@ use super::breaker::Mode;
 use super::intake::{Change, Intake};
 use super::life::{Interrupts, live};
 use super::panics;
-use super::standstills::{Waiting, What};
+use super::standstills::{OpenStandstill, What};
 use super::suspects::Suspects;
 use crate::job::pace::{Seed, backoff};
-use crate::pulse::Pulse;
+use crate::heartbeat::Heartbeat;
 use crate::queue::Address;
 use crate::queue::consume::{Incoming, JobConsumer};
 use crate::queue::topology;
@@ -38,7 +38,7 @@ pub struct Sessions {
     pub declare: bool,
     /// `worker.max_in_flight`: deliveries that are held at once, over all sessions and consumers.
     pub prefetch: u16,
-    pub pulse: Pulse,
+    pub heartbeat: Heartbeat,
     pub stop: CancellationToken,
     /// All lives, of all sessions.
     pub lives: TaskTracker,
@@ -46,7 +46,7 @@ pub struct Sessions {
     pub connected: Arc<AtomicBool>,
     pub suspects: Suspects,
     /// While there is no session.
-    pub waiting: Mutex<Option<Waiting>>,
+    pub waiting: Mutex<Option<OpenStandstill>>,
 }
 
 impl Sessions {
@@ -83,7 +83,7 @@ impl Sessions {
             }
             let until = Instant::now() + wait;
             while Instant::now() < until && !self.stop.is_cancelled() {
-                self.pulse.touch();
+                self.heartbeat.touch();
                 let _ = timeout(TICK.min(until - Instant::now()), self.stop.cancelled()).await;
             }
         }
@@ -175,7 +175,7 @@ impl Sessions {
                 () = self.stop.cancelled() => return Ok(()),
                 () = self.shared.breaker.changed() => {}
                 _ = tick.tick() => {
-                    self.pulse.touch();
+                    self.heartbeat.touch();
                     if !consumer.is_connected() {
                         return Err("the channel is closed".to_owned());
                     }
@@ -205,7 +205,7 @@ impl Sessions {
         }
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Option<Waiting>> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Option<OpenStandstill>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -223,7 +223,7 @@ impl Sessions {
                 shared.metrics.handed_back("panicked");
                 tracing::error!("a delivery panicked; its message goes back to the queue: {panic}");
                 tokio::time::sleep(AFTER_PANIC).await;
-                settle.hand_back().await;
+                settle.requeue().await;
             }
             drop(own);
         });
@@ -236,7 +236,7 @@ impl Sessions {
         loop {
             tokio::select! {
                 () = self.lives.wait() => return,
-                _ = tick.tick() => self.pulse.touch(),
+                _ = tick.tick() => self.heartbeat.touch(),
             }
         }
     }
@@ -250,7 +250,7 @@ impl Sessions {
                 biased;
                 () = self.stop.cancelled() => return None,
                 value = &mut future => return Some(value),
-                _ = tick.tick() => self.pulse.touch(),
+                _ = tick.tick() => self.heartbeat.touch(),
             }
         }
     }

@@ -24,7 +24,7 @@ pub struct SlotLine {
 
 /// While this lives, nobody else in this worker asks for slots.
 #[derive(Debug)]
-pub struct Head {
+pub struct LineHead {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -52,11 +52,11 @@ impl SlotLine {
 
     /// Waits for the head of the line. One that `has_slots` already takes none from anybody, and its slots
     /// may be what the head waits for: it passes by.
-    pub async fn head(&self, has_slots: bool) -> Head {
+    pub async fn head(&self, has_slots: bool) -> LineHead {
         if has_slots || !(self.capped || self.is_paced()) {
-            return Head { _permit: None };
+            return LineHead { _permit: None };
         }
-        Head { _permit: Arc::clone(&self.head).acquire_owned().await.ok() }
+        LineHead { _permit: Arc::clone(&self.head).acquire_owned().await.ok() }
     }
 }
 

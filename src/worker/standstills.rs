@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
 use crate::metrics::Metrics;
-use crate::pulse::Pulse;
+use crate::heartbeat::Heartbeat;
 
 /// What is stuck for so long is a standstill.
 const MOMENT: Duration = Duration::from_secs(10);
@@ -65,7 +65,7 @@ struct Wait {
 
 /// Something waits for as long as this lives.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct OpenStandstill {
     standstills: Standstills,
     key: (What, u64),
 }
@@ -78,13 +78,13 @@ impl Standstills {
 
     /// A wait begins. `detail` says what is waited for, `remedy` what a person can do, in the imperative.
     #[must_use]
-    pub fn wait(&self, what: What, detail: impl Into<String>, remedy: impl Into<String>) -> Waiting {
+    pub fn wait(&self, what: What, detail: impl Into<String>, remedy: impl Into<String>) -> OpenStandstill {
         let mut state = self.state();
         let key = (what, state.next);
         state.next += 1;
         let wait = Wait { since: Instant::now(), detail: detail.into(), remedy: remedy.into() };
         state.waits.insert(key, wait);
-        Waiting { standstills: self.clone(), key }
+        OpenStandstill { standstills: self.clone(), key }
     }
 
     /// The broker has confirmed something.
@@ -111,13 +111,13 @@ impl Standstills {
     }
 
     /// Says what begins and what ends, until `stop`.
-    pub async fn watch(&self, breaker: &Breaker, pulse: &Pulse, stop: &CancellationToken) {
+    pub async fn watch(&self, breaker: &Breaker, heartbeat: &Heartbeat, stop: &CancellationToken) {
         let mut tick = tokio::time::interval(TICK);
         let mut paused = BTreeMap::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = tick.tick() => pulse.touch(),
+                _ = tick.tick() => heartbeat.touch(),
             }
             self.say();
             self.count_paused(breaker, &mut paused);
@@ -184,7 +184,7 @@ impl Wait {
     }
 }
 
-impl Waiting {
+impl OpenStandstill {
     /// What is waited for has become clearer.
     pub fn because(&self, detail: impl Into<String>, remedy: impl Into<String>) {
         if let Some(wait) = self.standstills.state().waits.get_mut(&self.key) {
@@ -193,7 +193,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for OpenStandstill {
     fn drop(&mut self) {
         self.standstills.state().waits.remove(&self.key);
     }

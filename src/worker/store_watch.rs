@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::breaker::Cause;
-use crate::pulse::Pulse;
+use crate::heartbeat::Heartbeat;
 
 /// An idle worker, and one whose jobs all poll, notice within this.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -24,13 +24,13 @@ pub async fn probe(shared: &Shared) -> Result<(), String> {
 }
 
 /// Closes the intake where the store is another one, or can't be asked; the breaker's probes open it again.
-pub async fn watch(shared: &Shared, pulse: &Pulse, stop: &CancellationToken) {
+pub async fn watch(shared: &Shared, heartbeat: &Heartbeat, stop: &CancellationToken) {
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = tick.tick() => pulse.touch(),
+            _ = tick.tick() => heartbeat.touch(),
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use crate::job::pace::{Seed, backoff};
-use crate::provider::Answer;
+use crate::job::answers::SubmitOutcome;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -51,7 +51,7 @@ struct Rate {
 
 /// The right to have one POST under way.
 #[derive(Debug)]
-pub struct Place {
+pub struct SubmitPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -65,12 +65,12 @@ impl Submits {
     }
 
     /// Waits for a free place and for the end of the pause.
-    pub async fn place(&self) -> Place {
+    pub async fn place(&self) -> SubmitPermit {
         let permit = Arc::clone(&self.places).acquire_owned().await.ok();
         loop {
             let until = self.lock().until;
             if until <= Instant::now() {
-                return Place { _permit: permit };
+                return SubmitPermit { _permit: permit };
             }
             sleep_until(until).await;
         }
@@ -79,17 +79,17 @@ impl Submits {
     /// Learns from an answer: "later" begins or lengthens a pause, which all workers are to know of; an
     /// acceptance ends the count.
     #[must_use = "the other workers are to slow down, too"]
-    pub fn note(&self, answer: &Answer) -> Option<SlowDown> {
+    pub fn note(&self, answer: &SubmitOutcome) -> Option<SlowDown> {
         let mut pause = self.lock();
         let rate = pause.rate.count(Instant::now());
         match answer {
-            Answer::Accepted(_) => {
+            SubmitOutcome::Accepted(_) => {
                 pause.refusals = 0;
                 None
             }
             // About one job's model: the others go on.
-            Answer::Later(later) if later.this_job_only => None,
-            Answer::Later(later) => {
+            SubmitOutcome::Later(later) if later.this_job_only => None,
+            SubmitOutcome::Later(later) => {
                 let now = Instant::now();
                 let until = pause.until;
                 if until <= now {
@@ -102,7 +102,7 @@ impl Submits {
                 // One burst of such answers is one slow-down.
                 (pause.until > until).then_some(SlowDown { pause: pause.until - now, rate })
             }
-            Answer::Account(_) | Answer::Refused(_) | Answer::Unknown { .. } => None,
+            SubmitOutcome::Account(_) | SubmitOutcome::Refused(_) | SubmitOutcome::Unknown { .. } => None,
         }
     }
 
@@ -132,10 +132,10 @@ impl Rate {
 mod tests {
     use super::*;
     use crate::job::TaskId;
-    use crate::provider::Later;
+    use crate::job::answers::Later;
 
-    fn later(after: Option<Duration>) -> Answer {
-        Answer::Later(Later { message: String::new(), provider_code: None, after, this_job_only: false })
+    fn later(after: Option<Duration>) -> SubmitOutcome {
+        SubmitOutcome::Later(Later { message: String::new(), provider_code: None, after, this_job_only: false })
     }
 
     async fn waited(submits: &Submits) -> Duration {
@@ -156,7 +156,7 @@ mod tests {
         assert!(first > Duration::ZERO && first <= FIRST_PAUSE, "one burst is one refusal: {first:?}");
         let _ = submits.note(&later(None));
         assert!(waited(&submits).await > FIRST_PAUSE);
-        assert_eq!(submits.note(&Answer::Accepted(TaskId::new("1").unwrap())), None);
+        assert_eq!(submits.note(&SubmitOutcome::Accepted(TaskId::new("1").unwrap())), None);
         let _ = submits.note(&later(None));
         assert!(waited(&submits).await <= FIRST_PAUSE);
     }
@@ -164,8 +164,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_job_that_waits_by_itself_makes_nobody_else_wait() {
         let submits = Submits::new(4);
-        let Answer::Later(later) = later(Some(Duration::from_secs(90))) else { panic!("not later") };
-        assert!(submits.note(&Answer::Later(Later { this_job_only: true, ..later })).is_none());
+        let SubmitOutcome::Later(later) = later(Some(Duration::from_secs(90))) else { panic!("not later") };
+        assert!(submits.note(&SubmitOutcome::Later(Later { this_job_only: true, ..later })).is_none());
         assert_eq!(waited(&submits).await, Duration::ZERO);
     }
 

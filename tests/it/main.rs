@@ -18,6 +18,7 @@ mod doubles;
 mod durations_suite;
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;
+mod layers;
 mod lifecycle;
 #[path = "../shared/seed.rs"]
 mod seed;

@@ -8,11 +8,11 @@ use comet_worker::job::pace::Pace;
 use comet_worker::job::request;
 use comet_worker::ledger::Ledger;
 use comet_worker::ledger::hints::Hints;
-use comet_worker::ledger::record::{Known, Record, Stage};
+use comet_worker::job::record::{Snapshot, Record, Stage};
 use comet_worker::ledger::slots::Slots;
 use comet_worker::limits::Limits;
 use comet_worker::metrics::Metrics;
-use comet_worker::pulse::Pulses;
+use comet_worker::heartbeat::Heartbeats;
 use comet_worker::queue::consume::Message;
 use comet_worker::queue::topology::Names;
 use comet_worker::receipts::Receipts;
@@ -22,7 +22,7 @@ use comet_worker::worker::copies::Copies;
 use comet_worker::worker::downloads::Downloads;
 use comet_worker::worker::learning::Learning;
 use comet_worker::worker::life::{Interrupts, live};
-use comet_worker::worker::lives::Lives;
+use comet_worker::worker::in_flight::JobsInFlight;
 use comet_worker::worker::panics::Panics;
 use comet_worker::worker::preflight::Weaknesses;
 use comet_worker::worker::slots::SlotLine;
@@ -198,7 +198,7 @@ impl Workbench {
             polls: Arc::new(Semaphore::new(64)),
             downloads: Downloads::new(16),
             hints: Hints::default(),
-            lives: Lives::default(),
+            lives: JobsInFlight::default(),
             learning: Learning::new(options.settings.pace),
             copies: Copies::new(options.max_in_flight),
             panics: Panics::default(),
@@ -236,7 +236,7 @@ impl Workbench {
             polls: Arc::new(Semaphore::new(64)),
             downloads: Downloads::new(16),
             hints: Hints::default(),
-            lives: Lives::default(),
+            lives: JobsInFlight::default(),
             learning: Learning::new(self.shared.settings.pace),
             copies: Copies::new(self.max_in_flight),
             panics: Panics::default(),
@@ -311,8 +311,8 @@ impl Workbench {
     pub fn watch_breaker(&self) {
         let (shared, stop) = (self.shared.clone(), self.stop.clone());
         tokio::spawn(async move {
-            let pulse = Pulses::new().register("breaker", Duration::from_secs(60));
-            shared.breaker.watch(&Probes(&shared), &pulse, &stop).await;
+            let heartbeat = Heartbeats::new().register("breaker", Duration::from_secs(60));
+            shared.breaker.watch(&Probes(&shared), &heartbeat, &stop).await;
         });
     }
 
@@ -321,7 +321,7 @@ impl Workbench {
         self.known(job).await.record
     }
 
-    pub async fn known(&self, job: &str) -> Known {
+    pub async fn known(&self, job: &str) -> Snapshot {
         self.memory.read(&job.parse().unwrap(), Slots::NONE).await.unwrap()
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use comet_worker::callback::Callbacks;
+use comet_worker::job::callback::Callbacks;
 use serde_json::json;
 
 use crate::support::jobs::{external, job, jobs};

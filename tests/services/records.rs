@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::step::{Basis, Moved};
+use comet_worker::job::step::{BeginPrecondition, MoveResult};
 use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
 use comet_worker::ledger::connection::Connection;
-use comet_worker::ledger::record::{Nonce, Stage};
+use comet_worker::job::record::{Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
-use comet_worker::ledger::{Entry, Ledger, RedisLedger};
+use comet_worker::ledger::{JobRef, Ledger, RedisLedger};
 use futures_util::StreamExt;
 
 use crate::private::PrivateRedis;
@@ -67,7 +67,7 @@ fn job(number: u64) -> JobId {
 /// The moves before the end of a job.
 async fn begin(ledger: &RedisLedger, number: u64) {
     let (job, digest) = (job(number), digest());
-    let entry = Entry {
+    let entry = JobRef {
         job: &job,
         digest: &digest,
         round: 1,
@@ -75,14 +75,14 @@ async fn begin(ledger: &RedisLedger, number: u64) {
         under: None,
         slots: Slots::NONE,
     };
-    let begun = ledger.begin(entry, 1, &Nonce::new("n".repeat(32)), &Basis::Unread).await.unwrap();
-    assert_eq!(begun, Moved::Yes { cancelled: false });
+    let begun = ledger.begin(entry, 1, &Nonce::new("n".repeat(32)), &BeginPrecondition::Unread).await.unwrap();
+    assert_eq!(begun, MoveResult::Yes { cancelled: false });
     ledger.accept(entry, 1, &TaskId::new("878106242831892487").unwrap()).await.unwrap();
 }
 
 async fn finish(ledger: &RedisLedger, number: u64) {
     let (job, digest) = (job(number), digest());
-    let entry = Entry {
+    let entry = JobRef {
         job: &job,
         digest: &digest,
         round: 1,

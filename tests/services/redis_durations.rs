@@ -7,7 +7,7 @@ use comet_worker::job::pace::Durations;
 use comet_worker::ledger::LedgerError;
 use comet_worker::ledger::connection::Connection;
 use comet_worker::ledger::durations::{RedisDurations, SharedDurations};
-use comet_worker::ledger::record::Unreadable;
+use comet_worker::job::record::Unreadable;
 
 use crate::durations_suite::seen;
 use crate::support::redis_url;

@@ -1,10 +1,13 @@
 //! The store in a bucket, against a server that speaks S3 (moto).
 
 use bytes::Bytes;
-use comet_worker::images::Image;
+use comet_worker::job::image::Image;
 use comet_worker::job::{Digest, JobId, SentUnder};
-use comet_worker::ledger::record::Nonce;
-use comet_worker::receipts::{Gate, Of, Receipts, Shut};
+use comet_worker::job::record::Nonce;
+use comet_worker::job::receipt::Gate;
+use comet_worker::job::receipt::IntentFacts;
+use comet_worker::job::receipt::Shut;
+use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
 use object_store::{Attribute, ObjectStoreExt};
 use url::Url;
@@ -113,7 +116,7 @@ async fn one_of_many_asks_passes_the_gate_in_a_folder_and_in_a_bucket() {
 
         let (job, digest): (JobId, _) = ("raced".parse().unwrap(), Digest::new("d".to_owned()));
         let under = SentUnder::from_words("cw-1").unwrap();
-        let of = Of { job: &job, digest: &digest, round: 1, under: &under, max_attempts: 1 };
+        let of = IntentFacts { job: &job, digest: &digest, round: 1, under: &under, max_attempts: 1 };
         let nonces: Vec<Nonce> = (0..8).map(|number| Nonce::new(format!("ask-{number}"))).collect();
         let asks = nonces.iter().map(|nonce| receipts.intend(of, 1, nonce));
         let gates = futures_util::future::try_join_all(asks).await.unwrap();

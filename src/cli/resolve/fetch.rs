@@ -12,21 +12,24 @@ use serde_json::value::RawValue;
 use super::parts;
 use crate::clock;
 use crate::config::Config;
-use crate::images::{Downloader, Image, Images as _};
+use crate::job::image::Image;
+use crate::images::{Downloader, Images as _};
 use crate::job::event::{Context, Event, EventView, may_be_corrected, says_unknown};
-use crate::job::step::{Expect, Frozen};
+use crate::job::step::{FreezePrecondition, FreezeResult};
 use crate::job::{
     Digest, Envelope, ExternalIds, ExternalTaskId, FailedTasks, Job, JobId, Outcome, Success, TaskId, Timings,
 };
 use crate::ledger::slots::Slots;
-use crate::ledger::{Entry, Ledger as _};
+use crate::ledger::{JobRef, Ledger as _};
 use crate::metrics::Metrics;
-use crate::provider::{Provider as _, ResultImage, View};
+use crate::job::answers::ResultImage;
+use crate::job::answers::TaskStatus;
+use crate::provider::Provider as _;
 use crate::queue::message::event_properties;
 use crate::queue::publish::{Outgoing, Publish as _, Publisher, Routed};
 use crate::queue::topology;
 use crate::receipts::Receipts;
-use crate::receipts::history::History;
+use crate::job::receipt::history::History;
 use crate::storage::Storage;
 
 /// Before a server that fails is asked again.
@@ -110,16 +113,16 @@ async fn stored_event(
     storage: &Storage,
 ) -> anyhow::Result<Bytes> {
     let (images, units) = match parts::provider(config)?.query(task).await {
-        View::Succeeded { images, .. } if images.is_empty() => {
+        TaskStatus::Succeeded { images, .. } if images.is_empty() => {
             bail!(
                 "CometAPI calls task {task} a success, and its reply has no image where this version looks for one: try a later version"
             )
         }
-        View::Succeeded { images, units } => (images, units),
-        View::Running => bail!("task {task} still runs at CometAPI; say it again later"),
-        View::Failed { message, .. } => bail!("task {task} has failed at CometAPI: {message}"),
-        View::NotFound { message } => bail!("CometAPI has no task {task} any more: {message}"),
-        View::Unavailable { message, .. } => bail!("CometAPI gives no answer about task {task}: {message}"),
+        TaskStatus::Succeeded { images, units } => (images, units),
+        TaskStatus::Running => bail!("task {task} still runs at CometAPI; say it again later"),
+        TaskStatus::Failed { message, .. } => bail!("task {task} has failed at CometAPI: {message}"),
+        TaskStatus::NotFound { message } => bail!("CometAPI has no task {task} any more: {message}"),
+        TaskStatus::Unavailable { message, .. } => bail!("CometAPI gives no answer about task {task}: {message}"),
     };
     let downloader = parts::downloader(config)?;
     let started = tokio::time::Instant::now();
@@ -160,17 +163,17 @@ async fn freeze(config: &Config, job: &Job, first: Bytes, event: &Bytes) -> anyh
     let again = "the images are stored and sealed; say it again to have them told";
     let ledger = parts::ledger(config, &Metrics::default())?;
     let (failed, slots) = (FailedTasks::none(), Slots::NONE);
-    let entry = Entry { job: &job.id, digest: &job.digest, round: 1, failed, under: None, slots };
-    let frozen = ledger.freeze(entry, &Expect::Correcting { first }, event.clone(), false).await;
+    let entry = JobRef { job: &job.id, digest: &job.digest, round: 1, failed, under: None, slots };
+    let frozen = ledger.freeze(entry, &FreezePrecondition::Correcting { first }, event.clone(), false).await;
     match frozen.context(again)? {
-        Frozen::Event(_) => {
+        FreezeResult::Event(_) => {
             // Lost, the record only stays longer.
             if let Err(error) = ledger.told(entry, None).await {
                 tracing::debug!("the record will not expire: {error}");
             }
             Ok(())
         }
-        Frozen::Moved(_) => bail!("another job with this job_id is in Redis by now; {again}"),
+        FreezeResult::Changed(_) => bail!("another job with this job_id is in Redis by now; {again}"),
     }
 }
 

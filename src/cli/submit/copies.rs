@@ -13,7 +13,7 @@ use crate::storage::Storage;
 const AT_ONCE: usize = 8;
 
 /// The copies under way.
-pub(super) struct Copies {
+pub(super) struct ImageCopies {
     storage: Storage,
     folder: PathBuf,
     places: Arc<Semaphore>,
@@ -22,7 +22,7 @@ pub(super) struct Copies {
     failed: usize,
 }
 
-impl Copies {
+impl ImageCopies {
     /// # Errors
     ///
     /// When the folder can't be made.

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 
 use crate::job::request::Rules;
-use crate::operation::{Check, Operation};
+use crate::job::operation::{Check, Operation};
 
 /// A job with its files in it.
 #[derive(Debug)]

@@ -53,7 +53,7 @@ impl EventView {
     ///
     /// Not JSON, or without `id`, `type` or `data.job_id`.
     pub fn parse(bytes: &[u8]) -> Result<Self, NotAnEvent> {
-        let Envelope { id, event_type, time, data, supersedes } = serde_json::from_slice(bytes)?;
+        let StoredEnvelope { id, event_type, time, data, supersedes } = serde_json::from_slice(bytes)?;
         Ok(Self {
             id,
             event_type,
@@ -106,7 +106,7 @@ pub fn may_run_on(event: &[u8]) -> bool {
 }
 
 #[derive(Deserialize)]
-struct Envelope {
+struct StoredEnvelope {
     id: String,
     #[serde(rename = "type")]
     event_type: String,

@@ -14,7 +14,7 @@ use super::faults::{Faults, found, member};
 use super::picture;
 use super::rules::Rules;
 use crate::job::{Digest, ExternalIds, ExternalTaskId, JobId};
-use crate::operation::{Check, Field};
+use crate::job::operation::{Check, Field};
 
 /// What an input comes to. All but the id mean something only if no fault was found.
 #[derive(Default)]

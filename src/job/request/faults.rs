@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::job::Fault;
-use crate::redact;
+use crate::job::text::printable;
 
 /// See [`super::FAULTS_MAX`].
 pub(super) const FAULTS_MAX: usize = 50;
@@ -66,7 +66,7 @@ pub(super) fn found(value: &Value) -> String {
 /// Bounded, and of printable characters: names and values are the producer's, and these words come into logs and terminals.
 pub(super) fn clip(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARS_MAX) {
-        None => redact::printable(text),
-        Some((end, _)) => format!("{}…", redact::printable(text.get(..end).unwrap_or_default())),
+        None => printable(text),
+        Some((end, _)) => format!("{}…", printable(text.get(..end).unwrap_or_default())),
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::tests::{DESIGN, only_fault, paths, read, sent, with_input};
 use super::{Properties, Rules, parse};
-use crate::callback::Callbacks;
+use crate::job::callback::Callbacks;
 
 fn png(width: u32, height: u32) -> String {
     let mut bytes = Vec::new();

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::faults::{Faults, clip};
 use crate::job::format::{self, Format};
-use crate::operation::PictureRules;
+use crate::job::operation::PictureRules;
 
 /// The plain alphabet, padded. Left-over bits in the last character are let through: some encoders
 /// leave them, and no decoder minds.

@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 
-use crate::callback::Callbacks;
-use crate::operation::{CURRENT, Edition, MULTI_IMAGE_TO_IMAGE, Operation, PAGE};
+use crate::job::callback::Callbacks;
+use crate::job::operation::{CURRENT, Edition, MULTI_IMAGE_TO_IMAGE, Operation, PAGE};
 
 /// What a job's input is held to, and how it goes out.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,12 +7,12 @@
 use std::time::Duration;
 
 use super::generation::Generation;
-use super::life::{At, Life};
+use super::machine::{State, Machine};
 use super::look::Recalling;
-use super::{Basis, Expect, Moved};
+use super::{BeginPrecondition, FreezePrecondition, MoveResult};
 use crate::job::{Charged, FailedTasks, Outcome, TaskId};
-use crate::receipts::Shut;
-use crate::receipts::history::History;
+use crate::job::receipt::Shut;
+use crate::job::receipt::history::History;
 
 /// The end of a task without images.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,21 +24,21 @@ pub(super) struct BadEnd {
     failed: Option<Charged>,
 }
 
-impl Life {
+impl Machine {
     /// The task ends so. Another generation follows where that may be; else the job ends with it.
     pub(super) fn end_badly(&mut self, generation: Generation, outcome: Outcome, failed: Option<Charged>) {
         let Generation { attempt, task, .. } = generation;
         let end = BadEnd { attempt, task, outcome: Box::new(outcome), failed };
         if self.rules.receipts {
-            self.at = At::Recalling(Recalling::BadEnd(end));
+            self.at = State::Recalling(Recalling::BadEnd(end));
             return;
         }
         match end.failed {
             Some(charged) if self.failed.generation() < self.rules.max_attempts => {
                 let failed = self.failed.clone().and(end.task, charged);
-                self.at = At::Following { attempt, failed };
+                self.at = State::Following { attempt, failed };
             }
-            Some(_) | None => self.end(*end.outcome, Expect::Unfinished),
+            Some(_) | None => self.end(*end.outcome, FreezePrecondition::Unfinished),
         }
     }
 
@@ -46,45 +46,45 @@ impl Life {
     pub(super) fn recalled_after(&mut self, end: BadEnd, history: &History) {
         // The correction of an unknown outcome is the last word, and so is what is sealed already.
         if self.corrects.is_some() || !history.allows_another(end.attempt) {
-            return self.end(*end.outcome, Expect::Unfinished);
+            return self.end(*end.outcome, FreezePrecondition::Unfinished);
         }
         self.at = match (history.failed_at(end.attempt), end.failed) {
             // Somebody saw it before, and has gone on, perhaps.
-            (Some(failed), _) => At::Following { attempt: end.attempt, failed },
-            (None, Some(charged)) => At::NotingFailure { attempt: end.attempt, task: end.task, charged },
-            (None, None) => At::Closing(end),
+            (Some(failed), _) => State::Following { attempt: end.attempt, failed },
+            (None, Some(charged)) => State::NotingFailure { attempt: end.attempt, task: end.task, charged },
+            (None, None) => State::Closing(end),
         };
     }
 
     /// A receipt has the failure.
     pub fn failure_noted(&mut self) {
-        let At::NotingFailure { attempt, task, charged } = self.at.clone() else { return self.unexpected() };
-        self.at = At::Following { attempt, failed: self.failed.clone().and(task, charged) };
+        let State::NotingFailure { attempt, task, charged } = self.at.clone() else { return self.unexpected() };
+        self.at = State::Following { attempt, failed: self.failed.clone().and(task, charged) };
     }
 
     /// The record is past the attempt, or somebody else moved it.
-    pub fn followed(&mut self, moved: Moved, now: Duration) {
-        let At::Following { attempt, failed } = self.at.clone() else { return self.unexpected() };
+    pub fn followed(&mut self, moved: MoveResult, now: Duration) {
+        let State::Following { attempt, failed } = self.at.clone() else { return self.unexpected() };
         match moved {
-            Moved::Yes { cancelled } => {
+            MoveResult::Yes { cancelled } => {
                 self.cancelled |= cancelled;
                 self.forget();
                 self.failed = failed;
                 self.under = None;
-                self.at = At::Ready { attempt: attempt + 1, basis: Basis::Read };
+                self.at = State::Ready { attempt: attempt + 1, basis: BeginPrecondition::Read };
             }
-            Moved::No(known) => self.read(known, now),
+            MoveResult::No(known) => self.read(known, now),
             // No answer to this, so it is asked again.
-            Moved::Full | Moved::Paced { .. } => {}
+            MoveResult::Full | MoveResult::Paced { .. } => {}
         }
     }
 
     /// The gate behind a task that is given up was to be shut.
     pub(super) fn closed(&mut self, end: BadEnd, shut: Shut) {
         match shut {
-            Shut::Shut => self.end(*end.outcome, Expect::Unfinished),
+            Shut::Shut => self.end(*end.outcome, FreezePrecondition::Unfinished),
             // Another hand has seen the task fail, and goes on.
-            Shut::Taken => self.at = At::Recalling(Recalling::BadEnd(end)),
+            Shut::Taken => self.at = State::Recalling(Recalling::BadEnd(end)),
         }
     }
 

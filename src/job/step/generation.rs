@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::life::{At, Life};
+use super::machine::{State, Machine};
 use super::unstored::Tried;
-use super::{Act, Rules};
+use super::{Action, Rules};
 use crate::job::TaskId;
 use crate::job::pace::{Pace, Schedule};
 
@@ -93,11 +93,11 @@ impl Generation {
 
     /// A task that is to be waited for is in a receipt before the wait; an instant one is spared it,
     /// unless others may have given it up.
-    pub(super) fn next(&self, now: Duration, receipts: bool, perhaps_given_up: bool) -> Act {
+    pub(super) fn next(&self, now: Duration, receipts: bool, perhaps_given_up: bool) -> Action {
         if receipts && !self.noted && (perhaps_given_up || now < self.next_poll) {
-            return Act::NoteTask { attempt: self.attempt, task: self.task.clone() };
+            return Action::NoteTask { attempt: self.attempt, task: self.task.clone() };
         }
-        Act::Poll { task: self.task.clone(), at: self.next_poll }
+        Action::Poll { task: self.task.clone(), at: self.next_poll }
     }
 }
 
@@ -112,7 +112,7 @@ impl Rules {
     }
 }
 
-impl Life {
+impl Machine {
     /// From now on the task is looked at so: what is known of others like it changes while a job waits.
     pub fn look_by(&mut self, learned: Option<Arc<Schedule>>) {
         self.rules.learned = learned;
@@ -121,7 +121,7 @@ impl Life {
     /// How long the task has been running, where there is one to be looked at.
     #[must_use]
     pub fn age(&self, now: Duration) -> Option<Duration> {
-        let At::Generating(generation) = &self.at else { return None };
+        let State::Generating(generation) = &self.at else { return None };
         Some(generation.accepted.age(now))
     }
 }

@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use super::generation::{Generation, Since};
-use super::life::{At, Life, Then};
+use super::machine::{State, Machine, AfterPublish};
 use super::look::Recalling;
 use super::unstored::Tried;
-use super::{Basis, Expect, HandBack, Unanswerable, Words, outcome};
+use super::{BeginPrecondition, FreezePrecondition, RequeueReason, Unanswerable, EventSource, outcome};
 use crate::job::event::says_unknown;
-use crate::ledger::record::{Known, Stage};
+use crate::job::record::{Snapshot, Stage};
 
-impl Life {
+impl Machine {
     /// The record was read.
-    pub fn read(&mut self, known: Known, now: Duration) {
+    pub fn read(&mut self, known: Snapshot, now: Duration) {
         self.cancelled |= known.cancelled;
         let Some(record) = known.record else {
             if self.rules.receipts {
-                self.at = At::Recalling(Recalling::Everything);
+                self.at = State::Recalling(Recalling::Everything);
             } else {
                 self.fresh(1, 1);
             }
@@ -27,13 +27,13 @@ impl Life {
                 Stage::Done { replaceable: true, .. } => self.fresh(1, record.round + 1),
                 // Written without a look at the receipts, perhaps, by the hand of a later job.
                 Stage::Submitting { attempt, .. } if self.rules.receipts => {
-                    self.at = At::Recalling(Recalling::Whose { attempt });
+                    self.at = State::Recalling(Recalling::Whose { attempt });
                 }
                 Stage::Done { replaceable: false, .. }
                 | Stage::New { .. }
                 | Stage::Submitting { .. }
                 | Stage::Generating { .. }
-                | Stage::Told { .. } => self.at = At::Burying(Unanswerable::Conflict),
+                | Stage::Told { .. } => self.at = State::DeadLettering(Unanswerable::Conflict),
             };
         }
         self.round = record.round;
@@ -55,27 +55,27 @@ impl Life {
                 self.fresh(1, record.round + 1)
             }
             Stage::Done { event, .. } if self.rules.receipts && says_unknown(&event) => {
-                self.at = At::Recalling(Recalling::Ended { event, told: false });
+                self.at = State::Recalling(Recalling::Ended { event, told: false });
             }
-            Stage::Done { event, .. } => self.at = At::Telling { event, then: Then::Ack },
-            Stage::Told { .. } => self.at = At::Reading,
+            Stage::Done { event, .. } => self.at = State::Publishing { event, then: AfterPublish::Ack },
+            Stage::Told { .. } => self.at = State::Reading,
         }
     }
 
     /// The record can't be read, and is not guessed at.
     pub fn unreadable(&mut self) {
-        self.at = At::HandingBack(HandBack::Unreadable);
+        self.at = State::Requeueing(RequeueReason::Unreadable);
     }
 
     pub(super) fn fresh(&mut self, attempt: u32, round: u32) {
         self.round = round;
         self.under = None;
         self.at = if self.faults.is_empty() {
-            At::Ready { attempt, basis: Basis::Read }
+            State::Ready { attempt, basis: BeginPrecondition::Read }
         } else {
             // Nothing was paid and nothing is: this one needs no receipt.
-            let words = Words::New(Box::new(outcome::invalid(self.faults.clone())));
-            At::Freezing { words, expect: Expect::Unposted, then: Then::Ack }
+            let words = EventSource::New(Box::new(outcome::invalid(self.faults.clone())));
+            State::Freezing { words, expect: FreezePrecondition::Unposted, then: AfterPublish::Ack }
         };
     }
 }

@@ -8,7 +8,8 @@ use reqwest::header::{AsHeaderName, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 
 use crate::net::trouble;
 use crate::provider::wire::Reply;
-use crate::provider::{AccountFault, AccountFaultKind};
+use crate::job::answers::AccountFault;
+use crate::job::answers::AccountFaultKind;
 use crate::redact::for_people;
 
 /// The most that is read of a reply, in bytes (docs/provider.md, "Transport").
@@ -28,7 +29,7 @@ pub(super) struct Read {
 }
 
 /// Why there is no reply.
-pub(super) enum Silence {
+pub(super) enum TransportError {
     /// No connection came about, so nothing was sent.
     NotSent(String),
     /// Anything later: the request may have arrived.
@@ -36,26 +37,26 @@ pub(super) enum Silence {
 }
 
 /// One request, and its reply read to the end or to the bound.
-pub(super) async fn exchange(request: RequestBuilder) -> Result<Read, Silence> {
+pub(super) async fn exchange(request: RequestBuilder) -> Result<Read, TransportError> {
     let mut response = request.send().await.map_err(|error| {
         let message = told(&error);
         // DNS, refused, TLS handshake, connect timeout: hyper says "connect" only before the first
         // byte of the request (docs/provider.md, "Transport").
-        if error.is_connect() { Silence::NotSent(message) } else { Silence::NoReply(message) }
+        if error.is_connect() { TransportError::NotSent(message) } else { TransportError::NoReply(message) }
     })?;
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
     let mut body = BytesMut::with_capacity(announced.unwrap_or_default().min(AT_ONCE_BYTES_MAX));
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len().saturating_add(chunk.len()) > REPLY_BYTES_MAX => {
-                return Err(Silence::NoReply(format!(
+                return Err(TransportError::NoReply(format!(
                     "HTTP {} with a body of more than {REPLY_BYTES_MAX} bytes",
                     response.status().as_u16()
                 )));
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
-            Err(error) => return Err(Silence::NoReply(told(&error))),
+            Err(error) => return Err(TransportError::NoReply(told(&error))),
         }
     }
     Ok(Read {
@@ -79,7 +80,7 @@ impl Read {
     }
 }
 
-impl Silence {
+impl TransportError {
     /// For a GET: the message, and the fault if the provider can't be reached at all.
     pub(super) fn into_parts(self) -> (String, Option<AccountFault>) {
         match self {

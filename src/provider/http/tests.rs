@@ -99,7 +99,7 @@ fn task(id: &str) -> TaskId {
 async fn a_post_carries_key_type_and_body() {
     let server = Server::replying("200 OK", "", r#"{"code":0,"data":{"task_id":"7"}}"#).await;
     let answer = server.api().submit(Bytes::from_static(b"{\"n\":1}")).await;
-    assert_eq!(answer, Answer::Accepted(task("7")));
+    assert_eq!(answer, SubmitOutcome::Accepted(task("7")));
     let request = server.request();
     assert!(request.starts_with("POST /kling/v1/images/generations HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("authorization: Bearer SECRET-KEY\r\n"), "{request}");
@@ -111,7 +111,7 @@ async fn a_post_carries_key_type_and_body() {
 #[tokio::test]
 async fn a_get_has_the_id_as_one_encoded_segment() {
     let server = Server::replying("200 OK", "", r#"{"code":0,"data":{"task_status":"submitted"}}"#).await;
-    assert_eq!(server.api().query(&task("a/b?c#d%é")).await, View::Running);
+    assert_eq!(server.api().query(&task("a/b?c#d%é")).await, TaskStatus::Running);
     let request = server.request();
     assert!(
         request.starts_with("GET /kling/v1/images/generations/a%2Fb%3Fc%23d%25%C3%A9 HTTP/1.1\r\n"),
@@ -133,7 +133,7 @@ async fn everything_goes_by_the_proxy_with_its_login_and_nothing_past_it() {
     let way = format!("http://user:pass@{}", proxy.url.authority());
     let base = Url::parse("http://nowhere.invalid/").unwrap();
     let api = CometApi::new(Endpoints { proxy: way.into(), ..endpoints(base) }).unwrap();
-    assert_eq!(api.submit(Bytes::from_static(b"{}")).await, Answer::Accepted(task("7")));
+    assert_eq!(api.submit(Bytes::from_static(b"{}")).await, SubmitOutcome::Accepted(task("7")));
     let request = proxy.request();
     assert!(
         request.starts_with("POST http://nowhere.invalid/kling/v1/images/generations HTTP/1.1\r\n"),
@@ -153,7 +153,7 @@ async fn a_proxy_that_is_not_there_is_nobody_there() {
     let server = Server::replying("200 OK", "", "{}").await;
     let api = CometApi::new(Endpoints { proxy: way.into(), ..endpoints(server.url.clone()) }).unwrap();
     let answer = api.submit(Bytes::from_static(b"{}")).await;
-    assert!(matches!(answer, Answer::Account(_)), "{answer:?}");
+    assert!(matches!(answer, SubmitOutcome::Account(_)), "{answer:?}");
     assert_eq!(server.connections.load(Ordering::SeqCst), 0);
 }
 
@@ -164,9 +164,9 @@ async fn nobody_there_is_an_account_fault_and_nothing_was_sent() {
     drop(listener);
     for url in [url, Url::parse("http://no-such-host.invalid/").unwrap()] {
         let api = api(url.clone());
-        let Answer::Account(fault) = api.submit(Bytes::new()).await else { panic!("{url}") };
+        let SubmitOutcome::Account(fault) = api.submit(Bytes::new()).await else { panic!("{url}") };
         assert_eq!(fault.kind, AccountFaultKind::Unreachable, "{fault:?}");
-        let View::Unavailable { fault: Some(fault), .. } = api.query(&task("7")).await else {
+        let TaskStatus::Unavailable { fault: Some(fault), .. } = api.query(&task("7")).await else {
             panic!("{url}")
         };
         assert_eq!(fault.kind, AccountFaultKind::Unreachable);
@@ -178,7 +178,7 @@ async fn nobody_there_is_an_account_fault_and_nothing_was_sent() {
 async fn a_tls_handshake_that_fails_is_an_account_fault() {
     let server = Server::replying("400 Bad Request", "", "plain").await;
     let url = Url::parse(server.url.as_str().replace("http:", "https:").as_str()).unwrap();
-    let Answer::Account(fault) = api(url).submit(Bytes::new()).await else { panic!("not a fault") };
+    let SubmitOutcome::Account(fault) = api(url).submit(Bytes::new()).await else { panic!("not a fault") };
     assert_eq!(fault.kind, AccountFaultKind::Unreachable);
     assert!(!server.request().contains("SECRET-KEY"));
 }
@@ -202,7 +202,7 @@ async fn a_post_without_a_whole_reply_is_unknown_and_sent_once() {
 
 #[tokio::test]
 async fn redirects_are_faults_and_not_followed() {
-    let server = Server::replying("301 Moved Permanently", "location: /elsewhere\r\n", "").await;
+    let server = Server::replying("301 MoveResult Permanently", "location: /elsewhere\r\n", "").await;
     let Answer::Account(fault) = server.api().submit(Bytes::new()).await else { panic!("followed") };
     assert_eq!(fault.kind, AccountFaultKind::Configuration);
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
@@ -290,7 +290,7 @@ async fn a_task_is_asked_for_at_the_other_path_where_the_first_one_is_wrong_or_k
         r#"404 Not Found|{"error":{"message":"Invalid URL","type":"invalid_request_error"}}"#,
         r#"400 Bad Request|{"code":"task_not_exist","message":"task_not_exist","data":null}"#,
         "200 OK|<!doctype html>",
-        "301 Moved Permanently|",
+        "301 MoveResult Permanently|",
         "404 Not Found|<html>",
     ] {
         let (api, asked) = at_one_path(OTHER, RUNNING, elsewhere).await;

@@ -18,10 +18,10 @@ pub(super) enum Body {
     Html,
     /// Empty, cut off, nested too deep, or JSON that is no object.
     Unreadable,
-    Json(Envelope),
+    Json(ReplyEnvelope),
 }
 
-pub(super) struct Envelope {
+pub(super) struct ReplyEnvelope {
     root: Object,
 }
 
@@ -44,7 +44,7 @@ pub(super) enum Code {
 }
 
 /// What a reply says is wrong, if anything.
-pub(super) struct Complaint {
+pub(super) struct ApiError {
     pub(super) code: Code,
     pub(super) message: Option<String>,
     /// There is an `error`, whatever its code.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::envelope::{Object, text_of};
-use crate::provider::ResultImage;
+use crate::job::answers::ResultImage;
 
 /// No more are looked at; `n` is 9 at most (docs/provider.md, "Request fields").
 const IMAGES_MAX: usize = 64;

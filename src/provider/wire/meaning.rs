@@ -4,10 +4,10 @@
 //! A code says more than a status and is looked at first: not every 429 passes
 //! (1102 is an empty account), not every 500 is an accident (`invalid_request`).
 //!
-//! When in doubt about a paid POST the answer is [`Meaning::Unknown`]: it costs a lookup and
+//! When in doubt about a paid POST the answer is [`ReplyClass::Unknown`]: it costs a lookup and
 //! perhaps a person, while a wrong "surely not accepted" costs the money twice.
 
-use super::envelope::{Code, Complaint};
+use super::envelope::{Code, ApiError};
 use super::words;
 
 /// What a reply means. What follows from it, of a POST:
@@ -31,7 +31,7 @@ use super::words;
 /// (see `forbidden` and `models` of [`provider`](crate::provider)). Of a GET, none of them ends
 /// the task: it is looked at again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum ReplyClass {
     /// No complaint: look at the data.
     Fine,
     /// Our key is wrong, disabled or expired.
@@ -69,60 +69,60 @@ pub(super) enum Meaning {
 }
 
 /// The meaning of a JSON reply.
-pub(super) fn of(status: u16, complaint: &Complaint) -> Meaning {
+pub(super) fn of(status: u16, complaint: &ApiError) -> ReplyClass {
     if complaint.route_is_dead {
-        return Meaning::Configuration;
+        return ReplyClass::Configuration;
     }
     let meaning = match &complaint.code {
         Code::Number { value, .. } => by_number(*value, status, complaint.relayed),
         Code::Word { value, .. } => by_word(value, status, complaint.relayed),
-        Code::Ok | Code::Absent if complaint.is_error && is_success(status) => Meaning::Unknown,
+        Code::Ok | Code::Absent if complaint.is_error && is_success(status) => ReplyClass::Unknown,
         Code::Ok | Code::Absent => by_status(status, complaint.relayed),
     };
     let said = complaint.message.as_deref().unwrap_or_default();
     match meaning {
         // What the gateway has tried to send on may have arrived, whatever it says of that.
-        Meaning::Unknown if was_sent_on(&complaint.code) || gave_up(status) => Meaning::Unknown,
-        Meaning::Unknown => words::refusal(said).unwrap_or(Meaning::Unknown),
-        Meaning::NotTaken | Meaning::NoChannel if words::refusal(said) == Some(Meaning::Unknown) => {
-            Meaning::Unknown
+        ReplyClass::Unknown if was_sent_on(&complaint.code) || gave_up(status) => ReplyClass::Unknown,
+        ReplyClass::Unknown => words::refusal(said).unwrap_or(ReplyClass::Unknown),
+        ReplyClass::NotTaken | ReplyClass::NoChannel if words::refusal(said) == Some(ReplyClass::Unknown) => {
+            ReplyClass::Unknown
         }
-        Meaning::Refused => refused(said),
+        ReplyClass::Refused => refused(said),
         // A firewall of words before the API, or an account of many faults.
-        Meaning::Forbidden if words::is_policy(said) => Meaning::Policy,
-        Meaning::Key | Meaning::Forbidden if words::refusal(said) == Some(Meaning::Money) => Meaning::Money,
+        ReplyClass::Forbidden if words::is_policy(said) => ReplyClass::Policy,
+        ReplyClass::Key | ReplyClass::Forbidden if words::refusal(said) == Some(ReplyClass::Money) => ReplyClass::Money,
         // The upstream's words, passed on: they are about the gateway's own key.
-        Meaning::Key if complaint.relayed => Meaning::ProviderCredential,
-        Meaning::Fine
-        | Meaning::Key
-        | Meaning::ProviderCredential
-        | Meaning::Money
-        | Meaning::Configuration
-        | Meaning::Forbidden
-        | Meaning::Down
-        | Meaning::Busy
-        | Meaning::NoChannel
-        | Meaning::NotTaken
-        | Meaning::Policy
-        | Meaning::Exists
-        | Meaning::NoModel
-        | Meaning::NoSuchResource
-        | Meaning::NotFound => meaning,
+        ReplyClass::Key if complaint.relayed => ReplyClass::ProviderCredential,
+        ReplyClass::Fine
+        | ReplyClass::Key
+        | ReplyClass::ProviderCredential
+        | ReplyClass::Money
+        | ReplyClass::Configuration
+        | ReplyClass::Forbidden
+        | ReplyClass::Down
+        | ReplyClass::Busy
+        | ReplyClass::NoChannel
+        | ReplyClass::NotTaken
+        | ReplyClass::Policy
+        | ReplyClass::Exists
+        | ReplyClass::NoModel
+        | ReplyClass::NoSuchResource
+        | ReplyClass::NotFound => meaning,
     }
 }
 
 /// A refusal of a job is told in words: 1201 is both "wrong parameter" and "this external id exists"
 /// (docs/provider.md, "Kling's codes").
-fn refused(said: &str) -> Meaning {
+fn refused(said: &str) -> ReplyClass {
     let lower = said.to_lowercase();
     if says_exists(&lower) {
-        Meaning::Exists
+        ReplyClass::Exists
     } else if says_no_model(&lower) {
-        Meaning::NoModel
+        ReplyClass::NoModel
     } else if words::is_policy(said) {
-        Meaning::Policy
+        ReplyClass::Policy
     } else {
-        words::refusal(said).unwrap_or(Meaning::Refused)
+        words::refusal(said).unwrap_or(ReplyClass::Refused)
     }
 }
 
@@ -168,45 +168,45 @@ fn says_no_model(said: &str) -> bool {
 
 /// Of a GET, a refusal or a 404 that says so is about the task and not about the path: unknown tasks
 /// come under several statuses (docs/provider.md, "Tasks that are not there").
-pub(super) fn of_lookup(meaning: Meaning, said: Option<&str>) -> Meaning {
+pub(super) fn of_lookup(meaning: ReplyClass, said: Option<&str>) -> ReplyClass {
     let said = said.unwrap_or_default().to_lowercase();
     let is_missing = ["task_not_exist", "task not exist", "task not found", "resource does not exist"]
         .into_iter()
         .any(|words| said.contains(words));
     match meaning {
-        Meaning::Refused | Meaning::Configuration if is_missing => Meaning::NotFound,
-        Meaning::Fine
-        | Meaning::Key
-        | Meaning::ProviderCredential
-        | Meaning::Money
-        | Meaning::Configuration
-        | Meaning::Forbidden
-        | Meaning::Down
-        | Meaning::Busy
-        | Meaning::NoChannel
-        | Meaning::NotTaken
-        | Meaning::Refused
-        | Meaning::Policy
-        | Meaning::Exists
-        | Meaning::NoModel
-        | Meaning::NoSuchResource
-        | Meaning::NotFound
-        | Meaning::Unknown => meaning,
+        ReplyClass::Refused | ReplyClass::Configuration if is_missing => ReplyClass::NotFound,
+        ReplyClass::Fine
+        | ReplyClass::Key
+        | ReplyClass::ProviderCredential
+        | ReplyClass::Money
+        | ReplyClass::Configuration
+        | ReplyClass::Forbidden
+        | ReplyClass::Down
+        | ReplyClass::Busy
+        | ReplyClass::NoChannel
+        | ReplyClass::NotTaken
+        | ReplyClass::Refused
+        | ReplyClass::Policy
+        | ReplyClass::Exists
+        | ReplyClass::NoModel
+        | ReplyClass::NoSuchResource
+        | ReplyClass::NotFound
+        | ReplyClass::Unknown => meaning,
     }
 }
 
 /// The meaning of a web page where JSON was due.
-pub(super) fn of_html(status: u16) -> Meaning {
+pub(super) fn of_html(status: u16) -> ReplyClass {
     match status {
         // Also 400: a proxy's own, for example plain HTTP spoken to a TLS port. The API's is JSON.
-        200..=299 | 400 => Meaning::Configuration,
+        200..=299 | 400 => ReplyClass::Configuration,
         _ => by_status(status, false),
     }
 }
 
 /// The meaning of a body that is neither JSON nor a web page: cut off, empty, plain text.
-pub(super) fn of_unreadable(status: u16) -> Meaning {
-    if is_success(status) { Meaning::Unknown } else { by_status(status, false) }
+pub(super) fn of_unreadable(status: u16) -> ReplyClass {
+    if is_success(status) { ReplyClass::Unknown } else { by_status(status, false) }
 }
 
 fn is_success(status: u16) -> bool {
@@ -214,43 +214,43 @@ fn is_success(status: u16) -> bool {
 }
 
 /// Kling's codes (docs/provider.md, "Kling's codes"), under whichever status.
-fn by_number(code: i64, status: u16, relayed: bool) -> Meaning {
+fn by_number(code: i64, status: u16, relayed: bool) -> ReplyClass {
     match code {
         // Some gateways put the HTTP status into the body and 200 on the wire.
         400..=599 if is_success(status) => by_status(u16::try_from(code).unwrap_or(status), relayed),
-        1000..=1004 => Meaning::ProviderCredential,
-        1100..=1102 => Meaning::Money,
-        1103 | 1304 => Meaning::Forbidden,
-        1200 | 1201 => Meaning::Refused,
-        1202 => Meaning::Configuration,
-        1203 => Meaning::NoSuchResource,
-        1300 | 1301 => Meaning::Policy,
-        1302 | 1303 => Meaning::Busy,
-        5000..=5999 => Meaning::Unknown,
+        1000..=1004 => ReplyClass::ProviderCredential,
+        1100..=1102 => ReplyClass::Money,
+        1103 | 1304 => ReplyClass::Forbidden,
+        1200 | 1201 => ReplyClass::Refused,
+        1202 => ReplyClass::Configuration,
+        1203 => ReplyClass::NoSuchResource,
+        1300 | 1301 => ReplyClass::Policy,
+        1302 | 1303 => ReplyClass::Busy,
+        5000..=5999 => ReplyClass::Unknown,
         // A code other than 0 under HTTP 200 is a refusal (docs/provider.md, "Replies to a submit").
-        _ if is_success(status) => Meaning::Refused,
+        _ if is_success(status) => ReplyClass::Refused,
         _ => by_status(status, relayed),
     }
 }
 
 /// The gateway's codes (docs/provider.md, "Errors of the gateway").
-fn by_word(code: &str, status: u16, relayed: bool) -> Meaning {
+fn by_word(code: &str, status: u16, relayed: bool) -> ReplyClass {
     match (code, status) {
         ("insufficient_user_quota" | "pre_consume_token_quota_failed" | "local_quota_not_enough", _) => {
-            Meaning::Money
+            ReplyClass::Money
         }
-        (word, _) if word.starts_with("entitlement_") => Meaning::Money,
+        (word, _) if word.starts_with("entitlement_") => ReplyClass::Money,
         (
             "sensitive_words_detected" | "prompt_blocked" | "content_policy_violation" | "content_filter",
             _,
-        ) => Meaning::Policy,
-        (word, _) if word.starts_with("violation_fee") => Meaning::Policy,
-        ("token_concurrency_limit_reached" | "rate_limit_exceeded", _) => Meaning::Busy,
-        ("task_not_exist", _) => Meaning::NotFound,
-        ("access_denied", _) => Meaning::Forbidden,
-        ("api_not_implemented", _) => Meaning::Configuration,
+        ) => ReplyClass::Policy,
+        (word, _) if word.starts_with("violation_fee") => ReplyClass::Policy,
+        ("token_concurrency_limit_reached" | "rate_limit_exceeded", _) => ReplyClass::Busy,
+        ("task_not_exist", _) => ReplyClass::NotFound,
+        ("access_denied", _) => ReplyClass::Forbidden,
+        ("api_not_implemented", _) => ReplyClass::Configuration,
         ("do_request_failed" | "read_response_body_failed" | "unmarshal_response_failed", _) => {
-            Meaning::Unknown
+            ReplyClass::Unknown
         }
         // Before anything is sent on.
         (
@@ -261,39 +261,39 @@ fn by_word(code: &str, status: u16, relayed: bool) -> Meaning {
             | "gen_relay_info_failed"
             | "count_token_failed",
             _,
-        ) => Meaning::NotTaken,
-        ("model_not_found", 503) | ("model_price_error", _) => Meaning::NoChannel,
+        ) => ReplyClass::NotTaken,
+        ("model_not_found", 503) | ("model_price_error", _) => ReplyClass::NoChannel,
         // Also as 500: a client's error in disguise, seen live.
-        ("invalid_request", 200..=299 | 400 | 404 | 422 | 500) => Meaning::Refused,
-        ("model_not_found", 200..=299 | 400 | 404) => Meaning::NoModel,
-        ("build_request_failed" | "task_failed", 200..=299 | 400 | 404) => Meaning::Refused,
+        ("invalid_request", 200..=299 | 400 | 404 | 422 | 500) => ReplyClass::Refused,
+        ("model_not_found", 200..=299 | 400 | 404) => ReplyClass::NoModel,
+        ("build_request_failed" | "task_failed", 200..=299 | 400 | 404) => ReplyClass::Refused,
         // No reply of CometAPI's about money is documented (docs/provider.md, "What is not known").
-        (word, 200..=299 | 400..=499) if word.contains("quota") || word.contains("balance") => Meaning::Money,
-        (_, 200..=299) => Meaning::Unknown,
+        (word, 200..=299 | 400..=499) if word.contains("quota") || word.contains("balance") => ReplyClass::Money,
+        (_, 200..=299) => ReplyClass::Unknown,
         _ => by_status(status, relayed),
     }
 }
 
 /// The bare status. `relayed`: it is the upstream's, passed on by the gateway.
-fn by_status(status: u16, relayed: bool) -> Meaning {
+fn by_status(status: u16, relayed: bool) -> ReplyClass {
     match status {
-        200..=299 => Meaning::Fine,
+        200..=299 => ReplyClass::Fine,
         // Never followed: a wrong path gives 301 (docs/provider.md, "Errors of the gateway").
-        300..=399 => Meaning::Configuration,
-        401 if relayed => Meaning::ProviderCredential,
-        401 => Meaning::Key,
-        402 => Meaning::Money,
-        403 => Meaning::Forbidden,
-        404 | 405 => Meaning::Configuration,
+        300..=399 => ReplyClass::Configuration,
+        401 if relayed => ReplyClass::ProviderCredential,
+        401 => ReplyClass::Key,
+        402 => ReplyClass::Money,
+        403 => ReplyClass::Forbidden,
+        404 | 405 => ReplyClass::Configuration,
         // Somebody gave up waiting, or holds something that conflicts.
-        408 | 409 | 425 | 499 => Meaning::Unknown,
-        429 => Meaning::Busy,
-        400..=499 => Meaning::Refused,
-        501 => Meaning::Configuration,
+        408 | 409 | 425 | 499 => ReplyClass::Unknown,
+        429 => ReplyClass::Busy,
+        400..=499 => ReplyClass::Refused,
+        501 => ReplyClass::Configuration,
         // Cloudflare could not connect to the origin, or not agree on TLS. (522 is also sent for
         // a request unacknowledged by TCP for 90 s, which did not arrive either.)
-        521 | 522 | 523 | 525 | 526 => Meaning::Down,
-        _ => Meaning::Unknown,
+        521 | 522 | 523 | 525 | 526 => ReplyClass::Down,
+        _ => ReplyClass::Unknown,
     }
 }
 

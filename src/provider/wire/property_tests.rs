@@ -10,7 +10,10 @@ use super::*;
 use crate::job::{SentUnder, TaskId};
 use crate::mutated::mutated;
 use crate::provider::http::REPLY_BYTES_MAX;
-use crate::provider::{Answer, Later, Refusal, View};
+use crate::job::answers::SubmitOutcome;
+use crate::job::answers::Later;
+use crate::job::answers::Refusal;
+use crate::job::answers::TaskStatus;
 use crate::redact::TEXT_CHARS_MAX;
 
 const WORDS: &[&str] = &[

@@ -2,12 +2,16 @@
 
 use serde_json::Value;
 
-use super::envelope::{self, Body, Code, Envelope, Object, id_of, text_of};
-use super::meaning::{self, Meaning};
+use super::envelope::{self, Body, Code, ReplyEnvelope, Object, id_of, text_of};
+use super::meaning::{self, ReplyClass};
 use super::{Reply, Understood, account_fault, images, shape, understand, words};
 use crate::job::{SentUnder, TaskId};
-use crate::operation::MULTI_IMAGE_TO_IMAGE;
-use crate::provider::{AccountFault, AccountFaultKind, Failed, Lookup, View};
+use crate::job::operation::MULTI_IMAGE_TO_IMAGE;
+use crate::job::answers::AccountFault;
+use crate::job::answers::AccountFaultKind;
+use crate::job::answers::Failed;
+use crate::job::answers::Lookup;
+use crate::job::answers::TaskStatus;
 use crate::redact::{bounded, for_people};
 
 /// How deep wrappers nest: the gateway's `data`, the inner `data`, or a complete Kling envelope
@@ -31,16 +35,16 @@ enum Progress {
 /// What a reply to a query says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
-    pub view: View,
+    pub view: TaskStatus,
     /// The status word that nobody here knows; empty where the reply has none at all. The view is
-    /// then [`View::Running`]: looked at again, until the job's own deadline.
+    /// then [`TaskStatus::Running`]: looked at again, until the job's own deadline.
     pub foreign_word: Option<String>,
     /// What a success without a known image looks like: its keys, and no values.
     pub foreign_shape: Option<String>,
 }
 
-impl From<View> for Seen {
-    fn from(view: View) -> Self {
+impl From<TaskStatus> for Seen {
+    fn from(view: TaskStatus) -> Self {
         Self { view, foreign_word: None, foreign_shape: None }
     }
 }
@@ -67,28 +71,28 @@ fn seen(reply: &Reply<'_>, understood: Understood, id: &str) -> Seen {
     // path or a closed door from it (docs/provider.md, "How a reply is read"). A redirect is never a
     // hiccup.
     let is_hiccup = understood.envelope.is_none()
-        && matches!(meaning, Meaning::Configuration | Meaning::Forbidden)
+        && matches!(meaning, ReplyClass::Configuration | ReplyClass::Forbidden)
         && !(300..400).contains(&reply.status);
     let fault = account_fault(meaning, &message, reply.asked).filter(|_| !is_hiccup);
     let view = match meaning {
-        Meaning::NotFound | Meaning::NoSuchResource => View::NotFound { message },
+        ReplyClass::NotFound | ReplyClass::NoSuchResource => TaskStatus::NotFound { message },
         // The gateway's empty lookup: `{"code":"success","data":null}` (docs/provider.md, "Other shapes").
-        Meaning::Fine if says_nothing(understood.envelope.as_ref()) => View::NotFound { message },
-        Meaning::Fine
-        | Meaning::Key
-        | Meaning::ProviderCredential
-        | Meaning::Money
-        | Meaning::Configuration
-        | Meaning::Forbidden
-        | Meaning::Down
-        | Meaning::Busy
-        | Meaning::NoChannel
-        | Meaning::NotTaken
-        | Meaning::Refused
-        | Meaning::Policy
-        | Meaning::Exists
-        | Meaning::NoModel
-        | Meaning::Unknown => View::Unavailable { message, fault, after: reply.after() },
+        ReplyClass::Fine if says_nothing(understood.envelope.as_ref()) => TaskStatus::NotFound { message },
+        ReplyClass::Fine
+        | ReplyClass::Key
+        | ReplyClass::ProviderCredential
+        | ReplyClass::Money
+        | ReplyClass::Configuration
+        | ReplyClass::Forbidden
+        | ReplyClass::Down
+        | ReplyClass::Busy
+        | ReplyClass::NoChannel
+        | ReplyClass::NotTaken
+        | ReplyClass::Refused
+        | ReplyClass::Policy
+        | ReplyClass::Exists
+        | ReplyClass::NoModel
+        | ReplyClass::Unknown => TaskStatus::Unavailable { message, fault, after: reply.after() },
     };
     view.into()
 }
@@ -121,14 +125,14 @@ pub fn lookup(reply: &Reply<'_>, under: &SentUnder) -> Lookup {
         };
     }
     let others =
-        |envelope: &Envelope| matches!(envelope.data(), Some(Value::Array(list)) if !list.is_empty());
+        |envelope: &ReplyEnvelope| matches!(envelope.data(), Some(Value::Array(list)) if !list.is_empty());
     if understood.envelope.as_ref().is_some_and(others) {
         return Lookup::Another { message: "the provider answered with a list of other tasks".to_owned() };
     }
     match seen(reply, understood, external.as_str()).view {
-        View::NotFound { message } => Lookup::NotFound { message },
-        View::Unavailable { message, fault, after } => Lookup::Unavailable { message, fault, after },
-        View::Running | View::Succeeded { .. } | View::Failed { .. } => Lookup::Unavailable {
+        TaskStatus::NotFound { message } => Lookup::NotFound { message },
+        TaskStatus::Unavailable { message, fault, after } => Lookup::Unavailable { message, fault, after },
+        TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. } => Lookup::Unavailable {
             message: "the provider tells of a task without naming it".to_owned(),
             fault: None,
             after: reply.after(),
@@ -165,12 +169,12 @@ pub fn tells_of_a_running_task(body: &[u8]) -> bool {
     let asked = "a callback";
     let reply = Reply { status: 200, content_type, retry_after, date, request_id, asked, body };
     let Body::Json(envelope) = envelope::read(&reply) else { return false };
-    of_task(&envelope, "").is_some_and(|seen| seen == Seen::from(View::Running))
+    of_task(&envelope, "").is_some_and(|seen| seen == Seen::from(TaskStatus::Running))
 }
 
 /// The envelope, if this reply is about a task rather than about the call: 2xx and no code that
 /// complains. An `error` beside a status word is the task's own (OpenAI's video shape).
-fn told_of_a_task<'a>(reply: &Reply<'_>, understood: &'a Understood) -> Option<&'a Envelope> {
+fn told_of_a_task<'a>(reply: &Reply<'_>, understood: &'a Understood) -> Option<&'a ReplyEnvelope> {
     let envelope = understood.envelope.as_ref()?;
     let complains = match envelope.code() {
         Code::Ok | Code::Absent => false,
@@ -179,7 +183,7 @@ fn told_of_a_task<'a>(reply: &Reply<'_>, understood: &'a Understood) -> Option<&
     ((200..300).contains(&reply.status) && !complains).then_some(envelope)
 }
 
-fn says_nothing(envelope: Option<&Envelope>) -> bool {
+fn says_nothing(envelope: Option<&ReplyEnvelope>) -> bool {
     envelope.is_some_and(|envelope| match envelope.data() {
         Some(Value::Null) => true,
         Some(Value::Array(_)) => true,
@@ -189,7 +193,7 @@ fn says_nothing(envelope: Option<&Envelope>) -> bool {
 
 /// The object that a reply's `data` is; of a list the element with our id, else nothing. A reply
 /// without `data` is its own (OpenAI's video shape, and Kling's callback).
-fn task_object<'a>(envelope: &'a Envelope, id: &str) -> Option<&'a Object> {
+fn task_object<'a>(envelope: &'a ReplyEnvelope, id: &str) -> Option<&'a Object> {
     let is_ours = |object: &Object| {
         let info = object.get("task_info").and_then(Value::as_object);
         let own = [object.get("task_id"), object.get("id")].into_iter().flatten().find_map(id_of);
@@ -205,7 +209,7 @@ fn task_object<'a>(envelope: &'a Envelope, id: &str) -> Option<&'a Object> {
     }
 }
 
-fn of_task(envelope: &Envelope, id: &str) -> Option<Seen> {
+fn of_task(envelope: &ReplyEnvelope, id: &str) -> Option<Seen> {
     let empty = Object::new();
     let outer = match envelope.data() {
         // Nothing that can have a status: read like an empty object (docs/provider.md,
@@ -221,9 +225,9 @@ fn of_task(envelope: &Envelope, id: &str) -> Option<Seen> {
     }
     let units = layers.iter().find_map(|layer| units_of(layer));
     let view = match progress(envelope, &layers) {
-        Some(Progress::Running) => View::Running,
+        Some(Progress::Running) => TaskStatus::Running,
         Some(Progress::Succeeded) => {
-            View::Succeeded { images: images::images(&layers, MULTI_IMAGE_TO_IMAGE.result), units }
+            TaskStatus::Succeeded { images: images::images(&layers, MULTI_IMAGE_TO_IMAGE.result), units }
         }
         Some(Progress::Failed) => {
             let message = failure_message(envelope, &layers);
@@ -235,7 +239,7 @@ fn of_task(envelope: &Envelope, id: &str) -> Option<Seen> {
             } else {
                 Failed::Unsaid
             };
-            View::Failed { message, why, units }
+            TaskStatus::Failed { message, why, units }
         }
         // No status that we know: keep looking. Without a `data` or a place for a status it isn't
         // even sure that this is about a task.
@@ -244,16 +248,16 @@ fn of_task(envelope: &Envelope, id: &str) -> Option<Seen> {
             let has_place = ["status", "task_status"].into_iter().any(|key| root.contains_key(key));
             let is_about_a_task = envelope.data().is_some() || (has_place && !envelope.complains());
             let word = bounded(first_word(envelope, &layers), WORD_CHARS_MAX);
-            return is_about_a_task.then_some(Seen { foreign_word: Some(word), ..View::Running.into() });
+            return is_about_a_task.then_some(Seen { foreign_word: Some(word), ..TaskStatus::Running.into() });
         }
     };
-    let is_empty = matches!(&view, View::Succeeded { images, .. } if images.is_empty());
+    let is_empty = matches!(&view, TaskStatus::Succeeded { images, .. } if images.is_empty());
     let foreign_shape = is_empty.then(|| shape::of(envelope.root()));
     Some(Seen { foreign_shape, ..view.into() })
 }
 
 /// The status word where no place has one that we know.
-fn first_word<'a>(envelope: &'a Envelope, layers: &[&'a Object]) -> &'a str {
+fn first_word<'a>(envelope: &'a ReplyEnvelope, layers: &[&'a Object]) -> &'a str {
     let mut places = layers.iter().copied().chain([envelope.root()]);
     places
         .find_map(|place| text_of(place.get("task_status")).or_else(|| text_of(place.get("status"))))
@@ -262,7 +266,7 @@ fn first_word<'a>(envelope: &'a Envelope, layers: &[&'a Object]) -> &'a str {
 
 /// docs/provider.md, "How a reply is read", step 5. The outer end wins over a stale inner state (tasks
 /// swept by the gateway), and an inner failure over an outer success.
-fn progress(envelope: &Envelope, layers: &[&Object]) -> Option<Progress> {
+fn progress(envelope: &ReplyEnvelope, layers: &[&Object]) -> Option<Progress> {
     let word = |object: &Object, key| text_of(object.get(key)).and_then(progress_of);
     let outer = layers.first().and_then(|layer| word(layer, "status"));
     let mut inner = layers.iter().filter_map(|layer| word(layer, "task_status"));
@@ -295,7 +299,7 @@ fn progress_of(word: &str) -> Option<Progress> {
 }
 
 /// Free text, and may be missing everywhere (docs/provider.md, "Replies to a query").
-fn failure_message(envelope: &Envelope, layers: &[&Object]) -> String {
+fn failure_message(envelope: &ReplyEnvelope, layers: &[&Object]) -> String {
     let in_layers = |key| layers.iter().find_map(|layer| text_of(layer.get(key)));
     let in_error = layers.iter().find_map(|layer| match layer.get("error")? {
         Value::Object(error) => text_of(error.get("message")),

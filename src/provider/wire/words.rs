@@ -8,7 +8,7 @@
 //! What is quoted in a sentence is left out before it is looked at: it may be the job's own prompt. A long text is no sentence of
 //! theirs either.
 
-use super::meaning::Meaning;
+use super::meaning::ReplyClass;
 
 /// Their sentences are shorter, without what they quote.
 const SENTENCE_CHARS_MAX: usize = 300;
@@ -262,23 +262,23 @@ fn has(sentence: &str, words: &[&str]) -> bool {
 }
 
 /// What a refusal of the gateway's own means; `None` where these words don't tell.
-pub(super) fn refusal(said: &str) -> Option<Meaning> {
+pub(super) fn refusal(said: &str) -> Option<ReplyClass> {
     let said = sentence(said)?;
     let table = [
-        (NO_MONEY, Meaning::Money),
-        (NO_KEY, Meaning::Key),
-        (NOT_ALLOWED, Meaning::Forbidden),
-        (SENSITIVE_WORDS, Meaning::Policy),
-        (TOO_MUCH, Meaning::Busy),
-        (NO_CHANNEL, Meaning::NoChannel),
+        (NO_MONEY, ReplyClass::Money),
+        (NO_KEY, ReplyClass::Key),
+        (NOT_ALLOWED, ReplyClass::Forbidden),
+        (SENSITIVE_WORDS, ReplyClass::Policy),
+        (TOO_MUCH, ReplyClass::Busy),
+        (NO_CHANNEL, ReplyClass::NoChannel),
     ];
     if said.contains("quota") && said.contains("is not enough") {
-        return Some(Meaning::Money);
+        return Some(ReplyClass::Money);
     }
     let (_, meaning) = table.into_iter().find(|(words, _)| has(&said, words))?;
     // "try again later" and the like come with a bare "saturated", and say nothing of another try before.
-    let tells_of_a_try = meaning == Meaning::NoChannel && has(&said, ANOTHER_TRY);
-    Some(if tells_of_a_try { Meaning::Unknown } else { meaning })
+    let tells_of_a_try = meaning == ReplyClass::NoChannel && has(&said, ANOTHER_TRY);
+    Some(if tells_of_a_try { ReplyClass::Unknown } else { meaning })
 }
 
 /// Whether the words say that the content is against a policy.
@@ -316,33 +316,33 @@ mod tests {
     #[test]
     fn the_gateways_sentences_mean_what_their_source_does_behind_them() {
         for (said, meaning) in [
-            ("当前分组 default 下对于模型 kling-v2 无可用渠道 (request id: 1)", Some(Meaning::NoChannel)),
-            ("分组 vip 下模型 kling-v2 无可用渠道（distributor）", Some(Meaning::NoChannel)),
-            ("获取分组 default 下模型 kling-v2 的可用渠道失败（distributor）: x", Some(Meaning::NoChannel)),
+            ("当前分组 default 下对于模型 kling-v2 无可用渠道 (request id: 1)", Some(ReplyClass::NoChannel)),
+            ("分组 vip 下模型 kling-v2 无可用渠道（distributor）", Some(ReplyClass::NoChannel)),
+            ("获取分组 default 下模型 kling-v2 的可用渠道失败（distributor）: x", Some(ReplyClass::NoChannel)),
             (
                 "No available channel for model kling-v2 under group default (distributor)",
-                Some(Meaning::NoChannel),
+                Some(ReplyClass::NoChannel),
             ),
-            ("there is no channel available for model kling-v2", Some(Meaning::NoChannel)),
-            ("数据库一致性已被破坏，请联系管理员", Some(Meaning::NoChannel)),
+            ("there is no channel available for model kling-v2", Some(ReplyClass::NoChannel)),
+            ("数据库一致性已被破坏，请联系管理员", Some(ReplyClass::NoChannel)),
             // Another channel had it before.
-            ("获取分组 default 下模型 kling-v2 的可用渠道失败（retry）: x", Some(Meaning::Unknown)),
-            ("分组 default 下模型 kling-v2 的可用渠道不存在（retry）", Some(Meaning::Unknown)),
-            ("No available channel for model kling-v2 under group default (retry)", Some(Meaning::Unknown)),
-            ("用户额度不足, 剩余额度: ＄0.01", Some(Meaning::Money)),
-            ("该令牌额度已用尽", Some(Meaning::Money)),
-            ("user [1] quota [5] preConsumedQuota [9] is not enough", Some(Meaning::Money)),
-            ("user quota is not enough", Some(Meaning::Money)),
-            ("You exceeded your current quota, please check your plan", Some(Meaning::Money)),
-            ("无效的令牌 (request id: 1)", Some(Meaning::Key)),
-            ("该令牌已过期", Some(Meaning::Key)),
-            ("该令牌状态不可用", Some(Meaning::Key)),
-            ("用户已被封禁", Some(Meaning::Forbidden)),
-            ("该令牌无权使用模型：kling-v2", Some(Meaning::Forbidden)),
-            ("该令牌只能在指定网段使用：10.0.0.0/8，当前 ip：1.2.3.4", Some(Meaning::Forbidden)),
-            ("当前分组上游负载已饱和，请稍后再试", Some(Meaning::Busy)),
-            ("您已达到请求数限制：1分钟内最多请求60次", Some(Meaning::Busy)),
-            ("user sensitive words detected", Some(Meaning::Policy)),
+            ("获取分组 default 下模型 kling-v2 的可用渠道失败（retry）: x", Some(ReplyClass::Unknown)),
+            ("分组 default 下模型 kling-v2 的可用渠道不存在（retry）", Some(ReplyClass::Unknown)),
+            ("No available channel for model kling-v2 under group default (retry)", Some(ReplyClass::Unknown)),
+            ("用户额度不足, 剩余额度: ＄0.01", Some(ReplyClass::Money)),
+            ("该令牌额度已用尽", Some(ReplyClass::Money)),
+            ("user [1] quota [5] preConsumedQuota [9] is not enough", Some(ReplyClass::Money)),
+            ("user quota is not enough", Some(ReplyClass::Money)),
+            ("You exceeded your current quota, please check your plan", Some(ReplyClass::Money)),
+            ("无效的令牌 (request id: 1)", Some(ReplyClass::Key)),
+            ("该令牌已过期", Some(ReplyClass::Key)),
+            ("该令牌状态不可用", Some(ReplyClass::Key)),
+            ("用户已被封禁", Some(ReplyClass::Forbidden)),
+            ("该令牌无权使用模型：kling-v2", Some(ReplyClass::Forbidden)),
+            ("该令牌只能在指定网段使用：10.0.0.0/8，当前 ip：1.2.3.4", Some(ReplyClass::Forbidden)),
+            ("当前分组上游负载已饱和，请稍后再试", Some(ReplyClass::Busy)),
+            ("您已达到请求数限制：1分钟内最多请求60次", Some(ReplyClass::Busy)),
+            ("user sensitive words detected", Some(ReplyClass::Policy)),
             ("do request failed: timeout", None),
             ("", None),
             // The job's own words.

@@ -21,12 +21,12 @@ struct Shared {
     limit: u64,
     place: Arc<Semaphore>,
     /// Of messages on their way to the consumer, in their order.
-    taken: Mutex<VecDeque<Place>>,
+    taken: Mutex<VecDeque<LargeMessagePermit>>,
 }
 
 /// The right to hold a large message.
 #[derive(Debug)]
-pub struct Place {
+pub struct LargeMessagePermit {
     _permit: OwnedSemaphorePermit,
 }
 
@@ -40,7 +40,7 @@ impl Large {
 
     /// The place of a message that has come whole.
     #[must_use]
-    pub fn claim(&self, body: usize) -> Option<Place> {
+    pub fn claim(&self, body: usize) -> Option<LargeMessagePermit> {
         if self.is_large(u64::try_from(body).unwrap_or(u64::MAX)) { self.taken().pop_front() } else { None }
     }
 
@@ -51,7 +51,7 @@ impl Large {
     /// Waits for the place, and keeps it for the consumer.
     pub(super) async fn take(self) {
         if let Ok(permit) = self.0.place.clone().acquire_owned().await {
-            self.taken().push_back(Place { _permit: permit });
+            self.taken().push_back(LargeMessagePermit { _permit: permit });
         }
     }
 
@@ -60,7 +60,7 @@ impl Large {
         self.taken().clear();
     }
 
-    fn taken(&self) -> std::sync::MutexGuard<'_, VecDeque<Place>> {
+    fn taken(&self) -> std::sync::MutexGuard<'_, VecDeque<LargeMessagePermit>> {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -188,7 +188,7 @@ mod tests {
     use super::super::{Mode, Probe};
     use super::*;
     use crate::metrics::Metrics;
-    use crate::pulse::Pulses;
+    use crate::heartbeat::Heartbeats;
 
     struct NoRequest;
 
@@ -203,8 +203,8 @@ mod tests {
         let breaker = Breaker::new(Metrics::default());
         let watcher = breaker.clone();
         tokio::spawn(async move {
-            let pulse = Pulses::new().register("breaker", Duration::from_secs(60));
-            watcher.watch(&NoRequest, &pulse, &CancellationToken::new()).await;
+            let heartbeat = Heartbeats::new().register("breaker", Duration::from_secs(60));
+            watcher.watch(&NoRequest, &heartbeat, &CancellationToken::new()).await;
         });
         breaker
     }
@@ -293,8 +293,8 @@ mod tests {
         let breaker = Breaker::new(Metrics::default());
         let (watcher, probe) = (breaker.clone(), Arc::clone(&room));
         tokio::spawn(async move {
-            let pulse = Pulses::new().register("breaker", Duration::from_secs(60));
-            watcher.watch(&*probe, &pulse, &CancellationToken::new()).await;
+            let heartbeat = Heartbeats::new().register("breaker", Duration::from_secs(60));
+            watcher.watch(&*probe, &heartbeat, &CancellationToken::new()).await;
         });
         breaker.fault(Cause::Images, "no space");
         for _ in 0..36_000 {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::first::First;
-use crate::job::step::HandBack;
+use crate::job::step::RequeueReason;
 
 /// What ends one life before its end. It is asked at every wait of that life, so it is waited for once, from the first of them on; only
 /// the task that asked last is woken.
@@ -23,8 +23,8 @@ pub struct Interrupts {
 }
 
 enum Interrupt {
-    Awaited(BoxFuture<'static, HandBack>),
-    Came(HandBack),
+    Awaited(BoxFuture<'static, RequeueReason>),
+    Came(RequeueReason),
 }
 
 impl Interrupts {
@@ -35,16 +35,16 @@ impl Interrupts {
         let first = async move {
             tokio::select! {
                 biased;
-                () = gone.cancelled() => HandBack::Disconnected,
-                () = stopped.cancelled() => HandBack::Stopping,
-                () = sleep_until(held_until) => HandBack::HeldLong,
+                () = gone.cancelled() => RequeueReason::Disconnected,
+                () = stopped.cancelled() => RequeueReason::Stopping,
+                () = sleep_until(held_until) => RequeueReason::HeldLong,
             }
         };
         Self { stop, lost, first: Mutex::new(Interrupt::Awaited(Box::pin(first))) }
     }
 
     /// The first of them.
-    pub fn any(&self) -> impl Future<Output = HandBack> {
+    pub fn any(&self) -> impl Future<Output = RequeueReason> {
         poll_fn(|context| self.poll(context))
     }
 
@@ -53,11 +53,11 @@ impl Interrupts {
     /// # Errors
     ///
     /// The interrupt; what the future was doing may or may not have happened.
-    pub fn or<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, HandBack>> {
+    pub fn or<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, RequeueReason>> {
         First::of(self.any().map(Err), future.map(Ok))
     }
 
-    fn poll(&self, context: &mut Context<'_>) -> Poll<HandBack> {
+    fn poll(&self, context: &mut Context<'_>) -> Poll<RequeueReason> {
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         if let Interrupt::Awaited(future) = &mut *first {
             match future.as_mut().poll(context) {
@@ -67,7 +67,7 @@ impl Interrupts {
         }
         match &*first {
             // There is nothing to hand back any more, whatever came before.
-            Interrupt::Came(_) if self.lost.is_cancelled() => Poll::Ready(HandBack::Disconnected),
+            Interrupt::Came(_) if self.lost.is_cancelled() => Poll::Ready(RequeueReason::Disconnected),
             Interrupt::Came(why) => Poll::Ready(*why),
             Interrupt::Awaited(_) => Poll::Pending,
         }
@@ -98,11 +98,11 @@ mod tests {
         let interrupts = interrupts();
         assert_eq!(interrupts.or(ready(7)).await, Ok(7));
         interrupts.stop.cancel();
-        assert_eq!(interrupts.any().await, HandBack::Stopping);
+        assert_eq!(interrupts.any().await, RequeueReason::Stopping);
         tokio::time::sleep(Duration::from_secs(90)).await;
-        assert_eq!(interrupts.or(ready(7)).await, Err(HandBack::Stopping), "before what is ready as well");
+        assert_eq!(interrupts.or(ready(7)).await, Err(RequeueReason::Stopping), "before what is ready as well");
         interrupts.lost.cancel();
-        assert_eq!(interrupts.or(pending::<()>()).await, Err(HandBack::Disconnected));
+        assert_eq!(interrupts.or(pending::<()>()).await, Err(RequeueReason::Disconnected));
     }
 
     #[tokio::test(start_paused = true)]
@@ -113,7 +113,7 @@ mod tests {
             assert_eq!(interrupts.or(short).await, Ok(()));
         }
         let begun = Instant::now();
-        assert_eq!(interrupts.or(pending::<()>()).await, Err(HandBack::HeldLong));
+        assert_eq!(interrupts.or(pending::<()>()).await, Err(RequeueReason::HeldLong));
         assert!(begun.elapsed() <= Duration::from_secs(4), "{:?}", begun.elapsed());
     }
 }

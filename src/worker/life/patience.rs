@@ -7,9 +7,9 @@ use futures_util::FutureExt;
 use super::Actor;
 use super::first::First;
 use crate::job::pace::{Seed, backoff};
-use crate::job::step::HandBack;
+use crate::job::step::RequeueReason;
 use crate::ledger::LedgerError;
-use crate::ledger::record::Unreadable;
+use crate::job::record::Unreadable;
 use crate::storage::StoreError;
 use crate::worker::breaker::Cause;
 
@@ -25,7 +25,7 @@ impl Actor<'_> {
     pub(super) fn until_known<T, F>(
         &self,
         mut ask: impl FnMut() -> F + Send,
-    ) -> impl Future<Output = Result<Result<T, Unreadable>, HandBack>> + Send
+    ) -> impl Future<Output = Result<Result<T, Unreadable>, RequeueReason>> + Send
     where
         T: Send,
         F: Future<Output = Result<T, LedgerError>> + Send,
@@ -50,7 +50,7 @@ impl Actor<'_> {
     pub(super) fn until_stored<T, F>(
         &self,
         mut ask: impl FnMut() -> F + Send,
-    ) -> impl Future<Output = Result<T, HandBack>> + Send
+    ) -> impl Future<Output = Result<T, RequeueReason>> + Send
     where
         T: Send,
         F: Future<Output = Result<T, StoreError>> + Send,
@@ -72,7 +72,7 @@ impl Actor<'_> {
     pub(super) fn or_a_little_later<T>(
         &self,
         future: impl Future<Output = T>,
-    ) -> impl Future<Output = Result<T, HandBack>> {
+    ) -> impl Future<Output = Result<T, RequeueReason>> {
         let patience = async {
             let why = self.interrupts.any().await;
             tokio::time::sleep(LAST_MOVE).await;
@@ -82,13 +82,13 @@ impl Actor<'_> {
     }
 
     /// Lets `future` run until a little after the stop.
-    fn or_stop_late<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, HandBack>> {
+    fn or_stop_late<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, RequeueReason>> {
         let patience = async {
             // Most often nothing comes, and that is asked for cheaply.
             self.interrupts.any().await;
             self.interrupts.stop.cancelled().await;
             tokio::time::sleep(LAST_MOVE).await;
-            Err(HandBack::Stopping)
+            Err(RequeueReason::Stopping)
         };
         First::of(future.map(Ok), patience)
     }

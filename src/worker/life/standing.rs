@@ -4,35 +4,35 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Actor, Right, Submission};
-use crate::job::step::{Basis, HandBack, Moved};
-use crate::ledger::Entry;
-use crate::ledger::record::Nonce;
+use super::{Actor, SubmitRight, Submission};
+use crate::job::step::{BeginPrecondition, RequeueReason, MoveResult};
+use crate::ledger::JobRef;
+use crate::job::record::Nonce;
 use crate::ledger::slots::Slots;
-use crate::worker::slots::{ASKS_EVERY, Head};
+use crate::worker::slots::{ASKS_EVERY, LineHead};
 
 /// Whoever has not read its record stands in the line for no longer: a job may have ended long ago, and this be a copy of it.
 const UNREAD_MAX: Duration = Duration::from_secs(1);
 
 impl Actor<'_> {
     /// In the line, everything can be given up; once the ledger is asked, its answer is waited for.
-    pub(super) async fn begin(&mut self, attempt: u32, round: u32, basis: Basis) -> Result<(), HandBack> {
+    pub(super) async fn begin(&mut self, attempt: u32, round: u32, basis: BeginPrecondition) -> Result<(), RequeueReason> {
         let held = self.shared.metrics.held("waiting");
         // The right to the attempt before, if there was one, goes to the end of the line.
         self.right = None;
         if matches!(self.submission, Submission::Gone) {
             // Dropped when this life thought that it would not post any more. An ask that nothing
             // follows would look like an open POST; the next delivery brings the message again.
-            return Err(HandBack::NeedsMessage);
+            return Err(RequeueReason::NeedsMessage);
         }
         let came = Instant::now();
-        let unread = basis == Basis::Unread;
+        let unread = basis == BeginPrecondition::Unread;
         let in_line = async {
             let line = async {
                 if let Some(until) = self.rests_until {
                     sleep_until(until).await;
                 }
-                let head = self.shared.slots.head(matches!(basis, Basis::NeverAsked(_))).await;
+                let head = self.shared.slots.head(matches!(basis, BeginPrecondition::NeverAsked(_))).await;
                 let place = self.shared.submits.place().await;
                 self.shared.limits.submit().await;
                 let pass = self.shared.breaker.pass().await;
@@ -44,15 +44,15 @@ impl Actor<'_> {
                 () = self.hints.look() => Line::Look,
                 () = tokio::time::sleep(UNREAD_MAX), if unread => Line::Look,
                 (head, place, pass) = line => match pass {
-                    Some(pass) => Line::Head(head, Right { _place: place, pass }),
+                    Some(pass) => Line::LineHead(head, SubmitRight { _place: place, pass }),
                     None => Line::Closed,
                 }
             }
         };
         let head = match self.interrupts.or(in_line).await? {
-            Line::Closed => return Err(HandBack::Paused),
+            Line::Closed => return Err(RequeueReason::Paused),
             Line::Look => return self.read().await,
-            Line::Head(head, right) => {
+            Line::LineHead(head, right) => {
                 self.right = Some(right);
                 head
             }
@@ -76,7 +76,7 @@ impl Actor<'_> {
             };
             match self.interrupts.or(waiting).await? {
                 Some(Line::Look) => return self.read().await,
-                Some(Line::Closed | Line::Head(..)) => return Err(HandBack::Paused),
+                Some(Line::Closed | Line::LineHead(..)) => return Err(RequeueReason::Paused),
                 None => {}
             }
         }
@@ -94,8 +94,8 @@ impl Actor<'_> {
         &mut self,
         attempt: u32,
         round: u32,
-        basis: Basis,
-    ) -> Result<(), HandBack> {
+        basis: BeginPrecondition,
+    ) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("submitting");
         let ask = Ask { attempt, round, basis, slots: Slots::NONE };
         let under = self.under();
@@ -105,10 +105,10 @@ impl Actor<'_> {
     }
 
     /// How long to wait before the next ask, unless a hint comes. `None`: the life goes on.
-    async fn ask_to_post(&mut self, ask: &Ask, nonce: &Nonce) -> Result<Option<Duration>, HandBack> {
+    async fn ask_to_post(&mut self, ask: &Ask, nonce: &Nonce) -> Result<Option<Duration>, RequeueReason> {
         let asked = self.shared.clock.now();
         let ledger = &self.shared.ledger;
-        let entry = Entry { slots: ask.slots, ..self.entry(ask.round) };
+        let entry = JobRef { slots: ask.slots, ..self.entry(ask.round) };
         let asking = self.until_known(|| ledger.begin(entry, ask.attempt, nonce, &ask.basis));
         let moved = match asking.await? {
             Ok(moved) => moved,
@@ -118,9 +118,9 @@ impl Actor<'_> {
             }
         };
         let wait = match &moved {
-            Moved::Yes { .. } | Moved::No(_) => None,
-            Moved::Full => Some(ASKS_EVERY),
-            Moved::Paced { wait } => {
+            MoveResult::Yes { .. } | MoveResult::No(_) => None,
+            MoveResult::Full => Some(ASKS_EVERY),
+            MoveResult::Paced { wait } => {
                 self.shared.slots.note_paced();
                 Some(*wait)
             }
@@ -134,7 +134,7 @@ impl Actor<'_> {
 struct Ask {
     attempt: u32,
     round: u32,
-    basis: Basis,
+    basis: BeginPrecondition,
     slots: Slots,
 }
 
@@ -144,7 +144,7 @@ fn fresh_nonce() -> Nonce {
 
 /// What comes first to one who stands in the line.
 enum Line {
-    Head(Head, Right),
+    LineHead(LineHead, SubmitRight),
     /// The record is worth a look.
     Look,
     Closed,

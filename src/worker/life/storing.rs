@@ -11,18 +11,18 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout};
 
 use super::Actor;
-use crate::images::{FetchError, Image};
-use crate::job::step::{Blame, HandBack, Others, Stored, Unstored, together};
+use crate::job::image::{FetchError, Image};
+use crate::job::step::{Blame, RequeueReason, Others, Stored, Unstored, together};
 use crate::job::{StoredImage, TaskId};
-use crate::provider::ResultImage;
+use crate::job::answers::ResultImage;
 use crate::worker::breaker::{Cause, Held, Turn};
-use crate::worker::downloads::Place;
+use crate::worker::downloads::DownloadPermit;
 
 /// A count that isn't taken back in time stays.
 const LEAVING_MAX: Duration = Duration::from_secs(1);
 
 /// This life among those that may have entered the storing of the job's images.
-pub(super) struct Entry {
+pub(super) struct ImageStoring {
     /// `None` before it has one; `""` for the life that submitted the job, which is counted with its task.
     word: Option<String>,
     counted: AtomicBool,
@@ -40,7 +40,7 @@ pub(super) struct Entry {
     held: Mutex<Option<Held>>,
 }
 
-impl Entry {
+impl ImageStoring {
     pub(super) fn none() -> Self {
         Self {
             word: None,
@@ -64,11 +64,11 @@ impl Entry {
 /// An image, and the right to have it in memory.
 struct Downloaded {
     image: Image,
-    place: Place,
+    place: DownloadPermit,
 }
 
 impl Actor<'_> {
-    pub(super) async fn enter(&mut self) -> Result<(), HandBack> {
+    pub(super) async fn enter(&mut self) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("storing");
         if self.life.is_suspect() {
             self.entry.alone = Some(self.interrupts.or(self.shared.lives.suspects()).await?);
@@ -89,7 +89,7 @@ impl Actor<'_> {
     }
 
     /// A hint is heeded while the images are on their way: its user may want them no more.
-    pub(super) async fn store(&mut self, task: TaskId, images: Vec<ResultImage>) -> Result<(), HandBack> {
+    pub(super) async fn store(&mut self, task: TaskId, images: Vec<ResultImage>) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("storing");
         let started = self.shared.clock.now();
         let all = async {

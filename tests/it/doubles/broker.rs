@@ -207,7 +207,7 @@ impl Settle for FakeSettle {
         self.effects.act("ack", async { self.settle(Settled::Acked) }).await;
     }
 
-    async fn hand_back(&self) {
+    async fn requeue(&self) {
         self.effects.act("hand_back", async { self.settle(Settled::HandedBack) }).await;
     }
 }

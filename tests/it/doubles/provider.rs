@@ -8,9 +8,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use comet_worker::job::{SentUnder, TaskId};
-use comet_worker::provider::{
-    AccountFault, AccountFaultKind, Answer, Failed, Later, Lookup, Provider, Refusal, ResultImage, View,
-};
+use comet_worker::job::answers::AccountFault;
+use comet_worker::job::answers::AccountFaultKind;
+use comet_worker::job::answers::SubmitOutcome;
+use comet_worker::job::answers::Failed;
+use comet_worker::job::answers::Later;
+use comet_worker::job::answers::Lookup;
+use comet_worker::job::answers::Refusal;
+use comet_worker::job::answers::ResultImage;
+use comet_worker::job::answers::TaskStatus;
+use comet_worker::provider::Provider;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -75,7 +82,7 @@ pub struct FakeProvider {
 struct State {
     program: Program,
     replies: VecDeque<Reply>,
-    views: VecDeque<View>,
+    views: VecDeque<TaskStatus>,
     standing_fault: Option<AccountFaultKind>,
     probes: Vec<Instant>,
     posts: Vec<Post>,
@@ -158,7 +165,7 @@ impl FakeProvider {
     }
 
     /// The next queries see this; those after them the truth.
-    pub fn show(&self, views: impl IntoIterator<Item = View>) {
+    pub fn show(&self, views: impl IntoIterator<Item = TaskStatus>) {
         self.lock().views.extend(views);
     }
 
@@ -237,7 +244,7 @@ impl FakeProvider {
         self.state.lock().unwrap()
     }
 
-    async fn answer(&self, body: Bytes) -> Answer {
+    async fn answer(&self, body: Bytes) -> SubmitOutcome {
         let answer = self.lock().receive(&body);
         tokio::time::sleep(POST_TIME).await;
         // The sender is in self, so this can't end early.
@@ -265,7 +272,7 @@ impl State {
         }
     }
 
-    fn receive(&mut self, body: &[u8]) -> Answer {
+    fn receive(&mut self, body: &[u8]) -> SubmitOutcome {
         let body: serde_json::Value = serde_json::from_slice(body).expect("a POST has a JSON body");
         let external_task_id = body["external_task_id"].as_str().expect("a POST has our id").to_owned();
         let post =
@@ -276,23 +283,23 @@ impl State {
         let images = u32::try_from(body["n"].as_u64().unwrap_or(1)).unwrap();
         let (message, provider_code) = ("as scripted".to_owned(), None);
         match reply {
-            Reply::Accept => Answer::Accepted(self.make(&external_task_id, images, end)),
+            Reply::Accept => SubmitOutcome::Accepted(self.make(&external_task_id, images, end)),
             Reply::Later(after) => {
-                Answer::Later(Later { message, provider_code, after, this_job_only: false })
+                SubmitOutcome::Later(Later { message, provider_code, after, this_job_only: false })
             }
             Reply::NoChannel(after) => {
-                Answer::Later(Later { message, provider_code, after: Some(after), this_job_only: true })
+                SubmitOutcome::Later(Later { message, provider_code, after: Some(after), this_job_only: true })
             }
-            Reply::Account(kind) => Answer::Account(AccountFault { kind, message }),
+            Reply::Account(kind) => SubmitOutcome::Account(AccountFault { kind, message }),
             Reply::Refuse { content_policy } => {
-                Answer::Refused(Refusal { content_policy, no_model: false, message, provider_code })
+                SubmitOutcome::Refused(Refusal { content_policy, no_model: false, message, provider_code })
             }
-            Reply::Exists => Answer::Unknown { message, provider_code, exists: true },
+            Reply::Exists => SubmitOutcome::Unknown { message, provider_code, exists: true },
             Reply::Lost { made } => {
                 if made {
                     self.make(&external_task_id, images, end);
                 }
-                Answer::Unknown { message, provider_code, exists: false }
+                SubmitOutcome::Unknown { message, provider_code, exists: false }
             }
         }
     }
@@ -313,13 +320,13 @@ impl State {
         panics
     }
 
-    fn look(&mut self, id: &TaskId) -> View {
+    fn look(&mut self, id: &TaskId) -> TaskStatus {
         self.queries += 1;
         let fresh = self.queries;
         let cut_off = self.cut_off;
-        let no_answer = || View::Unavailable { message: "no answer".to_owned(), fault: None, after: None };
+        let no_answer = || TaskStatus::Unavailable { message: "no answer".to_owned(), fault: None, after: None };
         let Some(task) = self.tasks.get_mut(id.as_str()) else {
-            return if cut_off { no_answer() } else { View::NotFound { message: "never made".to_owned() } };
+            return if cut_off { no_answer() } else { TaskStatus::NotFound { message: "never made".to_owned() } };
         };
         task.polls.push(Instant::now());
         if cut_off {
@@ -330,18 +337,18 @@ impl State {
         }
         let generation = self.others.get(&task.external_task_id).unwrap_or(&self.generation);
         if task.made.elapsed() < *generation {
-            return View::Running;
+            return TaskStatus::Running;
         }
         let units = Some("8".to_owned());
         match task.end {
-            End::Never => View::Running,
-            End::Fails => View::Failed { message: "no picture".to_owned(), why: self.fails, units },
-            End::Empty => View::Succeeded { images: Vec::new(), units },
+            End::Never => TaskStatus::Running,
+            End::Fails => TaskStatus::Failed { message: "no picture".to_owned(), why: self.fails, units },
+            End::Empty => TaskStatus::Succeeded { images: Vec::new(), units },
             End::Succeeds => {
                 // Each look gives freshly signed URLs.
                 let url = |index| format!("https://cdn.example/{id}/{index}.png?signed={fresh}");
                 let image = |index| ResultImage { index, url: url(index).parse().unwrap() };
-                View::Succeeded { images: (0..task.images).map(image).collect(), units }
+                TaskStatus::Succeeded { images: (0..task.images).map(image).collect(), units }
             }
         }
     }
@@ -349,11 +356,11 @@ impl State {
 
 #[async_trait]
 impl Provider for FakeProvider {
-    async fn submit(&self, body: Bytes) -> Answer {
+    async fn submit(&self, body: Bytes) -> SubmitOutcome {
         self.effects.act("post", self.answer(body)).await
     }
 
-    async fn query(&self, task: &TaskId) -> View {
+    async fn query(&self, task: &TaskId) -> TaskStatus {
         tokio::time::sleep(Duration::from_millis(80)).await;
         let panics = self.lock().panics_at(task);
         assert!(!panics, "as scripted for {task}");

@@ -3,7 +3,7 @@
 
 use comet_worker::job::event::{EventKind, EventView};
 use comet_worker::ledger::Ledger as _;
-use comet_worker::provider::Failed;
+use comet_worker::job::answers::Failed;
 use serde_json::{Value, json};
 
 use crate::doubles::broker::Settled;

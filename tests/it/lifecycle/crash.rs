@@ -1,7 +1,7 @@
 //! The process is killed before or after each of its effects, those on the store included, and
 //! another one gets the job, perhaps with a Redis that has lost its memory.
 
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 use serde_json::json;
 
 use crate::doubles::broker::Settled;

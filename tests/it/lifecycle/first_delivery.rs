@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 use comet_worker::queue::consume::Message;
 use serde_json::json;
 use tokio::time::Instant;

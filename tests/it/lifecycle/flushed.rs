@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 use tokio::time::Instant;
 
 use crate::doubles::broker::Settled;

@@ -3,10 +3,11 @@
 use std::iter::repeat_n;
 use std::time::Duration;
 
-use comet_worker::images::FetchError;
-use comet_worker::images::trouble::Trouble;
+use comet_worker::job::image::FetchError;
+use comet_worker::job::image::trouble::Trouble;
 use comet_worker::job::event::EventKind;
-use comet_worker::provider::{Failed, View};
+use comet_worker::job::answers::Failed;
+use comet_worker::job::answers::TaskStatus;
 use tokio::time::Instant;
 
 use crate::doubles::broker::Settled;
@@ -217,8 +218,8 @@ async fn a_clock_of_redis_that_jumps_ends_no_patience() {
 
 #[tokio::test(start_paused = true)]
 async fn a_success_that_the_provider_takes_back_for_good_has_expired_after_the_patience() {
-    let empty = View::Succeeded { images: Vec::new(), units: None };
-    for taken_back in [View::Running, View::NotFound { message: String::new() }, empty] {
+    let empty = TaskStatus::Succeeded { images: Vec::new(), units: None };
+    for taken_back in [TaskStatus::Running, TaskStatus::NotFound { message: String::new() }, empty] {
         let bench = Workbench::patient();
         bench.images.fail([fault(Trouble::Spent(403))]);
         let delivery = bench.deliver(job("a"));
@@ -236,7 +237,7 @@ async fn a_life_that_takes_over_a_success_knows_it_as_one_though_the_provider_ha
     bench.images.fail(repeat_n(fault(Trouble::Spent(403)), 3));
     let delivery = bench.deliver(job("a"));
     first_fetch(&bench).await;
-    let failed = View::Failed { message: "too late".to_owned(), why: Failed::Technical, units: None };
+    let failed = TaskStatus::Failed { message: "too late".to_owned(), why: Failed::Technical, units: None };
     bench.provider.show(repeat_n(failed, 60));
     let delivery = handed_over(&bench, delivery).await;
     assert_eq!(delivery.ended().await, Some(Settled::Acked));

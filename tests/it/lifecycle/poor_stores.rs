@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::images::Image;
+use comet_worker::job::image::Image;
 use comet_worker::job::JobId;
-use comet_worker::pulse::Pulses;
+use comet_worker::heartbeat::Heartbeats;
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StoreErrorKind};
 use comet_worker::worker::Shared;
@@ -134,8 +134,8 @@ async fn a_store_that_loses_its_id_closes_the_intake_until_it_is_back() {
     let watching = tokio::spawn({
         let stop = stop.clone();
         async move {
-            let pulse = Pulses::new().register("store", Duration::from_secs(60));
-            store_watch::watch(&watched, &pulse, &stop).await;
+            let heartbeat = Heartbeats::new().register("store", Duration::from_secs(60));
+            store_watch::watch(&watched, &heartbeat, &stop).await;
         }
     });
     tokio::time::sleep(Duration::from_secs(120)).await;

@@ -3,7 +3,7 @@
 
 use comet_worker::job::event::{EventKind, EventView};
 use comet_worker::job::{JobId, TaskId};
-use comet_worker::receipts::Decision;
+use comet_worker::job::receipt::Decision;
 
 use crate::doubles::broker::Settled;
 use crate::doubles::effects::Side;

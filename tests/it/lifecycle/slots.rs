@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
 use comet_worker::job::request::{self, Properties};
-use comet_worker::job::step::Basis;
-use comet_worker::ledger::record::Nonce;
+use comet_worker::job::step::BeginPrecondition;
+use comet_worker::job::record::Nonce;
 use comet_worker::ledger::slots::Slots;
-use comet_worker::ledger::{Entry, Ledger};
+use comet_worker::ledger::{JobRef, Ledger};
 use serde_json::json;
 
 use crate::doubles::broker::Settled;
@@ -88,7 +88,7 @@ async fn a_submit_that_was_broken_off_is_resumed_past_the_head_that_waits_for_it
     let broken =
         request::parse(&body, &Properties::default(), &bench.shared.settings.request_rules).unwrap().job;
     let slots = Slots { count: 1, keep: Duration::from_secs(900) };
-    let entry = Entry {
+    let entry = JobRef {
         job: &broken.id,
         digest: &broken.digest,
         round: 1,
@@ -97,7 +97,7 @@ async fn a_submit_that_was_broken_off_is_resumed_past_the_head_that_waits_for_it
         slots,
     };
     // It died between the ledger and the gate.
-    bench.memory.begin(entry, 1, &Nonce::new("n".to_owned()), &Basis::Read).await.unwrap();
+    bench.memory.begin(entry, 1, &Nonce::new("n".to_owned()), &BeginPrecondition::Read).await.unwrap();
     let head = bench.deliver(job("head"));
     moments().await;
     assert!(bench.provider.posts().is_empty());

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use comet_worker::images::FetchError;
-use comet_worker::images::trouble::Trouble;
+use comet_worker::job::image::FetchError;
+use comet_worker::job::image::trouble::Trouble;
 use comet_worker::job::event::EventKind;
 use comet_worker::worker::breaker::Mode;
 use tokio::time::{Instant, sleep};

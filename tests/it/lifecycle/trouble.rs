@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 use comet_worker::queue::consume::Message;
 use comet_worker::worker::breaker::Mode;
 

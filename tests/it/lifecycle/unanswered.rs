@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::provider::AccountFaultKind;
+use comet_worker::job::answers::AccountFaultKind;
 use comet_worker::worker::breaker::Mode;
 use tokio::time::Instant;
 

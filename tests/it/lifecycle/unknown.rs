@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use comet_worker::job::event::{EventKind, EventView};
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 use lapin::types::AMQPValue;
 use tokio::time::Instant;
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::ledger::record::Stage;
-use comet_worker::provider::{Failed, View};
+use comet_worker::job::record::Stage;
+use comet_worker::job::answers::Failed;
+use comet_worker::job::answers::TaskStatus;
 use lapin::BasicProperties;
 use serde_json::{Value, json};
 use tokio::time::Instant;

@@ -229,7 +229,7 @@ impl Settle for LinkedSettle {
         self.settle(true).await;
     }
 
-    async fn hand_back(&self) {
+    async fn requeue(&self) {
         self.settle(false).await;
     }
 }

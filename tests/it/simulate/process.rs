@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use comet_worker::pulse::Pulses;
+use comet_worker::heartbeat::Heartbeats;
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::Storage;
 use comet_worker::worker::Shared;
@@ -77,7 +77,7 @@ fn comes_now(polls_left: &mut Option<u32>) -> bool {
 
 enum Pulse {
     Alive,
-    Frozen,
+    FreezeResult,
     Dead,
 }
 
@@ -164,7 +164,7 @@ impl Process {
         }
         if vitals.frozen {
             vitals.waiting.push(context.waker().clone());
-            return Pulse::Frozen;
+            return Pulse::FreezeResult;
         }
         if comes_now(&mut vitals.dies_after) {
             drop(vitals);
@@ -320,7 +320,7 @@ impl Future for Mortal {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         match self.process.pulse(context) {
             Pulse::Dead => Poll::Ready(()),
-            Pulse::Frozen => Poll::Pending,
+            Pulse::FreezeResult => Poll::Pending,
             Pulse::Alive => {
                 let polled = std::panic::AssertUnwindSafe(|| self.task.poll_unpin(context));
                 match std::panic::catch_unwind(polled) {

@@ -8,9 +8,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use comet_worker::job::{SentUnder, TaskId};
-use comet_worker::provider::{
-    AccountFault, AccountFaultKind, Answer, Failed, Later, Lookup, Provider, Refusal, ResultImage, View,
-};
+use comet_worker::job::answers::AccountFault;
+use comet_worker::job::answers::AccountFaultKind;
+use comet_worker::job::answers::SubmitOutcome;
+use comet_worker::job::answers::Failed;
+use comet_worker::job::answers::Later;
+use comet_worker::job::answers::Lookup;
+use comet_worker::job::answers::Refusal;
+use comet_worker::job::answers::ResultImage;
+use comet_worker::job::answers::TaskStatus;
+use comet_worker::provider::Provider;
 use fastrand::Rng;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
@@ -124,12 +131,12 @@ impl SharedProvider {
     }
 
     /// `makes`: whether it makes a task while no POST is answered.
-    fn receive(&self, post: &Post, in_time: bool, makes: bool) -> Answer {
+    fn receive(&self, post: &Post, in_time: bool, makes: bool) -> SubmitOutcome {
         let Post { external, job: named } = post;
         let mut state = self.lock();
         let (message, provider_code) = ("as drawn".to_owned(), None);
         if state.no_money_until > Instant::now() {
-            return Answer::Account(AccountFault { kind: AccountFaultKind::Money, message });
+            return SubmitOutcome::Account(AccountFault { kind: AccountFaultKind::Money, message });
         }
         let unanswered = state.no_posts_until > Instant::now();
         let bad_gateway = || LinkedProvider::unknown(BAD_GATEWAY);
@@ -140,7 +147,7 @@ impl SharedProvider {
         let job = state.jobs.get_mut(named).expect("a POST is for one of the jobs");
         let images = match job.fate {
             Fate::Refused => {
-                return Answer::Refused(Refusal {
+                return SubmitOutcome::Refused(Refusal {
                     content_policy: false,
                     no_model: false,
                     message,
@@ -150,21 +157,21 @@ impl SharedProvider {
             Fate::Invalid => panic!("a job that can't be submitted was submitted: {external}"),
             _ if job.later > 0 => {
                 job.later -= 1;
-                return Answer::Later(Later { message, provider_code, after: None, this_job_only: false });
+                return SubmitOutcome::Later(Later { message, provider_code, after: None, this_job_only: false });
             }
             Fate::Succeeds { images } => images,
             Fate::Fails | Fate::Never => 0,
         };
         if exists && self.kind == Kind::Refuses {
             let message = "this external_task_id exists".to_owned();
-            return Answer::Unknown { message, provider_code, exists: true };
+            return SubmitOutcome::Unknown { message, provider_code, exists: true };
         }
         let id = format!("task-{}", state.tasks.len() + 1);
         let made = Instant::now();
         let task = Task { external_task_id: external.clone(), job: named.clone(), in_time, images, made };
         state.tasks.insert(id.clone(), task);
         state.running_max = state.running_max.max(state.running());
-        if unanswered { bad_gateway() } else { Answer::Accepted(TaskId::new(&id).unwrap()) }
+        if unanswered { bad_gateway() } else { SubmitOutcome::Accepted(TaskId::new(&id).unwrap()) }
     }
 
     /// Of several tasks under one id, any.
@@ -194,7 +201,7 @@ impl SharedProvider {
         hour_ms + i64::try_from(at.duration_since(self.start).as_millis()).unwrap()
     }
 
-    fn look(&self, id: &TaskId) -> View {
+    fn look(&self, id: &TaskId) -> TaskStatus {
         let mut state = self.lock();
         state.queries += 1;
         let fresh = state.queries;
@@ -202,13 +209,13 @@ impl SharedProvider {
         let job = state.jobs.get(&task.job).expect("no job looks at another's task");
         let units = Some("8".to_owned());
         if task.made.elapsed() < job.generation || job.fate == Fate::Never {
-            View::Running
+            TaskStatus::Running
         } else if job.fate == Fate::Fails {
-            View::Failed { message: "no picture".to_owned(), why: Failed::Technical, units }
+            TaskStatus::Failed { message: "no picture".to_owned(), why: Failed::Technical, units }
         } else {
             let url = |index| format!("https://cdn.example/{id}/{index}.png?signed={fresh}");
             let image = |index| ResultImage { index, url: url(index).parse().unwrap() };
-            View::Succeeded { images: (0..task.images).map(image).collect(), units }
+            TaskStatus::Succeeded { images: (0..task.images).map(image).collect(), units }
         }
     }
 }
@@ -246,8 +253,8 @@ pub struct LinkedProvider {
 }
 
 impl LinkedProvider {
-    fn unknown(message: &str) -> Answer {
-        Answer::Unknown { message: message.to_owned(), provider_code: None, exists: false }
+    fn unknown(message: &str) -> SubmitOutcome {
+        SubmitOutcome::Unknown { message: message.to_owned(), provider_code: None, exists: false }
     }
 
     fn unreachable() -> AccountFault {
@@ -255,7 +262,7 @@ impl LinkedProvider {
     }
 
     /// It leaves, and will arrive.
-    fn send(&self, post: Post, takes: Duration, back: Duration, makes: bool) -> oneshot::Receiver<Answer> {
+    fn send(&self, post: Post, takes: Duration, back: Duration, makes: bool) -> oneshot::Receiver<SubmitOutcome> {
         let (sender, receiver) = oneshot::channel();
         let (provider, link) = (Arc::clone(&self.provider), self.link.clone());
         provider.lock().under_way += 1;
@@ -264,11 +271,11 @@ impl LinkedProvider {
             let answer = provider.receive(&post, takes <= LATEST_POST, makes);
             let external = &post.external;
             let came_to = match &answer {
-                Answer::Accepted(task) => format!("accepted {task} {external}"),
-                Answer::Later(_) => "later".to_owned(),
-                Answer::Account(_) => "no money".to_owned(),
-                Answer::Refused(_) => "refused".to_owned(),
-                Answer::Unknown { message, .. } => message.clone(),
+                SubmitOutcome::Accepted(task) => format!("accepted {task} {external}"),
+                SubmitOutcome::Later(_) => "later".to_owned(),
+                SubmitOutcome::Account(_) => "no money".to_owned(),
+                SubmitOutcome::Refused(_) => "refused".to_owned(),
+                SubmitOutcome::Unknown { message, .. } => message.clone(),
             };
             link.net.note(link.process, "POST arrives", came_to);
             provider.lock().under_way -= 1;
@@ -283,7 +290,7 @@ impl LinkedProvider {
 #[async_trait]
 impl Provider for LinkedProvider {
     /// Nothing is awaited before it leaves: the caller has just looked at the clock.
-    async fn submit(&self, body: Bytes) -> Answer {
+    async fn submit(&self, body: Bytes) -> SubmitOutcome {
         let body: serde_json::Value = serde_json::from_slice(&body).expect("a POST has a JSON body");
         let external = body["external_task_id"].as_str().expect("a POST has our id").to_owned();
         let job = body["prompt"].as_str().expect("its prompt names the job").to_owned();
@@ -292,7 +299,7 @@ impl Provider for LinkedProvider {
         if self.link.is_cut() {
             match dice.u64(0..3) {
                 // No connection, so it can't have left.
-                0 => return Answer::Account(Self::unreachable()),
+                0 => return SubmitOutcome::Account(Self::unreachable()),
                 // It got no further.
                 1 => {
                     sleep(SUBMIT_TIMEOUT).await;
@@ -313,10 +320,10 @@ impl Provider for LinkedProvider {
         }
     }
 
-    async fn query(&self, task: &TaskId) -> View {
+    async fn query(&self, task: &TaskId) -> TaskStatus {
         let (provider, id) = (Arc::clone(&self.provider), task.clone());
         let answer = self.link.call("query", task.as_str(), async move { provider.look(&id) }).await;
-        answer.unwrap_or_else(|_| View::Unavailable {
+        answer.unwrap_or_else(|_| TaskStatus::Unavailable {
             message: "no answer".to_owned(),
             fault: None,
             after: None,

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comet_worker::job::pace::{Pace, Seed};
-use comet_worker::job::step::{Act, Life, Rules};
+use comet_worker::job::step::{Action, Machine, Rules};
 use comet_worker::job::{Adopts, Digest, ExternalTaskId, JobId, SentUnder, TaskId};
-use comet_worker::provider::{Answer, Lookup};
-use comet_worker::receipts::Intent;
-use comet_worker::receipts::history::{Attempt, History};
+use comet_worker::job::answers::SubmitOutcome;
+use comet_worker::job::answers::Lookup;
+use comet_worker::job::receipt::Intent;
+use comet_worker::job::receipt::history::{Attempt, History};
 
 use self::part::Part;
 use crate::doubles::ledger::Table;
@@ -99,7 +100,7 @@ struct Task {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Hand {
-    life: Life,
+    life: Machine,
     awaits: bool,
     /// Its own clock; nobody else's has to agree.
     now: Duration,
@@ -289,8 +290,8 @@ impl World {
         self.attempt_mut(attempt).intent.as_mut().unwrap()
     }
 
-    fn nonce_of(&self, act: &Act) -> String {
-        if let Act::Ask { nonce, .. } = act { nonce.as_str().to_owned() } else { String::new() }
+    fn nonce_of(&self, act: &Action) -> String {
+        if let Action::Ask { nonce, .. } = act { nonce.as_str().to_owned() } else { String::new() }
     }
 
     fn end(&mut self, who: usize, becomes: Copy) {
@@ -357,6 +358,6 @@ impl World {
     }
 }
 
-fn unknown() -> Answer {
-    Answer::Unknown { message: String::new(), provider_code: None, exists: false }
+fn unknown() -> SubmitOutcome {
+    SubmitOutcome::Unknown { message: String::new(), provider_code: None, exists: false }
 }

@@ -1,22 +1,25 @@
 use crate::provider::wire::submit;
 use crate::provider::wire::tests::reply;
-use crate::provider::{AccountFault, AccountFaultKind, Answer, Refusal};
+use crate::job::answers::AccountFault;
+use crate::job::answers::AccountFaultKind;
+use crate::job::answers::SubmitOutcome;
+use crate::job::answers::Refusal;
 
 /// One word for what the life of a job does differently.
-fn kind(answer: &Answer) -> &'static str {
+fn kind(answer: &SubmitOutcome) -> &'static str {
     match answer {
-        Answer::Accepted(_) => "accepted",
-        Answer::Later(_) => "later",
-        Answer::Account(AccountFault { kind, .. }) => match kind {
+        SubmitOutcome::Accepted(_) => "accepted",
+        SubmitOutcome::Later(_) => "later",
+        SubmitOutcome::Account(AccountFault { kind, .. }) => match kind {
             AccountFaultKind::Key => "key",
             AccountFaultKind::Money => "money",
             AccountFaultKind::Configuration => "configuration",
             AccountFaultKind::Forbidden => "forbidden",
             AccountFaultKind::Unreachable => "unreachable",
         },
-        Answer::Refused(Refusal { content_policy: true, .. }) => "policy",
-        Answer::Refused(_) => "refused",
-        Answer::Unknown { .. } => "unknown",
+        SubmitOutcome::Refused(Refusal { content_policy: true, .. }) => "policy",
+        SubmitOutcome::Refused(_) => "refused",
+        SubmitOutcome::Unknown { .. } => "unknown",
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
+use comet_worker::job::step::{BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition};
 use comet_worker::job::{FailedTasks, JobId, TaskId};
-use comet_worker::ledger::record::{Known, Nonce, Stage};
+use comet_worker::job::record::{Snapshot, Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
-use comet_worker::ledger::{Entry, Ledger, LedgerError};
+use comet_worker::ledger::{JobRef, Ledger, LedgerError};
 use tokio::time::Instant;
 
 use super::Table;
@@ -80,11 +80,11 @@ impl MemoryLedger {
 
 #[async_trait]
 impl Ledger for MemoryLedger {
-    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Snapshot, LedgerError> {
         self.act(|table, now| table.look(job, slots, now)).await
     }
 
-    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
+    async fn enter(&self, job: &JobId, life: &str) -> Result<Snapshot, LedgerError> {
         self.act(|table, now| table.enter(job, life, now)).await
     }
 
@@ -92,53 +92,53 @@ impl Ledger for MemoryLedger {
         self.act(|table, _| table.leave(job, life, tried)).await
     }
 
-    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
+    async fn cancel(&self, job: &JobId) -> Result<Snapshot, LedgerError> {
         self.act(|table, now| table.cancel(job, now)).await
     }
 
     async fn begin(
         &self,
-        entry: Entry<'_>,
+        entry: JobRef<'_>,
         attempt: u32,
         nonce: &Nonce,
-        basis: &Basis,
-    ) -> Result<Moved, LedgerError> {
+        basis: &BeginPrecondition,
+    ) -> Result<MoveResult, LedgerError> {
         self.act(|table, now| table.begin(entry, attempt, nonce, basis, now)).await
     }
 
     async fn restore(
         &self,
-        entry: Entry<'_>,
-        over: Over,
+        entry: JobRef<'_>,
+        over: RestorePrecondition,
         stage: &Stage,
         corrects: Option<&Bytes>,
-    ) -> Result<Known, LedgerError> {
+    ) -> Result<Snapshot, LedgerError> {
         self.act(|table, now| table.restore(entry, over, stage, corrects, now)).await
     }
 
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
+    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<MoveResult, LedgerError> {
         self.act(|table, now| table.reopen(job, attempt, nonce, now)).await
     }
 
-    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError> {
+    async fn accept(&self, entry: JobRef<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError> {
         self.act(|table, now| table.accept(entry, attempt, task, now)).await
     }
 
-    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
+    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<MoveResult, LedgerError> {
         self.act(|table, _| table.follow(job, attempt, failed)).await
     }
 
     async fn freeze(
         &self,
-        entry: Entry<'_>,
-        expect: &Expect,
+        entry: JobRef<'_>,
+        expect: &FreezePrecondition,
         event: Bytes,
         replaceable: bool,
-    ) -> Result<Frozen, LedgerError> {
+    ) -> Result<FreezeResult, LedgerError> {
         self.act(|table, now| table.freeze(entry, expect, event, replaceable, now)).await
     }
 
-    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
+    async fn told(&self, entry: JobRef<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
         self.act(|table, now| table.told(entry, sealed, now)).await
     }
 

@@ -3,7 +3,7 @@
 
 use std::hash::Hash;
 
-use comet_worker::ledger::record::Nonce;
+use comet_worker::job::record::Nonce;
 
 use super::part::{Part, Prints};
 use super::{Copy, Post, World};

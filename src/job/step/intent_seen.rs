@@ -2,27 +2,27 @@
 
 use std::time::Duration;
 
-use super::Life;
+use super::Machine;
 
 /// When this process first knew that somebody had asked at the gate of an attempt, on its own clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Sight {
+pub struct IntentSeen {
     attempt: u32,
     at: Duration,
 }
 
-impl Life {
+impl Machine {
     /// What an earlier life of this process knew of an open attempt: the quiet period goes on, and
     /// doesn't begin anew with every connection.
     #[must_use]
-    pub fn with_sight(mut self, sight: Option<Sight>) -> Self {
+    pub fn with_sight(mut self, sight: Option<IntentSeen>) -> Self {
         self.sight = sight;
         self
     }
 
     /// For a later life of this process.
     #[must_use]
-    pub fn sight(&self) -> Option<Sight> {
+    pub fn sight(&self) -> Option<IntentSeen> {
         self.sight
     }
 
@@ -31,7 +31,7 @@ impl Life {
         match self.sight {
             Some(sight) if sight.attempt == attempt => sight.at,
             Some(_) | None => {
-                self.sight = Some(Sight { attempt, at });
+                self.sight = Some(IntentSeen { attempt, at });
                 at
             }
         }
@@ -39,6 +39,6 @@ impl Life {
 
     /// This life's own POST of `attempt` is open: nothing that was known before counts.
     pub(super) fn posted(&mut self, attempt: u32, asked: Duration) {
-        self.sight = Some(Sight { attempt, at: asked });
+        self.sight = Some(IntentSeen { attempt, at: asked });
     }
 }

@@ -57,7 +57,7 @@ pub struct Record {
 
 /// All that the ledger knows of a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Known {
+pub struct Snapshot {
     /// `None`: never heard of, or lost.
     pub record: Option<Record>,
     /// Its user wants it no more. Known of jobs that have not been seen yet, too.
@@ -91,7 +91,7 @@ pub enum Unreadable {
     Damaged(String),
 }
 
-impl Known {
+impl Snapshot {
     /// Reads the fields of the Redis hash; a hash without a stage is a job that was cancelled before
     /// it was seen. `now_ms` is Redis's own time, Unix milliseconds.
     ///

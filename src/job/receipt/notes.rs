@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Of;
+use super::IntentFacts;
 use crate::job::{Adopts, Charged, ExternalTaskId, SentUnder, TaskId};
 
 /// The version of the receipts that this worker writes.
@@ -11,7 +11,7 @@ const VERSION: u32 = 1;
 /// `intent-n`: somebody is going to post attempt n, or has, or nobody will any more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Intent {
-    pub(super) version: u32,
+    pub(crate) version: u32,
     pub job_id: String,
     pub digest: String,
     pub round: u32,
@@ -38,17 +38,17 @@ pub struct Intent {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct TaskNote {
+pub(crate) struct TaskNote {
     version: u32,
-    pub(super) task_id: String,
+    pub(crate) task_id: String,
 }
 
 /// `failed-n`: the task of attempt n has failed, and another generation follows.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct FailureNote {
+pub(crate) struct FailureNote {
     version: u32,
-    pub(super) task_id: String,
-    pub(super) charged: Charged,
+    pub(crate) task_id: String,
+    pub(crate) charged: Charged,
 }
 
 /// `resolve-n`: what a person has decided about a job that was given up and whose gate n is shut.
@@ -62,13 +62,13 @@ pub enum Decision {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct DecisionNote {
+pub(crate) struct DecisionNote {
     version: u32,
-    pub(super) decision: Decision,
+    pub(crate) decision: Decision,
 }
 
 impl Intent {
-    pub(super) fn of(of: Of<'_>, nonce: &str) -> Self {
+    pub(crate) fn of(of: IntentFacts<'_>, nonce: &str) -> Self {
         Self {
             version: VERSION,
             job_id: of.job.to_string(),
@@ -87,7 +87,7 @@ impl Intent {
         }
     }
 
-    pub(super) fn sent_under(&self) -> Option<SentUnder> {
+    pub(crate) fn sent_under(&self) -> Option<SentUnder> {
         let adopts = match (self.own_id, self.made_from_ms) {
             (false, _) => Adopts::Any,
             (true, Some(from_ms)) => Adopts::MadeFrom(from_ms),
@@ -102,19 +102,19 @@ fn one() -> u32 {
 }
 
 impl TaskNote {
-    pub(super) fn of(task: &TaskId) -> Self {
+    pub(crate) fn of(task: &TaskId) -> Self {
         Self { version: VERSION, task_id: task.as_str().to_owned() }
     }
 }
 
 impl FailureNote {
-    pub(super) fn of(task: &TaskId, charged: Charged) -> Self {
+    pub(crate) fn of(task: &TaskId, charged: Charged) -> Self {
         Self { version: VERSION, task_id: task.as_str().to_owned(), charged }
     }
 }
 
 impl DecisionNote {
-    pub(super) fn of(decision: Decision) -> Self {
+    pub(crate) fn of(decision: Decision) -> Self {
         Self { version: VERSION, decision }
     }
 }

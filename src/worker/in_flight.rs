@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::job::JobId;
-use crate::job::step::Sight;
+use crate::job::step::IntentSeen;
 
 /// Open attempts whose first sight is remembered between two lives.
 const SIGHTS_MAX: usize = 10_000;
@@ -16,16 +16,16 @@ type Slot = Arc<tokio::sync::Mutex<()>>;
 
 /// The jobs that have a life in this process, or wait for one.
 #[derive(Debug, Default, Clone)]
-pub struct Lives {
+pub struct JobsInFlight {
     slots: Arc<Mutex<HashMap<JobId, Slot>>>,
     suspects: Slot,
-    sights: Arc<Mutex<HashMap<JobId, Sight>>>,
+    sights: Arc<Mutex<HashMap<JobId, IntentSeen>>>,
 }
 
 /// A place in the line for one job; takes the line away with the last place in it.
 #[derive(Debug)]
 struct Claim {
-    lives: Lives,
+    lives: JobsInFlight,
     job: JobId,
     slot: Slot,
 }
@@ -38,7 +38,7 @@ pub struct Alone {
     _claim: Claim,
 }
 
-impl Lives {
+impl JobsInFlight {
     /// Waits for the end of the life that the job has here already, if it has one.
     pub async fn enter(&self, job: &JobId) -> Alone {
         let slot = Arc::clone(self.lock().entry(job.clone()).or_default());
@@ -53,7 +53,7 @@ impl Lives {
     }
 
     /// What a life that was cut short knew of its job's open attempt.
-    pub fn keep(&self, job: &JobId, sight: Option<Sight>) {
+    pub fn keep(&self, job: &JobId, sight: Option<IntentSeen>) {
         let mut sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
         match sight {
             // One that is forgotten waits for a whole quiet period: slow, and right.
@@ -64,7 +64,7 @@ impl Lives {
 
     /// What an earlier life of the job has left behind.
     #[must_use]
-    pub fn kept(&self, job: &JobId) -> Option<Sight> {
+    pub fn kept(&self, job: &JobId) -> Option<IntentSeen> {
         self.sights.lock().unwrap_or_else(PoisonError::into_inner).remove(job)
     }
 
@@ -97,7 +97,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_second_life_waits_for_the_first_and_nothing_is_left_behind() {
-        let lives = Lives::default();
+        let lives = JobsInFlight::default();
         let job: JobId = "a".parse().unwrap();
         let other: JobId = "b".parse().unwrap();
         let first = lives.enter(&job).await;

@@ -7,15 +7,15 @@ use bytes::Bytes;
 use super::again::BadEnd;
 use super::generation::Generation;
 use super::look::{LookOn, Recalling};
-use super::sight::Sight;
-use super::{Act, Basis, Expect, HandBack, Over, Rebuilt, Rules, Unanswerable, Words, outcome};
+use super::intent_seen::IntentSeen;
+use super::{Action, BeginPrecondition, FreezePrecondition, RequeueReason, RestorePrecondition, Rebuilt, Rules, Unanswerable, EventSource, outcome};
 use crate::job::{Charged, Digest, FailedTasks, Fault, Outcome, SentUnder, TaskId, Timings};
-use crate::ledger::record::{Known, Nonce, Stage};
-use crate::provider::ResultImage;
+use crate::job::record::{Snapshot, Nonce, Stage};
+use crate::job::answers::ResultImage;
 
 /// One job, from its delivery to its ack.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Life {
+pub struct Machine {
     pub(super) rules: Rules,
     pub(super) digest: Digest,
     /// Empty for a job that can be run.
@@ -31,27 +31,27 @@ pub struct Life {
     pub(super) under: Option<SentUnder>,
     /// The user wants it no more.
     pub(super) cancelled: bool,
-    pub(super) sight: Option<Sight>,
+    pub(super) sight: Option<IntentSeen>,
     /// When this life asked for the right to post that it got.
     pub(super) asked: Option<Duration>,
     /// What a receipt has as the job's task.
     pub(super) noted: Option<TaskId>,
-    pub(super) at: At,
+    pub(super) at: State,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum At {
+pub(super) enum State {
     Unread,
     Recalling(Recalling),
     /// The event that the record has not.
     Reading,
     Restoring {
-        over: Over,
+        over: RestorePrecondition,
         rebuilt: Rebuilt,
     },
     Ready {
         attempt: u32,
-        basis: Basis,
+        basis: BeginPrecondition,
     },
     /// The record says that we may; the receipts have not been asked.
     Asking {
@@ -71,12 +71,12 @@ pub(super) enum At {
     },
     Refusing {
         attempt: u32,
-        hand_back: bool,
+        requeue: bool,
     },
     Reopening {
         attempt: u32,
         nonce: Option<Nonce>,
-        hand_back: bool,
+        requeue: bool,
     },
     LookingOn(LookOn),
     /// The gate behind the open attempt; that of the attempt itself where the user cancels it.
@@ -97,7 +97,7 @@ pub(super) enum At {
     },
     Parking {
         outcome: Box<Outcome>,
-        expect: Expect,
+        expect: FreezePrecondition,
     },
     Generating(Generation),
     Entering {
@@ -114,25 +114,25 @@ pub(super) enum At {
         outcome: Box<Outcome>,
     },
     Freezing {
-        words: Words,
-        expect: Expect,
-        then: Then,
+        words: EventSource,
+        expect: FreezePrecondition,
+        then: AfterPublish,
     },
-    Telling {
+    Publishing {
         event: Bytes,
-        then: Then,
+        then: AfterPublish,
     },
     Remembering {
         sealed: Option<Bytes>,
     },
-    Burying(Unanswerable),
+    DeadLettering(Unanswerable),
     Told,
-    HandingBack(HandBack),
+    Requeueing(RequeueReason),
 }
 
 /// What follows the event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Then {
+pub(super) enum AfterPublish {
     /// The record is done.
     Ack,
     /// The record becomes done, since a receipt has the outcome.
@@ -148,7 +148,7 @@ pub(super) enum Then {
     Reopen(Rebuilt),
 }
 
-impl Life {
+impl Machine {
     /// A delivery has come in; nothing is known but the message.
     #[must_use]
     pub fn new(rules: Rules, digest: Digest, faults: Vec<Fault>, queued_ms: Option<u64>) -> Self {
@@ -167,7 +167,7 @@ impl Life {
             sight: None,
             asked: None,
             noted: None,
-            at: At::Unread,
+            at: State::Unread,
         }
     }
 
@@ -176,7 +176,7 @@ impl Life {
     #[must_use]
     pub fn delivered_first(mut self) -> Self {
         if self.faults.is_empty() && self.sight.is_none() {
-            self.at = At::Ready { attempt: 1, basis: Basis::Unread };
+            self.at = State::Ready { attempt: 1, basis: BeginPrecondition::Unread };
         }
         self
     }
@@ -211,33 +211,33 @@ impl Life {
     #[must_use]
     pub fn may_post(&self) -> bool {
         match self.at {
-            At::Unread
-            | At::Recalling(_)
-            | At::Reading
-            | At::Restoring { .. }
-            | At::Ready { .. }
-            | At::Asking { .. }
-            | At::Gated { .. }
-            | At::Refusing { .. }
-            | At::Reopening { .. }
-            | At::LookingOn(_)
-            | At::Shutting { .. }
-            | At::Closing(_)
-            | At::NotingFailure { .. }
-            | At::Following { .. }
-            | At::Parking { .. }
-            | At::Telling { then: Then::Reopen(_) | Then::LookBack, .. }
-            | At::Burying(_) => true,
-            At::Accepting { .. }
-            | At::Generating(_)
-            | At::Entering { .. }
-            | At::Storing { .. }
-            | At::Sealing { .. }
-            | At::Freezing { .. }
-            | At::Telling { .. }
-            | At::Remembering { .. }
-            | At::Told
-            | At::HandingBack(_) => false,
+            State::Unread
+            | State::Recalling(_)
+            | State::Reading
+            | State::Restoring { .. }
+            | State::Ready { .. }
+            | State::Asking { .. }
+            | State::Gated { .. }
+            | State::Refusing { .. }
+            | State::Reopening { .. }
+            | State::LookingOn(_)
+            | State::Shutting { .. }
+            | State::Closing(_)
+            | State::NotingFailure { .. }
+            | State::Following { .. }
+            | State::Parking { .. }
+            | State::Publishing { then: AfterPublish::Reopen(_) | AfterPublish::LookBack, .. }
+            | State::DeadLettering(_) => true,
+            State::Accepting { .. }
+            | State::Generating(_)
+            | State::Entering { .. }
+            | State::Storing { .. }
+            | State::Sealing { .. }
+            | State::Freezing { .. }
+            | State::Publishing { .. }
+            | State::Remembering { .. }
+            | State::Told
+            | State::Requeueing(_) => false,
         }
     }
 
@@ -252,7 +252,7 @@ impl Life {
     /// Whether the job was given up, and told so, while this life came to know its task.
     #[must_use]
     pub fn owes_a_correction(&self) -> bool {
-        let At::Telling { then: Then::Reopen(rebuilt), .. } = &self.at else { return false };
+        let State::Publishing { then: AfterPublish::Reopen(rebuilt), .. } = &self.at else { return false };
         matches!(rebuilt.stage, Stage::Generating { .. })
     }
 
@@ -269,7 +269,7 @@ impl Life {
 
     /// A receipt has this as the job's task.
     pub fn note(&mut self, task: TaskId) {
-        if let At::Generating(generation) = &mut self.at
+        if let State::Generating(generation) = &mut self.at
             && generation.task == task
         {
             generation.noted = true;
@@ -280,55 +280,55 @@ impl Life {
 
     /// Decides. `now` counts from an arbitrary zero and includes the time that the machine slept.
     #[must_use]
-    pub fn next(&self, now: Duration) -> Act {
+    pub fn next(&self, now: Duration) -> Action {
         match &self.at {
-            At::Unread => Act::Read,
-            At::Recalling(_) => Act::Recall,
-            At::Reading => Act::ReadAgain,
-            At::Restoring { over, rebuilt } => Act::Restore { over: *over, rebuilt: rebuilt.clone() },
-            At::Ready { attempt, basis } => {
+            State::Unread => Action::Read,
+            State::Recalling(_) => Action::Recall,
+            State::Reading => Action::ReadAgain,
+            State::Restoring { over, rebuilt } => Action::Restore { over: *over, rebuilt: rebuilt.clone() },
+            State::Ready { attempt, basis } => {
                 let (attempt, round, basis) = (*attempt, self.round, basis.clone());
-                Act::Begin { attempt, round, basis, cancels: self.cancelled }
+                Action::Begin { attempt, round, basis, cancels: self.cancelled }
             }
-            At::Asking { attempt, nonce, .. } => Act::Ask { attempt: *attempt, nonce: nonce.clone() },
-            At::Gated { attempt, nonce, asked } => {
+            State::Asking { attempt, nonce, .. } => Action::Ask { attempt: *attempt, nonce: nonce.clone() },
+            State::Gated { attempt, nonce, asked } => {
                 let late = now.saturating_sub(*asked) > self.rules.gate;
                 match (late, self.rules.receipts) {
-                    (false, _) => Act::Post,
-                    (true, true) => Act::Refuse { attempt: *attempt },
-                    (true, false) => Act::Reopen { attempt: *attempt, nonce: Some(nonce.clone()) },
+                    (false, _) => Action::Post,
+                    (true, true) => Action::Refuse { attempt: *attempt },
+                    (true, false) => Action::Reopen { attempt: *attempt, nonce: Some(nonce.clone()) },
                 }
             }
-            At::Accepting { attempt, task } => Act::Accept { attempt: *attempt, task: task.clone() },
-            At::Refusing { attempt, .. } => Act::Refuse { attempt: *attempt },
-            At::Reopening { attempt, nonce, .. } => Act::Reopen { attempt: *attempt, nonce: nonce.clone() },
-            At::LookingOn(look) => look.next(now),
-            At::Shutting { look, cancels: true } => Act::Shut { attempt: look.attempt, cancels: true },
-            At::Shutting { look, cancels: false } => Act::Shut { attempt: look.attempt + 1, cancels: false },
-            At::Closing(end) => Act::Shut { attempt: end.attempt + 1, cancels: false },
-            At::NotingFailure { attempt, task, charged } => {
-                Act::NoteFailure { attempt: *attempt, task: task.clone(), charged: *charged }
+            State::Accepting { attempt, task } => Action::Accept { attempt: *attempt, task: task.clone() },
+            State::Refusing { attempt, .. } => Action::Refuse { attempt: *attempt },
+            State::Reopening { attempt, nonce, .. } => Action::Reopen { attempt: *attempt, nonce: nonce.clone() },
+            State::LookingOn(look) => look.next(now),
+            State::Shutting { look, cancels: true } => Action::Shut { attempt: look.attempt, cancels: true },
+            State::Shutting { look, cancels: false } => Action::Shut { attempt: look.attempt + 1, cancels: false },
+            State::Closing(end) => Action::Shut { attempt: end.attempt + 1, cancels: false },
+            State::NotingFailure { attempt, task, charged } => {
+                Action::NoteFailure { attempt: *attempt, task: task.clone(), charged: *charged }
             }
-            At::Following { attempt, failed } => Act::Follow { attempt: *attempt, failed: failed.clone() },
-            At::Parking { .. } => Act::Park,
-            At::Generating(generation) => {
+            State::Following { attempt, failed } => Action::Follow { attempt: *attempt, failed: failed.clone() },
+            State::Parking { .. } => Action::Park,
+            State::Generating(generation) => {
                 generation.next(now, self.rules.receipts, self.may_have_been_given_up(now))
             }
-            At::Entering { .. } => Act::Enter,
-            At::Storing { generation, images, .. } => {
-                Act::Store { task: generation.task.clone(), images: images.clone() }
+            State::Entering { .. } => Action::Enter,
+            State::Storing { generation, images, .. } => {
+                Action::Store { task: generation.task.clone(), images: images.clone() }
             }
-            At::Sealing { outcome } => {
-                Act::Seal { outcome: outcome.clone(), corrects: self.corrects.clone() }
+            State::Sealing { outcome } => {
+                Action::Seal { outcome: outcome.clone(), corrects: self.corrects.clone() }
             }
-            At::Freezing { words, expect, .. } => {
-                Act::Freeze { words: words.clone(), expect: expect.clone() }
+            State::Freezing { words, expect, .. } => {
+                Action::Freeze { words: words.clone(), expect: expect.clone() }
             }
-            At::Telling { event, .. } => Act::Tell { event: event.clone() },
-            At::Remembering { sealed } => Act::Remember { sealed: sealed.clone() },
-            At::Burying(why) => Act::Bury { why: *why },
-            At::Told => Act::Ack,
-            At::HandingBack(why) => Act::HandBack { why: *why },
+            State::Publishing { event, .. } => Action::Publish { event: event.clone() },
+            State::Remembering { sealed } => Action::Remember { sealed: sealed.clone() },
+            State::DeadLettering(why) => Action::DeadLetter { why: *why },
+            State::Told => Action::Ack,
+            State::Requeueing(why) => Action::Requeue { why: *why },
         }
     }
 
@@ -336,18 +336,18 @@ impl Life {
     pub(super) fn generate(&mut self, generation: Generation) {
         if self.cancelled {
             let cancelled = outcome::cancelled(Charged::Yes, Some(generation.task));
-            return self.end(cancelled, Expect::Unfinished);
+            return self.end(cancelled, FreezePrecondition::Unfinished);
         }
-        self.at = At::Generating(generation);
+        self.at = State::Generating(generation);
     }
 
     /// Somebody has something new for those who wait, and this is what the ledger knows now.
-    pub fn hinted(&mut self, known: &Known) {
+    pub fn hinted(&mut self, known: &Snapshot) {
         self.cancelled |= known.cancelled;
         if self.cancelled
-            && let At::Generating(generation)
-            | At::Entering { generation, .. }
-            | At::Storing { generation, .. } = self.at.clone()
+            && let State::Generating(generation)
+            | State::Entering { generation, .. }
+            | State::Storing { generation, .. } = self.at.clone()
         {
             self.generate(generation);
         }
@@ -357,6 +357,6 @@ impl Life {
     /// at every point.
     pub(super) fn unexpected(&mut self) {
         debug_assert!(false, "a report that answers no act: {:?}", self.at);
-        self.at = At::Unread;
+        self.at = State::Unread;
     }
 }

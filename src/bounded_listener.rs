@@ -24,7 +24,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const STALL_MAX: Duration = Duration::from_secs(10);
 
 /// Accepts connections, `connections_max` at a time.
-pub struct Door {
+pub struct BoundedListener {
     listener: TcpListener,
     connections_max: usize,
     open: Open,
@@ -35,11 +35,11 @@ type Open = Arc<Mutex<Connections>>;
 #[derive(Debug, Default)]
 struct Connections {
     next: u64,
-    by_number: BTreeMap<u64, Place>,
+    by_number: BTreeMap<u64, OpenConnection>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct OpenConnection {
     /// When bytes were last read or written.
     moved: Instant,
     /// Dropped to close the connection.
@@ -58,7 +58,7 @@ pub struct Connection {
     stall: Option<Pin<Box<Sleep>>>,
 }
 
-impl Door {
+impl BoundedListener {
     #[must_use]
     pub fn new(listener: TcpListener, connections_max: usize) -> Self {
         Self { listener, connections_max, open: Arc::default() }
@@ -75,14 +75,14 @@ impl Door {
         }
         let number = open.next;
         open.next += 1;
-        open.by_number.insert(number, Place { moved: Instant::now(), _keep: keep });
+        open.by_number.insert(number, OpenConnection { moved: Instant::now(), _keep: keep });
         drop(open);
         let (open, silence) = (Arc::clone(&self.open), Box::pin(sleep(SILENCE_MAX)));
         Connection { stream, number, open, evicted, silence, stall: None }
     }
 }
 
-impl Listener for Door {
+impl Listener for BoundedListener {
     type Io = Connection;
     type Addr = SocketAddr;
 
@@ -181,7 +181,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let page = Router::new().route("/", get(async || "x".repeat(100_000)));
-        tokio::spawn(axum::serve(Door::new(listener, MAX), page).into_future());
+        tokio::spawn(axum::serve(BoundedListener::new(listener, MAX), page).into_future());
         address
     }
 

@@ -12,7 +12,7 @@ use crate::job::Job;
 use crate::job::event::Event;
 use crate::job::pace::{Seed, backoff};
 use crate::job::request::DeadLetter;
-use crate::job::step::HandBack;
+use crate::job::step::RequeueReason;
 use crate::queue::consume::Message;
 use crate::queue::message::{dead_properties, event_properties, handed_on_properties};
 use crate::queue::publish::{Outgoing, PublishError, Routed};
@@ -26,12 +26,12 @@ const LAST_CONFIRM: Duration = Duration::from_secs(2);
 /// # Errors
 ///
 /// The interrupt; the event may have been published, and is published again by whoever comes next.
-pub async fn event(shared: &Shared, job: &Job, body: Bytes, interrupts: &Interrupts) -> Result<(), HandBack> {
+pub async fn event(shared: &Shared, job: &Job, body: Bytes, interrupts: &Interrupts) -> Result<(), RequeueReason> {
     let _held = shared.metrics.held("telling");
     let Some(event) = Event::from_stored(body) else {
         // Nobody but us writes it, so this is a damaged record; the next reader fares no better.
         tracing::error!("the stored event can't be read back; the job stays in the queue");
-        return Err(HandBack::Unreadable);
+        return Err(RequeueReason::Unreadable);
     };
     let message = outgoing(shared, job, &event, true);
     match confirmed(shared, &message, interrupts).await? {
@@ -85,12 +85,12 @@ pub fn unawaited(shared: &Shared, job: &Job, event: Event) {
 /// # Errors
 ///
 /// The interrupt; the message stays in its queue.
-pub async fn bury(
+pub async fn dead_letter(
     shared: &Shared,
     original: &Message,
     dead: &DeadLetter,
     interrupts: &Interrupts,
-) -> Result<(), HandBack> {
+) -> Result<(), RequeueReason> {
     let message = Outgoing {
         exchange: String::new(),
         routing_key: shared.settings.names.dead.clone(),
@@ -110,7 +110,7 @@ pub async fn bury(
 /// # Errors
 ///
 /// The interrupt; the message stays where it is.
-pub async fn hand_on(shared: &Shared, original: &Message, interrupts: &Interrupts) -> Result<(), HandBack> {
+pub async fn republish(shared: &Shared, original: &Message, interrupts: &Interrupts) -> Result<(), RequeueReason> {
     let message = Outgoing {
         exchange: String::new(),
         routing_key: shared.settings.names.jobs.clone(),
@@ -132,7 +132,7 @@ fn outgoing(shared: &Shared, job: &Job, event: &Event, mandatory: bool) -> Outgo
 }
 
 /// To a queue of our own, which is made anew where somebody has deleted it.
-async fn to_queue(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) -> Result<(), HandBack> {
+async fn to_queue(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) -> Result<(), RequeueReason> {
     let mut failures = 0;
     while confirmed(shared, message, interrupts).await? == Routed::Nowhere {
         failures += 1;
@@ -145,7 +145,7 @@ async fn to_queue(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) 
     Ok(())
 }
 
-async fn confirmed(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) -> Result<Routed, HandBack> {
+async fn confirmed(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) -> Result<Routed, RequeueReason> {
     let unconfirmed = "RabbitMQ has not confirmed a message yet";
     let waiting = shared.standstills.wait(What::Publishing, unconfirmed, ALARMS);
     let mut failures = 0;
@@ -211,7 +211,7 @@ async fn once(
     shared: &Shared,
     message: &Outgoing,
     interrupts: &Interrupts,
-) -> Result<Result<Routed, PublishError>, HandBack> {
+) -> Result<Result<Routed, PublishError>, RequeueReason> {
     let patience = async {
         let why = interrupts.any().await;
         tokio::time::sleep(LAST_CONFIRM).await;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy, Response};
@@ -45,6 +45,22 @@ pub trait Images: Send + Sync {
 /// Why there is no image at this place.
 fn at(url: &Url, trouble: Trouble, what: impl fmt::Display) -> FetchError {
     FetchError::new(trouble, format!("{}: {what}", place(url)))
+}
+
+/// The bounds of one download, and the way to it.
+#[derive(Debug, Clone)]
+pub struct DownloadRules {
+    pub guard: Guard,
+    /// Of the image.
+    pub max_bytes: u64,
+    /// From the first lookup to the last byte, redirects included.
+    pub timeout: Duration,
+    pub max_redirects: u32,
+    /// `http://[user:password@]host:port`; empty: directly. The environment's proxies are not used.
+    pub proxy: SecretString,
+    pub user_agent: String,
+    /// Whose certificates are believed beside the system's.
+    pub certificates: tls::Files,
 }
 
 /// Downloads over HTTPS, behind the [`guard`].

@@ -20,10 +20,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::job::step::{BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition};
+use crate::job::record::{Nonce, Snapshot, Stage, Unreadable};
+use crate::job::step::{
+    BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
+};
 use crate::job::{Digest, FailedTasks, JobId, SentUnder, TaskId};
 pub use in_redis::RedisLedger;
-use crate::job::record::{Snapshot, Nonce, Stage, Unreadable};
 use slots::Slots;
 
 /// Why the ledger gave no answer.
@@ -84,7 +86,12 @@ pub trait Ledger: Send + Sync {
     /// Gives the attempt up as surely not accepted. Once this has returned [`MoveResult::Yes`] the next
     /// attempt is free for whoever asks first. Without a nonce, on the word of a receipt, it does so
     /// whoever has asked last. Its slots are free.
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<MoveResult, LedgerError>;
+    async fn reopen(
+        &self,
+        job: &JobId,
+        attempt: u32,
+        nonce: Option<&Nonce>,
+    ) -> Result<MoveResult, LedgerError>;
 
     /// Writes what the receipts say over a record that is what `over` says; the one that counts is
     /// returned. `corrects` is the event of an unknown outcome that the job's end will correct. A task that
@@ -103,7 +110,12 @@ pub trait Ledger: Send + Sync {
 
     /// The task of attempt `attempt` has failed, and another generation may follow: the next attempt is
     /// free for whoever asks first. `failed` has that task as its last.
-    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<MoveResult, LedgerError>;
+    async fn follow(
+        &self,
+        job: &JobId,
+        attempt: u32,
+        failed: &FailedTasks,
+    ) -> Result<MoveResult, LedgerError>;
 
     /// Freezes the outcome as the bytes of its event. Once this has returned [`FreezeResult::Event`] every
     /// caller gets those same bytes. Slots are free, unless by these bytes the task may run on: see

@@ -66,11 +66,12 @@
 //! - No wait holds anything that can't be handed back within moments.
 
 pub mod admin;
+mod bounded_listener;
 pub mod callback;
 pub mod cli;
 pub mod clock;
 pub mod config;
-mod bounded_listener;
+pub mod heartbeat;
 pub mod images;
 pub mod job;
 pub mod ledger;
@@ -80,7 +81,6 @@ pub mod metrics;
 mod mutated;
 pub mod net;
 pub mod provider;
-pub mod heartbeat;
 pub mod queue;
 pub mod receipts;
 mod redact;

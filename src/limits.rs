@@ -91,7 +91,9 @@ impl Limits {
     /// Before a GET to anywhere else.
     pub async fn download(&self) -> RequestPermit {
         match &self.connections {
-            Some(connections) => RequestPermit { _connection: Arc::clone(connections).acquire_owned().await.ok() },
+            Some(connections) => {
+                RequestPermit { _connection: Arc::clone(connections).acquire_owned().await.ok() }
+            }
             None => RequestPermit { _connection: None },
         }
     }

@@ -12,7 +12,7 @@ pub mod wire;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::job::answers::{AccountFault, SubmitOutcome, Lookup, TaskStatus};
+use crate::job::answers::{AccountFault, Lookup, SubmitOutcome, TaskStatus};
 use crate::job::{SentUnder, TaskId};
 
 /// The provider, as the life of a job sees it.

@@ -20,9 +20,9 @@ use futures_util::StreamExt as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::job::callback::Callbacks;
 use crate::bounded_listener::BoundedListener;
 use crate::job::JobId;
+use crate::job::callback::Callbacks;
 use crate::metrics::Metrics;
 use crate::provider::wire::tells_of_a_running_task;
 
@@ -113,8 +113,8 @@ impl Listener {
     /// None that is known: what fails on accepting a connection is tried again.
     pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
         let stopped = stop.clone().cancelled_owned();
-        let serving =
-            axum::serve(BoundedListener::new(self.listener, CONNECTIONS_MAX), self.hits).with_graceful_shutdown(stopped);
+        let serving = axum::serve(BoundedListener::new(self.listener, CONNECTIONS_MAX), self.hits)
+            .with_graceful_shutdown(stopped);
         tokio::select! {
             served = serving.into_future() => served,
             () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),

@@ -3,12 +3,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::listener::{Listener, Tell};
-use super::*;
+use crate::job::JobId;
 use crate::job::callback::Callbacks;
 use crate::metrics::Metrics;
 

@@ -16,10 +16,10 @@ use super::output::Output;
 use super::render::{count, one_line};
 use super::{descriptors, parts};
 use crate::config::{Config, redacted};
-use crate::ledger::{RedisLedger, hints};
-use crate::metrics::Metrics;
 use crate::job::answers::AccountFault;
 use crate::job::answers::AccountFaultKind;
+use crate::ledger::{RedisLedger, hints};
+use crate::metrics::Metrics;
 use crate::provider::Provider as _;
 
 /// Bound of one check.

@@ -12,18 +12,18 @@ use anyhow::{Context as _, bail};
 use super::output::Output;
 use super::{Usage, parts, render};
 use crate::config::Config;
+use crate::job::answers::TaskStatus;
 use crate::job::event::{EventView, may_be_corrected, says_unknown};
+use crate::job::receipt::Decision;
+use crate::job::receipt::history::History;
 use crate::job::request::{self, DeadReason, Rules};
 use crate::job::{JobId, TaskId};
 use crate::metrics::Metrics;
-use crate::job::answers::TaskStatus;
 use crate::provider::Provider as _;
 use crate::queue::consume::Message;
 use crate::queue::message::{self, sent_back_properties};
 use crate::queue::publish::{Outgoing, Publish as _, Publisher, Routed};
 use crate::queue::{dead, topology};
-use crate::job::receipt::history::History;
-use crate::job::receipt::Decision;
 use crate::receipts::Receipts;
 use crate::storage::Storage;
 
@@ -175,9 +175,9 @@ fn gate(job: &JobId, history: &History, word: &Word) -> anyhow::Result<u32> {
 /// A wrong id would be waited for in vain, and there is one decision.
 async fn known_to_the_provider(config: &Config, task: &TaskId) -> anyhow::Result<()> {
     match parts::provider(config)?.query(task).await {
-        View::Running | View::Succeeded { .. } | View::Failed { .. } => Ok(()),
-        View::NotFound { message } => bail!("CometAPI has no task {task}: {message}"),
-        View::Unavailable { message, .. } => {
+        TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. } => Ok(()),
+        TaskStatus::NotFound { message } => bail!("CometAPI has no task {task}: {message}"),
+        TaskStatus::Unavailable { message, .. } => {
             bail!("can't see whether CometAPI has task {task}, so nothing was decided: {message}")
         }
     }

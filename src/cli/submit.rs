@@ -245,7 +245,7 @@ impl Session<'_> {
 
     fn is_over(&self) -> bool {
         let all_ended = self.listener.is_none() || self.follow.is_over();
-        all_ended && self.copies.as_ref().is_none_or(Copies::is_over)
+        all_ended && self.copies.as_ref().is_none_or(ImageCopies::is_over)
     }
 
     fn sent(&mut self, job: &Job<'_>) {

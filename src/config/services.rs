@@ -8,8 +8,8 @@ use url::Url;
 
 use super::reader::Reader;
 use super::urls;
-use crate::net::tls;
 use crate::job::operation::{Edition, MULTI_IMAGE_TO_IMAGE};
+use crate::net::tls;
 use crate::secret::Secret;
 
 /// RabbitMQ: where jobs come from and events go to.

@@ -36,4 +36,3 @@ pub struct IntentFacts<'a> {
     /// `generation.max_attempts`
     pub max_attempts: u32,
 }
-

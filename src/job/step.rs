@@ -14,11 +14,11 @@
 mod again;
 mod finish;
 mod generation;
-mod machine;
+mod intent_seen;
 mod look;
+mod machine;
 mod outcome;
 mod reading;
-mod intent_seen;
 mod submit;
 mod unstored;
 
@@ -27,14 +27,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::machine::Machine;
 pub use self::intent_seen::IntentSeen;
+pub use self::machine::Machine;
 pub use self::unstored::{Blame, Others, Unstored, together};
 
 use super::pace::{Pace, Schedule, Seed};
 use super::{Charged, FailedTasks, Outcome, SentUnder, StoredImage, TaskId};
-use crate::job::record::{Snapshot, Nonce, Stage};
 use crate::job::answers::ResultImage;
+use crate::job::record::{Nonce, Snapshot, Stage};
 
 /// The bounds that a life keeps to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

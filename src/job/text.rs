@@ -12,3 +12,13 @@ pub fn is_unprintable(c: char) -> bool {
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if is_unprintable(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_do_something_to_a_terminal_is_replaced() {
+        assert_eq!(printable("a\nb\u{1b}[\u{202e}"), "a\u{fffd}b\u{fffd}[\u{fffd}");
+    }
+}

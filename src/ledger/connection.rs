@@ -49,7 +49,7 @@ struct Taken {
 /// What a failed call asks for.
 enum Next {
     /// The keys are at that node, for good.
-    MoveResult(String),
+    Moved(String),
     /// This once, ask that node.
     Ask(String),
     TryAgain,
@@ -112,7 +112,7 @@ impl Connection {
                 Next::Reconnect if is_fresh || is_repeated => return result,
                 Next::Reconnect => is_repeated = true,
                 _ if redirections > REDIRECTIONS_MAX => return result,
-                Next::MoveResult(to) => {
+                Next::Moved(to) => {
                     self.endpoint.moved_to(&to);
                     self.drop_connection(number).await;
                 }
@@ -214,7 +214,7 @@ fn is_forgotten(error: &RedisError) -> bool {
 fn next(error: &RedisError) -> Next {
     let redirected = || error.redirect_node().map(|(to, _)| to.to_owned());
     match error.kind() {
-        ErrorKind::Server(ServerErrorKind::MoveResult) => redirected().map_or(Next::GiveUp, Next::MoveResult),
+        ErrorKind::Server(ServerErrorKind::Moved) => redirected().map_or(Next::GiveUp, Next::Moved),
         ErrorKind::Server(ServerErrorKind::Ask) => redirected().map_or(Next::GiveUp, Next::Ask),
         ErrorKind::Server(ServerErrorKind::TryAgain) => Next::TryAgain,
         _ if is_broken(error) => Next::Reconnect,

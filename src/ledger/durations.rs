@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use redis::Script;
 
 use super::connection::{Connection, evalsha};
-use crate::job::record::Unreadable;
 use super::{LedgerError, unavailable};
 use crate::job::pace::{Durations, Fading};
+use crate::job::record::Unreadable;
 
 /// The version that this worker writes and reads.
 const VERSION: &str = "1";

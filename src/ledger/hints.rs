@@ -15,9 +15,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Endpoint;
+use crate::heartbeat::Heartbeat;
 use crate::job::JobId;
 use crate::job::pace::{Seed, backoff};
-use crate::heartbeat::Heartbeat;
 
 /// What is worth a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,11 +200,11 @@ fn is_refused(error: &redis::RedisError) -> bool {
 }
 
 /// Until the connection breaks or goes dead: a ping every few seconds tells.
-async fn relay(pubsub: redis::aio::PubSub, hints: &Hints, pulse: &Pulse, stop: &CancellationToken) {
+async fn relay(pubsub: redis::aio::PubSub, hints: &Hints, heartbeat: &Heartbeat, stop: &CancellationToken) {
     let (mut sink, mut stream) = pubsub.split();
     let mut tick = tokio::time::interval(Duration::from_secs(5));
     loop {
-        pulse.touch();
+        heartbeat.touch();
         tokio::select! {
             () = stop.cancelled() => return,
             message = stream.next() => match message {

@@ -6,12 +6,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::connection::{Connection, evalsha};
-use crate::job::record::{Snapshot, Nonce, Record, Stage};
 use super::scripts::{Scripts, Word};
 use super::slots::{Account, Slots};
 use super::{JobRef, Ledger, LedgerError, hints, unavailable};
 use crate::job::event::Event;
-use crate::job::step::{BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition};
+use crate::job::record::{Nonce, Record, Snapshot, Stage};
+use crate::job::step::{
+    BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
+};
 use crate::job::{FailedTasks, JobId, TaskId};
 
 /// Told what the scripts note of all workers: a name, and a number.
@@ -120,7 +122,12 @@ impl Ledger for RedisLedger {
         Ok(asking.await?.moved())
     }
 
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<MoveResult, LedgerError> {
+    async fn reopen(
+        &self,
+        job: &JobId,
+        attempt: u32,
+        nonce: Option<&Nonce>,
+    ) -> Result<MoveResult, LedgerError> {
         let attempt = attempt.to_string();
         let args = [attempt.as_str(), nonce.map(Nonce::as_str).unwrap_or_default()].map(str::as_bytes);
         Ok(self.run_slotted(&self.scripts.reopen, job, Slots::NONE, &args).await?.moved())
@@ -170,13 +177,18 @@ impl Ledger for RedisLedger {
         match (reply.word, reply.known.record) {
             (_, Some(record)) => Ok(record.stage),
             (Word::Ok, None) => Ok(Stage::Generating { attempt, task: task.clone(), age: Duration::ZERO }),
-            (Word::MoveResult | Word::Full | Word::Paced | Word::Record | Word::None, None) => {
+            (Word::Moved | Word::Full | Word::Paced | Word::Record | Word::None, None) => {
                 Err(LedgerError::Unavailable("accept.lua answered without a record".to_owned()))
             }
         }
     }
 
-    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<MoveResult, LedgerError> {
+    async fn follow(
+        &self,
+        job: &JobId,
+        attempt: u32,
+        failed: &FailedTasks,
+    ) -> Result<MoveResult, LedgerError> {
         let Some(task) = failed.tasks().last() else {
             return Err(LedgerError::Unavailable("no task has failed".to_owned()));
         };
@@ -215,7 +227,7 @@ impl Ledger for RedisLedger {
                 Ok(FreezeResult::Event(event))
             }
             (Word::Ok, Snapshot { record: None, .. }) => Ok(FreezeResult::Event(event)),
-            (Word::Ok | Word::MoveResult | Word::Full | Word::Paced | Word::Record | Word::None, known) => {
+            (Word::Ok | Word::Moved | Word::Full | Word::Paced | Word::Record | Word::None, known) => {
                 Ok(FreezeResult::Changed(known))
             }
         }

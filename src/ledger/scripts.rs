@@ -56,7 +56,7 @@ impl Scripts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
     Ok,
-    MoveResult,
+    Moved,
     Full,
     Paced,
     Record,
@@ -88,7 +88,7 @@ impl Reply {
         let (word, now, fields, notes) = parts.map_err(|_| odd("shape"))?;
         let word = match word.as_str() {
             "ok" => Word::Ok,
-            "moved" => Word::MoveResult,
+            "moved" => Word::Moved,
             "full" => Word::Full,
             "paced" => Word::Paced,
             "record" => Word::Record,
@@ -108,10 +108,10 @@ impl Reply {
         match self.word {
             Word::Ok => MoveResult::Yes { cancelled: self.known.cancelled },
             Word::Full => MoveResult::Full,
-            Word::Paced => {
-                MoveResult::Paced { wait: Duration::from_millis(self.notes.get("wait_ms").copied().unwrap_or(0)) }
-            }
-            Word::MoveResult | Word::Record | Word::None => MoveResult::No(self.known),
+            Word::Paced => MoveResult::Paced {
+                wait: Duration::from_millis(self.notes.get("wait_ms").copied().unwrap_or(0)),
+            },
+            Word::Moved | Word::Record | Word::None => MoveResult::No(self.known),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
-use super::{AccountFault, AccountFaultKind, SubmitOutcome, Refusal};
+use crate::job::answers::{AccountFault, AccountFaultKind, Refusal, SubmitOutcome};
 
 /// So many forbidden jobs are remembered. A forgotten one costs another pause of the intake.
 const JOBS_MAX: usize = 1_024;
@@ -40,7 +40,10 @@ impl Forbidden {
                 }
                 let before = *seen.jobs.entry(job).or_insert(accepted);
                 if before == accepted {
-                    return SubmitOutcome::Account(AccountFault { kind: AccountFaultKind::Forbidden, message });
+                    return SubmitOutcome::Account(AccountFault {
+                        kind: AccountFaultKind::Forbidden,
+                        message,
+                    });
                 }
                 seen.jobs.remove(&job);
                 let refusal =
@@ -51,7 +54,10 @@ impl Forbidden {
                 seen.accepted += 1;
                 answer
             }
-            SubmitOutcome::Later(_) | SubmitOutcome::Account(_) | SubmitOutcome::Refused(_) | SubmitOutcome::Unknown { .. } => answer,
+            SubmitOutcome::Later(_)
+            | SubmitOutcome::Account(_)
+            | SubmitOutcome::Refused(_)
+            | SubmitOutcome::Unknown { .. } => answer,
         }
     }
 }
@@ -81,10 +87,18 @@ mod tests {
     fn a_job_forbidden_again_while_others_are_accepted_is_refused_for_itself() {
         let bounded_listener = Forbidden::default();
         assert_eq!(bounded_listener.judge(b"good", accepted()), accepted());
-        assert_eq!(bounded_listener.judge(b"bad", forbidden()), forbidden(), "the account may have changed since");
+        assert_eq!(
+            bounded_listener.judge(b"bad", forbidden()),
+            forbidden(),
+            "the account may have changed since"
+        );
         assert_eq!(bounded_listener.judge(b"good too", accepted()), accepted());
         assert!(matches!(bounded_listener.judge(b"bad", forbidden()), SubmitOutcome::Refused(_)));
-        assert_eq!(bounded_listener.judge(b"bad too", forbidden()), forbidden(), "each job has its own count");
+        assert_eq!(
+            bounded_listener.judge(b"bad too", forbidden()),
+            forbidden(),
+            "each job has its own count"
+        );
     }
 
     #[test]

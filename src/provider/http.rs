@@ -24,12 +24,13 @@ use super::forbidden::Forbidden;
 use super::foreign::ForeignWords;
 use super::models::Models;
 use super::wire;
-use super::{AccountFault, AccountFaultKind, SubmitOutcome, Lookup, NOBODYS_TASK, Provider, TaskStatus};
+use super::{NOBODYS_TASK, Provider};
+use crate::job::answers::{AccountFault, AccountFaultKind, Lookup, SubmitOutcome, TaskStatus};
+use crate::job::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::job::{SentUnder, TaskId};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::net::tls;
-use crate::job::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::secret::Secret;
 pub use exchange::REPLY_BYTES_MAX;
 use exchange::{Read, TransportError, exchange, told, unreachable};
@@ -191,7 +192,9 @@ impl CometApi {
     async fn probe_at(&self, path: &str) -> Result<(), AccountFault> {
         match self.get_at(path, NOBODYS_TASK).await {
             Ok((asked, read)) => wire::probe(&read.reply(&asked)),
-            Err(TransportError::NotSent(message) | TransportError::NoReply(message)) => Err(unreachable(message)),
+            Err(TransportError::NotSent(message) | TransportError::NoReply(message)) => {
+                Err(unreachable(message))
+            }
         }
     }
 
@@ -231,7 +234,9 @@ impl Provider for CometApi {
                 self.models.judge(&body, self.forbidden.judge(&body, answer))
             }
             Err(TransportError::NotSent(message)) => SubmitOutcome::Account(unreachable(message)),
-            Err(TransportError::NoReply(message)) => SubmitOutcome::Unknown { message, provider_code: None, exists: false },
+            Err(TransportError::NoReply(message)) => {
+                SubmitOutcome::Unknown { message, provider_code: None, exists: false }
+            }
         }
     }
 

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::forbidden::hash_of;
-use super::{AccountFault, AccountFaultKind, SubmitOutcome, Later, Refusal};
+use crate::job::answers::{AccountFault, AccountFaultKind, Later, Refusal, SubmitOutcome};
 use crate::job::pace::{Seed, backoff};
 use crate::redact::for_people;
 
@@ -77,7 +77,9 @@ impl Models {
     pub(super) fn judge(&self, body: &[u8], answer: SubmitOutcome) -> SubmitOutcome {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
-            SubmitOutcome::Later(later) if later.this_job_only => self.without_channel(&mut seen, body, later),
+            SubmitOutcome::Later(later) if later.this_job_only => {
+                self.without_channel(&mut seen, body, later)
+            }
             SubmitOutcome::Refused(refusal) if refusal.no_model => self.gone(&mut seen, body, refusal),
             SubmitOutcome::Accepted(_) => {
                 seen.in_a_row = 0;
@@ -89,7 +91,10 @@ impl Models {
                 }
                 answer
             }
-            SubmitOutcome::Later(_) | SubmitOutcome::Account(_) | SubmitOutcome::Refused(_) | SubmitOutcome::Unknown { .. } => answer,
+            SubmitOutcome::Later(_)
+            | SubmitOutcome::Account(_)
+            | SubmitOutcome::Refused(_)
+            | SubmitOutcome::Unknown { .. } => answer,
         }
     }
 

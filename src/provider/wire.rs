@@ -30,7 +30,7 @@ use jiff::fmt::rfc2822;
 pub use query::{Seen, lookup, probe, query, tells_of_a_running_task};
 pub use submit::submit;
 
-use super::{AccountFault, AccountFaultKind};
+use crate::job::answers::{AccountFault, AccountFaultKind};
 use crate::redact::{bounded, for_people};
 use envelope::{Body, ReplyEnvelope};
 use meaning::ReplyClass;

@@ -20,12 +20,12 @@ pub use self::pass::{Pass, Sent};
 use self::posts::Posts;
 use self::turn::LET_THROUGH_EVERY;
 pub use self::turn::{Held, Turn};
-use crate::job::pace::{Seed, backoff};
-use crate::metrics::Metrics;
+use crate::heartbeat::Heartbeat;
 use crate::job::answers::AccountFault;
 use crate::job::answers::AccountFaultKind;
 use crate::job::answers::SubmitOutcome;
-use crate::heartbeat::Heartbeat;
+use crate::job::pace::{Seed, backoff};
+use crate::metrics::Metrics;
 
 /// The requests of our own by which causes are looked at again.
 #[async_trait]
@@ -152,7 +152,9 @@ impl Breaker {
             }
             SubmitOutcome::Accepted(_) => self.accepted(sent, Posts::accepted),
             // The provider has a task under this job's external id: that is an answer, if none to the other jobs.
-            SubmitOutcome::Refused(_) | SubmitOutcome::Later(_) | SubmitOutcome::Unknown { exists: true, .. } => {}
+            SubmitOutcome::Refused(_)
+            | SubmitOutcome::Later(_)
+            | SubmitOutcome::Unknown { exists: true, .. } => {}
             SubmitOutcome::Unknown { message, exists: false, .. } => {
                 let outage = self.posts.change(|posts| posts.unanswered(sent.number));
                 if sent.only_one {

@@ -14,9 +14,9 @@ use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::breaker::Mode;
-use super::life::Interrupts;
 use super::in_flight::Alone;
-use super::{Shared, tell};
+use super::life::Interrupts;
+use super::{Shared, publish};
 use crate::job::JobId;
 use crate::job::step::RequeueReason;
 use crate::queue::consume::Message;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::job::image::trouble::Trouble;
 use crate::job::JobId;
+use crate::job::image::trouble::Trouble;
 use crate::job::step::{Blame, Others};
 
 /// So many downloads that worked are remembered, one of each job and host; and so many jobs whose downloads fail.

@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::heartbeat::Heartbeat;
 use crate::job::Job;
 use crate::job::pace::{Durations, Ended, Pace, Schedule};
 use crate::ledger::durations::SharedDurations;
-use crate::heartbeat::Heartbeat;
 
 /// From one exchange with Redis to the next, for each model that is in use.
 const EXCHANGE: Duration = Duration::from_secs(5);

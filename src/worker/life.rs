@@ -22,12 +22,12 @@ use tracing::Instrument;
 pub use self::interrupts::Interrupts;
 use self::storing::ImageStoring;
 use super::breaker::{Pass, Sent};
-use super::submits::{SubmitPermit, SlowDown};
-use super::{Shared, copies, panics, tell};
+use super::submits::{SlowDown, SubmitPermit};
+use super::{Shared, copies, panics, publish};
 use crate::clock;
 use crate::job::pace::{Seed, Watch};
 use crate::job::request::{self, DeadLetter, DeadReason};
-use crate::job::step::{Action, BeginPrecondition, RequeueReason, Machine, Rules};
+use crate::job::step::{Action, BeginPrecondition, Machine, RequeueReason, Rules};
 use crate::job::{Envelope, Fault, Job, JobId, TaskId};
 use crate::ledger::hints::HintListener;
 use crate::ledger::slots::Slots;
@@ -350,7 +350,11 @@ impl Actor<'_> {
         let mut act = *act;
         loop {
             match act {
-                Action::Poll { .. } | Action::Begin { cancels: false, .. } | Action::Read | Action::Recall | Action::Ack => {
+                Action::Poll { .. }
+                | Action::Begin { cancels: false, .. }
+                | Action::Read
+                | Action::Recall
+                | Action::Ack => {
                     return Ok(());
                 }
                 Action::Restore { over, rebuilt } => self.restore(over, rebuilt).await?,

@@ -26,7 +26,12 @@ const LAST_CONFIRM: Duration = Duration::from_secs(2);
 /// # Errors
 ///
 /// The interrupt; the event may have been published, and is published again by whoever comes next.
-pub async fn event(shared: &Shared, job: &Job, body: Bytes, interrupts: &Interrupts) -> Result<(), RequeueReason> {
+pub async fn event(
+    shared: &Shared,
+    job: &Job,
+    body: Bytes,
+    interrupts: &Interrupts,
+) -> Result<(), RequeueReason> {
     let _held = shared.metrics.held("telling");
     let Some(event) = Event::from_stored(body) else {
         // Nobody but us writes it, so this is a damaged record; the next reader fares no better.
@@ -110,7 +115,11 @@ pub async fn dead_letter(
 /// # Errors
 ///
 /// The interrupt; the message stays where it is.
-pub async fn republish(shared: &Shared, original: &Message, interrupts: &Interrupts) -> Result<(), RequeueReason> {
+pub async fn republish(
+    shared: &Shared,
+    original: &Message,
+    interrupts: &Interrupts,
+) -> Result<(), RequeueReason> {
     let message = Outgoing {
         exchange: String::new(),
         routing_key: shared.settings.names.jobs.clone(),
@@ -145,7 +154,11 @@ async fn to_queue(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) 
     Ok(())
 }
 
-async fn confirmed(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) -> Result<Routed, RequeueReason> {
+async fn confirmed(
+    shared: &Shared,
+    message: &Outgoing,
+    interrupts: &Interrupts,
+) -> Result<Routed, RequeueReason> {
     let unconfirmed = "RabbitMQ has not confirmed a message yet";
     let waiting = shared.standstills.wait(What::Publishing, unconfirmed, ALARMS);
     let mut failures = 0;

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
-use crate::metrics::Metrics;
 use crate::heartbeat::Heartbeat;
+use crate::metrics::Metrics;
 
 /// What is stuck for so long is a standstill.
 const MOMENT: Duration = Duration::from_secs(10);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
-use crate::job::pace::{Seed, backoff};
 use crate::job::answers::SubmitOutcome;
+use crate::job::pace::{Seed, backoff};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -135,7 +135,12 @@ mod tests {
     use crate::job::answers::Later;
 
     fn later(after: Option<Duration>) -> SubmitOutcome {
-        SubmitOutcome::Later(Later { message: String::new(), provider_code: None, after, this_job_only: false })
+        SubmitOutcome::Later(Later {
+            message: String::new(),
+            provider_code: None,
+            after,
+            this_job_only: false,
+        })
     }
 
     async fn waited(submits: &Submits) -> Duration {

@@ -30,8 +30,19 @@ const TOOLS: &[&str] =
 
 /// What a decision has no use for: it is a function of what it is given.
 const IMPURE: &[&str] = &[
-    "tokio", "reqwest", "lapin", "redis::", "object_store", "tracing", "std::fs", "std::env", "std::net::Tcp",
-    "Instant::now", "SystemTime", "fastrand", "uuid::Uuid::new",
+    "tokio",
+    "reqwest",
+    "lapin",
+    "redis::",
+    "object_store",
+    "tracing",
+    "std::fs",
+    "std::env",
+    "std::net::Tcp",
+    "Instant::now",
+    "SystemTime",
+    "fastrand",
+    "uuid::Uuid::new",
 ];
 
 fn source() -> PathBuf {
@@ -51,9 +62,12 @@ fn files(module: &str) -> BTreeMap<PathBuf, String> {
     }
     for path in paths {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let is_test = name == "tests" || name.ends_with("_tests") || path.components().any(|part| part.as_os_str() == "tests");
+        let is_test = name == "tests"
+            || name.ends_with("_tests")
+            || path.components().any(|part| part.as_os_str() == "tests");
         if path.extension().is_some_and(|extension| extension == "rs") && !is_test {
-            let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let text =
+                std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
             let code: Vec<_> = code.lines().map(|line| line.split("//").next().unwrap()).collect();
             found.insert(path, code.join("\n"));
@@ -65,7 +79,8 @@ fn files(module: &str) -> BTreeMap<PathBuf, String> {
 
 fn known(code: &str) -> BTreeSet<String> {
     let mentions = code.split("crate::").skip(1);
-    let names = mentions.map(|behind| behind.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '_'));
+    let names = mentions
+        .map(|behind| behind.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '_'));
     names.map(Iterator::collect::<String>).filter(|name| !name.is_empty()).collect()
 }
 
@@ -96,5 +111,8 @@ fn what_the_job_module_decides_is_pure() {
 /// A test that finds nothing must be able to find something.
 #[test]
 fn an_arrow_back_is_seen() {
-    assert_eq!(known("use crate::worker::life;\nlet a = crate::job::JobId::new();"), ["job", "worker"].map(str::to_owned).into());
+    assert_eq!(
+        known("use crate::worker::life;\nlet a = crate::job::JobId::new();"),
+        ["job", "worker"].map(str::to_owned).into()
+    );
 }

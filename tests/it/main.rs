@@ -16,9 +16,9 @@ mod documents;
 mod doubles;
 #[path = "../shared/durations_suite.rs"]
 mod durations_suite;
+mod layers;
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;
-mod layers;
 mod lifecycle;
 #[path = "../shared/seed.rs"]
 mod seed;

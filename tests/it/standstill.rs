@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use comet_worker::metrics::Metrics;
 use comet_worker::heartbeat::Heartbeats;
+use comet_worker::metrics::Metrics;
 use comet_worker::worker::breaker::{Breaker, Cause, Mode, Probe};
 use tokio_util::sync::CancellationToken;
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use comet_worker::job::record::{Nonce, Stage};
 use comet_worker::job::step::{BeginPrecondition, MoveResult};
 use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
 use comet_worker::ledger::connection::Connection;
-use comet_worker::job::record::{Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{JobRef, Ledger, RedisLedger};
 use futures_util::StreamExt;
@@ -75,7 +75,8 @@ async fn begin(ledger: &RedisLedger, number: u64) {
         under: None,
         slots: Slots::NONE,
     };
-    let begun = ledger.begin(entry, 1, &Nonce::new("n".repeat(32)), &BeginPrecondition::Unread).await.unwrap();
+    let begun =
+        ledger.begin(entry, 1, &Nonce::new("n".repeat(32)), &BeginPrecondition::Unread).await.unwrap();
     assert_eq!(begun, MoveResult::Yes { cancelled: false });
     ledger.accept(entry, 1, &TaskId::new("878106242831892487").unwrap()).await.unwrap();
 }

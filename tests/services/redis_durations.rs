@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use comet_worker::job::pace::Durations;
+use comet_worker::job::record::Unreadable;
 use comet_worker::ledger::LedgerError;
 use comet_worker::ledger::connection::Connection;
 use comet_worker::ledger::durations::{RedisDurations, SharedDurations};
-use comet_worker::job::record::Unreadable;
 
 use crate::durations_suite::seen;
 use crate::support::redis_url;

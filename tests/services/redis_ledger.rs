@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use comet_worker::job::record::{Nonce, Snapshot, Unreadable};
 use comet_worker::job::step::{BeginPrecondition, FreezePrecondition};
 use comet_worker::job::{Digest, FailedTasks, JobId};
 use comet_worker::ledger::connection::Connection;
-use comet_worker::job::record::{Snapshot, Nonce, Unreadable};
 use comet_worker::ledger::slots::{Account, Slots};
 use comet_worker::ledger::{JobRef, Ledger, LedgerError, RedisLedger};
 
@@ -131,7 +131,10 @@ async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
     assert_eq!(one.expires_in().await, -1, "an unfinished record expires");
     one.ledger.told(one.entry(), None).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "told without an outcome");
-    one.ledger.freeze(one.entry(), &FreezePrecondition::Unfinished, Bytes::from_static(b"e"), true).await.unwrap();
+    one.ledger
+        .freeze(one.entry(), &FreezePrecondition::Unfinished, Bytes::from_static(b"e"), true)
+        .await
+        .unwrap();
     assert_eq!(one.expires_in().await, -1, "not told yet");
     one.ledger.told(JobRef { round: 2, ..one.entry() }, None).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "told for another round");
@@ -195,7 +198,12 @@ async fn a_record_of_a_newer_version_is_reported_and_left_alone() {
     newer(one.ledger.begin(one.entry(), 1, &nonce, &BeginPrecondition::Read).await.err());
     newer(one.ledger.reopen(&one.job, 1, Some(&nonce)).await.err());
     newer(one.ledger.accept(one.entry(), 1, &task).await.err());
-    newer(one.ledger.freeze(one.entry(), &FreezePrecondition::Unfinished, Bytes::from_static(b"e"), false).await.err());
+    newer(
+        one.ledger
+            .freeze(one.entry(), &FreezePrecondition::Unfinished, Bytes::from_static(b"e"), false)
+            .await
+            .err(),
+    );
     newer(one.ledger.told(one.entry(), Some(&Bytes::from_static(EVENT))).await.err());
     let after: Vec<(String, String)> = query(&one.url, redis::cmd("HGETALL").arg(&key)).await;
     assert_eq!(before, after);

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use comet_worker::job::record::Nonce;
 use comet_worker::job::step::{BeginPrecondition, MoveResult};
 use comet_worker::job::{Digest, FailedTasks, JobId};
 use comet_worker::ledger::connection::Connection;
-use comet_worker::job::record::Nonce;
 use comet_worker::ledger::slots::{Account, Slots};
 use comet_worker::ledger::{JobRef, Ledger, RedisLedger};
 
@@ -64,8 +64,10 @@ impl Skewed {
 
     /// In the end it may post.
     async fn is_let_through(&self) {
-        wait_for("the right to post", async || matches!(self.ask().await, MoveResult::Yes { .. }).then_some(()))
-            .await;
+        wait_for("the right to post", async || {
+            matches!(self.ask().await, MoveResult::Yes { .. }).then_some(())
+        })
+        .await;
     }
 }
 

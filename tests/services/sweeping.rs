@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use comet_worker::job::{Digest, JobId, SentUnder};
-use comet_worker::job::record::Nonce;
 use comet_worker::job::receipt::IntentFacts;
+use comet_worker::job::record::Nonce;
+use comet_worker::job::{Digest, JobId, SentUnder};
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
 use serde_json::json;

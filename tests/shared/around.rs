@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::step::{BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition};
+use comet_worker::job::record::{Nonce, Snapshot, Stage};
+use comet_worker::job::step::{
+    BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
+};
 use comet_worker::job::{Digest, FailedTasks, JobId, SentUnder, TaskId};
-use comet_worker::job::record::{Snapshot, Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{JobRef, Ledger, LedgerError};
 use futures_util::future::BoxFuture;
@@ -124,7 +126,12 @@ impl<A: Around> Ledger for Through<A> {
         self.0.around(asked, call).await
     }
 
-    async fn reopen(&self, job: &JobId, number: u32, nonce: Option<&Nonce>) -> Result<MoveResult, LedgerError> {
+    async fn reopen(
+        &self,
+        job: &JobId,
+        number: u32,
+        nonce: Option<&Nonce>,
+    ) -> Result<MoveResult, LedgerError> {
         let held = (job.clone(), number, nonce.cloned());
         let call = call!(held, |ledger, (job, number, nonce)| ledger.reopen(job, *number, nonce.as_ref()));
         self.0.around(attempt("reopen", job, number), call).await
@@ -155,7 +162,12 @@ impl<A: Around> Ledger for Through<A> {
         self.0.around(asked, call).await
     }
 
-    async fn follow(&self, job: &JobId, number: u32, failed: &FailedTasks) -> Result<MoveResult, LedgerError> {
+    async fn follow(
+        &self,
+        job: &JobId,
+        number: u32,
+        failed: &FailedTasks,
+    ) -> Result<MoveResult, LedgerError> {
         let held = (job.clone(), number, failed.clone());
         let call = call!(held, |ledger, (job, number, failed)| ledger.follow(job, *number, failed));
         self.0.around(attempt("follow", job, number), call).await

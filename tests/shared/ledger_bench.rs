@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::step::{BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition};
+use comet_worker::job::record::{Nonce, Record, Snapshot, Stage};
+use comet_worker::job::step::{
+    BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
+};
 use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
-use comet_worker::job::record::{Snapshot, Nonce, Record, Stage};
 use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{JobRef, Ledger};
 

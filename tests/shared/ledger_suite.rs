@@ -11,10 +11,12 @@ mod twice;
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::step::{BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition};
+use comet_worker::job::record::{Snapshot, Stage};
+use comet_worker::job::step::{
+    BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
+};
 use comet_worker::job::{Charged, Digest, FailedTasks};
 use comet_worker::ledger::JobRef;
-use comet_worker::job::record::{Snapshot, Stage};
 
 pub use self::ledger_bench::Bench;
 use self::ledger_bench::{YES, event, nonce, stage, task};
@@ -54,7 +56,10 @@ pub async fn a_reopened_attempt_lets_the_next_one_begin_and_not_itself(bench: Be
         "the closed attempt begins again"
     );
     assert_eq!(bench.begin(2, "c").await, YES);
-    assert!(matches!(bench.reopen("a").await, MoveResult::No(Snapshot { record: Some(_), .. })), "a stale reopen");
+    assert!(
+        matches!(bench.reopen("a").await, MoveResult::No(Snapshot { record: Some(_), .. })),
+        "a stale reopen"
+    );
 }
 
 pub async fn an_accepted_task_is_kept_and_its_age_known(bench: Bench) {
@@ -101,16 +106,25 @@ pub async fn an_outcome_of_an_open_submit_needs_that_submit_to_be_open(bench: Be
     bench.begin(1, "a").await;
     let expect = |ask: &str| FreezePrecondition::Submitting { nonce: nonce(ask) };
     assert!(
-        matches!(bench.freeze(expect("b"), "no").await, FreezeResult::Changed(Snapshot { record: Some(_), .. })),
+        matches!(
+            bench.freeze(expect("b"), "no").await,
+            FreezeResult::Changed(Snapshot { record: Some(_), .. })
+        ),
         "of another ask"
     );
     assert!(
-        matches!(bench.freeze(FreezePrecondition::Unposted, "no").await, FreezeResult::Changed(Snapshot { record: Some(_), .. })),
+        matches!(
+            bench.freeze(FreezePrecondition::Unposted, "no").await,
+            FreezeResult::Changed(Snapshot { record: Some(_), .. })
+        ),
         "as if unposted"
     );
     bench.reopen("a").await;
     assert!(
-        matches!(bench.freeze(expect("a"), "no").await, FreezeResult::Changed(Snapshot { record: Some(_), .. })),
+        matches!(
+            bench.freeze(expect("a"), "no").await,
+            FreezeResult::Changed(Snapshot { record: Some(_), .. })
+        ),
         "after it was closed"
     );
     bench.begin(2, "c").await;
@@ -118,7 +132,10 @@ pub async fn an_outcome_of_an_open_submit_needs_that_submit_to_be_open(bench: Be
 }
 
 pub async fn an_outcome_is_frozen_also_where_the_record_is_lost(bench: Bench) {
-    assert_eq!(bench.freeze(FreezePrecondition::Submitting { nonce: nonce("a") }, "unknown").await, event("unknown"));
+    assert_eq!(
+        bench.freeze(FreezePrecondition::Submitting { nonce: nonce("a") }, "unknown").await,
+        event("unknown")
+    );
 }
 
 pub async fn a_corrected_input_takes_the_place_of_an_invalid_one(mut bench: Bench) {
@@ -144,8 +161,11 @@ pub async fn another_invalid_input_is_frozen_in_a_round_of_its_own(mut bench: Be
     bench.replaceable("invalid").await;
     bench.digest = Digest::new("another".to_owned());
     let entry = JobRef { round: 2, ..bench.entry() };
-    let frozen =
-        bench.ledger.freeze(entry, &FreezePrecondition::Unposted, Bytes::from_static(b"again"), true).await.unwrap();
+    let frozen = bench
+        .ledger
+        .freeze(entry, &FreezePrecondition::Unposted, Bytes::from_static(b"again"), true)
+        .await
+        .unwrap();
     assert_eq!(frozen, event("again"));
 }
 
@@ -157,8 +177,11 @@ pub async fn nothing_takes_the_place_of_a_paid_outcome(mut bench: Bench) {
         bench.ledger.begin(entry, 1, &nonce("a"), &BeginPrecondition::Read).await.unwrap(),
         MoveResult::No(Snapshot { record: Some(_), .. })
     ));
-    let frozen =
-        bench.ledger.freeze(entry, &FreezePrecondition::Unposted, Bytes::from_static(b"no"), true).await.unwrap();
+    let frozen = bench
+        .ledger
+        .freeze(entry, &FreezePrecondition::Unposted, Bytes::from_static(b"no"), true)
+        .await
+        .unwrap();
     assert!(matches!(frozen, FreezeResult::Changed(Snapshot { record: Some(_), .. })));
 }
 
@@ -179,7 +202,10 @@ pub async fn a_job_whose_event_a_receipt_has_ends_when_it_is_told(bench: Bench) 
     assert_eq!(stage(bench.read().await), told);
     assert_eq!(bench.accept("late").await, told, "a task after the end");
     assert!(matches!(bench.begin(1, "b").await, MoveResult::No(_)), "a further attempt");
-    assert!(matches!(bench.freeze(FreezePrecondition::Unfinished, "another").await, FreezeResult::Changed(_)), "another outcome");
+    assert!(
+        matches!(bench.freeze(FreezePrecondition::Unfinished, "another").await, FreezeResult::Changed(_)),
+        "another outcome"
+    );
     let correcting = FreezePrecondition::Correcting { first: Bytes::from_static(b"what was told") };
     assert_eq!(
         bench.freeze(correcting, "corrected").await,
@@ -202,8 +228,9 @@ pub async fn a_job_that_was_lost_ends_when_it_is_told_and_anothers_does_not(mut 
 }
 
 pub async fn an_ask_without_a_look_at_the_record_is_none_where_there_is_one(bench: Bench) {
-    let unread =
-        async |ask: &str| bench.ledger.begin(bench.entry(), 1, &nonce(ask), &BeginPrecondition::Unread).await.unwrap();
+    let unread = async |ask: &str| {
+        bench.ledger.begin(bench.entry(), 1, &nonce(ask), &BeginPrecondition::Unread).await.unwrap()
+    };
     assert_eq!(unread("a").await, YES);
     assert_eq!(unread("a").await, YES, "the same ask once more");
     assert!(matches!(unread("b").await, MoveResult::No(_)), "a record that is submitting");
@@ -217,7 +244,9 @@ pub async fn an_ask_that_never_reached_the_gate_gives_way_to_one_that_names_it(b
     bench.begin(1, "a").await;
     let instead = |of: &'static str, ask: &'static str| {
         let (bench, of, ask) = (&bench, nonce(of), nonce(ask));
-        async move { bench.ledger.begin(bench.entry(), 1, &ask, &BeginPrecondition::NeverAsked(of)).await.unwrap() }
+        async move {
+            bench.ledger.begin(bench.entry(), 1, &ask, &BeginPrecondition::NeverAsked(of)).await.unwrap()
+        }
     };
     assert!(
         matches!(instead("x", "b").await, MoveResult::No(Snapshot { record: Some(_), .. })),

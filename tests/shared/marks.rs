@@ -90,7 +90,13 @@ pub async fn an_unknown_outcome_is_reopened_by_who_names_it_and_corrected_once(b
     let reopen = |corrects: &'static str| {
         let (bench, corrects) = (&bench, Bytes::from_static(corrects.as_bytes()));
         let next = Stage::New { attempt: 3 };
-        async move { bench.ledger.restore(bench.entry(), RestorePrecondition::Ended, &next, Some(&corrects)).await.unwrap() }
+        async move {
+            bench
+                .ledger
+                .restore(bench.entry(), RestorePrecondition::Ended, &next, Some(&corrects))
+                .await
+                .unwrap()
+        }
     };
     assert!(matches!(stage(reopen("another").await.record), Stage::Done { .. }));
     let record = reopen("unknown").await.record.unwrap();
@@ -106,7 +112,8 @@ pub async fn an_unknown_outcome_is_reopened_by_who_names_it_and_corrected_once(b
 
 pub async fn a_correction_takes_the_place_of_the_event_that_it_corrects_and_of_no_other(bench: Bench) {
     bench.freeze(FreezePrecondition::Unfinished, "unknown").await;
-    let correcting = |first: &'static str| FreezePrecondition::Correcting { first: Bytes::from_static(first.as_bytes()) };
+    let correcting =
+        |first: &'static str| FreezePrecondition::Correcting { first: Bytes::from_static(first.as_bytes()) };
     assert_eq!(bench.freeze(correcting("another"), "no").await, event("unknown"));
     assert_eq!(bench.freeze(correcting("unknown"), "the truth").await, event("the truth"));
 }
@@ -114,7 +121,10 @@ pub async fn a_correction_takes_the_place_of_the_event_that_it_corrects_and_of_n
 pub async fn a_failed_task_makes_way_for_the_next_attempt_and_is_remembered(bench: Bench) {
     let failed = |task: &str| FailedTasks::NONE.and(super::task(task), Charged::Unknown);
     let follow = async |attempt, failed: &FailedTasks| bench.ledger.follow(&bench.job, attempt, failed).await;
-    assert!(matches!(follow(1, &failed("t-1")).await.unwrap(), MoveResult::No(Snapshot { record: None, .. })));
+    assert!(matches!(
+        follow(1, &failed("t-1")).await.unwrap(),
+        MoveResult::No(Snapshot { record: None, .. })
+    ));
     bench.begin(1, "a").await;
     assert!(matches!(follow(1, &failed("t-1")).await.unwrap(), MoveResult::No(_)), "nothing is generated");
     bench.accept("t-1").await;

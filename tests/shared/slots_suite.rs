@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use comet_worker::job::record::{Nonce, Stage};
 use comet_worker::job::step::{BeginPrecondition, FreezePrecondition, MoveResult, RestorePrecondition};
 use comet_worker::job::{Charged, Digest, FailedTasks, JobId, TaskId};
-use comet_worker::job::record::{Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{JobRef, Ledger};
 
@@ -57,7 +57,10 @@ impl Account {
 
     async fn ask(&self, job: &str, attempt: u32, slots: Slots) -> MoveResult {
         let job = id(job);
-        self.ledger.begin(self.entry(&job, slots), attempt, &nonce("n"), &BeginPrecondition::Read).await.unwrap()
+        self.ledger
+            .begin(self.entry(&job, slots), attempt, &nonce("n"), &BeginPrecondition::Read)
+            .await
+            .unwrap()
     }
 
     /// Whether the job may be submitted.
@@ -123,7 +126,11 @@ pub async fn slots_are_given_up_to_the_cap_and_no_further(account: Account) {
     assert!(!account.begins("b", 2).await);
     let known = account.ledger.read(&id("b"), Slots::NONE).await.unwrap();
     assert_eq!(known.record, None, "something has changed");
-    assert_eq!(account.ask("c", 1, Slots::NONE).await, MoveResult::Yes { cancelled: false }, "who takes none");
+    assert_eq!(
+        account.ask("c", 1, Slots::NONE).await,
+        MoveResult::Yes { cancelled: false },
+        "who takes none"
+    );
 }
 
 pub async fn one_job_takes_its_slots_once(account: Account) {
@@ -154,7 +161,11 @@ pub async fn an_attempt_that_was_surely_not_accepted_frees_its_slots(account: Ac
     assert!(account.begins("a", 4).await);
     account.reopen("a", 1).await;
     assert!(account.begins("b", 3).await);
-    assert_eq!(account.ask("a", 2, slots(4, LONG)).await, MoveResult::Full, "the next attempt needs them too");
+    assert_eq!(
+        account.ask("a", 2, slots(4, LONG)).await,
+        MoveResult::Full,
+        "the next attempt needs them too"
+    );
 }
 
 pub async fn a_failed_task_frees_its_slots_and_the_next_generation_takes_its_own(account: Account) {
@@ -332,7 +343,9 @@ pub async fn whatever_happens_the_sum_is_that_of_the_running_tasks(account: Acco
                         assert!(taken + count + before > 4, "seed {seed}: {taken} + {count} + {before}");
                         waiting.insert(number, count);
                     }
-                    moved @ (MoveResult::No(_) | MoveResult::Paced { .. }) => panic!("seed {seed}: {moved:?}"),
+                    moved @ (MoveResult::No(_) | MoveResult::Paced { .. }) => {
+                        panic!("seed {seed}: {moved:?}")
+                    }
                 }
             }
             2 => {

@@ -12,9 +12,12 @@ use serde_json::value::RawValue;
 use super::parts;
 use crate::clock;
 use crate::config::Config;
-use crate::job::image::Image;
 use crate::images::{Downloader, Images as _};
+use crate::job::answers::ResultImage;
+use crate::job::answers::TaskStatus;
 use crate::job::event::{Context, Event, EventView, may_be_corrected, says_unknown};
+use crate::job::image::Image;
+use crate::job::receipt::history::History;
 use crate::job::step::{FreezePrecondition, FreezeResult};
 use crate::job::{
     Digest, Envelope, ExternalIds, ExternalTaskId, FailedTasks, Job, JobId, Outcome, Success, TaskId, Timings,
@@ -22,14 +25,11 @@ use crate::job::{
 use crate::ledger::slots::Slots;
 use crate::ledger::{JobRef, Ledger as _};
 use crate::metrics::Metrics;
-use crate::job::answers::ResultImage;
-use crate::job::answers::TaskStatus;
 use crate::provider::Provider as _;
 use crate::queue::message::event_properties;
 use crate::queue::publish::{Outgoing, Publish as _, Publisher, Routed};
 use crate::queue::topology;
 use crate::receipts::Receipts;
-use crate::job::receipt::history::History;
 use crate::storage::Storage;
 
 /// Before a server that fails is asked again.
@@ -122,7 +122,9 @@ async fn stored_event(
         TaskStatus::Running => bail!("task {task} still runs at CometAPI; say it again later"),
         TaskStatus::Failed { message, .. } => bail!("task {task} has failed at CometAPI: {message}"),
         TaskStatus::NotFound { message } => bail!("CometAPI has no task {task} any more: {message}"),
-        TaskStatus::Unavailable { message, .. } => bail!("CometAPI gives no answer about task {task}: {message}"),
+        TaskStatus::Unavailable { message, .. } => {
+            bail!("CometAPI gives no answer about task {task}: {message}")
+        }
     };
     let downloader = parts::downloader(config)?;
     let started = tokio::time::Instant::now();

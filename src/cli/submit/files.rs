@@ -13,8 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 
-use crate::job::request::Rules;
 use crate::job::operation::{Check, Operation};
+use crate::job::request::Rules;
 
 /// A job with its files in it.
 #[derive(Debug)]

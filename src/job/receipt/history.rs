@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::{Decision, Intent};
+use crate::job::record::{Nonce, Stage};
 use crate::job::step::Rebuilt;
 use crate::job::{Charged, Digest, FailedTasks, SentUnder, TaskId};
-use crate::job::record::{Nonce, Stage};
 
 /// The receipts of one job, as they were read one after the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]

@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use super::faults::{Faults, found, member};
 use super::picture;
 use super::rules::Rules;
-use crate::job::{Digest, ExternalIds, ExternalTaskId, JobId};
 use crate::job::operation::{Check, Field};
+use crate::job::{Digest, ExternalIds, ExternalTaskId, JobId};
 
 /// What an input comes to. All but the id mean something only if no fault was found.
 #[derive(Default)]

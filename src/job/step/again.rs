@@ -7,12 +7,12 @@
 use std::time::Duration;
 
 use super::generation::Generation;
-use super::machine::{State, Machine};
 use super::look::Recalling;
+use super::machine::{Machine, State};
 use super::{BeginPrecondition, FreezePrecondition, MoveResult};
-use crate::job::{Charged, FailedTasks, Outcome, TaskId};
 use crate::job::receipt::Shut;
 use crate::job::receipt::history::History;
+use crate::job::{Charged, FailedTasks, Outcome, TaskId};
 
 /// The end of a task without images.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,7 +58,9 @@ impl Machine {
 
     /// A receipt has the failure.
     pub fn failure_noted(&mut self) {
-        let State::NotingFailure { attempt, task, charged } = self.at.clone() else { return self.unexpected() };
+        let State::NotingFailure { attempt, task, charged } = self.at.clone() else {
+            return self.unexpected();
+        };
         self.at = State::Following { attempt, failed: self.failed.clone().and(task, charged) };
     }
 

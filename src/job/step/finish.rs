@@ -5,15 +5,15 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::generation::{Generation, Pulls};
-use super::machine::{State, Machine, AfterPublish};
 use super::look::Recalling;
+use super::machine::{AfterPublish, Machine, State};
 use super::unstored::Tried;
-use super::{FreezePrecondition, FreezeResult, RestorePrecondition, Stored, EventSource, outcome};
-use crate::job::event::says_unknown;
-use crate::job::{Charged, Outcome, Reason, Success};
-use crate::job::record::{Snapshot, Stage};
+use super::{EventSource, FreezePrecondition, FreezeResult, RestorePrecondition, Stored, outcome};
 use crate::job::answers::Failed;
 use crate::job::answers::TaskStatus;
+use crate::job::event::says_unknown;
+use crate::job::record::{Snapshot, Stage};
+use crate::job::{Charged, Outcome, Reason, Success};
 
 /// A success without images is asked for again this often before it is believed.
 const EMPTY_RESULTS_MAX: u32 = 3;
@@ -204,8 +204,9 @@ impl Machine {
     /// For how long the images have been tried for in vain, over all lives, where they have.
     #[must_use]
     pub fn tried(&self) -> Option<Duration> {
-        let (State::Generating(generation) | State::Entering { generation, .. } | State::Storing { generation, .. }) =
-            &self.at
+        let (State::Generating(generation)
+        | State::Entering { generation, .. }
+        | State::Storing { generation, .. }) = &self.at
         else {
             return None;
         };
@@ -229,7 +230,11 @@ impl Machine {
                     return;
                 }
             };
-            State::Freezing { words: EventSource::Sealed(event), expect: FreezePrecondition::Unfinished, then }
+            State::Freezing {
+                words: EventSource::Sealed(event),
+                expect: FreezePrecondition::Unfinished,
+                then,
+            }
         };
     }
 

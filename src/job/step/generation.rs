@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::machine::{State, Machine};
+use super::machine::{Machine, State};
 use super::unstored::Tried;
 use super::{Action, Rules};
 use crate::job::TaskId;

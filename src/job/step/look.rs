@@ -7,14 +7,17 @@ use bytes::Bytes;
 
 use super::again::BadEnd;
 use super::generation::Pulls;
-use super::machine::{State, Machine, AfterPublish};
-use super::{Action, BeginPrecondition, FreezePrecondition, RestorePrecondition, Rebuilt, Unanswerable, EventSource, outcome};
-use crate::job::{Charged, SentUnder};
-use crate::job::record::{Snapshot, Nonce};
+use super::machine::{AfterPublish, Machine, State};
+use super::{
+    Action, BeginPrecondition, EventSource, FreezePrecondition, Rebuilt, RestorePrecondition, Unanswerable,
+    outcome,
+};
 use crate::job::answers::Lookup;
-use crate::job::receipt::history::History;
 use crate::job::receipt::Decision;
 use crate::job::receipt::Shut;
+use crate::job::receipt::history::History;
+use crate::job::record::{Nonce, Snapshot};
+use crate::job::{Charged, SentUnder};
 
 /// The record is looked at this often, unless a hint comes.
 const LOOK_MIN: Duration = Duration::from_millis(100);
@@ -295,7 +298,11 @@ impl Machine {
     fn ended(&mut self, event: Bytes, told: bool, history: &History) {
         if let Some(correction) = &history.resolved {
             let expect = FreezePrecondition::Correcting { first: event };
-            self.at = State::Freezing { words: EventSource::Sealed(correction.clone()), expect, then: AfterPublish::Ack };
+            self.at = State::Freezing {
+                words: EventSource::Sealed(correction.clone()),
+                expect,
+                then: AfterPublish::Ack,
+            };
             return;
         }
         let then = match (history.task(), history.decision()) {
@@ -363,7 +370,11 @@ impl Machine {
             // Unknown once more: nothing that its consumers don't know already.
             Some(first) => {
                 let expect = FreezePrecondition::Unfinished;
-                self.at = State::Freezing { words: EventSource::Sealed(first), expect, then: AfterPublish::LookBack };
+                self.at = State::Freezing {
+                    words: EventSource::Sealed(first),
+                    expect,
+                    then: AfterPublish::LookBack,
+                };
             }
         }
     }

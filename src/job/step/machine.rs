@@ -6,12 +6,15 @@ use bytes::Bytes;
 
 use super::again::BadEnd;
 use super::generation::Generation;
-use super::look::{LookOn, Recalling};
 use super::intent_seen::IntentSeen;
-use super::{Action, BeginPrecondition, FreezePrecondition, RequeueReason, RestorePrecondition, Rebuilt, Rules, Unanswerable, EventSource, outcome};
-use crate::job::{Charged, Digest, FailedTasks, Fault, Outcome, SentUnder, TaskId, Timings};
-use crate::job::record::{Snapshot, Nonce, Stage};
+use super::look::{LookOn, Recalling};
+use super::{
+    Action, BeginPrecondition, EventSource, FreezePrecondition, Rebuilt, RequeueReason, RestorePrecondition,
+    Rules, Unanswerable, outcome,
+};
 use crate::job::answers::ResultImage;
+use crate::job::record::{Nonce, Snapshot, Stage};
+use crate::job::{Charged, Digest, FailedTasks, Fault, Outcome, SentUnder, TaskId, Timings};
 
 /// One job, from its delivery to its ack.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -301,15 +304,21 @@ impl Machine {
             }
             State::Accepting { attempt, task } => Action::Accept { attempt: *attempt, task: task.clone() },
             State::Refusing { attempt, .. } => Action::Refuse { attempt: *attempt },
-            State::Reopening { attempt, nonce, .. } => Action::Reopen { attempt: *attempt, nonce: nonce.clone() },
+            State::Reopening { attempt, nonce, .. } => {
+                Action::Reopen { attempt: *attempt, nonce: nonce.clone() }
+            }
             State::LookingOn(look) => look.next(now),
             State::Shutting { look, cancels: true } => Action::Shut { attempt: look.attempt, cancels: true },
-            State::Shutting { look, cancels: false } => Action::Shut { attempt: look.attempt + 1, cancels: false },
+            State::Shutting { look, cancels: false } => {
+                Action::Shut { attempt: look.attempt + 1, cancels: false }
+            }
             State::Closing(end) => Action::Shut { attempt: end.attempt + 1, cancels: false },
             State::NotingFailure { attempt, task, charged } => {
                 Action::NoteFailure { attempt: *attempt, task: task.clone(), charged: *charged }
             }
-            State::Following { attempt, failed } => Action::Follow { attempt: *attempt, failed: failed.clone() },
+            State::Following { attempt, failed } => {
+                Action::Follow { attempt: *attempt, failed: failed.clone() }
+            }
             State::Parking { .. } => Action::Park,
             State::Generating(generation) => {
                 generation.next(now, self.rules.receipts, self.may_have_been_given_up(now))

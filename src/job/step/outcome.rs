@@ -1,7 +1,7 @@
 //! How each ending is worded, and whether it cost money.
 
-use crate::job::{Cancellation, Charged, Failure, Fault, Outcome, Reason, TaskId};
 use crate::job::answers::Refusal;
+use crate::job::{Cancellation, Charged, Failure, Fault, Outcome, Reason, TaskId};
 
 pub(super) fn invalid(faults: Vec<Fault>) -> Outcome {
     let places: Vec<_> = faults.iter().take(3).map(|fault| fault.path.as_str()).collect();

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::generation::{Generation, Since};
-use super::machine::{State, Machine, AfterPublish};
 use super::look::Recalling;
+use super::machine::{AfterPublish, Machine, State};
 use super::unstored::Tried;
-use super::{BeginPrecondition, FreezePrecondition, RequeueReason, Unanswerable, EventSource, outcome};
+use super::{BeginPrecondition, EventSource, FreezePrecondition, RequeueReason, Unanswerable, outcome};
 use crate::job::event::says_unknown;
 use crate::job::record::{Snapshot, Stage};
 

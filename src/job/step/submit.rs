@@ -5,14 +5,16 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::generation::{Generation, Since};
-use super::machine::{State, Machine, AfterPublish};
 use super::look::{LookOn, Recalling, Unanswered};
-use super::{BeginPrecondition, FreezePrecondition, RequeueReason, MoveResult, Rebuilt, EventSource, outcome};
-use crate::job::event::says_unknown;
-use crate::job::{Charged, Outcome, TaskId};
-use crate::job::record::{Nonce, Stage};
+use super::machine::{AfterPublish, Machine, State};
+use super::{
+    BeginPrecondition, EventSource, FreezePrecondition, MoveResult, Rebuilt, RequeueReason, outcome,
+};
 use crate::job::answers::SubmitOutcome;
+use crate::job::event::says_unknown;
 use crate::job::receipt::Gate;
+use crate::job::record::{Nonce, Stage};
+use crate::job::{Charged, Outcome, TaskId};
 
 impl Machine {
     /// The ledger was asked, at `asked` and with `nonce`, for the right to post.
@@ -30,7 +32,10 @@ impl Machine {
                         State::Shutting { look: LookOn::new(attempt, nonce, Some(now)), cancels: true }
                     }
                     (true, false) => {
-                        return self.end(outcome::cancelled(Charged::No, None), FreezePrecondition::Submitting { nonce });
+                        return self.end(
+                            outcome::cancelled(Charged::No, None),
+                            FreezePrecondition::Submitting { nonce },
+                        );
                     }
                 };
             }
@@ -146,8 +151,11 @@ impl Machine {
             Stage::Done { event, .. } => {
                 // It was given up while the POST was under way. What this task comes to corrects it.
                 let unknown = self.rules.receipts && says_unknown(&event);
-                let then =
-                    if unknown { AfterPublish::Reopen(self.late(attempt, task, event.clone())) } else { AfterPublish::Ack };
+                let then = if unknown {
+                    AfterPublish::Reopen(self.late(attempt, task, event.clone()))
+                } else {
+                    AfterPublish::Ack
+                };
                 self.at = State::Publishing { event, then };
             }
             Stage::Told { .. } => self.at = State::Reading,

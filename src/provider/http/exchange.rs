@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use reqwest::RequestBuilder;
 use reqwest::header::{AsHeaderName, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 
-use crate::net::trouble;
-use crate::provider::wire::Reply;
 use crate::job::answers::AccountFault;
 use crate::job::answers::AccountFaultKind;
+use crate::net::trouble;
+use crate::provider::wire::Reply;
 use crate::redact::for_people;
 
 /// The most that is read of a reply, in bytes (docs/provider.md, "Transport").

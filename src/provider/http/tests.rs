@@ -192,18 +192,18 @@ async fn a_post_without_a_whole_reply_is_unknown_and_sent_once() {
         let api = server.api();
         let started = Instant::now();
         let answer = api.submit(Bytes::from_static(b"{}")).await;
-        assert!(matches!(answer, Answer::Unknown { .. }), "{answer:?}");
+        assert!(matches!(answer, SubmitOutcome::Unknown { .. }), "{answer:?}");
         assert!(started.elapsed() < Duration::from_secs(3));
         assert_eq!(server.connections.load(Ordering::SeqCst), 1);
         let view = api.query(&task("7")).await;
-        assert!(matches!(view, View::Unavailable { fault: None, .. }), "{view:?}");
+        assert!(matches!(view, TaskStatus::Unavailable { fault: None, .. }), "{view:?}");
     }
 }
 
 #[tokio::test]
 async fn redirects_are_faults_and_not_followed() {
     let server = Server::replying("301 MoveResult Permanently", "location: /elsewhere\r\n", "").await;
-    let Answer::Account(fault) = server.api().submit(Bytes::new()).await else { panic!("followed") };
+    let SubmitOutcome::Account(fault) = server.api().submit(Bytes::new()).await else { panic!("followed") };
     assert_eq!(fault.kind, AccountFaultKind::Configuration);
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
 }
@@ -211,14 +211,14 @@ async fn redirects_are_faults_and_not_followed() {
 #[tokio::test]
 async fn headers_of_the_reply_are_read() {
     let server = Server::replying("429 Too Many Requests", "retry-after: 9\r\n", "{}").await;
-    let Answer::Later(later) = server.api().submit(Bytes::new()).await else { panic!("not later") };
+    let SubmitOutcome::Later(later) = server.api().submit(Bytes::new()).await else { panic!("not later") };
     assert_eq!(later.after, Some(Duration::from_secs(9)));
     let dates = "date: Wed, 21 Oct 2026 07:28:00 GMT\r\nretry-after: Wed, 21 Oct 2026 07:28:30 GMT\r\n";
     let server = Server::replying("429 Too Many Requests", dates, "{}").await;
-    let Answer::Later(later) = server.api().submit(Bytes::new()).await else { panic!("not later") };
+    let SubmitOutcome::Later(later) = server.api().submit(Bytes::new()).await else { panic!("not later") };
     assert_eq!(later.after, Some(Duration::from_secs(30)));
     let html = Server::replying("200 OK", "content-type: text/html\r\n", "moved").await;
-    let Answer::Account(fault) = html.api().submit(Bytes::new()).await else { panic!("no fault") };
+    let SubmitOutcome::Account(fault) = html.api().submit(Bytes::new()).await else { panic!("no fault") };
     assert_eq!(fault.kind, AccountFaultKind::Configuration);
 }
 
@@ -228,7 +228,7 @@ async fn a_status_word_that_nobody_knows_is_polled_on_and_counted() {
     let metrics = Metrics::new();
     let api = server.api().counted_in(metrics.clone());
     for _ in 0..2 {
-        assert_eq!(api.query(&task("7")).await, View::Running);
+        assert_eq!(api.query(&task("7")).await, TaskStatus::Running);
     }
     let text = metrics.encode();
     assert!(text.contains("comet_unknown_words_total 2\n") && !text.contains("brewing"), "{text}");
@@ -247,12 +247,12 @@ async fn a_post_that_is_forbidden_twice_while_another_is_accepted_is_its_jobs_fa
     let server = Server::start_with(vec![forbidden.clone(), forbidden.clone(), accepted, forbidden]).await;
     let api = server.api();
     for body in [r#"{"n":1}"#, r#"{"n":1}"#] {
-        let Answer::Account(fault) = api.submit(body.into()).await else { panic!("no fault") };
+        let SubmitOutcome::Account(fault) = api.submit(body.into()).await else { panic!("no fault") };
         assert_eq!(fault.kind, AccountFaultKind::Forbidden);
         assert!(fault.message.contains("POST /kling/v1/images/generations is not allowed"));
     }
-    assert_eq!(api.submit(r#"{"n":2}"#.into()).await, Answer::Accepted(task("7")));
-    assert!(matches!(api.submit(r#"{"n":1}"#.into()).await, Answer::Refused(_)));
+    assert_eq!(api.submit(r#"{"n":2}"#.into()).await, SubmitOutcome::Accepted(task("7")));
+    assert!(matches!(api.submit(r#"{"n":1}"#.into()).await, SubmitOutcome::Refused(_)));
 }
 
 /// Replies so to what begins with these words, and otherwise with 404 in JSON.
@@ -294,22 +294,22 @@ async fn a_task_is_asked_for_at_the_other_path_where_the_first_one_is_wrong_or_k
         "404 Not Found|<html>",
     ] {
         let (api, asked) = at_one_path(OTHER, RUNNING, elsewhere).await;
-        assert_eq!(api.query(&task("7")).await, View::Running, "{elsewhere}");
+        assert_eq!(api.query(&task("7")).await, TaskStatus::Running, "{elsewhere}");
         assert_eq!(asked.load(Ordering::SeqCst), 2);
     }
     // What the first path says of the task, or of the account, is not asked again.
     let (api, asked) = at_one_path("GET /kling/v1/images/generations/7 ", RUNNING, "404 Not Found|").await;
-    assert_eq!(api.query(&task("7")).await, View::Running);
+    assert_eq!(api.query(&task("7")).await, TaskStatus::Running);
     assert_eq!(asked.load(Ordering::SeqCst), 1);
     for elsewhere in ["401 Unauthorized|{}", "502 Bad Gateway|<html>", "429 Too Many Requests|{}"] {
         let (api, asked) = at_one_path(OTHER, RUNNING, elsewhere).await;
-        assert!(matches!(api.query(&task("7")).await, View::Unavailable { .. }), "{elsewhere}");
+        assert!(matches!(api.query(&task("7")).await, TaskStatus::Unavailable { .. }), "{elsewhere}");
         assert_eq!(asked.load(Ordering::SeqCst), 1, "{elsewhere}");
     }
     // Both are wrong: the first one's words stand.
     let (api, _) =
         at_one_path("GET /nowhere", RUNNING, r#"404 Not Found|{"error":{"message":"Invalid URL"}}"#).await;
-    let View::Unavailable { message, fault: Some(_), .. } = api.query(&task("7")).await else {
+    let TaskStatus::Unavailable { message, fault: Some(_), .. } = api.query(&task("7")).await else {
         panic!("found")
     };
     assert!(message.contains("Invalid URL"), "{message}");

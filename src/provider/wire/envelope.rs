@@ -62,13 +62,13 @@ pub(super) fn read(reply: &Reply<'_>) -> Body {
         text.trim_start().get(..9).is_some_and(|start| start.eq_ignore_ascii_case("text/html"))
     });
     match serde_json::from_slice(body) {
-        Ok(Value::Object(root)) => Body::Json(Envelope { root }),
+        Ok(Value::Object(root)) => Body::Json(ReplyEnvelope { root }),
         Ok(_) | Err(_) if said_html || body.starts_with(b"<") => Body::Html,
         Ok(_) | Err(_) => Body::Unreadable,
     }
 }
 
-impl Envelope {
+impl ReplyEnvelope {
     pub(super) fn root(&self) -> &Object {
         &self.root
     }
@@ -89,14 +89,14 @@ impl Envelope {
 
     /// Code and message, from inside of a relayed upstream body where there is one: the gateway
     /// passes Kling's refusals on as a text in `message` (docs/provider.md, "Errors of the gateway").
-    pub(super) fn complaint(&self) -> Complaint {
+    pub(super) fn complaint(&self) -> ApiError {
         let outer = complaint_of(&self.root);
         if !outer.relays() {
             return outer;
         }
         match outer.relayed_body().map(|body| complaint_of(&body.root)) {
-            None => Complaint { relayed: true, ..outer },
-            Some(inner) => Complaint {
+            None => ApiError { relayed: true, ..outer },
+            Some(inner) => ApiError {
                 code: if inner.code == Code::Absent { outer.code } else { inner.code },
                 message: inner.message.or(outer.message),
                 is_error: true,
@@ -133,7 +133,7 @@ impl Envelope {
     }
 }
 
-impl Complaint {
+impl ApiError {
     /// The gateway passes an upstream's refusal on under these codes.
     fn relays(&self) -> bool {
         match &self.code {
@@ -142,9 +142,9 @@ impl Complaint {
         }
     }
 
-    fn relayed_body(&self) -> Option<Envelope> {
+    fn relayed_body(&self) -> Option<ReplyEnvelope> {
         let text = self.message.as_deref().filter(|_| self.relays())?;
-        serde_json::from_str(text).ok().map(|root| Envelope { root })
+        serde_json::from_str(text).ok().map(|root| ReplyEnvelope { root })
     }
 }
 
@@ -165,7 +165,7 @@ pub(super) fn text_of(value: Option<&Value>) -> Option<&str> {
     value.and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
 }
 
-fn complaint_of(object: &Object) -> Complaint {
+fn complaint_of(object: &Object) -> ApiError {
     let error = object.get("error").filter(|error| match error {
         Value::Null => false,
         Value::String(text) => !text.trim().is_empty(),
@@ -188,7 +188,7 @@ fn complaint_of(object: &Object) -> Complaint {
         .or(own_message)
         .or_else(|| text_of(object.get("msg")));
     let route_is_dead = code == Code::Absent && own_message == Some("404");
-    Complaint {
+    ApiError {
         code,
         message: message.map(str::to_owned),
         is_error: error.is_some(),

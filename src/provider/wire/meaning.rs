@@ -7,7 +7,7 @@
 //! When in doubt about a paid POST the answer is [`ReplyClass::Unknown`]: it costs a lookup and
 //! perhaps a person, while a wrong "surely not accepted" costs the money twice.
 
-use super::envelope::{Code, ApiError};
+use super::envelope::{ApiError, Code};
 use super::words;
 
 /// What a reply means. What follows from it, of a POST:
@@ -90,7 +90,9 @@ pub(super) fn of(status: u16, complaint: &ApiError) -> ReplyClass {
         ReplyClass::Refused => refused(said),
         // A firewall of words before the API, or an account of many faults.
         ReplyClass::Forbidden if words::is_policy(said) => ReplyClass::Policy,
-        ReplyClass::Key | ReplyClass::Forbidden if words::refusal(said) == Some(ReplyClass::Money) => ReplyClass::Money,
+        ReplyClass::Key | ReplyClass::Forbidden if words::refusal(said) == Some(ReplyClass::Money) => {
+            ReplyClass::Money
+        }
         // The upstream's words, passed on: they are about the gateway's own key.
         ReplyClass::Key if complaint.relayed => ReplyClass::ProviderCredential,
         ReplyClass::Fine
@@ -268,7 +270,9 @@ fn by_word(code: &str, status: u16, relayed: bool) -> ReplyClass {
         ("model_not_found", 200..=299 | 400 | 404) => ReplyClass::NoModel,
         ("build_request_failed" | "task_failed", 200..=299 | 400 | 404) => ReplyClass::Refused,
         // No reply of CometAPI's about money is documented (docs/provider.md, "What is not known").
-        (word, 200..=299 | 400..=499) if word.contains("quota") || word.contains("balance") => ReplyClass::Money,
+        (word, 200..=299 | 400..=499) if word.contains("quota") || word.contains("balance") => {
+            ReplyClass::Money
+        }
         (_, 200..=299) => ReplyClass::Unknown,
         _ => by_status(status, relayed),
     }

@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::tests::{fixtures, reply};
 use super::*;
+use crate::job::answers::Later;
+use crate::job::answers::Refusal;
+use crate::job::answers::SubmitOutcome;
+use crate::job::answers::TaskStatus;
 use crate::job::{SentUnder, TaskId};
 use crate::mutated::mutated;
 use crate::provider::http::REPLY_BYTES_MAX;
-use crate::job::answers::SubmitOutcome;
-use crate::job::answers::Later;
-use crate::job::answers::Refusal;
-use crate::job::answers::TaskStatus;
 use crate::redact::TEXT_CHARS_MAX;
 
 const WORDS: &[&str] = &[
@@ -84,14 +84,14 @@ proptest! {
         let answer = submit(&Reply { body: &body, ..reply(status, "") });
         let id = task_id_in(&body);
         match &answer {
-            Answer::Accepted(task) => {
+            SubmitOutcome::Accepted(task) => {
                 prop_assert!((200..300).contains(&status));
                 prop_assert_eq!(Some(task.as_str()), id.as_deref());
             }
-            Answer::Unknown { message, .. } => prop_assert!(is_for_people(message), "{message}"),
-            Answer::Later(Later { message, .. })
-            | Answer::Account(AccountFault { message, .. })
-            | Answer::Refused(Refusal { message, .. }) => {
+            SubmitOutcome::Unknown { message, .. } => prop_assert!(is_for_people(message), "{message}"),
+            SubmitOutcome::Later(Later { message, .. })
+            | SubmitOutcome::Account(AccountFault { message, .. })
+            | SubmitOutcome::Refused(Refusal { message, .. }) => {
                 prop_assert!(is_for_people(message), "{message}");
                 prop_assert!(id.is_none(), "{answer:?}");
             }
@@ -103,23 +103,23 @@ proptest! {
         let reply = Reply { body: &body, ..reply(status, "") };
         let seen = query(&reply, &TaskId::new("mine").unwrap());
         match &seen.view {
-            View::Succeeded { images, .. } => {
+            TaskStatus::Succeeded { images, .. } => {
                 prop_assert!((200..300).contains(&status));
                 prop_assert!(images.len() <= 64);
                 prop_assert!(images.iter().all(|image| matches!(image.url.scheme(), "http" | "https" | "data")));
                 prop_assert!(images.windows(2).all(|pair| pair[0].index < pair[1].index), "{images:?}");
             }
-            View::Failed { message, .. } => {
+            TaskStatus::Failed { message, .. } => {
                 prop_assert!((200..300).contains(&status));
                 prop_assert!(is_for_people(message), "{message}");
             }
-            View::Running => prop_assert!((200..300).contains(&status)),
-            View::NotFound { message } | View::Unavailable { message, .. } => {
+            TaskStatus::Running => prop_assert!((200..300).contains(&status)),
+            TaskStatus::NotFound { message } | TaskStatus::Unavailable { message, .. } => {
                 prop_assert!(is_for_people(message), "{message}");
             }
         }
         if let Some(word) = &seen.foreign_word {
-            prop_assert_eq!(&seen.view, &View::Running);
+            prop_assert_eq!(&seen.view, &TaskStatus::Running);
             prop_assert!(word.chars().count() <= 40 && is_for_people(word), "{word}");
         }
         let _ = lookup(&reply, &SentUnder::from_words("mine 1").unwrap());
@@ -134,7 +134,7 @@ proptest! {
             (content_type.as_deref(), retry_after.as_deref(), date.as_deref());
         let request_id = date;
         let reply = Reply { status, content_type, retry_after, date, request_id, asked: "POST /", body: &body };
-        if let Answer::Later(Later { after: Some(after), .. }) = submit(&reply) {
+        if let SubmitOutcome::Later(Later { after: Some(after), .. }) = submit(&reply) {
             prop_assert!(after <= RETRY_AFTER_MAX);
         }
         let _ = query(&reply, &TaskId::new("mine").unwrap());

@@ -2,16 +2,16 @@
 
 use serde_json::Value;
 
-use super::envelope::{self, Body, Code, ReplyEnvelope, Object, id_of, text_of};
+use super::envelope::{self, Body, Code, Object, ReplyEnvelope, id_of, text_of};
 use super::meaning::{self, ReplyClass};
 use super::{Reply, Understood, account_fault, images, shape, understand, words};
-use crate::job::{SentUnder, TaskId};
-use crate::job::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::job::answers::AccountFault;
 use crate::job::answers::AccountFaultKind;
 use crate::job::answers::Failed;
 use crate::job::answers::Lookup;
 use crate::job::answers::TaskStatus;
+use crate::job::operation::MULTI_IMAGE_TO_IMAGE;
+use crate::job::{SentUnder, TaskId};
 use crate::redact::{bounded, for_people};
 
 /// How deep wrappers nest: the gateway's `data`, the inner `data`, or a complete Kling envelope
@@ -132,11 +132,13 @@ pub fn lookup(reply: &Reply<'_>, under: &SentUnder) -> Lookup {
     match seen(reply, understood, external.as_str()).view {
         TaskStatus::NotFound { message } => Lookup::NotFound { message },
         TaskStatus::Unavailable { message, fault, after } => Lookup::Unavailable { message, fault, after },
-        TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. } => Lookup::Unavailable {
-            message: "the provider tells of a task without naming it".to_owned(),
-            fault: None,
-            after: reply.after(),
-        },
+        TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. } => {
+            Lookup::Unavailable {
+                message: "the provider tells of a task without naming it".to_owned(),
+                fault: None,
+                after: reply.after(),
+            }
+        }
     }
 }
 
@@ -248,7 +250,8 @@ fn of_task(envelope: &ReplyEnvelope, id: &str) -> Option<Seen> {
             let has_place = ["status", "task_status"].into_iter().any(|key| root.contains_key(key));
             let is_about_a_task = envelope.data().is_some() || (has_place && !envelope.complains());
             let word = bounded(first_word(envelope, &layers), WORD_CHARS_MAX);
-            return is_about_a_task.then_some(Seen { foreign_word: Some(word), ..TaskStatus::Running.into() });
+            return is_about_a_task
+                .then_some(Seen { foreign_word: Some(word), ..TaskStatus::Running.into() });
         }
     };
     let is_empty = matches!(&view, TaskStatus::Succeeded { images, .. } if images.is_empty());

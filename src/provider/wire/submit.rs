@@ -1,10 +1,10 @@
 //! What a POST came to.
 
 use super::meaning::ReplyClass;
-use super::{ReplyEnvelope, Reply, account_fault, understand};
-use crate::job::answers::SubmitOutcome;
+use super::{Reply, ReplyEnvelope, account_fault, understand};
 use crate::job::answers::Later;
 use crate::job::answers::Refusal;
+use crate::job::answers::SubmitOutcome;
 use crate::redact::for_people;
 
 /// The reply to a POST that was sent.

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use super::*;
 use crate::job::TaskId;
 use crate::job::answers::AccountFault;
-use crate::job::answers::SubmitOutcome;
 use crate::job::answers::Failed;
 use crate::job::answers::Later;
 use crate::job::answers::Refusal;
+use crate::job::answers::SubmitOutcome;
 use crate::job::answers::TaskStatus;
 
 /// A body with the status that it came with. The name is `section-what.status.kind`.
@@ -77,11 +77,17 @@ fn stop(fault: &AccountFault) -> String {
 fn of_post(answer: &SubmitOutcome) -> String {
     match answer {
         SubmitOutcome::Accepted(task) => format!("taken, {task}"),
-        SubmitOutcome::Later(Later { this_job_only: true, .. }) => "not taken, later: this job only".to_owned(),
+        SubmitOutcome::Later(Later { this_job_only: true, .. }) => {
+            "not taken, later: this job only".to_owned()
+        }
         SubmitOutcome::Later(Later { after: None, .. }) => "not taken, later".to_owned(),
-        SubmitOutcome::Later(Later { after: Some(after), .. }) => format!("not taken, later, after {after:?}"),
+        SubmitOutcome::Later(Later { after: Some(after), .. }) => {
+            format!("not taken, later, after {after:?}")
+        }
         SubmitOutcome::Account(fault) => format!("not taken, {}", stop(fault)),
-        SubmitOutcome::Refused(Refusal { content_policy: true, .. }) => "not taken, refused: policy".to_owned(),
+        SubmitOutcome::Refused(Refusal { content_policy: true, .. }) => {
+            "not taken, refused: policy".to_owned()
+        }
         SubmitOutcome::Refused(Refusal { no_model: true, .. }) => "not taken, refused: model".to_owned(),
         SubmitOutcome::Refused(_) => "not taken, refused".to_owned(),
         SubmitOutcome::Unknown { .. } => "perhaps taken".to_owned(),
@@ -146,7 +152,7 @@ fn a_fault_of_the_configuration_names_the_path() {
         ["4.1-redirect.301.html", "4.1-html.404.html", "3.4-html.200.html", "4.1-invalid-url.404.json"]
     {
         let fixture = fixtures().into_iter().find(|fixture| fixture.name == name).unwrap();
-        let Answer::Account(fault) = submit(&fixture.reply()) else { panic!("{name}") };
+        let SubmitOutcome::Account(fault) = submit(&fixture.reply()) else { panic!("{name}") };
         assert_eq!(fault.kind, AccountFaultKind::Configuration, "{name}");
         assert!(fault.message.contains("POST /kling/v1/images/generations"), "{}", fault.message);
     }

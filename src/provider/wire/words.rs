@@ -318,7 +318,10 @@ mod tests {
         for (said, meaning) in [
             ("当前分组 default 下对于模型 kling-v2 无可用渠道 (request id: 1)", Some(ReplyClass::NoChannel)),
             ("分组 vip 下模型 kling-v2 无可用渠道（distributor）", Some(ReplyClass::NoChannel)),
-            ("获取分组 default 下模型 kling-v2 的可用渠道失败（distributor）: x", Some(ReplyClass::NoChannel)),
+            (
+                "获取分组 default 下模型 kling-v2 的可用渠道失败（distributor）: x",
+                Some(ReplyClass::NoChannel),
+            ),
             (
                 "No available channel for model kling-v2 under group default (distributor)",
                 Some(ReplyClass::NoChannel),
@@ -328,7 +331,10 @@ mod tests {
             // Another channel had it before.
             ("获取分组 default 下模型 kling-v2 的可用渠道失败（retry）: x", Some(ReplyClass::Unknown)),
             ("分组 default 下模型 kling-v2 的可用渠道不存在（retry）", Some(ReplyClass::Unknown)),
-            ("No available channel for model kling-v2 under group default (retry)", Some(ReplyClass::Unknown)),
+            (
+                "No available channel for model kling-v2 under group default (retry)",
+                Some(ReplyClass::Unknown),
+            ),
             ("用户额度不足, 剩余额度: ＄0.01", Some(ReplyClass::Money)),
             ("该令牌额度已用尽", Some(ReplyClass::Money)),
             ("user [1] quota [5] preConsumedQuota [9] is not enough", Some(ReplyClass::Money)),

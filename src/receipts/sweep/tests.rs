@@ -5,9 +5,9 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::*;
-use crate::job::{Digest, SentUnder, TaskId};
-use crate::job::record::Nonce;
 use crate::job::receipt::IntentFacts;
+use crate::job::record::Nonce;
+use crate::job::{Digest, SentUnder, TaskId};
 use crate::receipts::Receipts;
 use crate::storage::Storage;
 use troubled::Trouble;

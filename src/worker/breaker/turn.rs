@@ -187,8 +187,8 @@ mod tests {
 
     use super::super::{Mode, Probe};
     use super::*;
-    use crate::metrics::Metrics;
     use crate::heartbeat::Heartbeats;
+    use crate::metrics::Metrics;
 
     struct NoRequest;
 

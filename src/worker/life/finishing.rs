@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use super::{Actor, Submission};
 use crate::clock;
+use crate::job::answers::TaskStatus;
 use crate::job::event::{Context, Event};
-use crate::job::step::{FreezePrecondition, FreezeResult, RequeueReason, EventSource};
+use crate::job::record::Unreadable;
+use crate::job::step::{EventSource, FreezePrecondition, FreezeResult, RequeueReason};
 use crate::job::{Charged, Outcome, Reason, TaskId, Timings};
 use crate::ledger::hints::Hint;
-use crate::job::record::Unreadable;
-use crate::job::answers::TaskStatus;
 use crate::provider::NOBODYS_TASK;
 
 impl Actor<'_> {
@@ -108,7 +108,11 @@ impl Actor<'_> {
     }
 
     /// The first to seal wins; the event is put into words before, from what this life saw.
-    pub(super) async fn seal(&mut self, outcome: Outcome, corrects: Option<Bytes>) -> Result<(), RequeueReason> {
+    pub(super) async fn seal(
+        &mut self,
+        outcome: Outcome,
+        corrects: Option<Bytes>,
+    ) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("telling");
         let supersedes = corrects.and_then(Event::from_stored).map(|event| event.id);
         let event = self.words(&outcome, supersedes.as_deref());
@@ -126,7 +130,11 @@ impl Actor<'_> {
     }
 
     /// The first to freeze wins; what a receipt has sealed was won before.
-    pub(super) async fn freeze(&mut self, words: EventSource, expect: FreezePrecondition) -> Result<(), RequeueReason> {
+    pub(super) async fn freeze(
+        &mut self,
+        words: EventSource,
+        expect: FreezePrecondition,
+    ) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("telling");
         let (event, outcome) = match words {
             EventSource::Sealed(event) => (event, None),
@@ -139,9 +147,9 @@ impl Actor<'_> {
         // What our own POST came to is noted like an acceptance: to the next one it would be unknown.
         let frozen = match &expect {
             FreezePrecondition::Submitting { .. } => freezing.await?,
-            FreezePrecondition::Unposted | FreezePrecondition::Unfinished | FreezePrecondition::Correcting { .. } => {
-                self.interrupts.or(freezing).await??
-            }
+            FreezePrecondition::Unposted
+            | FreezePrecondition::Unfinished
+            | FreezePrecondition::Correcting { .. } => self.interrupts.or(freezing).await??,
         };
         match frozen {
             Ok(frozen) => {

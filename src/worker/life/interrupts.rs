@@ -100,7 +100,11 @@ mod tests {
         interrupts.stop.cancel();
         assert_eq!(interrupts.any().await, RequeueReason::Stopping);
         tokio::time::sleep(Duration::from_secs(90)).await;
-        assert_eq!(interrupts.or(ready(7)).await, Err(RequeueReason::Stopping), "before what is ready as well");
+        assert_eq!(
+            interrupts.or(ready(7)).await,
+            Err(RequeueReason::Stopping),
+            "before what is ready as well"
+        );
         interrupts.lost.cancel();
         assert_eq!(interrupts.or(pending::<()>()).await, Err(RequeueReason::Disconnected));
     }

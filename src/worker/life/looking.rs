@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::Actor;
-use crate::job::request::{DeadLetter, DeadReason};
-use crate::job::step::{RequeueReason, RestorePrecondition, Rebuilt, Unanswerable};
-use crate::ledger::hints::Hint;
-use crate::job::record::Snapshot;
-use crate::ledger::{JobRef, LedgerError};
 use crate::job::answers::Lookup;
+use crate::job::record::Snapshot;
+use crate::job::request::{DeadLetter, DeadReason};
+use crate::job::step::{Rebuilt, RequeueReason, RestorePrecondition, Unanswerable};
+use crate::ledger::hints::Hint;
+use crate::ledger::{JobRef, LedgerError};
 use crate::worker::breaker::Cause;
-use crate::worker::tell;
+use crate::worker::publish;
 
 impl Actor<'_> {
     pub(super) async fn read(&mut self) -> Result<(), RequeueReason> {
@@ -63,7 +63,11 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) async fn restore(&mut self, over: RestorePrecondition, rebuilt: Rebuilt) -> Result<(), RequeueReason> {
+    pub(super) async fn restore(
+        &mut self,
+        over: RestorePrecondition,
+        rebuilt: Rebuilt,
+    ) -> Result<(), RequeueReason> {
         let ledger = &self.shared.ledger;
         let digest = rebuilt.digest.as_ref().unwrap_or(&self.job.digest);
         let entry = JobRef {

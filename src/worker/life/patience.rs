@@ -7,9 +7,9 @@ use futures_util::FutureExt;
 use super::Actor;
 use super::first::First;
 use crate::job::pace::{Seed, backoff};
+use crate::job::record::Unreadable;
 use crate::job::step::RequeueReason;
 use crate::ledger::LedgerError;
-use crate::job::record::Unreadable;
 use crate::storage::StoreError;
 use crate::worker::breaker::Cause;
 
@@ -82,7 +82,10 @@ impl Actor<'_> {
     }
 
     /// Lets `future` run until a little after the stop.
-    fn or_stop_late<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, RequeueReason>> {
+    fn or_stop_late<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, RequeueReason>> {
         let patience = async {
             // Most often nothing comes, and that is asked for cheaply.
             self.interrupts.any().await;

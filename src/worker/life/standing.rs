@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Actor, SubmitRight, Submission};
-use crate::job::step::{BeginPrecondition, RequeueReason, MoveResult};
-use crate::ledger::JobRef;
+use super::{Actor, Submission, SubmitRight};
 use crate::job::record::Nonce;
+use crate::job::step::{BeginPrecondition, MoveResult, RequeueReason};
+use crate::ledger::JobRef;
 use crate::ledger::slots::Slots;
 use crate::worker::slots::{ASKS_EVERY, LineHead};
 
@@ -16,7 +16,12 @@ const UNREAD_MAX: Duration = Duration::from_secs(1);
 
 impl Actor<'_> {
     /// In the line, everything can be given up; once the ledger is asked, its answer is waited for.
-    pub(super) async fn begin(&mut self, attempt: u32, round: u32, basis: BeginPrecondition) -> Result<(), RequeueReason> {
+    pub(super) async fn begin(
+        &mut self,
+        attempt: u32,
+        round: u32,
+        basis: BeginPrecondition,
+    ) -> Result<(), RequeueReason> {
         let held = self.shared.metrics.held("waiting");
         // The right to the attempt before, if there was one, goes to the end of the line.
         self.right = None;
@@ -44,7 +49,7 @@ impl Actor<'_> {
                 () = self.hints.look() => Line::Look,
                 () = tokio::time::sleep(UNREAD_MAX), if unread => Line::Look,
                 (head, place, pass) = line => match pass {
-                    Some(pass) => Line::LineHead(head, SubmitRight { _place: place, pass }),
+                    Some(pass) => Line::Head(head, SubmitRight { _place: place, pass }),
                     None => Line::Closed,
                 }
             }
@@ -52,7 +57,7 @@ impl Actor<'_> {
         let head = match self.interrupts.or(in_line).await? {
             Line::Closed => return Err(RequeueReason::Paused),
             Line::Look => return self.read().await,
-            Line::LineHead(head, right) => {
+            Line::Head(head, right) => {
                 self.right = Some(right);
                 head
             }
@@ -76,7 +81,7 @@ impl Actor<'_> {
             };
             match self.interrupts.or(waiting).await? {
                 Some(Line::Look) => return self.read().await,
-                Some(Line::Closed | Line::LineHead(..)) => return Err(RequeueReason::Paused),
+                Some(Line::Closed | Line::Head(..)) => return Err(RequeueReason::Paused),
                 None => {}
             }
         }
@@ -144,7 +149,7 @@ fn fresh_nonce() -> Nonce {
 
 /// What comes first to one who stands in the line.
 enum Line {
-    LineHead(LineHead, SubmitRight),
+    Head(LineHead, SubmitRight),
     /// The record is worth a look.
     Look,
     Closed,

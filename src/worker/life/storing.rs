@@ -11,10 +11,10 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout};
 
 use super::Actor;
-use crate::job::image::{FetchError, Image};
-use crate::job::step::{Blame, RequeueReason, Others, Stored, Unstored, together};
-use crate::job::{StoredImage, TaskId};
 use crate::job::answers::ResultImage;
+use crate::job::image::{FetchError, Image};
+use crate::job::step::{Blame, Others, RequeueReason, Stored, Unstored, together};
+use crate::job::{StoredImage, TaskId};
 use crate::worker::breaker::{Cause, Held, Turn};
 use crate::worker::downloads::DownloadPermit;
 
@@ -89,7 +89,11 @@ impl Actor<'_> {
     }
 
     /// A hint is heeded while the images are on their way: its user may want them no more.
-    pub(super) async fn store(&mut self, task: TaskId, images: Vec<ResultImage>) -> Result<(), RequeueReason> {
+    pub(super) async fn store(
+        &mut self,
+        task: TaskId,
+        images: Vec<ResultImage>,
+    ) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("storing");
         let started = self.shared.clock.now();
         let all = async {

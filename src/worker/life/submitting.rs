@@ -3,19 +3,19 @@
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Actor, Interrupts, SubmitRight, Submission};
+use super::{Actor, Interrupts, Submission, SubmitRight};
+use crate::job::answers::SubmitOutcome;
 use crate::job::event::{Context, Event, says_unknown};
 use crate::job::pace::Watch;
-use crate::job::step::{RequeueReason, MoveResult};
-use crate::job::{Adopts, Charged, FailedTasks, SentUnder, TaskId, request};
-use crate::job::record::{Nonce, Stage};
-use crate::ledger::{JobRef, LedgerError};
-use crate::job::answers::SubmitOutcome;
-use crate::queue::message;
 use crate::job::receipt::IntentFacts;
+use crate::job::record::{Nonce, Stage};
+use crate::job::step::{MoveResult, RequeueReason};
+use crate::job::{Adopts, Charged, FailedTasks, SentUnder, TaskId, request};
+use crate::ledger::{JobRef, LedgerError};
+use crate::queue::message;
 use crate::worker::breaker::{Cause, Mode};
 use crate::worker::submits::SlowDown;
-use crate::{clock, worker::tell};
+use crate::{clock, worker::publish};
 
 impl Actor<'_> {
     /// The gate. Repeated with the same nonce until the store has answered, since a create whose
@@ -72,7 +72,9 @@ impl Actor<'_> {
         self.shared.breaker.note(&answer, sent);
         self.unanswered = matches!(answer, SubmitOutcome::Unknown { exists: false, .. }).then_some(sent);
         self.rests_until = match &answer {
-            SubmitOutcome::Later(later) if later.this_job_only => later.after.map(|after| Instant::now() + after),
+            SubmitOutcome::Later(later) if later.this_job_only => {
+                later.after.map(|after| Instant::now() + after)
+            }
             SubmitOutcome::Later(_)
             | SubmitOutcome::Accepted(_)
             | SubmitOutcome::Account(_)

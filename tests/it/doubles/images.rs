@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use comet_worker::job::image::{FetchError, Image};
 use comet_worker::images::Images;
+use comet_worker::job::image::{FetchError, Image};
 use url::Url;
 
 #[derive(Debug, Default)]

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comet_worker::job::event::{Event, may_run_on};
-use comet_worker::job::step::{BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition};
+use comet_worker::job::record::{Nonce, Record, Snapshot, Stage};
+use comet_worker::job::step::{
+    BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
+};
 use comet_worker::job::{Digest, FailedTasks, JobId, SentUnder, TaskId};
 use comet_worker::ledger::JobRef;
-use comet_worker::job::record::{Snapshot, Nonce, Record, Stage};
 use comet_worker::ledger::slots::Slots;
 
 pub use self::memory::{MemoryLedger, Trouble};
@@ -325,8 +327,12 @@ impl Table {
         {
             let same = record.digest == *entry.digest;
             let allowed = match (&record.stage, expect) {
-                (Stage::Done { event, .. }, FreezePrecondition::Correcting { first }) if event == first => true,
-                (Stage::Told { .. }, FreezePrecondition::Correcting { .. }) if same => return FreezeResult::Event(event),
+                (Stage::Done { event, .. }, FreezePrecondition::Correcting { first }) if event == first => {
+                    true
+                }
+                (Stage::Told { .. }, FreezePrecondition::Correcting { .. }) if same => {
+                    return FreezeResult::Event(event);
+                }
                 (Stage::Told { .. }, _) => false,
                 (Stage::Done { event, .. }, _) if same => return FreezeResult::Event(event.clone()),
                 (Stage::Done { replaceable, .. }, expect) => {
@@ -337,7 +343,9 @@ impl Table {
                 (Stage::Submitting { nonce: known, .. }, FreezePrecondition::Submitting { nonce }) => {
                     same && known == nonce
                 }
-                (Stage::New { .. } | Stage::Generating { .. }, FreezePrecondition::Submitting { .. }) => false,
+                (Stage::New { .. } | Stage::Generating { .. }, FreezePrecondition::Submitting { .. }) => {
+                    false
+                }
                 (
                     Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. },
                     FreezePrecondition::Unfinished | FreezePrecondition::Correcting { .. },

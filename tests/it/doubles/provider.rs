@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::{SentUnder, TaskId};
 use comet_worker::job::answers::AccountFault;
 use comet_worker::job::answers::AccountFaultKind;
-use comet_worker::job::answers::SubmitOutcome;
 use comet_worker::job::answers::Failed;
 use comet_worker::job::answers::Later;
 use comet_worker::job::answers::Lookup;
 use comet_worker::job::answers::Refusal;
 use comet_worker::job::answers::ResultImage;
+use comet_worker::job::answers::SubmitOutcome;
 use comet_worker::job::answers::TaskStatus;
+use comet_worker::job::{SentUnder, TaskId};
 use comet_worker::provider::Provider;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -287,9 +287,12 @@ impl State {
             Reply::Later(after) => {
                 SubmitOutcome::Later(Later { message, provider_code, after, this_job_only: false })
             }
-            Reply::NoChannel(after) => {
-                SubmitOutcome::Later(Later { message, provider_code, after: Some(after), this_job_only: true })
-            }
+            Reply::NoChannel(after) => SubmitOutcome::Later(Later {
+                message,
+                provider_code,
+                after: Some(after),
+                this_job_only: true,
+            }),
             Reply::Account(kind) => SubmitOutcome::Account(AccountFault { kind, message }),
             Reply::Refuse { content_policy } => {
                 SubmitOutcome::Refused(Refusal { content_policy, no_model: false, message, provider_code })
@@ -324,9 +327,14 @@ impl State {
         self.queries += 1;
         let fresh = self.queries;
         let cut_off = self.cut_off;
-        let no_answer = || TaskStatus::Unavailable { message: "no answer".to_owned(), fault: None, after: None };
+        let no_answer =
+            || TaskStatus::Unavailable { message: "no answer".to_owned(), fault: None, after: None };
         let Some(task) = self.tasks.get_mut(id.as_str()) else {
-            return if cut_off { no_answer() } else { TaskStatus::NotFound { message: "never made".to_owned() } };
+            return if cut_off {
+                no_answer()
+            } else {
+                TaskStatus::NotFound { message: "never made".to_owned() }
+            };
         };
         task.polls.push(Instant::now());
         if cut_off {

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use comet_worker::job::event::EventKind;
-use comet_worker::job::record::Stage;
 use comet_worker::job::answers::AccountFault;
 use comet_worker::job::answers::AccountFaultKind;
 use comet_worker::job::answers::TaskStatus;
+use comet_worker::job::event::EventKind;
+use comet_worker::job::record::Stage;
 use comet_worker::worker::breaker::Mode;
 use tokio::time::Instant;
 

@@ -1,9 +1,9 @@
 //! `generation.max_attempts`: a failed task is followed by another generation, new and paid for, and the
 //! user is told of all of them.
 
+use comet_worker::job::answers::Failed;
 use comet_worker::job::event::{EventKind, EventView};
 use comet_worker::ledger::Ledger as _;
-use comet_worker::job::answers::Failed;
 use serde_json::{Value, json};
 
 use crate::doubles::broker::Settled;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use comet_worker::job::answers::TaskStatus;
 use comet_worker::job::event::EventKind;
 use comet_worker::job::pace::Pace;
-use comet_worker::job::answers::TaskStatus;
 use tokio::time::{Instant, sleep};
 
 use crate::doubles::broker::Settled;
@@ -153,7 +153,11 @@ async fn a_flood_about_an_unanswered_post_costs_a_few_look_ups_and_settles_nothi
 async fn a_pause_that_the_provider_asks_for_is_kept_also_against_its_callbacks() {
     let bench = Workbench::new();
     let message = "HTTP 429".to_owned();
-    bench.provider.show([TaskStatus::Unavailable { message, fault: None, after: Some(Duration::from_secs(90)) }]);
+    bench.provider.show([TaskStatus::Unavailable {
+        message,
+        fault: None,
+        after: Some(Duration::from_secs(90)),
+    }]);
     let delivery = bench.deliver(job("a"));
     bench.until_polled(1).await;
     for _ in 0..100 {

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use comet_worker::job::answers::AccountFaultKind;
 use comet_worker::job::image::FetchError;
 use comet_worker::job::image::trouble::Trouble as DownloadTrouble;
-use comet_worker::job::answers::AccountFaultKind;
 
 use fastrand::Rng;
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use comet_worker::job::answers::Failed;
+use comet_worker::job::answers::TaskStatus;
 use comet_worker::job::pace::{Ended, Pace};
 use comet_worker::job::request;
 use comet_worker::job::{Digest, Envelope, ExternalIds, Job, JobId};
-use comet_worker::job::answers::Failed;
-use comet_worker::job::answers::TaskStatus;
 use tokio::time::{Instant, sleep};
 
 use crate::doubles::broker::Settled;
@@ -283,7 +283,8 @@ async fn the_exchange_goes_on_beside_the_jobs_until_the_stop() {
     let sharing = tokio::spawn({
         let shared = std::sync::Arc::clone(&shared);
         async move {
-            let heartbeat = comet_worker::heartbeat::Heartbeats::new().register("learning", Duration::from_secs(60));
+            let heartbeat =
+                comet_worker::heartbeat::Heartbeats::new().register("learning", Duration::from_secs(60));
             learning.share(shared.as_ref(), &heartbeat, &stop).await;
         }
     });

@@ -3,10 +3,10 @@
 use std::iter::repeat_n;
 use std::time::Duration;
 
-use comet_worker::job::event::EventKind;
 use comet_worker::job::answers::AccountFault;
 use comet_worker::job::answers::AccountFaultKind;
 use comet_worker::job::answers::TaskStatus;
+use comet_worker::job::event::EventKind;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -160,7 +160,11 @@ async fn a_success_whose_images_come_late_is_a_success() {
 async fn a_pause_that_the_provider_asks_for_is_kept_between_looks() {
     let bench = Workbench::new();
     let message = "HTTP 429".to_owned();
-    bench.provider.show([TaskStatus::Unavailable { message, fault: None, after: Some(Duration::from_secs(90)) }]);
+    bench.provider.show([TaskStatus::Unavailable {
+        message,
+        fault: None,
+        after: Some(Duration::from_secs(90)),
+    }]);
     bench.run(job("a")).await;
     let polls = &bench.provider.tasks()[0].polls;
     assert!(polls[1] - polls[0] >= Duration::from_secs(90));

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::image::Image;
-use comet_worker::job::JobId;
 use comet_worker::heartbeat::Heartbeats;
+use comet_worker::job::JobId;
+use comet_worker::job::image::Image;
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StoreErrorKind};
 use comet_worker::worker::Shared;

@@ -2,8 +2,8 @@
 //! job's message next, and told as a correction.
 
 use comet_worker::job::event::{EventKind, EventView};
-use comet_worker::job::{JobId, TaskId};
 use comet_worker::job::receipt::Decision;
+use comet_worker::job::{JobId, TaskId};
 
 use crate::doubles::broker::Settled;
 use crate::doubles::effects::Side;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
+use comet_worker::job::record::Nonce;
 use comet_worker::job::request::{self, Properties};
 use comet_worker::job::step::BeginPrecondition;
-use comet_worker::job::record::Nonce;
 use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{JobRef, Ledger};
 use serde_json::json;

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use comet_worker::job::event::EventKind;
 use comet_worker::job::image::FetchError;
 use comet_worker::job::image::trouble::Trouble;
-use comet_worker::job::event::EventKind;
 use comet_worker::worker::breaker::Mode;
 use tokio::time::{Instant, sleep};
 

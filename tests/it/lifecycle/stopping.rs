@@ -4,9 +4,9 @@
 use std::iter::repeat_n;
 use std::time::Duration;
 
+use comet_worker::job::event::EventKind;
 use comet_worker::job::image::FetchError;
 use comet_worker::job::image::trouble::Trouble;
-use comet_worker::job::event::EventKind;
 use comet_worker::job::record::Stage;
 use tokio::time::Instant;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use comet_worker::job::event::EventKind;
 use comet_worker::job::answers::AccountFaultKind;
+use comet_worker::job::event::EventKind;
 use comet_worker::worker::breaker::Mode;
 use tokio::time::Instant;
 

@@ -246,7 +246,7 @@ impl Process {
 
     /// The breaker is watched only while something stands: its ticks are most of what would happen.
     async fn watch_breaker(&self) {
-        let pulse = Pulses::new().register("breaker", Duration::from_secs(60));
+        let pulse = Heartbeats::new().register("breaker", Duration::from_secs(60));
         let never = CancellationToken::new();
         let probes = Probes(&self.shared);
         loop {

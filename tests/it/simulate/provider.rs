@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::{SentUnder, TaskId};
 use comet_worker::job::answers::AccountFault;
 use comet_worker::job::answers::AccountFaultKind;
-use comet_worker::job::answers::SubmitOutcome;
 use comet_worker::job::answers::Failed;
 use comet_worker::job::answers::Later;
 use comet_worker::job::answers::Lookup;
 use comet_worker::job::answers::Refusal;
 use comet_worker::job::answers::ResultImage;
+use comet_worker::job::answers::SubmitOutcome;
 use comet_worker::job::answers::TaskStatus;
+use comet_worker::job::{SentUnder, TaskId};
 use comet_worker::provider::Provider;
 use fastrand::Rng;
 use tokio::sync::oneshot;
@@ -157,7 +157,12 @@ impl SharedProvider {
             Fate::Invalid => panic!("a job that can't be submitted was submitted: {external}"),
             _ if job.later > 0 => {
                 job.later -= 1;
-                return SubmitOutcome::Later(Later { message, provider_code, after: None, this_job_only: false });
+                return SubmitOutcome::Later(Later {
+                    message,
+                    provider_code,
+                    after: None,
+                    this_job_only: false,
+                });
             }
             Fate::Succeeds { images } => images,
             Fate::Fails | Fate::Never => 0,
@@ -262,7 +267,13 @@ impl LinkedProvider {
     }
 
     /// It leaves, and will arrive.
-    fn send(&self, post: Post, takes: Duration, back: Duration, makes: bool) -> oneshot::Receiver<SubmitOutcome> {
+    fn send(
+        &self,
+        post: Post,
+        takes: Duration,
+        back: Duration,
+        makes: bool,
+    ) -> oneshot::Receiver<SubmitOutcome> {
         let (sender, receiver) = oneshot::channel();
         let (provider, link) = (Arc::clone(&self.provider), self.link.clone());
         provider.lock().under_way += 1;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use comet_worker::images::Images;
 use comet_worker::job::image::trouble::Trouble;
 use comet_worker::job::image::{FetchError, Image};
-use comet_worker::images::Images;
 use futures_util::stream::{BoxStream, StreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;

@@ -10,13 +10,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::pace::{Pace, Seed};
-use comet_worker::job::step::{Action, Machine, Rules};
-use comet_worker::job::{Adopts, Digest, ExternalTaskId, JobId, SentUnder, TaskId};
-use comet_worker::job::answers::SubmitOutcome;
 use comet_worker::job::answers::Lookup;
+use comet_worker::job::answers::SubmitOutcome;
+use comet_worker::job::pace::{Pace, Seed};
 use comet_worker::job::receipt::Intent;
 use comet_worker::job::receipt::history::{Attempt, History};
+use comet_worker::job::step::{Action, Machine, Rules};
+use comet_worker::job::{Adopts, Digest, ExternalTaskId, JobId, SentUnder, TaskId};
 
 use self::part::Part;
 use crate::doubles::ledger::Table;

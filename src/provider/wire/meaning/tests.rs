@@ -1,9 +1,9 @@
-use crate::provider::wire::submit;
-use crate::provider::wire::tests::reply;
 use crate::job::answers::AccountFault;
 use crate::job::answers::AccountFaultKind;
-use crate::job::answers::SubmitOutcome;
 use crate::job::answers::Refusal;
+use crate::job::answers::SubmitOutcome;
+use crate::provider::wire::submit;
+use crate::provider::wire::tests::reply;
 
 /// One word for what the life of a job does differently.
 fn kind(answer: &SubmitOutcome) -> &'static str {

@@ -26,7 +26,10 @@ fn a_message_keeps_the_words_and_loses_the_secrets() {
 fn a_message_names_the_request_once_for_the_providers_support() {
     let told = |request_id, body| match submit(&Reply { request_id, ..reply(500, body) }) {
         SubmitOutcome::Unknown { message, .. } => message,
-        other @ (SubmitOutcome::Accepted(_) | SubmitOutcome::Later(_) | SubmitOutcome::Account(_) | SubmitOutcome::Refused(_)) => {
+        other @ (SubmitOutcome::Accepted(_)
+        | SubmitOutcome::Later(_)
+        | SubmitOutcome::Account(_)
+        | SubmitOutcome::Refused(_)) => {
             panic!("{other:?}")
         }
     };
@@ -54,7 +57,10 @@ fn retry_after_is_seconds_or_a_date_and_bounded() {
     let after = |retry_after, status, body| match submit(&Reply { retry_after, date, ..reply(status, body) })
     {
         SubmitOutcome::Later(later) => later.after.map(|after| after.as_secs()),
-        other @ (SubmitOutcome::Accepted(_) | SubmitOutcome::Account(_) | SubmitOutcome::Refused(_) | SubmitOutcome::Unknown { .. }) => {
+        other @ (SubmitOutcome::Accepted(_)
+        | SubmitOutcome::Account(_)
+        | SubmitOutcome::Refused(_)
+        | SubmitOutcome::Unknown { .. }) => {
             panic!("{other:?}")
         }
     };

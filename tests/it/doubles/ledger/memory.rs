@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::step::{BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition};
+use comet_worker::job::record::{Nonce, Snapshot, Stage};
+use comet_worker::job::step::{
+    BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
+};
 use comet_worker::job::{FailedTasks, JobId, TaskId};
-use comet_worker::job::record::{Snapshot, Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{JobRef, Ledger, LedgerError};
 use tokio::time::Instant;
@@ -116,7 +118,12 @@ impl Ledger for MemoryLedger {
         self.act(|table, now| table.restore(entry, over, stage, corrects, now)).await
     }
 
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<MoveResult, LedgerError> {
+    async fn reopen(
+        &self,
+        job: &JobId,
+        attempt: u32,
+        nonce: Option<&Nonce>,
+    ) -> Result<MoveResult, LedgerError> {
         self.act(|table, now| table.reopen(job, attempt, nonce, now)).await
     }
 
@@ -124,7 +131,12 @@ impl Ledger for MemoryLedger {
         self.act(|table, now| table.accept(entry, attempt, task, now)).await
     }
 
-    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<MoveResult, LedgerError> {
+    async fn follow(
+        &self,
+        job: &JobId,
+        attempt: u32,
+        failed: &FailedTasks,
+    ) -> Result<MoveResult, LedgerError> {
         self.act(|table, _| table.follow(job, attempt, failed)).await
     }
 

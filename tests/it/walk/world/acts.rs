@@ -1,18 +1,18 @@
 //! What each act of a life does to the world.
 
 use bytes::Bytes;
-use comet_worker::job::step::{Action, Stored, EventSource};
-use comet_worker::job::{Adopts, Charged, Outcome, SentUnder, StoredImage};
-use comet_worker::ledger::JobRef;
-use comet_worker::job::record::{Snapshot, Nonce, Stage};
-use comet_worker::ledger::slots::Slots;
 use comet_worker::job::answers::Failed;
 use comet_worker::job::answers::Lookup;
 use comet_worker::job::answers::ResultImage;
 use comet_worker::job::answers::TaskStatus;
-use comet_worker::job::receipt::history::FailedTask;
 use comet_worker::job::receipt::Gate;
 use comet_worker::job::receipt::Shut;
+use comet_worker::job::receipt::history::FailedTask;
+use comet_worker::job::record::{Nonce, Snapshot, Stage};
+use comet_worker::job::step::{Action, EventSource, Stored};
+use comet_worker::job::{Adopts, Charged, Outcome, SentUnder, StoredImage};
+use comet_worker::ledger::JobRef;
+use comet_worker::ledger::slots::Slots;
 
 use super::{Copy, Part, Post, Safeguard, World, ZERO};
 

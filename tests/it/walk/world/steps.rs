@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use comet_worker::job::event::says_unknown;
-use comet_worker::job::step::{Action, Machine};
-use comet_worker::job::record::Stage;
-use comet_worker::job::answers::SubmitOutcome;
 use comet_worker::job::answers::Later;
+use comet_worker::job::answers::SubmitOutcome;
 use comet_worker::job::answers::TaskStatus;
+use comet_worker::job::event::says_unknown;
 use comet_worker::job::receipt::Decision;
+use comet_worker::job::record::Stage;
+use comet_worker::job::step::{Action, Machine};
 
 use super::{Copy, Hand, LONG, Part, Provider, Safeguard, Table, Task, World, ZERO, task, unknown};
 
@@ -88,7 +88,10 @@ impl World {
                 // "This external id exists": a task of ours, and not a refusal.
                 let mut exists = without_it();
                 let message = "exists".to_owned();
-                exists.answer(post.sender, SubmitOutcome::Unknown { message, provider_code: None, exists: true });
+                exists.answer(
+                    post.sender,
+                    SubmitOutcome::Unknown { message, provider_code: None, exists: true },
+                );
                 steps.push(format_args!("POST {} is refused as a repetition", post.attempt), exists);
                 continue;
             }
@@ -267,7 +270,10 @@ impl World {
             match act {
                 Action::Poll { .. } if told_apart => return,
                 Action::Store { .. } if cancelled => return,
-                Action::Poll { .. } | Action::Store { .. } | Action::Park | Action::Remember { sealed: None } => {
+                Action::Poll { .. }
+                | Action::Store { .. }
+                | Action::Park
+                | Action::Remember { sealed: None } => {
                     self.perform(who, act);
                 }
                 Action::LookUp if misses => self.perform(who, act),

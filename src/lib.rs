@@ -38,12 +38,11 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`job`] | the nouns, the contract in and out, every decision; pure |
+//! | [`job`] | the nouns, the contract in and out, the record, the routes, what answers say, every decision; pure |
 //! | [`worker`] | the shell: sessions, lives, the breaker, the line before the POSTs |
 //! | [`queue`] | RabbitMQ: topology, the consumer, the pool of confirm channels |
 //! | [`ledger`] | Redis: a Lua script for each move of the record, hints, and how long tasks take |
 //! | [`receipts`] | the store's memory: the gate, what Redis is rebuilt from, a person's decisions; and its sweep |
-//! | [`operation`] | the routes of the API and their editions, as data |
 //! | [`provider`] | CometAPI: what its replies mean (pure), and the HTTP client |
 //! | [`callback`] | the URLs that the provider calls back at, and their listener |
 //! | [`limits`] | requests a second and at a time, of one worker |

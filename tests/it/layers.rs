@@ -13,12 +13,12 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("storage", &["job"]),
     // Receipts are objects in the store.
     ("receipts", &["job", "storage"]),
-    ("config", &["job", "ledger", "telemetry"]),
+    ("config", &["job"]),
     ("metrics", &["job"]),
     // A callback becomes a hint, and is read by the same words as a reply.
     ("callback", &["job", "ledger", "provider"]),
     ("admin", &[]),
-    ("telemetry", &[]),
+    ("telemetry", &["config"]),
     ("limits", &[]),
     ("net", &[]),
     ("redact", &["job"]),

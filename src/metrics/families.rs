@@ -18,9 +18,9 @@ pub const PAUSED: [&str; 5] = ["account", "provider", "redis", "storage", "downl
 /// What can stand still.
 pub const STANDSTILLS: [&str; 8] =
     ["message", "rabbitmq", "publishing", "account", "provider", "redis", "storage", "download"];
-/// What a POST came to: the cases of [`SubmitOutcome`](crate::job::answers::Answer).
+/// What a POST came to: the cases of [`SubmitOutcome`](crate::job::answers::SubmitOutcome).
 pub const ANSWERS: [&str; 5] = ["accepted", "later", "account", "refused", "unknown"];
-/// What a look at a task saw: the cases of [`TaskStatus`](crate::job::answers::View).
+/// What a look at a task saw: the cases of [`TaskStatus`](crate::job::answers::TaskStatus).
 pub const VIEWS: [&str; 5] = ["running", "succeeded", "failed", "not_found", "unavailable"];
 /// What became of a hit at the listener of callbacks.
 pub const CALLBACKS: [&str; 7] =

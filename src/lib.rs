@@ -47,7 +47,7 @@
 //! | [`callback`] | the listener for the provider's callbacks |
 //! | [`limits`] | one worker's requests in a second and at the same time |
 //! | [`images`], [`storage`] | downloads behind a guard; where images go |
-//! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`heartbeat`] | settings, log, metrics, health; `bounded_listener` limits connections |
+//! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`heartbeat`] | settings, log, metrics, health; `bounded_listener` limits clients |
 //! | [`cli`] | one file for each command |
 //!
 //! # What never happens

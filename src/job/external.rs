@@ -88,7 +88,7 @@ pub enum Adopts {
     /// Any task: no other job has this id.
     Any,
     /// The producer chose the id: a task that was made at this time or later, by the provider's clock in Unix
-    /// milliseconds. The time is older than the job's intent.
+    /// milliseconds. The time is earlier than the job's intent.
     MadeFrom(i64),
     /// The producer chose the id, and the time of the provider's clock is unknown: no task.
     None,

@@ -11,8 +11,8 @@ use crate::job::{Charged, Digest, FailedTasks, SentUnder, TaskId};
 /// The newest version that this worker reads. It writes 1, which knows all stages but `told`, and 2 for that stage.
 pub const VERSION: u32 = 2;
 
-/// How far a job is: `new → submitting → generating → done`, or `told` instead of `done`. A missing record is `New {
-/// attempt: 1 }`.
+/// How far a job is: `new → submitting → generating → done`, or `told` instead of `done`. A missing record is
+/// `New { attempt: 1 }`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// No submit is under way, and attempt `attempt` may be posted.

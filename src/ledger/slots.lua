@@ -71,7 +71,7 @@ local function wake()
   end
 end
 
--- How many slots a job holds, and for how long at most; 0 and nil for a job that holds none.
+-- How many slots a job holds, and for how long at most; 0 and 0 for a job that holds none.
 local function held_by(of)
   local count, keep = string.match(redis.call('HGET', slots.held, of) or '0 0', '^(%d+) (%d+)$')
   return tonumber(count), tonumber(keep)

@@ -7,7 +7,7 @@
 //!
 //! | the provider says | for a job's own model | for `api.model` |
 //! |---|---|---|
-//! | no channel | only this job waits; refused after [`TRIES_MAX`] tries with others accepted between, over [`TRIES_FOR`] | only this job waits |
+//! | no channel | only it waits; refused after [`TRIES_MAX`] tries with others accepted between, over [`TRIES_FOR`] | only it waits |
 //! | no channel, [`IN_A_ROW_MAX`] POSTs in a row | the provider is down: the intake stops | the same |
 //! | gone | the job is refused at once | a configuration fault; refused if the model was accepted for another job in between |
 //!

@@ -70,7 +70,7 @@ impl Reply<'_> {
         Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
     }
 
-    /// The sender's time in Unix milliseconds, or a little later.
+    /// The sender's time in Unix milliseconds, rounded down to seconds.
     #[must_use]
     pub fn date_ms(&self) -> Option<i64> {
         Some(http_date(self.date?)?.as_millisecond())

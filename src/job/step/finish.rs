@@ -23,8 +23,7 @@ const EMPTY_RESULTS_FOR: Duration = Duration::from_secs(300);
 /// A task is given up after this many queries in vain, if its timeout is over and the provider answers about other
 /// tasks.
 const IN_VAIN_MAX: u32 = 4;
-/// The life that would be this one to begin the storing of the images ends the job instead, since the lives before it
-/// died.
+/// The life with this number doesn't store the images but ends the job, since the lives before it died while storing.
 const ENTRIES_MAX: u32 = 5;
 
 impl Machine {

@@ -1,8 +1,8 @@
 //! Reads a reply's body into the few fields that all families of replies have.
 //!
 //! There are three envelopes (docs/provider.md, "How a reply is read"): Kling's own `{code: 0, message, data}`, the
-//! gateway's task wrapper `{code: "success", message, data}` with another one inside, and the gateway's `{error:
-//! {message, type, code}}`.
+//! gateway's task wrapper `{code: "success", message, data}` with another one inside, and the gateway's
+//! `{error: {message, type, code}}`.
 
 use serde_json::{Map, Value};
 

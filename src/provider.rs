@@ -1,7 +1,7 @@
-//! CometAPI: one generation submitted, one task queried.
+//! CometAPI: submits one generation, queries one task.
 //!
-//! What a reply means is decided in [`wire`], which is pure. An answer exists for each thing that
-//! the life of a job does differently.
+//! [`wire`], which is pure, decides what a reply means. There is one answer for each thing that a life does
+//! differently.
 
 mod forbidden;
 mod foreign;
@@ -15,28 +15,27 @@ use bytes::Bytes;
 use crate::job::answers::{AccountFault, Lookup, SubmitOutcome, TaskStatus};
 use crate::job::{SentUnder, TaskId};
 
-/// The provider, as the life of a job sees it.
+/// The provider, as a life sees it.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Posts one paid generation. Ends within `api.submit_timeout_s`, and sends the body at most
-    /// once.
+    /// Posts one paid generation. It ends within `api.submit_timeout_s`, and sends the body at most once.
     async fn submit(&self, body: Bytes) -> SubmitOutcome;
 
-    /// Asks how a task is doing. Free, and may be repeated.
+    /// Queries the status of a task. It is free, and may be repeated.
     async fn query(&self, task: &TaskId) -> TaskStatus;
 
-    /// Asks for a task by our own id. Free, and may be repeated. A miss proves nothing by itself, and a task that can't be the one
-    /// that went out is a miss.
+    /// Looks a task up by our own id. It is free, and may be repeated. A miss proves nothing by itself. A task that
+    /// can't be the one that was submitted counts as a miss.
     async fn lookup(&self, under: &SentUnder) -> Lookup;
 
-    /// The provider's clock, Unix milliseconds: it is at least so late there. `None` where it can't be told.
+    /// The provider's time in Unix milliseconds, or a little earlier. `None` if it is unknown.
     async fn clock_ms(&self) -> Option<i64>;
 
-    /// A harmless GET that tells whether the provider can be reached and takes our key.
+    /// Sends a harmless GET that shows whether the provider can be reached and accepts our key.
     ///
     /// # Errors
     ///
-    /// The fault that still stands.
+    /// The fault that persists.
     async fn probe(&self) -> Result<(), AccountFault>;
 }
 

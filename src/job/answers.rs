@@ -1,5 +1,5 @@
-//! What the provider's answers say: what became of a POST, how a task is doing, what a look-up found. There is a case for each thing that the
-//! worker does differently.
+//! What the provider's answers mean: the outcome of a POST, the status of a task, the result of a look-up. There is
+//! one case for each thing that the worker does differently.
 
 use std::time::Duration;
 
@@ -7,50 +7,49 @@ use url::Url;
 
 use super::TaskId;
 
-/// What a POST came to.
+/// The outcome of a POST.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SubmitOutcome {
-    /// The task exists and is ours.
+    /// The provider has accepted the job; the task is ours.
     Accepted(TaskId),
-    /// Surely not accepted, and not the job's fault: it can be tried again later.
+    /// Certainly not accepted, and not because of the job: it can be tried again later.
     Later(Later),
-    /// Surely not accepted, for something that stops every job: intake stops.
+    /// Certainly not accepted, for a reason that stops every job: the intake stops.
     Account(AccountFault),
-    /// Surely not accepted, for what the job is.
+    /// Certainly not accepted, because of the job itself.
     Refused(Refusal),
-    /// May or may not have been accepted: nobody may post it again on a guess.
+    /// It is unknown whether the job was accepted, so no worker may post it again on a guess.
     Unknown {
         message: String,
         provider_code: Option<String>,
-        /// The provider says that it has a task under our external id: an earlier POST's, or another's.
+        /// The provider says that it has a task under our external id: from an earlier POST, or another job's.
         exists: bool,
     },
 }
 
-/// The provider has no room just now.
+/// The provider has no capacity at the moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Later {
     pub message: String,
     pub provider_code: Option<String>,
-    /// From the `Retry-After` header, at most an hour; longer with each try where no channel has the
-    /// model.
+    /// From the `Retry-After` header, at most an hour. If no channel has the model, it grows with each try.
     pub after: Option<Duration>,
-    /// It is about this job's model and says nothing about other jobs: this one waits by itself.
+    /// The answer is about this job's model and says nothing about other jobs, so only this job waits.
     pub this_job_only: bool,
 }
 
 /// The provider will never take this job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
-    /// For what it shows or says, rather than for its form.
+    /// Whether the reason is the job's content, and not its form.
     pub content_policy: bool,
-    /// Its model doesn't exist, or not any more.
+    /// Whether the model doesn't exist, or exists no longer.
     pub no_model: bool,
     pub message: String,
     pub provider_code: Option<String>,
 }
 
-/// Something that no job is to blame for, and that stops them all.
+/// A fault that is not caused by a job and that stops all jobs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccountFault {
     pub kind: AccountFaultKind,
@@ -63,18 +62,18 @@ pub enum AccountFaultKind {
     Key,
     /// No money, no quota, or the account is closed.
     Money,
-    /// The base URL or the path leads to something that is not the API, or `api.model` isn't there.
+    /// The base URL or the path leads to something other than the API, or the API doesn't have `api.model`.
     Configuration,
-    /// The key may not do this: its models, its group, our IP address, or a firewall before the API.
+    /// The key has no right to this: because of its models, its group, our IP address, or a firewall before the API.
     Forbidden,
-    /// No connection, or an answer that says that the service is down.
+    /// There is no connection, or an answer says that the service is down.
     Unreachable,
 }
 
-/// What a query saw.
+/// What a query has found.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TaskStatus {
-    /// Submitted or running; also every word that we don't know (docs/provider.md, "Status words").
+    /// Submitted or running, and also every status word that we don't know (docs/provider.md, "Status words").
     Running,
     Succeeded {
         images: Vec<ResultImage>,
@@ -85,11 +84,11 @@ pub enum TaskStatus {
         why: Failed,
         units: Option<String>,
     },
-    /// The provider doesn't know the task, or not yet: common in a task's first seconds.
+    /// The provider doesn't know the task, or not yet, which is common in a task's first seconds.
     NotFound {
         message: String,
     },
-    /// No answer about the task. Look again; `fault` says whether intake should stop as well.
+    /// The provider gave no answer about the task. Query again; `fault` says whether the intake should stop too.
     Unavailable {
         message: String,
         fault: Option<AccountFault>,
@@ -97,31 +96,32 @@ pub enum TaskStatus {
     },
 }
 
-/// Why a task failed, as far as the provider says it.
+/// Why a task failed, as far as the provider says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Failed {
-    /// For what it shows or says: another generation would fail, too.
+    /// Because of its content: another generation would fail too.
     Policy,
-    /// For a fault of the provider's own, by its words: another generation may succeed.
+    /// Because of a fault of the provider, by its own words: another generation may succeed.
     Technical,
-    /// For anything else, or nothing was said. In doubt no other generation follows.
+    /// Because of anything else, or for no reason given. In doubt, no other generation follows.
     Unsaid,
 }
 
-/// What looking a task up by our own external id came to. A miss proves nothing: the gateway may
-/// know its own ids only (docs/provider.md, "External task ids").
+/// The result of a look-up of a task by our own external id. A miss proves nothing, since the gateway may know only
+/// its own ids (docs/provider.md, "External task ids").
 #[derive(Debug, Clone, PartialEq)]
 pub enum Lookup {
-    /// The task exists, under this id.
+    /// The task exists; this is its id.
     Found(TaskId),
     NotFound {
         message: String,
     },
-    /// A task that isn't known to be this job's has that external id, or is answered with all the same. It may hide one that is.
+    /// The answer is a task that isn't known to be this job's, with that external id or without it. It may hide this
+    /// job's task.
     Another {
         message: String,
     },
-    /// No answer about the task. Look again; `fault` says whether intake should stop as well.
+    /// The provider gave no answer about the task. Look it up again; `fault` says whether the intake should stop too.
     Unavailable {
         message: String,
         fault: Option<AccountFault>,
@@ -129,7 +129,7 @@ pub enum Lookup {
     },
 }
 
-/// One image at the provider. The URL is signed and expires; it is never logged.
+/// One image at the provider. Its URL is signed and expires, and it is never logged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ResultImage {
     pub index: u32,

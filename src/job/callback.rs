@@ -1,4 +1,5 @@
-//! The URL that the provider calls back at about one job: it names the job, and proves that a worker of this fleet has made it.
+//! The URL at which the provider calls back about one job. It names the job and proves that a worker of this fleet
+//! made it.
 
 use std::fmt;
 
@@ -11,25 +12,25 @@ use url::Url;
 
 use super::JobId;
 
-/// What is left of the MAC: 128 bits, which nobody guesses at over HTTP.
+/// The part of the MAC that is kept: 128 bits, which can't be guessed over HTTP.
 const MAC_BYTES: usize = 16;
 /// The longest job id, its MAC and the dot between them, with room to spare.
 const TOKEN_BYTES_MAX: usize = 256;
 
 type HmacSha256 = Hmac<Sha256>;
 
-/// Makes the callback URLs of a fleet, and finds the job in one.
+/// Makes the callback URLs of a fleet, and finds the job of a URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Callbacks {
-    /// Ends with a slash.
+    /// The base URL, with a slash at its end.
     base: String,
     key: [u8; 32],
 }
 
 impl Callbacks {
-    /// All workers with the same `secret` and the same `fleet` (the prefix of their keys in Redis)
-    /// make and take the same tokens. What is signed with is derived from the secret, which serves
-    /// for other things too, and doesn't lead back to it.
+    /// All workers with the same `secret` and the same `fleet` (the prefix of their keys in Redis) make and accept
+    /// the same tokens. The signing key is derived from the secret, which is used for other things too, and doesn't
+    /// reveal it.
     #[must_use]
     pub fn new(public_url: &Url, secret: &SecretString, fleet: &str) -> Self {
         let base = format!("{}/", public_url.as_str().trim_end_matches('/'));
@@ -40,7 +41,7 @@ impl Callbacks {
         Self { base, key: deriving.finalize().into_bytes().into() }
     }
 
-    /// What goes to the provider as `callback_url`. The same for every attempt and on every worker.
+    /// The `callback_url` for the provider. It is the same for every attempt and on every worker.
     #[must_use]
     pub fn url(&self, job: &JobId) -> String {
         let mac = self.mac(job).finalize().into_bytes();
@@ -48,7 +49,7 @@ impl Callbacks {
         format!("{}{}.{}", self.base, URL_SAFE_NO_PAD.encode(job.as_str()), URL_SAFE_NO_PAD.encode(mac))
     }
 
-    /// The job that a token was made for; `None` for all that no worker of this fleet has made.
+    /// The job that a token was made for; `None` for a text that no worker of this fleet has made.
     #[must_use]
     pub fn job(&self, token: &str) -> Option<JobId> {
         if token.len() > TOKEN_BYTES_MAX {
@@ -57,7 +58,7 @@ impl Callbacks {
         let (job, mac) = token.split_once('.')?;
         let job = String::from_utf8(URL_SAFE_NO_PAD.decode(job).ok()?).ok()?.parse().ok()?;
         let mac = URL_SAFE_NO_PAD.decode(mac).ok().filter(|mac| mac.len() == MAC_BYTES)?;
-        // In constant time: how much of a guess was right can't be measured.
+        // The comparison takes constant time, so that it doesn't reveal how much of a guess was right.
         self.mac(&job).verify_truncated_left(&mac).ok()?;
         Some(job)
     }
@@ -67,7 +68,7 @@ impl Callbacks {
     }
 }
 
-/// A token is as good as a password for one job's polls, so neither key nor tokens are shown.
+/// A token is like a password for the polls of one job, so neither the key nor tokens are shown.
 impl fmt::Debug for Callbacks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Callbacks").field("base", &self.base).finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! An image: what its bytes are, and what there is in the place of one.
+//! An image: what its bytes are, and what may come instead of an image.
 
 mod sniff;
 pub mod trouble;
@@ -11,31 +11,31 @@ use sha2::{Digest as _, Sha256};
 use sniff::Sniffed;
 use trouble::Trouble;
 
-/// An image, checked.
+/// A checked image.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
-    /// As they came, with what stood behind the image's own end.
+    /// The bytes as they were received, including those after the image's own end.
     pub bytes: Bytes,
-    /// By the bytes: `image/png`, `image/jpeg` or `image/webp`.
+    /// `image/png`, `image/jpeg` or `image/webp`, recognized by the bytes.
     pub content_type: &'static str,
     /// `png`, `jpg` or `webp`.
     pub extension: &'static str,
     pub width: u32,
     pub height: u32,
-    /// Of the bytes, in lower-case hex.
+    /// SHA-256 of the bytes, in lower-case hex.
     pub sha256: String,
 }
 
 impl Image {
     /// # Errors
     ///
-    /// Says why these bytes are not a whole image that we take.
+    /// The error says why these bytes are not a whole image that we store.
     pub fn of(bytes: Bytes) -> Result<Self, FetchError> {
         let digest = Sha256::digest(&bytes);
         Self::with_digest(bytes, digest.as_slice())
     }
 
-    /// With the digest of these bytes, taken while they came.
+    /// Takes the digest of these bytes, which was computed while they arrived.
     pub(crate) fn with_digest(bytes: Bytes, digest: &[u8]) -> Result<Self, FetchError> {
         let Sniffed { content_type, extension, width, height } = sniff::sniff(&bytes)?;
         Ok(Self { bytes, content_type, extension, width, height, sha256: hex::encode(digest) })
@@ -43,7 +43,7 @@ impl Image {
 }
 
 impl fmt::Debug for Image {
-    /// Without the bytes.
+    /// Shows everything but the bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Image")
             .field("bytes", &self.bytes.len())
@@ -55,12 +55,12 @@ impl fmt::Debug for Image {
     }
 }
 
-/// Why there is no image. The message names host and path, never the signed query.
+/// Why there is no image. The message names host and path, but never the signed query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct FetchError {
     pub trouble: Trouble,
-    /// For people.
+    /// A message for a person.
     pub message: String,
 }
 

@@ -1,4 +1,4 @@
-//! The receipts of a job: their forms, and what they say together. They are kept by [`receipts`](crate::receipts).
+//! The receipts of a job: their formats, and what they mean together. [`receipts`](crate::receipts) stores them.
 
 pub mod history;
 pub mod notes;
@@ -7,31 +7,31 @@ use super::{Digest, JobId, SentUnder};
 
 pub use notes::{Decision, Intent};
 
-/// What came of the ask at the gate.
+/// The result of an ask at the gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gate {
-    /// Nobody else passes for this attempt.
+    /// No other life passes for this attempt.
     Mine,
-    /// Another ask was first.
+    /// Another ask came first.
     Taken,
 }
 
-/// What came of shutting a gate.
+/// The result of shutting a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shut {
-    /// Nobody passes any more, by this call or an earlier one.
+    /// No life can pass any more; this call or an earlier one has shut the gate.
     Shut,
-    /// Somebody has passed: follow that attempt.
+    /// A life has passed: follow its attempt.
     Taken,
 }
 
-/// Whose receipt it is.
+/// The facts of an intent.
 #[derive(Debug, Clone, Copy)]
 pub struct IntentFacts<'a> {
     pub job: &'a JobId,
     pub digest: &'a Digest,
     pub round: u32,
-    /// What the attempt goes out under.
+    /// The external id of the attempt.
     pub under: &'a SentUnder,
     /// `generation.max_attempts`
     pub max_attempts: u32,

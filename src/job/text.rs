@@ -1,13 +1,13 @@
-//! Characters that do something to a terminal or to the order of a text.
+//! Characters that affect a terminal or the direction of a text.
 
-/// Whether it is a control character, or one that changes the direction of what follows or can't be seen.
+/// Whether it is a control character, changes the direction of the following text, or is invisible.
 #[must_use]
 pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// The same text with a replacement character for each that is unprintable.
+/// Replaces each unprintable character of a text with the replacement character.
 #[must_use]
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if is_unprintable(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()

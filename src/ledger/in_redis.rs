@@ -1,4 +1,4 @@
-//! The ledger in Redis: a script for each move.
+//! The ledger in Redis: one script for each move.
 
 use std::time::Duration;
 
@@ -16,17 +16,16 @@ use crate::job::step::{
 };
 use crate::job::{FailedTasks, JobId, TaskId};
 
-/// Told what the scripts note of all workers: a name, and a number.
+/// Receives the notes of the scripts about all workers: a name and a number.
 type Noted = Box<dyn Fn(&str, u64) + Send + Sync>;
 
-/// The ledger in Redis. All keys share one hash tag: `{<prefix>}:job:<job_id>` and the channel
-/// `{<prefix>}:hints`; `{<prefix>}:slots…`, where the account has a cap; and `{<prefix>}:pace`, while the
-/// provider wants it slow.
+/// The ledger in Redis. All keys share one hash tag: `{<prefix>}:job:<job_id>` and the channel `{<prefix>}:hints`;
+/// `{<prefix>}:slots…` if the account has a cap; and `{<prefix>}:pace` while the provider wants a slower pace.
 pub struct RedisLedger {
     pub(super) connection: Connection,
     pub(super) scripts: Scripts,
     pub(super) prefix: String,
-    /// Of the hints.
+    /// The channel of the hints.
     pub(super) channel: String,
     pub(super) remember: Duration,
     pub(super) account: Option<Account>,
@@ -47,20 +46,20 @@ impl RedisLedger {
         }
     }
 
-    /// Calls `noted` with what the scripts say of all workers together, by name: `slots_taken`, and `pace` in
-    /// submits in 1000 seconds, 0 for no bound.
+    /// Sets `noted`, which is called with what the scripts say of all workers together, by name: `slots_taken`, and
+    /// `pace` in submits in 1000 seconds (0 means no limit).
     #[must_use]
     pub fn noting(self, noted: impl Fn(&str, u64) + Send + Sync + 'static) -> Self {
         Self { noted: Box::new(noted), ..self }
     }
 
-    /// Counts what the account's tasks take of it.
+    /// Counts the account's slots that the tasks take.
     #[must_use]
     pub fn with_account(self, account: Account) -> Self {
         Self { account: Some(account), scripts: Scripts::new(true), ..self }
     }
 
-    /// The channel that the scripts publish hints to.
+    /// The channel to which the scripts publish hints.
     #[must_use]
     pub fn hint_channel(prefix: &str) -> String {
         format!("{{{prefix}}}:hints")
@@ -72,11 +71,11 @@ impl RedisLedger {
         format!("{{{}}}:job:{job}", self.prefix)
     }
 
-    /// Tells the worker that holds the job that its task is worth a look now. The hint may be lost.
+    /// Asks the worker with the job to poll its task now. The hint may be lost.
     ///
     /// # Errors
     ///
-    /// Whether it was told is unknown.
+    /// It is unknown whether the hint was published.
     pub async fn hint_poll(&self, job: &JobId) -> Result<(), LedgerError> {
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(Self::hint_channel(&self.prefix)).arg(hints::to_poll(job));

@@ -1,4 +1,4 @@
-//! The Lua scripts, and how their answers are read.
+//! The Lua scripts, and the parsing of their answers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -28,8 +28,8 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    /// `capped`: the account has a cap, so slots are counted. Where not, every call would make the functions of
-    /// slots.lua in vain, a fifth of its time.
+    /// `capped`: the account has a cap, so slots are counted. Without a cap, defining the functions of slots.lua
+    /// would cost every call a fifth of its time for nothing.
     pub(super) fn new(capped: bool) -> Self {
         let script = |body: &str| Script::new(&[include_str!("common.lua"), body].concat());
         let slots = if capped { include_str!("slots.lua") } else { include_str!("no_slots.lua") };
@@ -63,12 +63,12 @@ pub(super) enum Word {
     None,
 }
 
-/// What every script answers: see `common.lua`.
+/// The answer of every script: see `common.lua`.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) word: Word,
     pub(super) known: Snapshot,
-    /// By name.
+    /// The notes, by name.
     pub(super) notes: HashMap<String, u64>,
 }
 

@@ -1,11 +1,10 @@
-//! Whose fault is a 403 that isn't about money?
+//! Decides whose fault a 403 is that isn't about money.
 //!
-//! It can be the account's (a banned user, an IP address that isn't on the list) or one job's (its model,
-//! or words that a firewall before the API doesn't like), and the reply doesn't tell which
-//! (docs/provider.md, "Whose fault a 403 is"). The account's must cost no job its outcome; the job's must
-//! not stop the others for good. What tells them apart is what the account was allowed meanwhile: a job
-//! that is forbidden again, after another one was accepted in between, is to blame itself. Until then the
-//! account is.
+//! It can be the account's fault (a banned user, an IP address that isn't on the list) or one job's (its model, or
+//! words that a firewall before the API rejects), and the reply doesn't say which (docs/provider.md, "Whose fault a
+//! 403 is"). A fault of the account must not give a job an outcome; a fault of a job must not stop the other jobs for
+//! good. What the account was allowed meanwhile distinguishes them: if a job is forbidden again after another job was
+//! accepted, it is its own fault. Until then it is the account's.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::job::answers::{AccountFault, AccountFaultKind, Refusal, SubmitOutcome};
 
-/// So many forbidden jobs are remembered. A forgotten one costs another pause of the intake.
+/// How many forbidden jobs are remembered. If one is forgotten, the intake pauses once more.
 const JOBS_MAX: usize = 1_024;
 
 #[derive(Debug, Default)]
@@ -21,14 +20,14 @@ pub(super) struct Forbidden(Mutex<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// POSTs accepted by now.
+    /// The number of POSTs accepted so far.
     accepted: u64,
-    /// A forbidden POST's body, hashed, and how many were accepted before it.
+    /// The hash of each forbidden POST's body, and the number of POSTs accepted before it.
     jobs: HashMap<u64, u64>,
 }
 
 impl Forbidden {
-    /// The answer to the POST of `body`, as it is meant in the light of those before it.
+    /// Returns the answer to the POST of `body` with its meaning after the answers before it.
     pub(super) fn judge(&self, body: &[u8], answer: SubmitOutcome) -> SubmitOutcome {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
@@ -62,7 +61,7 @@ impl Forbidden {
     }
 }
 
-/// Attempts at one job have one body.
+/// All attempts at one job have the same body.
 pub(super) fn hash_of(body: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     body.hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! From the running task to the ack.
+//! From the running task to the acknowledgement.
 
 use std::time::Duration;
 
@@ -15,30 +15,32 @@ use crate::job::event::says_unknown;
 use crate::job::record::{Snapshot, Stage};
 use crate::job::{Charged, Outcome, Reason, Success};
 
-/// A success without images is asked for again this often before it is believed.
+/// How often a success without images is queried again before it is believed.
 const EMPTY_RESULTS_MAX: u32 = 3;
 const EMPTY_RESULT_WAIT: Duration = Duration::from_secs(10);
-/// And for so long, unless the job has less time.
+/// And for how long, unless the job's timeout is shorter.
 const EMPTY_RESULTS_FOR: Duration = Duration::from_secs(300);
-/// A task whose timeout is over, and about which alone the provider has no answer, is given up after so many looks.
+/// A task is given up after this many queries in vain, if its timeout is over and the provider answers about other
+/// tasks.
 const IN_VAIN_MAX: u32 = 4;
-/// The life that would be this one to enter the storing of the images doesn't: those before it died.
+/// The life with this number doesn't store the images but ends the job, since the lives before it died while storing.
 const ENTRIES_MAX: u32 = 5;
 
 impl Machine {
-    /// The task was queried at `asked`.
+    /// Reports the answer to a query of the task that was sent at `asked`.
     pub fn viewed(&mut self, view: TaskStatus, asked: Duration, now: Duration) {
         let State::Generating(mut generation) = self.at.clone() else { return self.unexpected() };
         self.polls += 1;
         if generation.noted {
-            // Whether the job was given up has been looked at.
+            // At this point the life has already checked whether the job was given up.
             self.asked = None;
         }
         let last_look = generation.accepted.left(asked, &self.rules).is_zero();
         let answered = !matches!(view, TaskStatus::Unavailable { .. });
         (generation.failures, generation.in_vain) =
             if answered { (0, 0) } else { (generation.failures + 1, generation.in_vain) };
-        // Once ended, a task stays ended: caches and pollers behind the API have been seen to take it back.
+        // A task that has succeeded stays so: caches and pollers behind the API are known to report an older status
+        // afterwards.
         let has_images = matches!(&view, TaskStatus::Succeeded { images, .. } if !images.is_empty());
         if generation.succeeded && answered && !has_images {
             return self.taken_back(generation, now);
@@ -90,15 +92,15 @@ impl Machine {
         self.at = State::Generating(generation);
     }
 
-    /// Whether the task's timeout is over, and it is looked at only since nobody could say how it is.
+    /// Whether the task's timeout is over, so that it is only queried because the provider had no answer about it.
     #[must_use]
     pub fn is_overdue(&self, now: Duration) -> bool {
         let State::Generating(generation) = &self.at else { return false };
         generation.accepted.left(now, &self.rules).is_zero()
     }
 
-    /// The task was queried at `asked`, when it was overdue, without an answer, and the provider answers
-    /// about others: it is not the provider that is down.
+    /// Reports that a query at `asked` of an overdue task got no answer, although the provider answers about other
+    /// tasks: so the provider isn't down.
     pub fn viewed_in_vain(&mut self, message: String, asked: Duration, now: Duration) {
         let State::Generating(generation) = &mut self.at else { return self.unexpected() };
         generation.in_vain += 1;
@@ -111,8 +113,8 @@ impl Machine {
         self.end_badly(generation, never_answered, None);
     }
 
-    /// The task that this life knows to be running, as a ledger that has lost it is told: with the event that
-    /// its end will correct, if there is one.
+    /// Returns the running task of this life, and the event that its end will correct, if there is one. It is for a
+    /// ledger that has lost the task.
     #[must_use]
     pub fn running(&self) -> Option<(Stage, Option<Bytes>)> {
         let State::Generating(generation) = &self.at else { return None };
@@ -120,20 +122,20 @@ impl Machine {
         Some((Stage::Generating { attempt, task, age: Duration::ZERO }, self.corrects.clone()))
     }
 
-    /// Whether lives have died while they stored this job's images, as it seems.
+    /// Whether earlier lives seem to have died while they stored this job's images.
     #[must_use]
     pub fn is_suspect(&self) -> bool {
         let State::Entering { generation, .. } = &self.at else { return false };
         generation.entries.is_some_and(|entries| entries > 1)
     }
 
-    /// This life is counted among those that have entered the storing of the images.
+    /// Reports that this life is counted among the lives that have begun to store the images.
     pub fn entered(&mut self, known: Snapshot, now: Duration) {
         let State::Entering { mut generation, images, units } = self.at.clone() else {
             return self.unexpected();
         };
         match &known.record {
-            // Lost: the images are as good.
+            // The record is lost, but the images are still valid.
             None => {}
             Some(record) if !matches!(record.stage, Stage::Generating { .. }) => {
                 return self.read(known, now);
@@ -149,7 +151,7 @@ impl Machine {
         self.hinted(&known);
     }
 
-    /// The images are stored, or are not to be had this time.
+    /// Reports whether the images are stored.
     pub fn stored(&mut self, stored: Stored, took: Duration, now: Duration) {
         let State::Storing { generation, units, .. } = self.at.clone() else { return self.unexpected() };
         let why = match stored {
@@ -166,15 +168,16 @@ impl Machine {
             let ended = ended(generation.task.clone(), why.message, units);
             return self.end_badly(generation, ended, None);
         }
-        // A URL that is spent is asked for afresh at once, the first time.
+        // The first time, a fresh URL is asked for at once instead of the one that gives nothing any more.
         let wait = if why.needs_fresh_url && tried.rounds == 1 {
             Duration::ZERO
         } else {
             self.rules.pace.wait_after_failure(tried.rounds, self.rules.seed)
         };
         self.wait_for_images(generation, tried, wait, now);
-        // The life that submitted the job enters with its next try, which frees the job's slots: the task has ended. Others have entered,
-        // and left; should they die now, it is not the image that has killed them.
+        // The life that submitted the job is counted with its next try. That also frees the job's slots, since the
+        // task has ended. Other lives were counted before and got through the storing, so if they die now, the image
+        // is not the cause.
         if let State::Generating(generation) = &mut self.at
             && !generation.entered
         {
@@ -182,7 +185,7 @@ impl Machine {
         }
     }
 
-    /// The provider called the task a success, and now says something else of it.
+    /// The provider reported a success before, and now reports something else.
     fn taken_back(&mut self, generation: Generation, now: Duration) {
         let mut tried = generation.tried.unwrap_or_else(|| Tried::new(Duration::ZERO));
         if tried.take_back(self.rules.patience, now) {
@@ -201,7 +204,7 @@ impl Machine {
         self.at = State::Generating(generation);
     }
 
-    /// For how long the images have been tried for in vain, over all lives, where they have.
+    /// For how long, over all lives, the images have been tried for in vain; `None` if they have not.
     #[must_use]
     pub fn tried(&self) -> Option<Duration> {
         let (State::Generating(generation)
@@ -213,7 +216,7 @@ impl Machine {
         generation.tried.map(|tried| tried.total)
     }
 
-    /// A receipt has the outcome, ours or somebody else's: these bytes.
+    /// Reports the bytes of the outcome in its receipt, which are this life's or another's.
     pub fn sealed(&mut self, event: Bytes) {
         let State::Sealing { outcome } = self.at.clone() else { return self.unexpected() };
         self.at = if let Some(first) = self.corrects.clone() {
@@ -221,10 +224,10 @@ impl Machine {
             State::Freezing { words: EventSource::Sealed(event), expect, then: AfterPublish::Ack }
         } else {
             let then = match (says_unknown(&event), is_unknown(&outcome)) {
-                // Somebody gave the job up while this hand came to know what became of it.
+                // Another life gave the job up while this life learned its real outcome.
                 (true, false) => AfterPublish::Correct(outcome),
                 (true, true) => AfterPublish::LookBack,
-                // Everybody finds these bytes in the receipt: the record has nothing to add.
+                // Every life finds these bytes in the receipt, so the record has nothing to add.
                 (false, _) => {
                     self.at = State::Publishing { event, then: AfterPublish::Close };
                     return;
@@ -238,7 +241,7 @@ impl Machine {
         };
     }
 
-    /// The outcome is in the ledger, ours or somebody else's.
+    /// Reports that the ledger has the outcome, this life's or another's.
     pub fn frozen(&mut self, frozen: FreezeResult, now: Duration) {
         let State::Freezing { then, .. } = self.at.clone() else { return self.unexpected() };
         match frozen {
@@ -247,20 +250,21 @@ impl Machine {
         }
     }
 
-    /// The event, or the dead letter, is confirmed.
+    /// Reports that the event or the dead letter is confirmed.
     pub fn published(&mut self) {
         if let State::Publishing { event, then } = std::mem::replace(&mut self.at, State::Told) {
             self.follow(event, then);
         }
     }
 
-    /// The record is told, or whoever has moved it meanwhile is the one to do so.
+    /// Reports that the record says "published", or that the life that has moved the record meanwhile will write
+    /// that.
     pub fn remembered(&mut self) {
         let State::Remembering { .. } = self.at else { return self.unexpected() };
         self.at = State::Told;
     }
 
-    /// What follows an event that is told.
+    /// Continues after a published event.
     pub(super) fn follow(&mut self, event: Bytes, then: AfterPublish) {
         self.at = match then {
             AfterPublish::Ack => State::Remembering { sealed: None },

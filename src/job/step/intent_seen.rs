@@ -1,10 +1,10 @@
-//! Since when this process knows of an open attempt: the quiet period's beginning.
+//! Since when this process has known of an open attempt: the quiet period begins there.
 
 use std::time::Duration;
 
 use super::Machine;
 
-/// When this process first knew that somebody had asked at the gate of an attempt, on its own clock.
+/// When this process first knew that a life had asked at the gate of an attempt, by its own clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IntentSeen {
     attempt: u32,
@@ -12,21 +12,21 @@ pub struct IntentSeen {
 }
 
 impl Machine {
-    /// What an earlier life of this process knew of an open attempt: the quiet period goes on, and
-    /// doesn't begin anew with every connection.
+    /// Takes over what an earlier life of this process knew of an open attempt, so that the quiet period continues
+    /// and doesn't start again with every connection.
     #[must_use]
     pub fn with_sight(mut self, sight: Option<IntentSeen>) -> Self {
         self.sight = sight;
         self
     }
 
-    /// For a later life of this process.
+    /// What a later life of this process can take over.
     #[must_use]
     pub fn sight(&self) -> Option<IntentSeen> {
         self.sight
     }
 
-    /// Somebody has asked at the gate of `attempt`, as is known since `at` or since before that.
+    /// Records that a life has asked at the gate of `attempt`, at `at` or earlier; returns the earliest time known.
     pub(super) fn sighted(&mut self, attempt: u32, at: Duration) -> Duration {
         match self.sight {
             Some(sight) if sight.attempt == attempt => sight.at,
@@ -37,7 +37,7 @@ impl Machine {
         }
     }
 
-    /// This life's own POST of `attempt` is open: nothing that was known before counts.
+    /// This life's own POST of `attempt` is open, so nothing that was known before counts.
     pub(super) fn posted(&mut self, attempt: u32, asked: Duration) {
         self.sight = Some(IntentSeen { attempt, at: asked });
     }

@@ -1,4 +1,4 @@
-//! The state machine: where a life can be, and what it does there.
+//! The state machine: the states of a life, and the action in each of them.
 
 use std::time::Duration;
 
@@ -16,28 +16,28 @@ use crate::job::answers::ResultImage;
 use crate::job::record::{Nonce, Snapshot, Stage};
 use crate::job::{Charged, Digest, FailedTasks, Fault, Outcome, SentUnder, TaskId, Timings};
 
-/// One job, from its delivery to its ack.
+/// One job, from its delivery to its acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Machine {
     pub(super) rules: Rules,
     pub(super) digest: Digest,
-    /// Empty for a job that can be run.
+    /// Empty if the job can be run.
     pub(super) faults: Vec<Fault>,
     pub(super) round: u32,
     pub(super) polls: u32,
     pub(super) timings: Timings,
-    /// The event of an unknown outcome that this life is going to correct.
+    /// The event of an unknown outcome that this life will correct.
     pub(super) corrects: Option<Bytes>,
-    /// Those of the generations before the one that this life is about.
+    /// The failed tasks of the generations before the current one.
     pub(super) failed: FailedTasks,
-    /// What the open or the accepted attempt went out under, or is going to.
+    /// The external id of the open, the accepted or the next attempt.
     pub(super) under: Option<SentUnder>,
-    /// The user wants it no more.
+    /// The user has cancelled the job.
     pub(super) cancelled: bool,
     pub(super) sight: Option<IntentSeen>,
-    /// When this life asked for the right to post that it got.
+    /// When this life asked for the right to post that it was given.
     pub(super) asked: Option<Duration>,
-    /// What a receipt has as the job's task.
+    /// The job's task id, if a receipt has it.
     pub(super) noted: Option<TaskId>,
     pub(super) at: State,
 }
@@ -46,7 +46,7 @@ pub struct Machine {
 pub(super) enum State {
     Unread,
     Recalling(Recalling),
-    /// The event that the record has not.
+    /// This life reads the event, which the record doesn't contain.
     Reading,
     Restoring {
         over: RestorePrecondition,
@@ -56,13 +56,13 @@ pub(super) enum State {
         attempt: u32,
         basis: BeginPrecondition,
     },
-    /// The record says that we may; the receipts have not been asked.
+    /// The record allows the POST; the receipts were not asked yet.
     Asking {
         attempt: u32,
         nonce: Nonce,
         asked: Duration,
     },
-    /// We may post, and nothing was sent.
+    /// The POST is allowed, and nothing was sent.
     Gated {
         attempt: u32,
         nonce: Nonce,
@@ -82,12 +82,12 @@ pub(super) enum State {
         requeue: bool,
     },
     LookingOn(LookOn),
-    /// The gate behind the open attempt; that of the attempt itself where the user cancels it.
+    /// This life shuts the gate after the open attempt; if the user cancels, the gate of the attempt itself.
     Shutting {
         look: LookOn,
         cancels: bool,
     },
-    /// The gate behind a task that came to no good, before the job ends with it.
+    /// This life shuts the gate after a task without images, before the job ends with that task.
     Closing(BadEnd),
     NotingFailure {
         attempt: u32,
@@ -133,26 +133,25 @@ pub(super) enum State {
     Requeueing(RequeueReason),
 }
 
-/// What follows the event.
+/// What follows the published event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum AfterPublish {
-    /// The record is done.
+    /// The record is done already.
     Ack,
-    /// The record becomes done, since a receipt has the outcome.
+    /// The record becomes done now, since a receipt has the outcome.
     Close,
-    /// It said "unknown": whether the task has come to light meanwhile is looked at once more, so that
-    /// of two hands, one noting the task and one giving the job up, at least one sees the other.
+    /// The event said "unknown". The receipts are read once more, in case the task has become known meanwhile. So if
+    /// one life notes the task while another gives the job up, at least one of them sees the other.
     LookBack,
-    /// It said "unknown", since another hand was first to seal or nobody knew better, and this is the
-    /// truth.
+    /// The event said "unknown", since another life sealed that first or no life knew more. This is the real outcome.
     Correct(Box<Outcome>),
-    /// It said "unknown", and the task is known now, or a person has had the job submitted again: so far
-    /// is that, and what it comes to corrects the event.
+    /// The event said "unknown". Now the task is known or a person has had the job submitted again. The record
+    /// becomes this, and the outcome will correct the event.
     Reopen(Rebuilt),
 }
 
 impl Machine {
-    /// A delivery has come in; nothing is known but the message.
+    /// Starts a life with a delivery; only the message is known.
     #[must_use]
     pub fn new(rules: Rules, digest: Digest, faults: Vec<Fault>, queued_ms: Option<u64>) -> Self {
         let timings = Timings { queued: queued_ms, ..Timings::default() };
@@ -174,8 +173,8 @@ impl Machine {
         }
     }
 
-    /// RabbitMQ has never delivered this message before: the right to post is asked for at once. Whoever has
-    /// posted before this is found by that ask, or at the gate.
+    /// RabbitMQ delivers this message for the first time, so the life asks for the right to post at once. If another
+    /// life has posted before, the ledger or the gate says so.
     #[must_use]
     pub fn delivered_first(mut self) -> Self {
         if self.faults.is_empty() && self.sight.is_none() {
@@ -184,13 +183,14 @@ impl Machine {
         self
     }
 
-    /// What the open or the accepted attempt went out under; `None` where there is none, or nothing readable says it.
+    /// The external id of the open or the accepted attempt; `None` if there is no such attempt, or no readable record
+    /// or receipt has the id.
     #[must_use]
     pub fn sent_under(&self) -> Option<&SentUnder> {
         self.under.as_ref()
     }
 
-    /// This life is going to ask for the right to post, and posts under this id if it gets it.
+    /// Sets the external id for the POST that this life is about to ask for.
     pub fn goes_out_under(&mut self, under: SentUnder) {
         self.under = Some(under);
     }
@@ -244,22 +244,22 @@ impl Machine {
         }
     }
 
-    /// Whether others may have given the job up before they could know of this life's task: so long ago
-    /// was the gate asked for.
+    /// Whether the gate was asked so long ago that other lives may have given the job up before they could know of
+    /// this life's task.
     #[must_use]
     pub fn may_have_been_given_up(&self, now: Duration) -> bool {
         let quiet_is_over = |asked| now.saturating_sub(asked) >= self.rules.quiet;
         self.rules.receipts && self.asked.is_some_and(quiet_is_over)
     }
 
-    /// Whether the job was given up, and told so, while this life came to know its task.
+    /// Whether the job was given up, and the event was published, while this life learned its task.
     #[must_use]
     pub fn owes_a_correction(&self) -> bool {
         let State::Publishing { then: AfterPublish::Reopen(rebuilt), .. } = &self.at else { return false };
         matches!(rebuilt.stage, Stage::Generating { .. })
     }
 
-    /// What was known of one attempt is of no use to what follows.
+    /// Forgets what is known of one attempt before the next step.
     pub(super) fn forget(&mut self) {
         (self.sight, self.asked, self.noted) = (None, None, None);
     }
@@ -270,18 +270,19 @@ impl Machine {
         self.noted.is_some()
     }
 
-    /// A receipt has this as the job's task.
+    /// Records that a receipt has this task id.
     pub fn note(&mut self, task: TaskId) {
         if let State::Generating(generation) = &mut self.at
             && generation.task == task
         {
             generation.noted = true;
         }
-        // With the task where everybody finds it, nobody gives the job up any more.
+        // Every life finds the task in the receipt, so none gives the job up any more.
         (self.sight, self.noted) = (None, Some(task));
     }
 
-    /// Decides. `now` counts from an arbitrary zero and includes the time that the machine slept.
+    /// Returns the next action. `now` counts from an arbitrary zero and includes the time for which the machine was
+    /// suspended.
     #[must_use]
     pub fn next(&self, now: Duration) -> Action {
         match &self.at {
@@ -341,7 +342,8 @@ impl Machine {
         }
     }
 
-    /// The task is known. Who cancels a job doesn't wait for it, and it goes on all the same.
+    /// Records the task. If the job is cancelled, the life ends without waiting for the task, which continues at the
+    /// provider.
     pub(super) fn generate(&mut self, generation: Generation) {
         if self.cancelled {
             let cancelled = outcome::cancelled(Charged::Yes, Some(generation.task));
@@ -350,7 +352,7 @@ impl Machine {
         self.at = State::Generating(generation);
     }
 
-    /// Somebody has something new for those who wait, and this is what the ledger knows now.
+    /// Reports what the ledger knows now, after a hint.
     pub fn hinted(&mut self, known: &Snapshot) {
         self.cancelled |= known.cancelled;
         if self.cancelled
@@ -362,8 +364,8 @@ impl Machine {
         }
     }
 
-    /// A report that answers no act: a fault of the shell. Beginning anew with the record is right
-    /// at every point.
+    /// Handles a report that doesn't belong to the action, which is a bug in the shell. Reading the record again is
+    /// correct in every state.
     pub(super) fn unexpected(&mut self) {
         debug_assert!(false, "a report that answers no act: {:?}", self.at);
         self.at = State::Unread;

@@ -1,4 +1,4 @@
-//! What the record makes of a life, whenever it is read.
+//! What a life does when it has read the record.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::job::event::says_unknown;
 use crate::job::record::{Snapshot, Stage};
 
 impl Machine {
-    /// The record was read.
+    /// Reports the record.
     pub fn read(&mut self, known: Snapshot, now: Duration) {
         self.cancelled |= known.cancelled;
         let Some(record) = known.record else {
@@ -25,7 +25,7 @@ impl Machine {
         if record.digest != self.digest {
             return match record.stage {
                 Stage::Done { replaceable: true, .. } => self.fresh(1, record.round + 1),
-                // Written without a look at the receipts, perhaps, by the hand of a later job.
+                // Another life of a later job may have written this without reading the receipts.
                 Stage::Submitting { attempt, .. } if self.rules.receipts => {
                     self.at = State::Recalling(Recalling::Whose { attempt });
                 }
@@ -42,7 +42,7 @@ impl Machine {
             Stage::New { attempt } => self.fresh(attempt, record.round),
             Stage::Submitting { attempt, nonce } => self.look_on(attempt, nonce, now),
             Stage::Generating { attempt, task, age } => {
-                // Whoever takes over looks at once.
+                // A life that takes over a task queries it at once.
                 let accepted = Since { noted: now, age_then: age };
                 let noted = self.noted.as_ref() == Some(&task);
                 let generation = Generation::new(attempt, task, accepted, now);
@@ -50,7 +50,7 @@ impl Machine {
                 let (entries, succeeded) = (Some(record.entries), tried.is_some());
                 self.generate(Generation { noted, entries, succeeded, tried, ..generation });
             }
-            // The same input, and what was wrong beside it is corrected.
+            // The input is the same, and what was wrong in the rest of the message is corrected.
             Stage::Done { replaceable: true, .. } if self.faults.is_empty() => {
                 self.fresh(1, record.round + 1)
             }
@@ -62,7 +62,7 @@ impl Machine {
         }
     }
 
-    /// The record can't be read, and is not guessed at.
+    /// Reports that the record can't be read; its meaning is not guessed.
     pub fn unreadable(&mut self) {
         self.at = State::Requeueing(RequeueReason::Unreadable);
     }
@@ -73,7 +73,7 @@ impl Machine {
         self.at = if self.faults.is_empty() {
             State::Ready { attempt, basis: BeginPrecondition::Read }
         } else {
-            // Nothing was paid and nothing is: this one needs no receipt.
+            // Nothing was paid and nothing will be, so this outcome needs no receipt.
             let words = EventSource::New(Box::new(outcome::invalid(self.faults.clone())));
             State::Freezing { words, expect: FreezePrecondition::Unposted, then: AfterPublish::Ack }
         };

@@ -17,7 +17,7 @@ use crate::job::record::{Nonce, Stage};
 use crate::job::{Charged, Outcome, TaskId};
 
 impl Machine {
-    /// The ledger was asked, at `asked` and with `nonce`, for the right to post.
+    /// Reports the ledger's answer to the ask, at `asked` and with `nonce`, for the right to post.
     pub fn begun(&mut self, moved: MoveResult, nonce: Nonce, asked: Duration, now: Duration) {
         let State::Ready { attempt, .. } = self.at else { return self.unexpected() };
         match moved {
@@ -27,7 +27,7 @@ impl Machine {
                 self.at = match (self.cancelled, self.rules.receipts) {
                     (false, true) => State::Asking { attempt, nonce, asked },
                     (false, false) => State::Gated { attempt, nonce, asked },
-                    // The right to post, given up for good: at the gate it is decided, as ever.
+                    // The right to post is given up for good, so the gate decides, as always.
                     (true, true) => {
                         State::Shutting { look: LookOn::new(attempt, nonce, Some(now)), cancels: true }
                     }
@@ -39,19 +39,19 @@ impl Machine {
                     }
                 };
             }
-            // It waits in the line.
+            // The job waits for its turn.
             MoveResult::Full | MoveResult::Paced { .. } => {}
             MoveResult::No(known) => self.read(known, now),
         }
     }
 
-    /// The receipts were asked. The clock of the last look runs from the ledger's ask on, also when
-    /// this ask had to be repeated.
+    /// Reports the answer of the receipts. `generation.gate_s` counts from the ask at the ledger, also if the ask at
+    /// the gate had to be repeated.
     pub fn gated(&mut self, gate: Gate, now: Duration) {
         let State::Asking { attempt, nonce, asked } = self.at.clone() else { return self.unexpected() };
         self.at = match gate {
             Gate::Mine => State::Gated { attempt, nonce, asked },
-            // What that hand has come to may be in the receipts already.
+            // The result of that life may already be in the receipts.
             Gate::Taken => {
                 let sight = self.sighted(attempt, now);
                 State::Recalling(Recalling::Attempt(LookOn::new(attempt, nonce, Some(sight))))
@@ -59,13 +59,13 @@ impl Machine {
         };
     }
 
-    /// The right to post is given up unused; whoever comes next gets the next attempt.
+    /// Gives the right to post up unused; the next ask is for the next attempt.
     pub fn withheld(&mut self) {
         let State::Gated { attempt, nonce, .. } = self.at.clone() else { return self.unexpected() };
         self.close(attempt, nonce, false);
     }
 
-    /// The POST came to this.
+    /// Reports the provider's answer to the POST.
     pub fn answered(&mut self, answer: SubmitOutcome, took: Duration) {
         let State::Gated { attempt, nonce, asked } = self.at.clone() else { return self.unexpected() };
         match answer {
@@ -87,7 +87,7 @@ impl Machine {
         }
     }
 
-    /// The attempt was surely not accepted.
+    /// The attempt was certainly not accepted.
     fn close(&mut self, attempt: u32, nonce: Nonce, requeue: bool) {
         self.at = if self.rules.receipts {
             State::Refusing { attempt, requeue }
@@ -96,7 +96,7 @@ impl Machine {
         };
     }
 
-    /// A receipt says that the attempt is closed.
+    /// Reports that a receipt closes the attempt.
     pub fn refused(&mut self) {
         let (attempt, requeue) = if let State::Refusing { attempt, requeue } = self.at {
             (attempt, requeue)
@@ -108,7 +108,7 @@ impl Machine {
         self.at = State::Reopening { attempt, nonce: None, requeue };
     }
 
-    /// The record is past the attempt, or somebody else moved it.
+    /// Reports that the record is past the attempt, or that another life has moved it.
     pub fn reopened(&mut self, moved: MoveResult, now: Duration) {
         let (attempt, requeue) = if let State::Reopening { attempt, requeue, .. } = self.at {
             (attempt, requeue)
@@ -128,13 +128,14 @@ impl Machine {
                 self.under = None;
                 self.at = State::Ready { attempt: attempt + 1, basis: BeginPrecondition::Read };
             }
-            // No answer to this, so it is asked again.
+            // Neither is an answer to this action, so the action is repeated.
             MoveResult::Full | MoveResult::Paced { .. } => {}
             MoveResult::No(known) => self.read(known, now),
         }
     }
 
-    /// The task id is in the ledger, and so far is the job now; `noted` where a receipt has it too.
+    /// Reports that the ledger has the task id. `stage` is the job's stage now; `noted` is true if a receipt also has
+    /// the task id.
     pub fn accepted(&mut self, stage: Stage, noted: bool, now: Duration) {
         let State::Accepting { attempt, task } = self.at.clone() else { return self.unexpected() };
         let first = now + self.rules.wait(0, Duration::ZERO);
@@ -149,7 +150,7 @@ impl Machine {
                 self.generate(generation);
             }
             Stage::Done { event, .. } => {
-                // It was given up while the POST was under way. What this task comes to corrects it.
+                // The job was given up while the POST was under way. The outcome of this task corrects that.
                 let unknown = self.rules.receipts && says_unknown(&event);
                 let then = if unknown {
                     AfterPublish::Reopen(self.late(attempt, task, event.clone()))
@@ -163,7 +164,7 @@ impl Machine {
         }
     }
 
-    /// A task that has come to light after the job was given up by this event.
+    /// The record of a task that became known after the job was given up with this event.
     pub(super) fn late(&self, attempt: u32, task: TaskId, corrects: Bytes) -> Rebuilt {
         Rebuilt {
             digest: Some(self.digest.clone()),
@@ -175,13 +176,13 @@ impl Machine {
         }
     }
 
-    /// A receipt has the task id.
+    /// Reports that a receipt has the task id.
     pub fn noted(&mut self) {
         let State::Generating(generation) = &self.at else { return self.unexpected() };
         self.note(generation.task.clone());
     }
 
-    /// The job ends so: sealed in a receipt first, where there are receipts.
+    /// Ends the job with this outcome, which is sealed in a receipt first if there are receipts.
     pub(super) fn end(&mut self, outcome: Outcome, expect: FreezePrecondition) {
         let outcome = Box::new(self.failed.counted_in(outcome));
         self.forget();

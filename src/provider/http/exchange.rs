@@ -1,4 +1,4 @@
-//! One request, and its reply read to its end or to a bound.
+//! One request, and its reply, which is read to its end or to a limit.
 
 use std::error::Error as _;
 
@@ -12,16 +12,16 @@ use crate::net::trouble;
 use crate::provider::wire::Reply;
 use crate::redact::for_people;
 
-/// The most that is read of a reply, in bytes (docs/provider.md, "Transport").
+/// The most bytes that are read of a reply (docs/provider.md, "Transport").
 pub const REPLY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Most that is set aside for a reply before its bytes come.
+/// The most memory that is reserved for a reply before its bytes arrive.
 const AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 
-/// What gateways of the new-api family name a request by (docs/provider.md, "Errors of the gateway").
+/// The header with a request's id in gateways of the new-api family (docs/provider.md, "Errors of the gateway").
 const REQUEST_ID: &str = "x-oneapi-request-id";
 
-/// A reply read to its end.
+/// A reply that was read to its end.
 pub(super) struct Read {
     pub(super) status: u16,
     headers: HeaderMap,
@@ -30,18 +30,18 @@ pub(super) struct Read {
 
 /// Why there is no reply.
 pub(super) enum TransportError {
-    /// No connection came about, so nothing was sent.
+    /// There was no connection, so nothing was sent.
     NotSent(String),
-    /// Anything later: the request may have arrived.
+    /// The exchange failed later, so the request may have arrived.
     NoReply(String),
 }
 
-/// One request, and its reply read to the end or to the bound.
+/// Sends one request, and reads its reply to the end or to the limit.
 pub(super) async fn exchange(request: RequestBuilder) -> Result<Read, TransportError> {
     let mut response = request.send().await.map_err(|error| {
         let message = told(&error);
-        // DNS, refused, TLS handshake, connect timeout: hyper says "connect" only before the first
-        // byte of the request (docs/provider.md, "Transport").
+        // DNS, refused, TLS handshake, connect timeout: hyper reports "connect" only before the first byte of the
+        // request (docs/provider.md, "Transport").
         if error.is_connect() { TransportError::NotSent(message) } else { TransportError::NoReply(message) }
     })?;
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok());

@@ -7,16 +7,16 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// What a server does with one connection's request.
+/// What a server does with the request of one connection.
 #[derive(Clone)]
 enum Act {
     Reply(String),
     Hang,
-    /// Reads the request and closes.
+    /// Reads the request and closes the connection.
     Close,
 }
 
-/// A server that takes one request a connection, and keeps what it was sent.
+/// A server that takes one request on each connection and stores what it received.
 struct Server {
     url: Url,
     requests: Arc<Mutex<Vec<String>>>,
@@ -28,7 +28,7 @@ impl Server {
         Self::start_with(vec![act]).await
     }
 
-    /// One act a connection, the last one for all that follow.
+    /// One act for each connection; the last act is for all further connections.
     async fn start_with(acts: Vec<Act>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
@@ -255,7 +255,7 @@ async fn a_post_that_is_forbidden_twice_while_another_is_accepted_is_its_jobs_fa
     assert!(matches!(api.submit(r#"{"n":1}"#.into()).await, SubmitOutcome::Refused(_)));
 }
 
-/// Replies so to what begins with these words, and otherwise with 404 in JSON.
+/// Gives this reply to a request that begins with these words, and otherwise a 404 in JSON.
 async fn at_one_path(
     begins: &'static str,
     body: &'static str,
@@ -297,7 +297,7 @@ async fn a_task_is_asked_for_at_the_other_path_where_the_first_one_is_wrong_or_k
         assert_eq!(api.query(&task("7")).await, TaskStatus::Running, "{elsewhere}");
         assert_eq!(asked.load(Ordering::SeqCst), 2);
     }
-    // What the first path says of the task, or of the account, is not asked again.
+    // If the first path has an answer about the task or about the account, the second is not asked.
     let (api, asked) = at_one_path("GET /kling/v1/images/generations/7 ", RUNNING, "404 Not Found|").await;
     assert_eq!(api.query(&task("7")).await, TaskStatus::Running);
     assert_eq!(asked.load(Ordering::SeqCst), 1);
@@ -306,7 +306,7 @@ async fn a_task_is_asked_for_at_the_other_path_where_the_first_one_is_wrong_or_k
         assert!(matches!(api.query(&task("7")).await, TaskStatus::Unavailable { .. }), "{elsewhere}");
         assert_eq!(asked.load(Ordering::SeqCst), 1, "{elsewhere}");
     }
-    // Both are wrong: the first one's words stand.
+    // Both paths are wrong: the message of the first one is kept.
     let (api, _) =
         at_one_path("GET /nowhere", RUNNING, r#"404 Not Found|{"error":{"message":"Invalid URL"}}"#).await;
     let TaskStatus::Unavailable { message, fault: Some(_), .. } = api.query(&task("7")).await else {

@@ -1,70 +1,69 @@
-//! The one table of errors: HTTP status and code → what it means for money and for the account.
+//! The one table of errors: HTTP status and code → what they mean for the money and for the account.
 //!
-//! Its source is docs/provider.md, "Errors of the gateway", "Kling's codes" and "Transport".
-//! A code says more than a status and is looked at first: not every 429 passes
-//! (1102 is an empty account), not every 500 is an accident (`invalid_request`).
+//! Its sources are docs/provider.md, "Errors of the gateway", "Kling's codes" and "Transport". A code says more than
+//! a status and is checked first: not every 429 passes (1102 is an empty account), not every 500 is an accident
+//! (`invalid_request`).
 //!
-//! When in doubt about a paid POST the answer is [`ReplyClass::Unknown`]: it costs a lookup and
-//! perhaps a person, while a wrong "surely not accepted" costs the money twice.
+//! In doubt about a paid POST, the answer is [`ReplyClass::Unknown`]: it costs a look-up and perhaps a person's time,
+//! while a wrong "certainly not accepted" costs the money twice.
 
 use super::envelope::{ApiError, Code};
 use super::words;
 
-/// What a reply means. What follows from it, of a POST:
+/// The meaning of a reply. For a POST it has these consequences:
 ///
-/// | meaning | taken? | whose fault | then |
+/// | meaning | accepted? | whose fault | then |
 /// |---|---|---|---|
 /// | `Fine` | with a task id yes, else perhaps | | poll, else look up |
-/// | `Key`, `Money`, `Forbidden` | no | account | intake stops, the job is handed back |
+/// | `Key`, `Money`, `Forbidden` | no | account | the intake stops, the job is requeued |
 /// | `Configuration` | no | configuration | the same; the message names the path |
 /// | `ProviderCredential`, `Down` | no | provider | the same |
 /// | `Busy`, `NotTaken` | no | provider | later, after `Retry-After` or a growing pause |
 /// | `NoChannel` | no | provider, or job | later, and this job only |
-/// | `NoModel`, `NoSuchResource` | no | job, or configuration | it ends, unpaid; or intake stops |
-/// | `Refused`, `Policy` | no | job | it ends, unpaid |
-/// | `NotFound` | no | configuration: the POST went to the path of a query | intake stops |
+/// | `NoModel`, `NoSuchResource` | no | job, or configuration | the job ends, unpaid; or the intake stops |
+/// | `Refused`, `Policy` | no | job | the job ends, unpaid |
+/// | `NotFound` | no | configuration: the POST went to the path of a query | the intake stops |
 /// | `Exists` | perhaps: an earlier POST was | | look up |
 /// | `Unknown` | perhaps | | look up |
 ///
-/// Whatever the meaning, a reply that complains and names a task is "perhaps". A second `Forbidden`
-/// of one job may be that job's, and whose fault a model is that isn't there depends on whose model it is
-/// (see `forbidden` and `models` of [`provider`](crate::provider)). Of a GET, none of them ends
-/// the task: it is looked at again.
+/// For any meaning, a reply that complains and yet names a task is "perhaps". If one job is `Forbidden` twice, it may
+/// be that job's fault; and whose fault a missing model is depends on who chose the model (see `forbidden` and
+/// `models` of [`provider`](crate::provider)). For a GET, none of them ends the task: it is queried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReplyClass {
-    /// No complaint: look at the data.
+    /// There is no complaint; the data decides.
     Fine,
     /// Our key is wrong, disabled or expired.
     Key,
-    /// The provider's own credential for Kling is refused: theirs to mend, ours to wait.
+    /// The provider's own credential for Kling is refused; only the provider can repair that, so the job waits.
     ProviderCredential,
     /// No money or no quota.
     Money,
-    /// Path or base URL lead elsewhere.
+    /// The path or the base URL leads to something else.
     Configuration,
-    /// The key may not do this (model, group, IP address).
+    /// The key has no right to this (model, group, IP address).
     Forbidden,
-    /// The provider can't be reached behind its proxy; the request never arrived there.
+    /// The provider's proxy can't reach the provider, so the request did not arrive there.
     Down,
-    /// Too many requests or too many tasks; never taken.
+    /// Too many requests or too many tasks; not accepted.
     Busy,
-    /// No channel has this model now: an outage, or a model that is gone. Never taken.
+    /// No channel has this model now: an outage, or a model that is gone. Not accepted.
     NoChannel,
-    /// The gateway failed before it sent anything on.
+    /// The gateway failed before it forwarded anything.
     NotTaken,
-    /// Wrong in its form; never taken.
+    /// The request is wrong in its form; not accepted.
     Refused,
-    /// Against the content policy; never taken.
+    /// The request is against the content policy; not accepted.
     Policy,
-    /// A task with our external id exists: somebody's earlier POST.
+    /// A task with our external id exists: an earlier POST made it, ours or another client's.
     Exists,
-    /// The model doesn't exist, or not any more; never taken.
+    /// The model doesn't exist, or exists no longer; not accepted.
     NoModel,
-    /// Kling's 1203: on a POST the model doesn't exist, on a GET the task.
+    /// Kling's 1203: for a POST the model doesn't exist, for a GET the task.
     NoSuchResource,
     /// The task doesn't exist, or not yet.
     NotFound,
-    /// It may have been taken.
+    /// The request may have been accepted.
     Unknown,
 }
 
@@ -81,19 +80,19 @@ pub(super) fn of(status: u16, complaint: &ApiError) -> ReplyClass {
     };
     let said = complaint.message.as_deref().unwrap_or_default();
     match meaning {
-        // What the gateway has tried to send on may have arrived, whatever it says of that.
+        // What the gateway tried to forward may have arrived, whatever its message says.
         ReplyClass::Unknown if was_sent_on(&complaint.code) || gave_up(status) => ReplyClass::Unknown,
         ReplyClass::Unknown => words::refusal(said).unwrap_or(ReplyClass::Unknown),
         ReplyClass::NotTaken | ReplyClass::NoChannel if words::refusal(said) == Some(ReplyClass::Unknown) => {
             ReplyClass::Unknown
         }
         ReplyClass::Refused => refused(said),
-        // A firewall of words before the API, or an account of many faults.
+        // It may be a word filter before the API, or a message for many account faults.
         ReplyClass::Forbidden if words::is_policy(said) => ReplyClass::Policy,
         ReplyClass::Key | ReplyClass::Forbidden if words::refusal(said) == Some(ReplyClass::Money) => {
             ReplyClass::Money
         }
-        // The upstream's words, passed on: they are about the gateway's own key.
+        // The upstream's forwarded answer is about the gateway's own key.
         ReplyClass::Key if complaint.relayed => ReplyClass::ProviderCredential,
         ReplyClass::Fine
         | ReplyClass::Key
@@ -113,7 +112,7 @@ pub(super) fn of(status: u16, complaint: &ApiError) -> ReplyClass {
     }
 }
 
-/// A refusal of a job is told in words: 1201 is both "wrong parameter" and "this external id exists"
+/// A job's refusal is decided by its message, since 1201 is both "wrong parameter" and "this external id exists"
 /// (docs/provider.md, "Kling's codes").
 fn refused(said: &str) -> ReplyClass {
     let lower = said.to_lowercase();
@@ -128,7 +127,8 @@ fn refused(said: &str) -> ReplyClass {
     }
 }
 
-/// A task with this external id is there. To take a refusal for that costs a look-up; the other way round a paid task would be lost.
+/// Whether the message says that a task with this external id exists. A refusal that is mistaken for it costs a
+/// look-up; in the opposite case a paid task would be lost.
 fn says_exists(said: &str) -> bool {
     said.contains("already exist")
         || said.contains("已存在")
@@ -138,7 +138,7 @@ fn says_exists(said: &str) -> bool {
                 .any(|word| said.contains(word)))
 }
 
-/// Under these codes the gateway has sent something on (docs/provider.md, "Errors of the gateway", and
+/// With these codes the gateway has forwarded something (docs/provider.md, "Errors of the gateway", and
 /// `types/error.go` of new-api).
 fn was_sent_on(code: &Code) -> bool {
     match code {
@@ -157,19 +157,19 @@ fn was_sent_on(code: &Code) -> bool {
     }
 }
 
-/// A proxy or the gateway has given up waiting for what it had sent on.
+/// A proxy or the gateway stopped waiting for the answer to what it had forwarded.
 fn gave_up(status: u16) -> bool {
     matches!(status, 408 | 499 | 504 | 524)
 }
 
-/// Kling's and the gateway's words for it (docs/provider.md, "Models that are not there"). They come
-/// under codes that stand for many other faults too.
+/// The words of Kling and of the gateway for a missing model (docs/provider.md, "Models that are not there"). Their
+/// codes stand for many other faults too.
 fn says_no_model(said: &str) -> bool {
     said.contains("invalid model name") || (said.contains("model") && said.contains("been discontinued"))
 }
 
-/// Of a GET, a refusal or a 404 that says so is about the task and not about the path: unknown tasks
-/// come under several statuses (docs/provider.md, "Tasks that are not there").
+/// For a GET, a refusal or a 404 with such a message is about the task and not about the path: unknown tasks come
+/// with several statuses (docs/provider.md, "Tasks that are not there").
 pub(super) fn of_lookup(meaning: ReplyClass, said: Option<&str>) -> ReplyClass {
     let said = said.unwrap_or_default().to_lowercase();
     let is_missing = ["task_not_exist", "task not exist", "task not found", "resource does not exist"]
@@ -200,7 +200,7 @@ pub(super) fn of_lookup(meaning: ReplyClass, said: Option<&str>) -> ReplyClass {
 /// The meaning of a web page where JSON was due.
 pub(super) fn of_html(status: u16) -> ReplyClass {
     match status {
-        // Also 400: a proxy's own, for example plain HTTP spoken to a TLS port. The API's is JSON.
+        // 400 too: a proxy sends it, for example for plain HTTP on a TLS port. A 400 of the API is JSON.
         200..=299 | 400 => ReplyClass::Configuration,
         _ => by_status(status, false),
     }
@@ -215,10 +215,10 @@ fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
-/// Kling's codes (docs/provider.md, "Kling's codes"), under whichever status.
+/// Kling's codes (docs/provider.md, "Kling's codes"), with any status.
 fn by_number(code: i64, status: u16, relayed: bool) -> ReplyClass {
     match code {
-        // Some gateways put the HTTP status into the body and 200 on the wire.
+        // Some gateways put the HTTP status into the body and send 200.
         400..=599 if is_success(status) => by_status(u16::try_from(code).unwrap_or(status), relayed),
         1000..=1004 => ReplyClass::ProviderCredential,
         1100..=1102 => ReplyClass::Money,
@@ -254,7 +254,7 @@ fn by_word(code: &str, status: u16, relayed: bool) -> ReplyClass {
         ("do_request_failed" | "read_response_body_failed" | "unmarshal_response_failed", _) => {
             ReplyClass::Unknown
         }
-        // Before anything is sent on.
+        // These come before anything is forwarded.
         (
             "get_task_failed"
             | "get_channel_failed"
@@ -265,7 +265,7 @@ fn by_word(code: &str, status: u16, relayed: bool) -> ReplyClass {
             _,
         ) => ReplyClass::NotTaken,
         ("model_not_found", 503) | ("model_price_error", _) => ReplyClass::NoChannel,
-        // Also as 500: a client's error in disguise, seen live.
+        // Also with 500: it is a client's error, seen live.
         ("invalid_request", 200..=299 | 400 | 404 | 422 | 500) => ReplyClass::Refused,
         ("model_not_found", 200..=299 | 400 | 404) => ReplyClass::NoModel,
         ("build_request_failed" | "task_failed", 200..=299 | 400 | 404) => ReplyClass::Refused,
@@ -278,24 +278,24 @@ fn by_word(code: &str, status: u16, relayed: bool) -> ReplyClass {
     }
 }
 
-/// The bare status. `relayed`: it is the upstream's, passed on by the gateway.
+/// The status alone. `relayed` means that it is the upstream's, forwarded by the gateway.
 fn by_status(status: u16, relayed: bool) -> ReplyClass {
     match status {
         200..=299 => ReplyClass::Fine,
-        // Never followed: a wrong path gives 301 (docs/provider.md, "Errors of the gateway").
+        // A redirect is never followed: a wrong path gives 301 (docs/provider.md, "Errors of the gateway").
         300..=399 => ReplyClass::Configuration,
         401 if relayed => ReplyClass::ProviderCredential,
         401 => ReplyClass::Key,
         402 => ReplyClass::Money,
         403 => ReplyClass::Forbidden,
         404 | 405 => ReplyClass::Configuration,
-        // Somebody gave up waiting, or holds something that conflicts.
+        // A server stopped waiting, or something conflicts with the request.
         408 | 409 | 425 | 499 => ReplyClass::Unknown,
         429 => ReplyClass::Busy,
         400..=499 => ReplyClass::Refused,
         501 => ReplyClass::Configuration,
-        // Cloudflare could not connect to the origin, or not agree on TLS. (522 is also sent for
-        // a request unacknowledged by TCP for 90 s, which did not arrive either.)
+        // Cloudflare could not connect to the origin, or TLS with it failed. (522 is also sent if TCP did not
+        // acknowledge a request for 90 s; that request did not arrive either.)
         521 | 522 | 523 | 525 | 526 => ReplyClass::Down,
         _ => ReplyClass::Unknown,
     }

@@ -1,4 +1,4 @@
-//! Whatever comes as a reply: an answer, in moments, and never a paid task taken for an unpaid one.
+//! Any reply gets an answer within moments, and a paid task is never taken for an unpaid one.
 
 use std::time::Instant;
 
@@ -52,7 +52,7 @@ fn any_status() -> impl Strategy<Value = u16> {
     prop_oneof![3 => Just(200), 6 => usual, 1 => 100_u16..1_000]
 }
 
-/// The order of docs/provider.md, "Task ids", read once more and otherwise than by the code.
+/// Reads the order of docs/provider.md, "Task ids", again and in another way than the code.
 fn task_id_in(body: &[u8]) -> Option<String> {
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body).trim_ascii();
     let root: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
@@ -65,7 +65,7 @@ fn task_id_in(body: &[u8]) -> Option<String> {
                     && !text.contains(|c: char| c.is_whitespace() || c.is_control());
                 is_id.then(|| text.to_owned())
             }
-            // As `data` itself a number may be anything.
+            // A number that is `data` itself may be anything.
             Value::Number(number) if place != "/data" => {
                 number.as_u64().filter(|id| *id > 0).map(|id| id.to_string())
             }
@@ -141,8 +141,8 @@ proptest! {
     }
 }
 
-/// Ten times as much as they need, and a small part of what a step that looks at everything again
-/// for each item would.
+/// Ten times the time that they need, and a small part of the time of a step that reads everything again for each
+/// item.
 #[test]
 fn the_largest_replies_are_read_in_moments() {
     let filled = |start: &str, with: &str, end: &str| {

@@ -1,4 +1,4 @@
-//! What a POST came to.
+//! The result of a POST.
 
 use super::meaning::ReplyClass;
 use super::{Reply, ReplyEnvelope, account_fault, understand};
@@ -7,10 +7,10 @@ use crate::job::answers::Refusal;
 use crate::job::answers::SubmitOutcome;
 use crate::redact::for_people;
 
-/// The reply to a POST that was sent.
+/// Reads the reply to a POST that was sent.
 ///
-/// `Accepted` needs a status of 2xx, no complaint, and a task id. A reply that complains and yet
-/// names a task contradicts itself, and is `Unknown`.
+/// `Accepted` needs a status of 2xx, no complaint, and a task id. A reply that complains and yet names a task
+/// contradicts itself, so it is `Unknown`.
 #[must_use]
 pub fn submit(reply: &Reply<'_>) -> SubmitOutcome {
     let understood = understand(reply);
@@ -34,7 +34,7 @@ pub fn submit(reply: &Reply<'_>) -> SubmitOutcome {
             exists: meaning == ReplyClass::Exists,
         };
     }
-    // A POST that is answered like a lookup went to the wrong path.
+    // A POST that is answered like a look-up went to the wrong path.
     let meaning = if meaning == ReplyClass::NotFound { ReplyClass::Configuration } else { meaning };
     if let Some(fault) = account_fault(meaning, &message, reply.asked) {
         return SubmitOutcome::Account(fault);

@@ -1,6 +1,6 @@
-//! The table of replies: every body that docs/provider.md knows of is a file in `tests/fixtures/replies`,
-//! and `table.txt` there says what each is to a POST and to a query. `UPDATE_SNAPSHOTS=1` writes it anew;
-//! what a change makes of the replies is then in the diff.
+//! The table of replies: every body in docs/provider.md is a file in `tests/fixtures/replies`, and `table.txt` there
+//! says what each one means for a POST and for a query. `UPDATE_SNAPSHOTS=1` rewrites the table; the diff then shows
+//! what a change does to the replies.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -73,7 +73,7 @@ fn stop(fault: &AccountFault) -> String {
     format!("stop: {:?}", fault.kind).to_lowercase()
 }
 
-/// Was it taken; if not, what next.
+/// Whether the POST was accepted; if not, what follows.
 fn of_post(answer: &SubmitOutcome) -> String {
     match answer {
         SubmitOutcome::Accepted(task) => format!("taken, {task}"),

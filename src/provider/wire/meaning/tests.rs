@@ -5,7 +5,7 @@ use crate::job::answers::SubmitOutcome;
 use crate::provider::wire::submit;
 use crate::provider::wire::tests::reply;
 
-/// One word for what the life of a job does differently.
+/// One word for each thing that a life does differently.
 fn kind(answer: &SubmitOutcome) -> &'static str {
     match answer {
         SubmitOutcome::Accepted(_) => "accepted",
@@ -27,8 +27,7 @@ fn kind(answer: &SubmitOutcome) -> &'static str {
 fn a_code_of_klings_means_the_same_in_every_wrapping() {
     let kling = |code| format!(r#"{{"code":{code},"message":"words","request_id":"uuid"}}"#);
     let mut table: Vec<(u16, String, &str)> = Vec::new();
-    // docs/provider.md, "Kling's codes": under Kling's own status, under 200, as a text, as an `error`, and
-    // relayed.
+    // docs/provider.md, "Kling's codes": with Kling's own status, with 200, as a text, as an `error`, and forwarded.
     for (status, code, meaning) in [
         (401, 1000, "unreachable"),
         (401, 1001, "unreachable"),

@@ -83,7 +83,7 @@ fn retry_after_is_seconds_or_a_date_and_bounded() {
     let no_channel = r#"{"error":{"code":"model_not_found","message":"no available channel"}}"#;
     assert_eq!(after(None, 503, no_channel), None);
     assert_eq!(after(Some("90"), 503, no_channel), Some(90));
-    // Two clocks need not agree: without the sender's own, a date says nothing.
+    // Two clocks need not agree: without the sender's own time, a date is ignored.
     let lone = Reply { retry_after: date, ..reply(429, "") };
     assert!(matches!(submit(&lone), SubmitOutcome::Later(Later { after: None, .. })));
 }

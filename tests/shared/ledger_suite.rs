@@ -1,5 +1,5 @@
-//! What every ledger must do: Redis and its double pass the same tests, and pass them again with
-//! every call made twice, as after a lost answer.
+//! The contract of every ledger: Redis and its double pass the same tests, and pass them again with every call made
+//! twice, as after a lost answer.
 
 #[path = "ledger_bench.rs"]
 mod ledger_bench;

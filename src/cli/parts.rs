@@ -22,7 +22,7 @@ use crate::queue::topology::Names;
 use crate::queue::{Address, ConnectError};
 use crate::storage::StorageOptions;
 
-/// The extra time after which a task is counted again, so that its worker can report it first.
+/// The time in which a running task is counted again, once its worker can report it.
 const RECOUNT_MARGIN: Duration = Duration::from_secs(10);
 
 pub(super) fn address(config: &Config) -> anyhow::Result<Address> {

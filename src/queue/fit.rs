@@ -16,8 +16,8 @@ pub(super) const ROUTING: [&str; 2] = ["CC", "BCC"];
 /// Names the dropped headers, if there is no [`DETAIL`] to do so.
 pub(super) const DROPPED: &str = "x-comet-dropped";
 
-/// Of a header frame: type, channel, length and end (8 bytes), class, weight and the body's size (12), and the flags
-/// (2).
+/// The fixed bytes of a header frame: type, channel, length and end (8 bytes), class, weight and the body's size
+/// (12), and the flags (2).
 const FRAME: usize = 8 + 12 + 2;
 /// The most characters that the names of dropped headers may take.
 const NAMES_CHARS_MAX: usize = 300;

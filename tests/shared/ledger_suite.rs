@@ -191,7 +191,7 @@ pub async fn a_told_job_is_still_answered_with_its_outcome(bench: Bench) {
     assert!(matches!(stage(bench.read().await), Stage::Done { .. }));
 }
 
-/// As long as it has to be to be told apart.
+/// Long enough to be distinguished from other events.
 const EVENT: &str = r#"{"id":"suite/succeeded","type":"comet.job.succeeded","data":{"job_id":"suite"}}"#;
 
 pub async fn a_job_whose_event_a_receipt_has_ends_when_it_is_told(bench: Bench) {

@@ -359,7 +359,7 @@ pub async fn whatever_happens_the_sum_is_that_of_the_running_tasks(account: Acco
                 }
             }
             _ => {
-                // Of an attempt that was not accepted; a running task isn't reopened.
+                // The slots of an attempt that was not accepted; a running task isn't reopened.
                 if let Some((&number, &count)) = held.iter().next_back() {
                     let attempt = 1 + over.get(&number).copied().unwrap_or(0);
                     let moved = account.ledger.reopen(&id(&format!("j{number}")), attempt, None).await;

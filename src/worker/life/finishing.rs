@@ -181,7 +181,7 @@ impl Actor<'_> {
     }
 
     /// Lets the record of a job begin to expire after its event was published. If this write is lost, the record only
-    /// stays longer. With a `sealed` event, the move must be made, so it is repeated.
+    /// stays longer. With a `sealed` event the record ends with this move, so the move is repeated until it is made.
     pub(super) async fn remember(&mut self, sealed: Option<Bytes>) -> Result<(), RequeueReason> {
         let ledger = &self.shared.ledger;
         let entry = self.entry(self.life.round());

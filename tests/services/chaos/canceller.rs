@@ -16,7 +16,7 @@ use crate::support::process::environment;
 
 /// No command takes longer, whatever is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// It cancels one of this many jobs at the end of the queue; some jobs are cancelled before they are published.
+/// It cancels one of this many jobs around the end of the queue; some of them are not published yet.
 const RECENT: u64 = 40;
 const AHEAD: u64 = 8;
 

@@ -50,7 +50,7 @@ impl Verdict {
             published.jobs.iter().map(|job| (external(job), job)).collect();
         let untold_tasks = tasks.iter().flat_map(|(external, tasks)| {
             let job = of_task.get(external).map_or(external.as_str(), |job| job.as_str());
-            // The user who cancelled this job was told that it may be charged, and ended it.
+            // The cancelled event of this job said that it may be charged, so the user knows.
             let given_up = perhaps_paid.iter().any(|given_up| given_up == job);
             let untold = tasks.iter().filter(move |_| !given_up);
             let untold = untold.filter(|task| !told_tasks.contains(task.as_str()));

@@ -1,8 +1,8 @@
-//! The connections under a port of ours: so many at most, and none that is silent, or doesn't read what it asked for, for long.
+//! Bounds the connections of our ports: their number, and how long one may be silent or not read its answer.
 //!
-//! When all places are taken, the connection that has moved nothing for longest makes way for the new one. Without that a
-//! thousand idle connections, or clients that ask and never read, would keep the orchestrator from `/livez`, and it would restart a worker
-//! that is well.
+//! If all places are taken, the connection that has moved no bytes for the longest time is closed for the new one.
+//! Without that, a thousand idle connections, or clients that send requests and never read, would keep the
+//! orchestrator from `/livez`, and it would restart a healthy worker.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,9 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A client that sends nothing for so long is gone.
+/// A client that sends nothing for this long is disconnected.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// A client that takes nothing of its answer for so long gets no more of it.
+/// A client that reads nothing of its answer for this long is disconnected.
 const STALL_MAX: Duration = Duration::from_secs(10);
 
 /// Accepts connections, `connections_max` at a time.
@@ -51,10 +51,10 @@ pub struct Connection {
     stream: TcpStream,
     number: u64,
     open: Open,
-    /// Ends when the connection has to make way.
+    /// Resolves when the connection has to be closed for another one.
     evicted: oneshot::Receiver<()>,
     silence: Pin<Box<Sleep>>,
-    /// While the client takes nothing.
+    /// Set while the client reads nothing.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
@@ -97,7 +97,7 @@ impl Listener for BoundedListener {
 }
 
 impl Connection {
-    /// An error once the connection has to make way.
+    /// Returns an error once the connection has to be closed for another one.
     fn still_admitted(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match Pin::new(&mut self.evicted).poll(cx) {
             Poll::Ready(_) => Err(io::ErrorKind::ConnectionAborted.into()),
@@ -114,7 +114,7 @@ impl Connection {
         self.stall = None;
     }
 
-    /// What writing came to, bounded while the client takes nothing.
+    /// Returns the result of a write, or an error if the client has read nothing for too long.
     fn bounded<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.moved();

@@ -1,5 +1,5 @@
-//! Whether the loops of this process still turn: a loop that stands still is found by `/livez`
-//! and by systemd's watchdog, where a look at the process alone would say that all is well.
+//! Checks that the loops of this process still turn. `/livez` and systemd's watchdog find a loop that stands still,
+//! where a check for the process alone would find nothing wrong.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The pulses of all loops. Cheap to clone.
+/// The heartbeats of all loops. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Heartbeats {
     start: Instant,
     beats: Arc<Mutex<Vec<Weak<LastBeat>>>>,
 }
 
-/// Held by a loop, which touches it on every turn. Dropped with the loop, it is no longer watched:
-/// that a loop ended is its owner's to notice.
+/// Held by a loop, which touches it on every turn. Dropped with the loop, it is no longer watched: the loop's owner
+/// has to notice that it ended.
 #[derive(Debug)]
 pub struct Heartbeat {
     start: Instant,
@@ -42,8 +42,8 @@ impl Heartbeats {
         Self { start: Instant::now(), beats: Arc::default() }
     }
 
-    /// Watches a loop from now on. It must touch its pulse at least every `max_silence`, its
-    /// longest wait and longest turn included.
+    /// Watches a loop from now on. The loop must touch its heartbeat at least every `max_silence`, its longest wait
+    /// and longest turn included.
     #[must_use]
     pub fn register(&self, name: &'static str, max_silence: Duration) -> Heartbeat {
         let beat = LastBeat { name, max_silence, last_ms: AtomicU64::new(millis(self.start.elapsed())) };
@@ -54,10 +54,10 @@ impl Heartbeats {
         Heartbeat { start: self.start, beat }
     }
 
-    /// The loops that stand still, a sentence each. Empty = all is well.
+    /// The loops that stand still, one sentence each; empty if all is well.
     #[must_use]
     pub fn silent(&self) -> Vec<String> {
-        // The lock first: a beat that is touched meanwhile is then younger than `now`, not older.
+        // The lock is taken first: a heartbeat that is touched meanwhile is then younger than `now`, not older.
         let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
         let now_ms = millis(self.start.elapsed());
         let silent = beats.iter().filter_map(Weak::upgrade).filter_map(|beat| beat.silent(now_ms));
@@ -66,7 +66,7 @@ impl Heartbeats {
 }
 
 impl Heartbeat {
-    /// One look at the clock and one atomic store.
+    /// Costs one look at the clock and one atomic store.
     pub fn touch(&self) {
         self.beat.last_ms.store(millis(self.start.elapsed()), Ordering::Relaxed);
     }

@@ -1,8 +1,8 @@
-//! From a result URL to the bytes of an image that is whole and what it says it is.
+//! Turns a result URL into the bytes of an image that is complete and has the format that it claims.
 //!
-//! The URL comes from outside, the server behind it is a stranger: [`guard`] says where we go, the loop
-//! here bounds what we take, and [`image`](crate::job::image) says what it is, and whose fault it is where there
-//! is none. See docs/operations.md, "What is downloaded".
+//! The URL comes from outside, and the server behind it can't be trusted. [`guard`] decides which hosts may be
+//! reached, the loop here bounds what is read, and [`image`](crate::job::image) decides what it is, and whose fault a
+//! failure is. See docs/operations.md, "What is downloaded".
 
 pub mod guard;
 
@@ -30,36 +30,36 @@ use guard::{Forbidden, Guard, GuardedResolver, Reach, Unresolved};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Most that is set aside for an image before its bytes come.
+/// The most memory that is reserved for an image before its bytes arrive.
 const AT_ONCE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Longest part of a URL's path that is told to people, in characters.
+/// The longest part of a URL's path that is shown to people, in characters.
 const PATH_CHARS_MAX: usize = 80;
 
-/// Gets images. The downloader does it over HTTPS; tests have a double.
+/// Fetches images. The downloader does it over HTTPS; tests have a double.
 #[async_trait]
 pub trait Images: Send + Sync {
     async fn fetch(&self, url: &Url) -> Result<Image, FetchError>;
 }
 
-/// Why there is no image at this place.
+/// Says why there is no image at this place.
 fn at(url: &Url, trouble: Trouble, what: impl fmt::Display) -> FetchError {
     FetchError::new(trouble, format!("{}: {what}", place(url)))
 }
 
-/// The bounds of one download, and the way to it.
+/// The bounds of one download, and the route to its host.
 #[derive(Debug, Clone)]
 pub struct DownloadRules {
     pub guard: Guard,
-    /// Of the image.
+    /// The most bytes of an image.
     pub max_bytes: u64,
     /// From the first lookup to the last byte, redirects included.
     pub timeout: Duration,
     pub max_redirects: u32,
-    /// `http://[user:password@]host:port`; empty: directly. The environment's proxies are not used.
+    /// `http://[user:password@]host:port`; empty for a direct connection. The environment's proxies are not used.
     pub proxy: SecretString,
     pub user_agent: String,
-    /// Whose certificates are believed beside the system's.
+    /// The certificates that are trusted beside the system's.
     pub certificates: tls::Files,
 }
 
@@ -67,13 +67,13 @@ pub struct DownloadRules {
 #[derive(Debug)]
 pub struct Downloader {
     rules: DownloadRules,
-    /// For https; its resolver lets pass what [`Guard::reach`] says of https.
+    /// The client for https. Its resolver lets pass what [`Guard::reach`] allows for https.
     secure: Client,
-    /// For http to private hosts; its resolver lets pass nothing else.
+    /// The client for http to private hosts. Its resolver lets pass nothing else.
     plain: Client,
 }
 
-/// What one request of the chain gave.
+/// The result of one request of the chain.
 enum Hop {
     Image(Image),
     Redirect(Url),
@@ -93,7 +93,8 @@ impl Downloader {
             if proxy.is_empty() {
                 return built(client.dns_resolver(GuardedResolver { guard: guard.clone(), reach }));
             }
-            // The proxy resolves the names of hosts; its own is none that the guard has a say in. A reason could quote its login.
+            // The proxy resolves the names of hosts, and the guard doesn't check the proxy's own name. The error's
+            // text could contain its login, so it is left out.
             let proxy =
                 Proxy::all(proxy).map_err(|_| "the proxy must be an http:// URL with a host".to_owned());
             built(client.proxy(proxy?))
@@ -106,7 +107,7 @@ impl Downloader {
         let mut url = url.clone();
         for hops in 0..=self.rules.max_redirects {
             let hop = self.hop(&url, until).await.map_err(|error| {
-                // It is the host that leads there, and not the provider's own URL.
+                // The host redirects there; it is not the provider's own URL.
                 let is_led = error.trouble == Trouble::BadUrl && hops > 0;
                 if is_led { FetchError { trouble: Trouble::Redirects, ..error } } else { error }
             });
@@ -119,11 +120,12 @@ impl Downloader {
         Err(at(&url, Trouble::Redirects, format!("more than {most} redirects")))
     }
 
-    /// One request, over https wherever that may be.
+    /// Sends one request, over https wherever that is possible.
     async fn hop(&self, url: &Url, until: Instant) -> Result<Hop, FetchError> {
         let Some(secured) = self.rules.guard.secured(url) else {
             let hop = self.request(url, until).await;
-            // Where http may lead inside, a name of the public internet is seen only once it is resolved.
+            // If http is allowed to private hosts, a name of the public internet is recognized only after it is
+            // resolved.
             return match (hop, with_https(url)) {
                 (Err(FetchError { trouble: Trouble::Forbidden, .. }), Some(secured)) => {
                     self.secured(&secured, until).await
@@ -134,7 +136,7 @@ impl Downloader {
         self.secured(&secured, until).await
     }
 
-    /// A request that the URL wants over http.
+    /// Sends a request over https for a URL that asks for http.
     async fn secured(&self, url: &Url, until: Instant) -> Result<Hop, FetchError> {
         self.request(url, until).await.map_err(|error| {
             if !matches!(error.trouble, Trouble::Unreachable | Trouble::Tls | Trouble::Silent) {
@@ -183,7 +185,7 @@ impl Downloader {
         if announced.is_some_and(|length| length > max_bytes) {
             return Err(too_large());
         }
-        // So much at first, whatever a stranger announces.
+        // Only this much is reserved at first, whatever the server announces.
         let expected = announced.unwrap_or_default().min(AT_ONCE_BYTES_MAX);
         let mut bytes = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
         let mut digest = Sha256::new();
@@ -212,7 +214,7 @@ impl Images for Downloader {
     }
 }
 
-/// An image that the provider has put into its reply itself: `data:image/…;base64,…`.
+/// Reads an image that the provider has put into its reply: `data:image/…;base64,…`.
 fn inline(url: &Url, max_bytes: u64) -> Result<Image, FetchError> {
     let no_image = |trouble, what: &str| FetchError::new(trouble, format!("the data: URL {what}"));
     let text = url.path().split_once(";base64,").map(|(_, text)| text.trim_end_matches('='));
@@ -224,7 +226,8 @@ fn inline(url: &Url, max_bytes: u64) -> Result<Image, FetchError> {
     Image::of(bytes.into()).map_err(|error| no_image(error.trouble, &format!("is {}", error.message)))
 }
 
-/// No redirects of its own, no cookies, no credentials, no decompression. The resolver or the proxy is added.
+/// A client without redirects of its own, cookies, credentials or decompression. The caller adds the resolver or the
+/// proxy.
 fn client(user_agent: &str) -> ClientBuilder {
     let headers: HeaderMap = [
         (ACCEPT, HeaderValue::from_static("image/png, image/jpeg, image/webp")),
@@ -240,7 +243,7 @@ fn client(user_agent: &str) -> ClientBuilder {
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(Duration::from_secs(20))
-        // What download.max_at_once lets through by default; fewer would open a connection for every tenth image.
+        // As many as download.max_at_once allows by default; fewer would open a connection for every tenth image.
         .pool_max_idle_per_host(16)
 }
 
@@ -255,7 +258,7 @@ fn built(client: ClientBuilder) -> Result<Client, String> {
 }
 
 fn next_url(url: &Url, response: &Response) -> Option<Url> {
-    // Some hosts write it as it is, and not percent-encoded.
+    // Some hosts send the location without percent-encoding.
     let location = std::str::from_utf8(response.headers().get(LOCATION)?.as_bytes()).ok()?;
     url.join(location).ok()
 }
@@ -271,9 +274,9 @@ fn place(url: &Url) -> String {
     for_people(&format!("{host}{port}{}", bounded(url.path(), PATH_CHARS_MAX)))
 }
 
-/// An exchange that broke.
+/// Describes an exchange that broke.
 fn broken(url: &Url, error: &reqwest::Error) -> FetchError {
-    // Before a connection stands, the host has said nothing; afterwards it is the host that breaks it off.
+    // Before a connection is established, the host has said nothing; after that, the host has broken it off.
     let mut trouble = if error.is_connect() {
         Trouble::Unreachable
     } else if error.is_timeout() {
@@ -291,7 +294,7 @@ fn broken(url: &Url, error: &reqwest::Error) -> FetchError {
             return at(url, Trouble::Unresolved, unresolved);
         }
         let words = inner.to_string();
-        // By the words of rustls, whose error is behind several others.
+        // This looks for the words of rustls, because its error is hidden behind several others.
         if error.is_connect()
             && ["certificate", "corrupt message", "handshake"].iter().any(|tls| words.contains(tls))
         {

@@ -1,8 +1,8 @@
-//! The daemon: one session with RabbitMQ after another, one life per job, until it is told to stop.
+//! The daemon. It runs one session with RabbitMQ after another, and one life per job, until the stop.
 //!
-//! A session ([`session`]) ends when its connection does; a job's life ([`life`]) ends at its next
-//! wait after that, and begins anew, with the record, wherever RabbitMQ delivers it next. Nothing
-//! that a life waits for holds anything that can't be handed back.
+//! A session ([`session`]) ends when its connection does. A job's life ([`life`]) ends at its next wait after that,
+//! and begins anew from the record when RabbitMQ delivers the job again. While a life waits, it holds nothing that it
+//! can't return within moments.
 
 pub mod breaker;
 pub mod copies;
@@ -63,7 +63,7 @@ pub struct Shared {
     pub submits: Submits,
     pub slots: SlotLine,
     pub limits: Limits,
-    /// `api.max_polls_at_once` places.
+    /// `api.max_polls_at_once` permits.
     pub polls: Arc<Semaphore>,
     pub downloads: Downloads,
     pub hints: Hints,
@@ -78,7 +78,7 @@ pub struct Shared {
     pub settings: Arc<Settings>,
 }
 
-/// The knobs of a job's life.
+/// The settings of a job's life.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub names: Names,
@@ -108,6 +108,6 @@ pub struct Settings {
     pub source: String,
     /// `events.submitted`
     pub tell_submitted: bool,
-    /// Half of `amqp.consumer_timeout_s`: a delivery is held no longer.
+    /// Half of `amqp.consumer_timeout_s`. A delivery is held no longer than this.
     pub hold: Duration,
 }

@@ -1,4 +1,4 @@
-//! `comet-worker cancel`: jobs that nobody wants any more.
+//! `comet-worker cancel`: cancels jobs that are not wanted any more.
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -37,7 +37,7 @@ struct Line<'a> {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     task_id: Option<TaskId>,
-    /// Of a job that had ended already.
+    /// The event of a job that had ended already.
     #[serde(skip_serializing_if = "Option::is_none")]
     event_id: Option<String>,
 }

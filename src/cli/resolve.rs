@@ -1,9 +1,8 @@
-//! `comet-worker resolve`: a person clears up what nobody could know.
+//! `comet-worker resolve`: a person decides what the workers can't know.
 //!
-//! The decision is a receipt, so it outlives this process and a loss of Redis. Acting on it is a
-//! worker's business: the job's message goes back from the dead letters to the jobs, and whoever
-//! gets it finds the decision. Of a job that ended before its task did nothing is left in a queue:
-//! its images are fetched here.
+//! The decision is a receipt, so it outlives this process and a loss of Redis. A worker acts on it: the job's message
+//! goes back from the dead-letter queue to the job queue, and the worker that gets it finds the decision. A job that
+//! ended before its task did has no message left in a queue, so this command fetches its images itself.
 
 mod fetch;
 
@@ -65,7 +64,7 @@ fn task_id(text: &str) -> Result<TaskId, String> {
     TaskId::new(text).ok_or_else(|| "a task id is one word of at most 256 characters".to_owned())
 }
 
-/// What the person has said.
+/// The person's decision.
 #[derive(Debug, Clone)]
 enum Word {
     Task(TaskId),
@@ -165,14 +164,15 @@ fn gate(job: &JobId, history: &History, word: &Word) -> anyhow::Result<u32> {
     };
     match (decided, word) {
         (None, _) => Ok(gate),
-        // Perhaps its message did not come back then.
+        // The message may not have returned to the job queue at that time.
         (Some(before), Word::Decided(now)) if before == *now => Ok(gate),
         (Some(Decision::SubmitAgain), _) => bail!("it was decided before that {job} is submitted again"),
         (Some(Decision::GiveUp), _) => bail!("it was decided before that {job} is given up"),
     }
 }
 
-/// A wrong id would be waited for in vain, and there is one decision.
+/// Checks that the provider knows the task id, because a job would wait for a wrong one in vain, and the decision
+/// can't be changed.
 async fn known_to_the_provider(config: &Config, task: &TaskId) -> anyhow::Result<()> {
     match parts::provider(config)?.query(task).await {
         TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. } => Ok(()),

@@ -1,4 +1,4 @@
-//! `comet-worker run`: the parts of the daemon, put together, and their end.
+//! `comet-worker run`: builds the parts of the daemon, runs them, and ends them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -42,12 +42,12 @@ use crate::worker::submits::Submits;
 use crate::worker::suspects::Suspects;
 use crate::worker::{Settings, Shared};
 
-/// A loop of the process that is silent for so long stands still.
+/// A loop of the process that is silent for this long is at a standstill.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// What may still be under way after the longest POST: its note in Redis.
+/// The time for what follows the longest POST: its note in Redis.
 const AFTER_LAST_POST: Duration = Duration::from_secs(4);
 
-/// Runs until a signal; then hands everything back.
+/// Runs until a signal, and then requeues every job.
 ///
 /// # Errors
 ///
@@ -212,7 +212,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
     for warning in storage.warnings() {
         tracing::warn!("{warning}");
     }
-    // POSTs have a share of their own: nothing that is under way can keep them waiting behind their gate.
+    // POSTs have a share of their own, so no other request can make them wait after their gate.
     let connections = config.api.max_connections.saturating_sub(config.api.max_submits_at_once);
     let limits = Limits::new(config.api.max_requests_per_second, connections);
     Ok(Shared {
@@ -245,7 +245,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
             gate: config.generation.gate,
             quiet: config.generation.quiet,
             timeout: config.generation.timeout,
-            // Receipts that end with the process would be a gate for nobody.
+            // Receipts that end with the process can't be a gate.
             receipts: config.generation.receipts && config.storage.url != "memory:",
             trust_lookup: config.generation.on_unknown_submit == OnUnknownSubmit::TrustLookup,
             max_attempts: config.generation.max_attempts,
@@ -278,13 +278,13 @@ impl Probe for Probes<'_> {
     }
 }
 
-/// What `/livez` and `/readyz` tell.
+/// What `/livez` and `/readyz` report.
 struct Health {
     heartbeats: Heartbeats,
     breaker: Breaker,
     standstills: Standstills,
     weaknesses: Weaknesses,
-    /// The looks at Redis and the store before the first session are over.
+    /// The checks of Redis and the store before the first session are over.
     looked_first: Arc<AtomicBool>,
     connected: Arc<AtomicBool>,
     suspects: Suspects,

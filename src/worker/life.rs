@@ -1,7 +1,8 @@
-//! The life of a job, acted out: decide in [`crate::job::step`], act here, settle the delivery.
+//! The life of a job: [`crate::job::step`] decides what to do next, this module does it and then settles the
+//! delivery.
 //!
-//! An act that others may repeat is given up as soon as the worker stops or loses the connection
-//! that brought the job. A POST isn't, nor is the note of what it came to.
+//! An act that other workers may repeat is given up as soon as the worker stops or loses the connection that brought
+//! the job. A POST is not given up, nor is the note of its outcome.
 
 mod finishing;
 mod first;
@@ -34,17 +35,17 @@ use crate::ledger::slots::Slots;
 use crate::queue::consume::{Message, Settle};
 use crate::queue::message;
 
-/// So many deliveries are near the limit at which a broker gives a message up (20 by default).
+/// This many deliveries are close to the limit at which a broker drops a message (20 by default).
 const DELIVERIES_MAX: u64 = 15;
-/// A record that this worker can't read is left to others for a moment before the job goes back.
+/// A job whose record this worker can't read is requeued after this pause, so that other workers get time for it.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
 /// A job over which the worker panicked is not tried again at once.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
-/// One delivery, from its arrival to its settling.
+/// One delivery, from its arrival until it is settled.
 ///
-/// Ten thousand of these wait, so nothing is kept in them that only their beginning needs: what a future has moved out of a
-/// variable still takes its place.
+/// Ten thousand of these wait, so they keep nothing that only their beginning needs. A variable still takes its place
+/// in a future after its value has moved out.
 pub fn live<'a>(
     shared: &'a Shared,
     message: Box<Message>,
@@ -63,7 +64,7 @@ pub fn live<'a>(
     }
 }
 
-/// To the tail of its queue, where the broker counts its deliveries anew.
+/// Republishes the message to the tail of its queue, where the broker counts its deliveries anew.
 async fn republish(shared: &Shared, message: Box<Message>, settle: &dyn Settle, interrupts: &Interrupts) {
     match publish::republish(shared, &message, interrupts).await {
         Ok(()) => {
@@ -74,7 +75,7 @@ async fn republish(shared: &Shared, message: Box<Message>, settle: &dyn Settle, 
     }
 }
 
-/// A job as it was read, without what can be read again.
+/// A parsed job, without the parts that can be parsed again.
 struct Taken {
     job: Job,
     submission: Result<Submission, Vec<Fault>>,
@@ -84,9 +85,10 @@ struct Taken {
 #[derive(Debug)]
 enum Submission {
     Ready(Bytes),
-    /// It is as long as the message, which is kept anyhow: it is made from that once more when it is time to post.
+    /// The JSON is as long as the message, which is kept anyway. It is made from the message again when it is time to
+    /// post.
     InMessage,
-    /// It can't be needed any more.
+    /// The JSON can't be needed any more.
     Gone,
 }
 
@@ -148,7 +150,7 @@ async fn run(
     drop(alone);
 }
 
-/// The only life of a job here, acted out until the delivery may be acked.
+/// The only life of a job in this process; it runs until the delivery may be acknowledged.
 fn acting<'a>(
     shared: &'a Shared,
     taken: Taken,
@@ -210,7 +212,7 @@ fn acting<'a>(
     })
 }
 
-/// Until the dead letter is confirmed, and the delivery acked.
+/// Publishes a dead letter until it is confirmed, and acknowledges the delivery.
 async fn dead_letter(
     shared: &Shared,
     original: &Message,
@@ -239,7 +241,7 @@ async fn panicked(shared: &Shared, job: &JobId, panic: String, settle: &dyn Sett
 async fn requeue(shared: &Shared, settle: &dyn Settle, why: RequeueReason) {
     shared.metrics.handed_back(why.as_str());
     match why {
-        // The broker has done it itself.
+        // The broker has requeued it itself.
         RequeueReason::Disconnected => {}
         RequeueReason::Paused
         | RequeueReason::Unreadable
@@ -251,17 +253,17 @@ async fn requeue(shared: &Shared, settle: &dyn Settle, why: RequeueReason) {
 
 fn queued_ms(envelope: &Envelope) -> Option<u64> {
     let published_ms = i64::try_from(envelope.timestamp_s?).ok()?.checked_mul(1000)?;
-    // Two clocks are compared: a negative difference is theirs, not ours.
+    // Two clocks are compared, so a negative difference is the clocks' fault.
     Some(u64::try_from(clock::unix_ms() - published_ms).unwrap_or(0))
 }
 
-/// The right to one POST: a place in the line, and the breaker's pass.
+/// The right to one POST: a submit permit, and the breaker's pass.
 struct SubmitRight {
     _place: SubmitPermit,
     pass: Pass,
 }
 
-/// A life and what it needs to be acted out.
+/// A life, and what its acts need.
 struct Actor<'a> {
     shared: &'a Shared,
     job: Job,
@@ -271,34 +273,34 @@ struct Actor<'a> {
     life: Machine,
     interrupts: &'a Interrupts,
     right: Option<SubmitRight>,
-    /// The POST of this life that had no answer.
+    /// The POST of this life that got no answer.
     unanswered: Option<Sent>,
-    /// Until then this job posts nothing, though others may.
+    /// Until this time this job posts nothing, though other jobs may.
     rests_until: Option<Instant>,
     hints: HintListener,
     entry: ImageStoring,
     /// How long the task takes.
     watch: Watch,
-    /// What its task takes of the account.
+    /// The slots of the account that the job's task takes.
     slots: Slots,
-    /// What the other workers are still to be told.
+    /// The slow-down that the other workers don't know of yet.
     slow_down: Option<SlowDown>,
 }
 
-/// What thousands of jobs do at a time.
+/// The waits in which thousands of jobs can be at a time.
 enum Wait {
-    /// For the time of the next look at the task.
+    /// Waits for the time of the task's next poll.
     Task { task: TaskId, at: Duration },
-    /// For the right to post.
+    /// Waits for the right to post.
     Line { attempt: u32, round: u32, basis: BeginPrecondition },
-    /// For the record: after a restart, of every job that was in flight.
+    /// Waits for the record. After a restart, every job that was in flight does so.
     Record,
-    /// For a place among those that read receipts.
+    /// Waits for a permit to read receipts.
     Reader,
 }
 
 impl Wait {
-    /// Any other act is given back.
+    /// Returns any other action unchanged.
     fn of(act: Action) -> Result<Self, Box<Action>> {
         if let Action::Poll { task, at } = act {
             Ok(Self::Task { task, at })
@@ -315,10 +317,11 @@ impl Wait {
 }
 
 impl Actor<'_> {
-    /// Until the delivery may be acked.
+    /// Does one action after another until the delivery may be acknowledged.
     ///
-    /// A job waits for its task nearly all of the time, and before that in a line, and ten thousand of them do. All other acts need
-    /// much more memory than a [`Wait`]; they share one piece of it, up to the next one.
+    /// A job spends nearly all of its time waiting for its task, and before that in a line, and ten thousand jobs
+    /// wait at a time. All other acts need much more memory than a [`Wait`]. They share one allocation up to the next
+    /// wait.
     async fn act(&mut self) -> Result<(), RequeueReason> {
         loop {
             match Wait::of(self.next()) {
@@ -345,7 +348,7 @@ impl Actor<'_> {
         self.life.next(self.shared.clock.now())
     }
 
-    /// This act and all that follow, up to the next wait or the end.
+    /// Does this action and all that follow, up to the next wait or the end.
     async fn work(&mut self, act: Box<Action>) -> Result<(), RequeueReason> {
         let mut act = *act;
         loop {
@@ -386,7 +389,7 @@ impl Actor<'_> {
                     publish::event(self.shared, &self.job, event, self.interrupts).await?;
                     self.life.published();
                 }
-                // The record first lives on for ever, then is only remembered: in this order nothing is lost.
+                // The event is published first, and the record begins to expire only then, so nothing is lost.
                 Action::Remember { sealed } => self.remember(sealed).await?,
                 Action::DeadLetter { why } => self.dead_letter(why).await?,
                 Action::Requeue { why: RequeueReason::Unreadable } => {

@@ -1,4 +1,4 @@
-//! One connection to RabbitMQ after another, and the deliveries that each brings.
+//! Runs one connection to RabbitMQ after another, and takes the deliveries that each brings.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,21 +36,21 @@ pub struct Sessions {
     pub address: Address,
     /// `amqp.declare`
     pub declare: bool,
-    /// `worker.max_in_flight`: deliveries that are held at once, over all sessions and consumers.
+    /// `worker.max_in_flight`: the deliveries that are held at a time, over all sessions and consumers.
     pub prefetch: u16,
     pub heartbeat: Heartbeat,
     pub stop: CancellationToken,
-    /// All lives, of all sessions.
+    /// All lives of all sessions.
     pub lives: TaskTracker,
     /// Whether jobs can come in, for readiness.
     pub connected: Arc<AtomicBool>,
     pub suspects: Suspects,
-    /// While there is no session.
+    /// The standstill while there is no session.
     pub waiting: Mutex<Option<OpenStandstill>>,
 }
 
 impl Sessions {
-    /// Until told to stop, and until every life has then come to its end or been handed back.
+    /// Runs until the stop, and then until every life has ended or requeued its job.
     pub async fn run(&self) {
         self.sessions().await;
         self.wait_for_lives().await;
@@ -75,7 +75,7 @@ impl Sessions {
             }
             failures += 1;
             let wait = backoff(failures, FIRST_RETRY, LAST_RETRY, Seed::from_text("session"));
-            // The standstill says it once more when it has lasted for a moment.
+            // The standstill logs it once more when it has lasted for a moment.
             if failures == 1 {
                 tracing::warn!("no session with RabbitMQ, trying again in {wait:.1?}: {error}");
             } else {
@@ -89,7 +89,7 @@ impl Sessions {
         }
     }
 
-    /// One connection, from its opening to the stop (`Ok`) or to its end.
+    /// Runs one connection, from its opening to the stop (`Ok`) or to its end.
     async fn session(&self) -> Result<(), String> {
         let connecting = async {
             let connection = self.address.connect("consume").await.map_err(|error| error.to_string())?;
@@ -105,7 +105,7 @@ impl Sessions {
         let lost = CancellationToken::new();
         let result = self.take(&mut consumer, &lost).await;
         if result.is_ok() {
-            // Stopped: the lives settle over this connection, so it is closed after them.
+            // After a stop, the lives settle over this connection, so it is closed after them.
             let _ = timeout(TICK, consumer.stop()).await;
             self.wait_for_lives().await;
         }
@@ -131,7 +131,7 @@ impl Sessions {
 
     /// Takes deliveries as the breaker and `worker.max_in_flight` allow, until the stop or the end of the connection.
     async fn take(&self, consumer: &mut JobConsumer, lost: &CancellationToken) -> Result<(), String> {
-        // One for all lives: each of them would else carry a copy.
+        // All lives share this one; otherwise each of them would carry a copy.
         let shared = Arc::new(self.shared.clone());
         let mut mode = Mode::Closed;
         let mut prefetch = None;
@@ -193,7 +193,7 @@ impl Sessions {
         *self.waiting() = None;
     }
 
-    /// There is no session: shown at once, and said once it has lasted for a moment.
+    /// Notes that there is no session. It shows at once, and is logged when it has lasted for a moment.
     fn disconnected(&self, error: &str) {
         self.connected.store(false, Ordering::Relaxed);
         let (detail, remedy) =
@@ -209,7 +209,7 @@ impl Sessions {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `own` is dropped with the delivery, whose consumer counts by it what it has brought.
+    /// `own` is dropped with the delivery, and so counts the deliveries of its consumer.
     fn spawn(&self, shared: &Arc<Shared>, incoming: Incoming, lost: &CancellationToken, own: Arc<()>) {
         let shared = Arc::clone(shared);
         let held_until = Instant::now() + shared.settings.hold;
@@ -217,7 +217,7 @@ impl Sessions {
         self.lives.spawn(async move {
             let Incoming { message, settle } = incoming;
             let life = async { live(&shared, message, settle.as_ref(), &interrupts).await };
-            // Once the job is known by its name, its life catches its own panics.
+            // Once the job's id is known, its life catches its own panics.
             if let Err(panic) = panics::caught(life).await {
                 shared.metrics.job_panicked();
                 shared.metrics.handed_back("panicked");
@@ -241,7 +241,8 @@ impl Sessions {
         }
     }
 
-    /// Waiting is no standstill: the pulse goes on. `None` when the stop came first.
+    /// Runs `future` and keeps the heartbeat going, because waiting is not a standstill. Returns `None` if the stop
+    /// came first.
     pub async fn while_alive<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = std::pin::pin!(future);
         let mut tick = tokio::time::interval(TICK);

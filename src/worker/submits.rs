@@ -1,4 +1,4 @@
-//! The line before the POSTs: so many at a time, and none while the provider asks for a pause.
+//! The line before the POSTs: it limits how many run at a time, and stops them while the provider asks for a pause.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::job::pace::{Seed, backoff};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The rate is that of so long.
+/// The rate is measured over this time.
 const MEASURED_FOR: Duration = Duration::from_secs(10);
-/// Of a worker that has only begun: two a second.
+/// The rate of a worker that has only begun: two a second.
 const RATE_LEAST: u64 = 2000;
 
-/// `api.max_submits_at_once` places.
+/// `api.max_submits_at_once` permits.
 #[derive(Debug, Clone)]
 pub struct Submits {
     places: Arc<Semaphore>,
@@ -27,16 +27,16 @@ pub struct Submits {
 #[derive(Debug)]
 struct Pause {
     until: Instant,
-    /// Answers of "later" in a row, counted once for each pause.
+    /// "Later" answers in a row, counted once per pause.
     refusals: u32,
     rate: Rate,
 }
 
-/// What all workers are asked for.
+/// What all workers are asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlowDown {
     pub pause: Duration,
-    /// POSTs of this worker in 1000 seconds, of late.
+    /// POSTs of this worker in 1000 seconds, measured lately.
     pub rate: u64,
 }
 
@@ -45,7 +45,7 @@ pub struct SlowDown {
 struct Rate {
     since: Instant,
     answers: u64,
-    /// In 1000 seconds, of the time before.
+    /// The rate of the time before, in 1000 seconds.
     before: u64,
 }
 
@@ -64,7 +64,7 @@ impl Submits {
         Self { places: Arc::new(Semaphore::new(at_once.max(1))), pause: Arc::new(Mutex::new(pause)) }
     }
 
-    /// Waits for a free place and for the end of the pause.
+    /// Waits for a permit and for the end of the pause.
     pub async fn place(&self) -> SubmitPermit {
         let permit = Arc::clone(&self.places).acquire_owned().await.ok();
         loop {
@@ -76,8 +76,8 @@ impl Submits {
         }
     }
 
-    /// Learns from an answer: "later" begins or lengthens a pause, which all workers are to know of; an
-    /// acceptance ends the count.
+    /// Learns from an answer. "Later" begins or lengthens a pause, of which all workers should know; an acceptance
+    /// resets the count.
     #[must_use = "the other workers are to slow down, too"]
     pub fn note(&self, answer: &SubmitOutcome) -> Option<SlowDown> {
         let mut pause = self.lock();
@@ -87,7 +87,7 @@ impl Submits {
                 pause.refusals = 0;
                 None
             }
-            // About one job's model: the others go on.
+            // This answer is about one job's model, so other jobs go on.
             SubmitOutcome::Later(later) if later.this_job_only => None,
             SubmitOutcome::Later(later) => {
                 let now = Instant::now();
@@ -99,7 +99,7 @@ impl Submits {
                 }
                 let after = later.after.unwrap_or_default().min(Duration::from_secs(600));
                 pause.until = pause.until.max(now + after);
-                // One burst of such answers is one slow-down.
+                // One burst of such answers causes one slow-down.
                 (pause.until > until).then_some(SlowDown { pause: pause.until - now, rate })
             }
             SubmitOutcome::Account(_) | SubmitOutcome::Refused(_) | SubmitOutcome::Unknown { .. } => None,
@@ -112,7 +112,7 @@ impl Submits {
 }
 
 impl Rate {
-    /// One more answer; how many there are in 1000 seconds.
+    /// Counts one more answer, and returns the number in 1000 seconds.
     fn count(&mut self, now: Instant) -> u64 {
         let measured = |answers: u64, since: Instant| {
             let ms = u64::try_from((now - since).as_millis()).unwrap_or(u64::MAX);

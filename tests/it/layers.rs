@@ -1,9 +1,9 @@
-//! The arrows between the modules: what `job` decides is pure, and no module below knows one above.
+//! The dependencies between the modules: `job` is pure, and no module knows one above it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// What each module may know, besides what knows nothing itself. `worker` and `cli` know all.
+/// The modules that each module may use, besides the tools. `worker` and `cli` may use all.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("job", &[]),
     ("ledger", &["job"]),
@@ -15,7 +15,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("receipts", &["job", "storage"]),
     ("config", &["job"]),
     ("metrics", &["job"]),
-    // A callback becomes a hint, and is read by the same words as a reply.
+    // A callback becomes a hint, and its words are read like those of a reply.
     ("callback", &["job", "ledger", "provider"]),
     ("admin", &[]),
     ("telemetry", &["config"]),
@@ -24,11 +24,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("redact", &["job"]),
 ];
 
-/// Tools that any module but `job` may use: they know nothing of jobs.
+/// Tools that any module except `job` may use, because they know nothing about jobs.
 const TOOLS: &[&str] =
     &["bounded_listener", "clock", "heartbeat", "limits", "metrics", "net", "redact", "secret", "shutdown"];
 
-/// What a decision has no use for: it is a function of what it is given.
+/// What a decision doesn't use, because it depends only on its arguments.
 const IMPURE: &[&str] = &[
     "tokio",
     "reqwest",
@@ -49,7 +49,7 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// All files of a module that are no tests, each without its comments and without the tests at its end.
+/// All files of a module that are not tests, without their comments and the tests at their end.
 fn files(module: &str) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut folders = vec![source().join(module)];
@@ -108,7 +108,7 @@ fn what_the_job_module_decides_is_pure() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A test that finds nothing must be able to find something.
+/// A check that finds nothing must be able to find something.
 #[test]
 fn an_arrow_back_is_seen() {
     assert_eq!(

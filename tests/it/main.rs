@@ -1,4 +1,4 @@
-//! Tests without services: the pure core walked through, the shell on doubles and a paused clock.
+//! Tests without services: every state of the pure core, and the shell on doubles with a paused clock.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Waiting for a service, however long, is no standstill of the process: `/livez` stays quiet.
+//! Waiting for a service, however long, is not a standstill of the process: `/livez` reports nothing.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use comet_worker::metrics::Metrics;
 use comet_worker::worker::breaker::{Breaker, Cause, Mode, Probe};
 use tokio_util::sync::CancellationToken;
 
-/// A service that takes the question and never answers.
+/// A service that accepts requests and never answers.
 struct Mute;
 
 #[async_trait::async_trait]

@@ -3,7 +3,7 @@
 use crate::support::tool::{Said, tool};
 use crate::support::{Place, Sim, Worker, wait_for};
 
-/// The command with the configuration of a container: where the worker listens, and no secret.
+/// Runs the command with the configuration of a container: the address where the worker listens, and no secret.
 async fn health(listen: &str, arguments: &[&str]) -> Said {
     let environment = [("COMET_WORKER__ADMIN__LISTEN".to_owned(), listen.to_owned())];
     tool(&environment, &[&["health"], arguments].concat()).await

@@ -1,5 +1,5 @@
-//! What RabbitMQ does to a worker: connections closed, consumers cancelled, queues deleted, confirms
-//! lost, events that nobody takes, and a topology that somebody else has made.
+//! What RabbitMQ does to a worker: connections closed, consumers cancelled, queues deleted, confirms lost, events
+//! that no queue takes, and a topology that an operator has made.
 
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -119,7 +119,7 @@ async fn a_deleted_exchange_loses_no_event() {
         broker.publish(place, &job("a")).await;
         wait_for("the task", async || (sim.report().await.number("accepted") == 1).then_some(())).await;
         broker.delete_exchange(&place.exchange()).await;
-        // Nobody is bound to the new one any more, so the event is among the unrouted.
+        // No queue is bound to the new one, so the event is among the unrouted.
         let event = broker.next(&place.unrouted_queue()).await.json();
         assert_eq!(event["subject"], "a", "{}", worker.log());
         broker.ready_is(&place.queue(), 0).await;

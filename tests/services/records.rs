@@ -1,4 +1,4 @@
-//! What a hundred thousand finished jobs leave in Redis, written by the scripts that the worker runs.
+//! What a hundred thousand finished jobs leave in Redis, written by the worker's scripts.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::private::PrivateRedis;
 
 const RECORDS: u64 = 100_000;
 const CONNECTIONS: u64 = 4;
-/// Jobs on their way at once, over one of them.
+/// Jobs on their way at once, over one connection.
 const AT_ONCE: usize = 200;
-/// Bytes of a finished record, keys and Redis's own bookkeeping included. Its event is in a receipt; a change that keeps more than
-/// it must goes beyond this.
+/// Bytes of a finished record, including keys and Redis's own bookkeeping. Its event is in a receipt; a change that
+/// stores more than needed exceeds this.
 const BYTES_MAX: u64 = 420;
 
 /// As long as the event of one image with small metadata is.

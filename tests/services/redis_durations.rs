@@ -1,4 +1,4 @@
-//! How long tasks take, on a real Redis: it passes the suite, and what only Redis has.
+//! How long tasks take, on a real Redis: it passes the suite, and the tests of what only Redis has.
 
 use std::sync::Arc;
 use std::time::Duration;

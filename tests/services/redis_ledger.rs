@@ -1,4 +1,4 @@
-//! The Lua scripts on a real Redis pass the suite of every ledger, and what only Redis has.
+//! The Lua scripts on a real Redis pass the suite of every ledger, and the tests of what only Redis has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,7 @@ use crate::support::redis_url;
 const REMEMBER: Duration = Duration::from_secs(600);
 const EVENT: &[u8] = include_bytes!("../fixtures/events/succeeded.v1.json");
 
-/// A ledger of its own for every test: a prefix that expires with nothing, so the keys are given an
-/// end by being few.
+/// Every test has a ledger of its own. Its prefix doesn't expire, but it has few keys.
 fn ledger_at(url: &str, prefix: &str) -> RedisLedger {
     let connection = Connection::new(url, Duration::from_secs(5), || {}).unwrap();
     RedisLedger::new(connection, prefix, REMEMBER)
@@ -56,7 +55,7 @@ fn cleaning(ledger: RedisLedger) -> Arc<dyn Ledger> {
     Arc::new(Through(Cleaning(Arc::new(ledger))))
 }
 
-/// The ledger, with every record made to expire soon: the suite leaves nothing in a shared Redis.
+/// The ledger, with every record made to expire soon, so that the suite leaves nothing in a shared Redis.
 struct Cleaning(Arc<RedisLedger>);
 
 impl Cleaning {
@@ -75,7 +74,7 @@ impl Around for Cleaning {
     async fn around<T: Send + 'static>(&self, asked: Asked, call: Call<T>) -> Result<T, LedgerError> {
         let answer = call(Arc::<RedisLedger>::clone(&self.0)).await;
         match (asked.name, &asked.job) {
-            // They make no key.
+            // These make no key.
             ("read" | "enter" | "leave" | "probe" | "begin_count", _) => {}
             ("meet_store", _) => {
                 let key = self.0.key(&"x".parse().unwrap()).replace(":job:x", ":store-id");

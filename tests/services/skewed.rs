@@ -1,5 +1,5 @@
-//! What Redis has stored of moments, as it is left behind by a clock that was set back by an hour since: nothing waits for longer than
-//! it could have without that.
+//! Times that Redis stored before its clock was set back by an hour: nothing waits for longer than it could have
+//! waited without that.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ impl Skewed {
         self.ledger.begin(entry, 1, &Nonce::new("n".to_owned()), &BeginPrecondition::Read).await.unwrap()
     }
 
-    /// In the end it may post.
+    /// Checks that it may post in the end.
     async fn is_let_through(&self) {
         wait_for("the right to post", async || {
             matches!(self.ask().await, MoveResult::Yes { .. }).then_some(())

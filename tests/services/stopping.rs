@@ -1,4 +1,4 @@
-//! The end of a worker: quick, whatever runs, and without loss.
+//! A worker's stop is quick, whatever runs, and loses nothing.
 
 use crate::support::jobs::jobs;
 use crate::support::{Broker, Place, Sim, Worker, wait_for};

@@ -42,12 +42,12 @@ fn options(url: String, endpoint: Option<Url>) -> StorageOptions {
     }
 }
 
-/// Credentials come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; moto takes any.
+/// Credentials come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; moto accepts any.
 #[tokio::test]
 async fn s3_store_behaves_like_the_folder() {
     let endpoint = endpoint();
     let bucket = format!("comet-{}", Uuid::new_v4());
-    // Unsigned: moto takes it so.
+    // moto accepts the unsigned request.
     let created = reqwest::Client::new().put(endpoint.join(&bucket).unwrap()).send().await.unwrap();
     assert!(created.status().is_success(), "{created:?}");
 
@@ -99,7 +99,7 @@ async fn s3_store_behaves_like_the_folder() {
     assert!(broken.probe().await.is_err());
 }
 
-/// One gate, many hands: in a folder and in a bucket, one of them passes.
+/// Many workers ask at one gate: in a folder and in a bucket, one of them passes.
 #[tokio::test]
 async fn one_of_many_asks_passes_the_gate_in_a_folder_and_in_a_bucket() {
     let endpoint = endpoint();

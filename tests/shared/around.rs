@@ -1,4 +1,5 @@
-//! A ledger around another one, whose calls all go through one place: to be counted, made twice, cut off or cleaned up after.
+//! A ledger around another one, whose calls all go through one place, so that a test can count them, make them twice,
+//! cut them off or clean up after them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{JobRef, Ledger, LedgerError};
 use futures_util::future::BoxFuture;
 
-/// One call, ready to be made of a ledger, as often as one likes.
+/// One call, ready to be made of a ledger, any number of times.
 pub type Call<T> = Box<dyn Fn(Arc<dyn Ledger>) -> BoxFuture<'static, Result<T, LedgerError>> + Send + Sync>;
 
 /// Which call it is.
@@ -37,7 +38,7 @@ impl fmt::Display for Asked {
     }
 }
 
-/// What is done about every call.
+/// What is done with every call.
 #[async_trait]
 pub trait Around: Send + Sync {
     async fn around<T: Send + 'static>(&self, asked: Asked, call: Call<T>) -> Result<T, LedgerError>;
@@ -46,7 +47,7 @@ pub trait Around: Send + Sync {
 /// The ledger whose calls all go through [`Around::around`].
 pub struct Through<A>(pub A);
 
-/// An [`JobRef`] that outlives the call.
+/// A [`JobRef`] that outlives the call.
 struct Owned {
     job: JobId,
     digest: Digest,

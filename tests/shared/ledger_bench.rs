@@ -1,4 +1,4 @@
-//! One job in one ledger, as the suite asks for it, and the values that it asks with.
+//! One job in one ledger, as the suite uses it, and the values of the suite.
 
 use std::sync::Arc;
 use std::time::Duration;

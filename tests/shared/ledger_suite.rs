@@ -1,5 +1,5 @@
-//! What every ledger must do: Redis and its double pass the same tests, and pass them again with
-//! every call made twice, as after a lost answer.
+//! The contract of every ledger: Redis and its double pass the same tests, and pass them again with every call made
+//! twice, as after a lost answer.
 
 #[path = "ledger_bench.rs"]
 mod ledger_bench;
@@ -191,7 +191,7 @@ pub async fn a_told_job_is_still_answered_with_its_outcome(bench: Bench) {
     assert!(matches!(stage(bench.read().await), Stage::Done { .. }));
 }
 
-/// As long as it has to be to be told apart.
+/// Long enough to be distinguished from other events.
 const EVENT: &str = r#"{"id":"suite/succeeded","type":"comet.job.succeeded","data":{"job_id":"suite"}}"#;
 
 pub async fn a_job_whose_event_a_receipt_has_ends_when_it_is_told(bench: Bench) {

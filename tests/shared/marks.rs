@@ -1,4 +1,4 @@
-//! What a ledger notes beside a job's stage: that its user wants it no more, who may have died storing its
+//! What a ledger notes beside a job's stage: that its user has cancelled it, which lives may have died storing its
 //! images, and which unknown outcome is going to be corrected.
 
 use super::*;
@@ -136,7 +136,7 @@ pub async fn a_failed_task_makes_way_for_the_next_attempt_and_is_remembered(benc
 
     assert_eq!(bench.begin(2, "b").await, YES);
     assert!(matches!(follow(1, &failed("t-1")).await.unwrap(), MoveResult::No(_)), "it has gone on");
-    // Who learns of the failed task only now learns nothing.
+    // A life that only now learns of the failed task learns nothing new.
     assert!(matches!(bench.accept("t-1").await, Stage::Submitting { attempt: 2, .. }));
     let entry = JobRef { failed: &failed("t-1"), ..bench.entry() };
     bench.ledger.accept(entry, 2, &task("t-2")).await.unwrap();

@@ -1,4 +1,4 @@
-//! What every ledger must do with an account's slots and pace: Redis and its double pass the same tests, and pass
+//! The contract of every ledger for an account's slots and pace: Redis and its double pass the same tests, and pass
 //! them again with every call made twice, as after a lost answer.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub struct Account {
     digest: Digest,
 }
 
-/// Of one that was given up while it runs, and of one that has ended.
+/// The event of a job that was given up while it runs; the other is of a job that has ended.
 const GIVEN_UP: &[u8] = br#"{"id":"x","type":"comet.job.failed","data":{"job_id":"x","reason":"timed_out"}}"#;
 const ENDED: &[u8] = br#"{"id":"x","type":"comet.job.failed","data":{"job_id":"x","reason":"rejected"}}"#;
 
@@ -72,7 +72,7 @@ impl Account {
         }
     }
 
-    /// Asks until it may.
+    /// Asks until the job may be submitted.
     async fn begins_at_last(&self, job: &str, count: u32) {
         for _ in 0..1500 {
             if self.begins(job, count).await {
@@ -303,8 +303,8 @@ pub async fn who_will_not_post_is_not_held_up(account: Account) {
     assert_eq!(account.ask("a", 1, Slots::NONE).await, MoveResult::Yes { cancelled: false });
 }
 
-/// Moves at random: the sum is never above the cap but for tasks that ran already, and nobody is refused
-/// for whom there is room beside those who wait.
+/// Random moves: the sum is never above the cap except for tasks that ran already, and no job is refused if there is
+/// room for it beside the waiting jobs.
 pub async fn whatever_happens_the_sum_is_that_of_the_running_tasks(account: Account) {
     let account = account.open().await;
     let seed = u64::from(uuid::Uuid::new_v4().as_fields().0);
@@ -359,7 +359,7 @@ pub async fn whatever_happens_the_sum_is_that_of_the_running_tasks(account: Acco
                 }
             }
             _ => {
-                // Of an attempt that was not accepted; a running task isn't reopened.
+                // The slots of an attempt that was not accepted; a running task isn't reopened.
                 if let Some((&number, &count)) = held.iter().next_back() {
                     let attempt = 1 + over.get(&number).copied().unwrap_or(0);
                     let moved = account.ledger.reopen(&id(&format!("j{number}")), attempt, None).await;

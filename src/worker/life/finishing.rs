@@ -1,4 +1,4 @@
-//! The acts from the first poll to the ack.
+//! The acts from the first poll to the acknowledgement.
 
 use std::time::Duration;
 
@@ -73,14 +73,14 @@ impl Actor<'_> {
         self.turn_to_download().await;
     }
 
-    /// Whether the provider can say of a task that nobody has that there is none.
+    /// Whether the provider can say of a task id that doesn't exist that there is no such task.
     async fn answers_about_others(&self) -> bool {
         let _place = self.shared.polls.acquire().await;
         let Some(nobodys) = TaskId::new(NOBODYS_TASK) else { return false };
         matches!(self.shared.provider.query(&nobodys).await, TaskStatus::NotFound { .. })
     }
 
-    /// What a look at `asked` shows of how long tasks take.
+    /// Learns from a poll at `asked` how long tasks take.
     fn learn(&mut self, view: &TaskStatus, asked: Duration) {
         let Some(age) = self.life.age(asked) else { return };
         match view {
@@ -98,8 +98,8 @@ impl Actor<'_> {
         }
     }
 
-    /// A hint came: the record is looked at for what its user wants, and to see that the ledger counts the
-    /// task. Where that fails, the generation goes on; when Redis is back there is another hint.
+    /// Reads the record after a hint: the user may have cancelled the job, and the ledger must count the task. If the
+    /// read fails, the generation goes on; when Redis is back, another hint follows.
     pub(super) async fn heed(&mut self) -> Result<(), RequeueReason> {
         if let Ok(known) = self.interrupts.or(self.look()).await? {
             self.life.hinted(&known);
@@ -107,7 +107,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The first to seal wins; the event is put into words before, from what this life saw.
+    /// Seals the outcome; the first life to seal wins. The event is worded before that, from what this life saw.
     pub(super) async fn seal(
         &mut self,
         outcome: Outcome,
@@ -129,7 +129,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The first to freeze wins; what a receipt has sealed was won before.
+    /// Freezes the event; the first life to freeze wins. An event that a receipt has sealed was already decided.
     pub(super) async fn freeze(
         &mut self,
         words: EventSource,
@@ -144,7 +144,7 @@ impl Actor<'_> {
         let replaceable = outcome.as_deref().is_some_and(is_replaceable);
         let ledger = &self.shared.ledger;
         let freezing = self.until_known(|| ledger.freeze(entry, &expect, event.clone(), replaceable));
-        // What our own POST came to is noted like an acceptance: to the next one it would be unknown.
+        // The outcome of our own POST is noted like an acceptance, or it would be unknown to the next life.
         let frozen = match &expect {
             FreezePrecondition::Submitting { .. } => freezing.await?,
             FreezePrecondition::Unposted
@@ -180,8 +180,8 @@ impl Actor<'_> {
         Event::terminal(&self.job, outcome, &context).body
     }
 
-    /// A told job's record begins to expire. Should this be lost, the record only stays longer; but one that
-    /// ends with this has to come to its end.
+    /// Lets the record of a job begin to expire after its event was published. If this write is lost, the record only
+    /// stays longer. With a `sealed` event the record ends with this move, so the move is repeated until it is made.
     pub(super) async fn remember(&mut self, sealed: Option<Bytes>) -> Result<(), RequeueReason> {
         let ledger = &self.shared.ledger;
         let entry = self.entry(self.life.round());
@@ -227,7 +227,7 @@ impl Actor<'_> {
     }
 }
 
-/// A corrected input may take the place of a job that was wrong and cost nothing.
+/// Whether a corrected input may replace this job: the job was invalid and cost nothing.
 fn is_replaceable(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Succeeded(_) | Outcome::Cancelled(_) => false,

@@ -1,4 +1,4 @@
-//! What ends a life before its end.
+//! The interrupts that end a life early.
 
 use std::future::poll_fn;
 use std::sync::{Mutex, PoisonError};
@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::first::First;
 use crate::job::step::RequeueReason;
 
-/// What ends one life before its end. It is asked at every wait of that life, so it is waited for once, from the first of them on; only
-/// the task that asked last is woken.
+/// The interrupts that end one life early. Every wait of the life polls them, so one future waits for them all the
+/// time, from the first wait on. Only the task that polled last is woken.
 pub struct Interrupts {
     /// The worker stops.
     pub stop: CancellationToken,
-    /// The connection that brought the delivery is gone.
+    /// The connection that brought the delivery is lost.
     pub lost: CancellationToken,
     first: Mutex<Interrupt>,
 }
@@ -28,7 +28,7 @@ enum Interrupt {
 }
 
 impl Interrupts {
-    /// `held_until`: the delivery has then been held for as long as the broker can be expected to bear.
+    /// `held_until`: the time until which the broker can be expected to let the delivery be held.
     #[must_use]
     pub fn new(stop: CancellationToken, lost: CancellationToken, held_until: Instant) -> Self {
         let (stopped, gone) = (stop.clone(), lost.clone());
@@ -43,12 +43,12 @@ impl Interrupts {
         Self { stop, lost, first: Mutex::new(Interrupt::Awaited(Box::pin(first))) }
     }
 
-    /// The first of them.
+    /// Waits for the first interrupt.
     pub fn any(&self) -> impl Future<Output = RequeueReason> {
         poll_fn(|context| self.poll(context))
     }
 
-    /// Lets `future` run until an interrupt.
+    /// Runs `future` until an interrupt.
     ///
     /// # Errors
     ///
@@ -66,7 +66,8 @@ impl Interrupts {
             }
         }
         match &*first {
-            // There is nothing to hand back any more, whatever came before.
+            // The delivery is gone with the connection, so there is nothing to requeue, whatever interrupt came
+            // first.
             Interrupt::Came(_) if self.lost.is_cancelled() => Poll::Ready(RequeueReason::Disconnected),
             Interrupt::Came(why) => Poll::Ready(*why),
             Interrupt::Awaited(_) => Poll::Pending,

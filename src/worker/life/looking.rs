@@ -1,4 +1,5 @@
-//! The acts of finding out: the record, the receipts, and the provider about an open submit.
+//! The acts that find out about a job: reading the record and the receipts, and asking the provider about an open
+//! submit.
 
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The record, for a life whose task runs: where Redis has lost that, it is told so, and counts the task
-    /// among those of the account.
+    /// Reads the record for a life whose task runs. If Redis has lost the record, this restores it, and Redis counts
+    /// the task among the account's tasks.
     pub(super) async fn look(&self) -> Result<Snapshot, LedgerError> {
         let ledger = &self.shared.ledger;
         let known = ledger.read(&self.job.id, self.slots).await?;
@@ -54,7 +55,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The event that the record leaves to the receipts.
+    /// Reads the event that the record leaves to the receipts.
     pub(super) async fn read_again(&mut self) -> Result<(), RequeueReason> {
         let receipts = &self.shared.receipts;
         let reading = self.until_stored(|| receipts.last_word(&self.job.id));
@@ -150,7 +151,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The copy for a person. Should the worker die behind it, there may be two of them.
+    /// Publishes the copy for a person. If the worker dies right after that, there may be two copies.
     pub(super) async fn park(&mut self) -> Result<(), RequeueReason> {
         let detail =
             "nobody can say whether the provider accepted it; look for its external_task_id there".to_owned();
@@ -174,8 +175,8 @@ impl Actor<'_> {
         let dead = DeadLetter { reason, detail: detail.to_owned() };
         tracing::warn!(reason = dead.reason.as_str(), "dead letter: {}", dead.detail);
         let Some(original) = &self.original else {
-            // It had a task already, and Redis lost its record to another job: the next delivery has
-            // the message to bury.
+            // The job had a task already, and Redis lost its record to another job. The next delivery brings the
+            // message that can be dead-lettered.
             tracing::error!("this job's record was lost, and another job has its id: look at its task ids");
             return Err(RequeueReason::Unreadable);
         };

@@ -1,4 +1,4 @@
-//! Trying again: our own services are waited for, and no fault of theirs is a job's outcome.
+//! Retries: a life waits for our own services, and their faults never become a job's outcome.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::ledger::LedgerError;
 use crate::storage::StoreError;
 use crate::worker::breaker::Cause;
 
-/// Between two tries at a service of our own.
+/// The first pause between two tries at one of our own services.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
-/// After a stop, a service that is away gets this long.
+/// After a stop, a service that is away gets this much time.
 const LAST_MOVE: Duration = Duration::from_secs(2);
 
 impl Actor<'_> {
-    /// Repeats a move of the ledger until its outcome is known; every script may run twice. A worker
-    /// that stops while Redis is away doesn't wait for it.
+    /// Repeats a move of the ledger until its outcome is known; every script may run twice. A worker that stops while
+    /// Redis is away doesn't wait for it.
     pub(super) fn until_known<T, F>(
         &self,
         mut ask: impl FnMut() -> F + Send,
@@ -46,7 +46,7 @@ impl Actor<'_> {
         })
     }
 
-    /// Repeats a move in the store until its outcome is known; every one may be made twice.
+    /// Repeats a move in the store until its outcome is known; every move may be made twice.
     pub(super) fn until_stored<T, F>(
         &self,
         mut ask: impl FnMut() -> F + Send,
@@ -68,7 +68,7 @@ impl Actor<'_> {
         })
     }
 
-    /// Lets `future` run until a little after an interrupt.
+    /// Runs `future` until [`LAST_MOVE`] after an interrupt.
     pub(super) fn or_a_little_later<T>(
         &self,
         future: impl Future<Output = T>,
@@ -81,13 +81,13 @@ impl Actor<'_> {
         First::of(future.map(Ok), patience)
     }
 
-    /// Lets `future` run until a little after the stop.
+    /// Runs `future` until [`LAST_MOVE`] after the stop.
     fn or_stop_late<T>(
         &self,
         future: impl Future<Output = T>,
     ) -> impl Future<Output = Result<T, RequeueReason>> {
         let patience = async {
-            // Most often nothing comes, and that is asked for cheaply.
+            // Most often no interrupt comes, and this wait is cheap.
             self.interrupts.any().await;
             self.interrupts.stop.cancelled().await;
             tokio::time::sleep(LAST_MOVE).await;

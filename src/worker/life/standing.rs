@@ -1,4 +1,4 @@
-//! Standing in the line before the POSTs, and asking the ledger for the right to one.
+//! Waiting in the line before the POSTs, and asking the ledger for the right to one.
 
 use std::time::Duration;
 
@@ -11,11 +11,13 @@ use crate::ledger::JobRef;
 use crate::ledger::slots::Slots;
 use crate::worker::slots::{ASKS_EVERY, LineHead};
 
-/// Whoever has not read its record stands in the line for no longer: a job may have ended long ago, and this be a copy of it.
+/// A life that has not read its record waits in the line no longer than this. The job may have ended long ago, and
+/// this message may be a copy of it.
 const UNREAD_MAX: Duration = Duration::from_secs(1);
 
 impl Actor<'_> {
-    /// In the line, everything can be given up; once the ledger is asked, its answer is waited for.
+    /// Waits in the line and then asks the ledger. In the line, everything can be given up; once the ledger is asked,
+    /// the life waits for its answer.
     pub(super) async fn begin(
         &mut self,
         attempt: u32,
@@ -23,11 +25,11 @@ impl Actor<'_> {
         basis: BeginPrecondition,
     ) -> Result<(), RequeueReason> {
         let held = self.shared.metrics.held("waiting");
-        // The right to the attempt before, if there was one, goes to the end of the line.
+        // If the life had a right for the attempt before, it goes back to the end of the line.
         self.right = None;
         if matches!(self.submission, Submission::Gone) {
-            // Dropped when this life thought that it would not post any more. An ask that nothing
-            // follows would look like an open POST; the next delivery brings the message again.
+            // The body was dropped when this life expected not to post any more. An ask without a POST would look
+            // like an open POST. The next delivery brings the message again.
             return Err(RequeueReason::NeedsMessage);
         }
         let came = Instant::now();
@@ -64,8 +66,8 @@ impl Actor<'_> {
         };
         let ask = Ask { attempt, round, basis, slots: self.slots };
         let nonce = fresh_nonce();
-        // The account may be full, or the provider want it slower: the head asks until it may. One that has asked goes on under its name,
-        // since an ask whose answer was lost may still arrive.
+        // The account may be full, or the provider may want a slower pace, so the head of the line asks until it may
+        // post. After an ask the life keeps its nonce, because an ask whose answer was lost may still arrive.
         loop {
             let under = self.interrupts.or(self.goes_out_under()).await?;
             self.life.goes_out_under(under);
@@ -85,7 +87,7 @@ impl Actor<'_> {
                 None => {}
             }
         }
-        // The next one in the line asks while this one submits.
+        // The next job in the line asks while this one submits.
         drop(head);
         drop(held);
         if self.shared.slots.is_capped() {
@@ -94,7 +96,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// Who begins only to give the attempt up doesn't stand in the line, and takes no slots.
+    /// Begins an attempt only to give it up. Such a life doesn't wait in the line and takes no slots.
     pub(super) async fn begin_to_cancel(
         &mut self,
         attempt: u32,
@@ -109,7 +111,8 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// How long to wait before the next ask, unless a hint comes. `None`: the life goes on.
+    /// Asks the ledger once. Returns how long to wait before the next ask, unless a hint comes; `None` if the life
+    /// goes on.
     async fn ask_to_post(&mut self, ask: &Ask, nonce: &Nonce) -> Result<Option<Duration>, RequeueReason> {
         let asked = self.shared.clock.now();
         let ledger = &self.shared.ledger;
@@ -147,10 +150,10 @@ fn fresh_nonce() -> Nonce {
     Nonce::new(uuid::Uuid::new_v4().simple().to_string())
 }
 
-/// What comes first to one who stands in the line.
+/// What comes first to a life in the line.
 enum Line {
     Head(LineHead, SubmitRight),
-    /// The record is worth a look.
+    /// The record should be read.
     Look,
     Closed,
 }

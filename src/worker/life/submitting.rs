@@ -18,8 +18,8 @@ use crate::worker::submits::SlowDown;
 use crate::{clock, worker::publish};
 
 impl Actor<'_> {
-    /// The gate. Repeated with the same nonce until the store has answered, since a create whose
-    /// answer was lost may have landed.
+    /// Asks at the gate. It repeats the create with the same nonce until the store has answered, because a create
+    /// whose answer was lost may have succeeded.
     pub(super) async fn ask(&mut self, attempt: u32, nonce: Nonce) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("submitting");
         self.submission = self.made_ready().ok_or(RequeueReason::NeedsMessage)?;
@@ -31,7 +31,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The right to post came too late for this worker: it stops, or every job is refused by now.
+    /// Whether the right to post came too late: this worker stops, or every job is refused by now.
     pub(super) fn must_not_post(&self) -> bool {
         let ending = self.interrupts.stop.is_cancelled() || self.interrupts.lost.is_cancelled();
         let breaker = &self.shared.breaker;
@@ -39,7 +39,7 @@ impl Actor<'_> {
         ending || self.right.as_ref().map_or(breaker.mode() == Mode::Closed, closed)
     }
 
-    /// Before the gate, since behind it every moment counts.
+    /// Prepares the body before the gate, because after the gate every moment counts.
     fn made_ready(&self) -> Option<Submission> {
         match &self.submission {
             Submission::Ready(body) => Some(Submission::Ready(body.clone())),
@@ -53,7 +53,7 @@ impl Actor<'_> {
         }
     }
 
-    /// The one act that costs money: neither a stop nor a lost connection cuts it short.
+    /// Sends the POST, the one act that costs money. Neither a stop nor a lost connection interrupts it.
     pub(super) async fn post(&mut self) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("submitting");
         let ready = std::mem::replace(&mut self.submission, Submission::Gone);
@@ -97,8 +97,8 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// A paid task id: tried at Redis until it lands, and at the receipts as long as Redis is away.
-    /// A worker that stops may go once either has it.
+    /// Notes a paid task id. It tries Redis until the write succeeds, and also the receipts while Redis is away. A
+    /// worker that stops may exit once one of them has the task id.
     pub(super) async fn accept(&mut self, attempt: u32, task: TaskId) -> Result<(), RequeueReason> {
         let entry = self.entry(self.life.round());
         let mut noted = false;
@@ -158,12 +158,13 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// Where the job was given up while its POST was under way, whoever did that has acked it, and this
-    /// delivery, if it is one still, may be gone at the next wait. So the job comes into the queue once
-    /// more, and whoever gets it finds the task in its receipt and corrects the event.
+    /// Republishes a job that was given up while its POST was under way. The worker that gave it up has acknowledged
+    /// it, and this delivery, if it still exists, may be gone at the next wait. The worker that gets the new message
+    /// finds the task in its receipt and corrects the event.
     ///
-    /// The task is noted before the result is looked at: who gives the job up seals that first, and then
-    /// looks for the task once more. `owes`: the record has said so already, unless Redis forgot it.
+    /// The task is noted before the result is read, because the worker that gives the job up seals the result first
+    /// and then looks for the task once more. `owes`: the record has said already that a correction is due. It can't
+    /// say so if Redis forgot it.
     async fn deliver_late(&self, owes: bool) -> Result<(), RequeueReason> {
         if !owes {
             let receipts = &self.shared.receipts;
@@ -197,7 +198,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The task failed, and another generation may follow.
+    /// Notes that the task failed and another generation may follow.
     pub(super) async fn note_failure(
         &mut self,
         attempt: u32,
@@ -236,11 +237,11 @@ impl Actor<'_> {
             Ok(moved) => self.life.reopened(moved, self.shared.clock.now()),
             Err(unreadable) => self.unreadable(&unreadable),
         }
-        // First the attempt is closed: whoever dies before that leaves it unknown.
+        // The attempt is closed first, because a worker that dies before that leaves the attempt's outcome unknown.
         if let Some(SlowDown { pause, rate }) = self.slow_down.take()
             && let Err(error) = self.interrupts.or(ledger.slow_down(pause, rate)).await?
         {
-            // Where Redis is away, this worker keeps its own pause.
+            // If Redis is away, this worker keeps its own pause.
             tracing::debug!("the other workers don't slow down: {error}");
         }
         Ok(())
@@ -267,8 +268,8 @@ impl Actor<'_> {
         }
     }
 
-    /// What the attempt that this life is about has gone out under, or what one would: by a producer's own id nothing is adopted that
-    /// no intent vouches for.
+    /// The external id under which this life's attempt was sent, or would be sent. If the id is a producer's own, no
+    /// task is adopted unless an intent vouches for it.
     pub(super) fn under(&self) -> SentUnder {
         let by_rule = || {
             let number = self.life.failed().generation();
@@ -279,7 +280,7 @@ impl Actor<'_> {
         self.life.sent_under().cloned().unwrap_or_else(by_rule)
     }
 
-    /// What an attempt goes out under that is asked for now.
+    /// The external id under which a new attempt is sent.
     pub(super) async fn goes_out_under(&self) -> SentUnder {
         let number = self.life.failed().generation();
         let ids = &self.job.external_ids;

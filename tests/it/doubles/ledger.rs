@@ -1,5 +1,5 @@
-//! The ledger in memory: a table whose moves are the scripts', and an async face for it that can
-//! fail before or after a move.
+//! The ledger in memory: a table with the scripts' moves, and an async interface for it that can fail before or after
+//! a move.
 
 mod memory;
 
@@ -21,20 +21,20 @@ pub use self::memory::{MemoryLedger, Trouble};
 use super::pace::Pace;
 use super::slots::SlotTable;
 
-/// A record as it is kept: a generation's age as the moment of its beginning.
+/// A stored record. A generation's age is stored as the moment of its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Kept {
     digest: Digest,
     round: u32,
     stage: Stage,
-    /// For a repeated `reopen` to know itself by.
+    /// Identifies a repeated `reopen`.
     nonce: Option<Nonce>,
     since: Duration,
     corrects: Option<Bytes>,
     failed: FailedTasks,
     under: Option<SentUnder>,
     entries: u32,
-    /// The words of the lives that are storing its images; `None`: no life has entered but the one that submitted it.
+    /// The names of the lives that are storing its images; `None` if only the life that submitted it has entered.
     entered: Option<Vec<String>>,
     /// For how long the images have been tried for in vain.
     tried: Option<Duration>,
@@ -44,15 +44,15 @@ pub struct Kept {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Table {
     pub records: BTreeMap<String, Kept>,
-    /// Whose users want them no more, unseen ones included.
+    /// The jobs that users have cancelled, including jobs that no worker has seen yet.
     cancelled: BTreeSet<String>,
-    /// The store that goes with this ledger.
+    /// The store that belongs to this ledger.
     store: Option<String>,
     pub slots: SlotTable,
     pace: Option<Pace>,
-    /// Whether the safeguard of `begin` is taken out.
+    /// Whether the safeguard of `begin` is removed.
     pub begin_compares_nothing: bool,
-    /// Whether the safeguard of `freeze` is taken out.
+    /// Whether the safeguard of `freeze` is removed.
     pub freeze_overwrites: bool,
 }
 
@@ -71,7 +71,7 @@ impl Table {
         self.pace = None;
     }
 
-    /// Whoever reads that a job generates goes on with it.
+    /// A worker that reads that a job generates goes on with it.
     pub fn look(&mut self, job: &JobId, slots: Slots, now: Duration) -> Snapshot {
         if let Some(kept) = self.records.get(job.as_str())
             && matches!(kept.stage, Stage::Generating { .. })
@@ -178,7 +178,7 @@ impl Table {
         if !allowed {
             return MoveResult::No(self.known(entry.job, now));
         }
-        // Who takes no slots won't post.
+        // A life that takes no slots won't post.
         let posts = entry.slots.count > 0;
         if let Some(pace) = Pace::of(self.pace.as_ref(), now)
             && let Some(wait) = pace.wait(now)

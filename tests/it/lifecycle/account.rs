@@ -1,5 +1,5 @@
-//! When the account or the provider stops every job: nothing is lost, nothing is begun, and the
-//! worker goes on by itself.
+//! The account or the provider stops every job: nothing is lost, nothing new begins, and the worker resumes by
+//! itself.
 
 use std::time::Duration;
 

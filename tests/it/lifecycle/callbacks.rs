@@ -1,4 +1,4 @@
-//! The provider calls back: what that changes, which is when tasks are looked at, and what it doesn't.
+//! Callbacks of the provider change when tasks are polled, and nothing else.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::workbench::{Workbench, job};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// As configured by who relies on callbacks.
+/// Configured like a fleet that relies on callbacks.
 fn polling_seldom() -> Workbench {
     Workbench::with(|options| {
         options.settings.pace = Pace { first: HOUR, min: HOUR, max: HOUR };
@@ -23,7 +23,7 @@ fn polling_seldom() -> Workbench {
 }
 
 impl Workbench {
-    /// A hit about the job arrives at this process, or at another that says so over Redis.
+    /// A callback about the job arrives at this process, or at another one that publishes it over Redis.
     fn called_back(&self, job: &str) -> bool {
         self.shared.hints.poll(job)
     }

@@ -1,4 +1,4 @@
-//! Jobs that nobody wants any more, at every point of their lives.
+//! Cancelled jobs, at every point of their lives.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Redis loses its memory while a job is under way: the receipts say how far it is.
+//! Redis loses its memory while a job is under way: the receipts say how far the job is.
 
 use std::time::Duration;
 

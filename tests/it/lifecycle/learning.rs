@@ -1,4 +1,4 @@
-//! How long tasks take is learned from the looks at them, told to other workers, and changes the looks.
+//! How long tasks take is learned from the polls and shared with other workers, and it changes the polls.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::workbench::{Workbench, input, job, message, until};
 
 const TOOK: Duration = Duration::from_millis(15_200);
 
-/// Enough jobs for a schedule, all of the same duration.
+/// Runs enough jobs for a schedule, all with the same duration.
 async fn run(bench: &Workbench, name: &str, jobs: usize) {
     let deliveries: Vec<_> =
         (0..jobs).map(|number| bench.deliver(job(&format!("{name}-{number}")))).collect();

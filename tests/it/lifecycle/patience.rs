@@ -1,4 +1,4 @@
-//! Images that were paid for and can't be had: how long they are tried for, and what is said at the end.
+//! Images that were paid for and can't be fetched: how long the worker tries, and what the event says at the end.
 
 use std::iter::repeat_n;
 use std::time::Duration;
@@ -19,12 +19,12 @@ fn fault(trouble: Trouble) -> FetchError {
     FetchError::new(trouble, format!("{trouble:?}"))
 }
 
-/// The downloads of the first job's task fail so, as often as they are tried.
+/// Makes every download of the first job's task fail like this.
 fn fails(bench: &Workbench, trouble: Trouble) {
     bench.images.fail_where("/task-1/", fault(trouble));
 }
 
-/// Other jobs' downloads work, one every so often, for so long.
+/// Lets downloads of other jobs work, one every `every`, for `length`.
 async fn others_work(bench: &Workbench, every: Duration, length: Duration) {
     let until = Instant::now() + length;
     let mut number = 0;
@@ -157,7 +157,7 @@ async fn an_image_that_is_cut_short_is_fetched_again_until_it_is_whole() {
     assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
 }
 
-/// A delivery is handed back at half of the consumer timeout, and the next life has it.
+/// A delivery is requeued at half of the consumer timeout, and the next life gets it.
 async fn handed_over(bench: &Workbench, delivery: Delivery) -> Delivery {
     assert_eq!(delivery.ended().await, Some(Settled::HandedBack));
     bench.deliver(job("a"))

@@ -1,4 +1,4 @@
-//! Looking at a task until its end: what ends it, and what doesn't.
+//! Polling a task until its end: what ends it, and what doesn't.
 
 use std::iter::repeat_n;
 use std::time::Duration;

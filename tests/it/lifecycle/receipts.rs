@@ -1,4 +1,4 @@
-//! The receipts: what is in the store before what, and the gate that is passed once.
+//! The receipts: the order in which they are written, and the gate that is passed once.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The account's slots, as one worker's jobs wait for them.
+//! The account's slots, and how the jobs of one worker wait for them.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::workbench::{Workbench, external, input, job, message, until};
 
 const GENERATION: Duration = Duration::from_secs(100);
 
-/// With an account that runs so many at a time.
+/// A worker whose account runs this many at a time.
 async fn with_slots(cap: u32) -> Workbench {
     let bench = Workbench::with(|options| {
         options.max_running = cap;
@@ -125,7 +125,7 @@ async fn after_a_loss_of_redis_the_running_tasks_are_counted_before_another_begi
     bench.until_polled(2).await;
     bench.flush();
     let third = bench.deliver(job("c"));
-    // As the script of its first ask has it said to everybody.
+    // The script of its first ask publishes this to all workers.
     moments().await;
     for id in ["a", "b"] {
         bench.shared.hints.wake(id);

@@ -1,4 +1,4 @@
-//! From the provider's result to the stored images: what is tried again, and what is not.
+//! From the provider's result to the stored images: what is retried, and what is not.
 
 use std::iter::repeat_n;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The whole way, and the same job coming again.
+//! A job from its message to its event, and the same job once more.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A process: the worker's shell, and what can happen to it. It dies at any poll of any of its tasks,
-//! and none of them is ever polled again; frozen, none is polled until it thaws.
+//! A process: the worker's shell, and what can happen to it. It dies at any poll of any of its tasks, and then none
+//! of them is polled again. While it is frozen, none is polled until it thaws.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -31,16 +31,16 @@ use crate::workbench::Workbench;
 
 /// `worker.max_in_flight`
 const AT_ONCE: usize = 8;
-/// Between two tries at a session.
+/// The pause between two tries at a session.
 const RETRY: Duration = Duration::from_millis(500);
 
 pub struct Process {
     pub number: u32,
     pub shared: Shared,
     pub stop: CancellationToken,
-    /// Notified once it has ended, by its death or by itself.
+    /// Notified once the process has ended, by its death or by itself.
     pub ended: Notify,
-    /// Notified once a freeze that was ordered has come.
+    /// Notified once an ordered freeze has begun.
     pub froze: Notify,
     vitals: Mutex<Vitals>,
     world: Arc<World>,
@@ -50,11 +50,11 @@ pub struct Process {
 struct Vitals {
     dead: bool,
     frozen: bool,
-    /// It dies at this poll from now.
+    /// It dies after this many polls.
     dies_after: Option<u32>,
-    /// Likewise, it freezes.
+    /// It freezes after this many polls.
     freezes_after: Option<u32>,
-    /// Tasks that were to be polled while it was frozen.
+    /// Tasks that should have been polled while it was frozen.
     waiting: Vec<Waker>,
     tasks: Vec<AbortHandle>,
     session: Option<(u64, CancellationToken)>,
@@ -101,7 +101,7 @@ impl Process {
         process
     }
 
-    /// At such a poll from now, which is said on [`Self::froze`].
+    /// Freezes after this many polls, and then notifies [`Self::froze`].
     pub fn freeze(&self, after_polls: u32) {
         self.lock().freezes_after = Some(after_polls);
     }
@@ -152,7 +152,7 @@ impl Process {
         self.vitals.lock().unwrap()
     }
 
-    /// Looked at before each poll of a task.
+    /// Called before each poll of a task.
     fn pulse(&self, context: &Context<'_>) -> Pulse {
         let mut vitals = self.lock();
         if vitals.dead {
@@ -180,7 +180,7 @@ impl Process {
         task
     }
 
-    /// As the daemon does: one session after another, until told to stop; then to the end of all lives.
+    /// Runs one session after another until the stop, as the daemon does, and then waits for all lives.
     async fn sessions(self: &Arc<Self>, link: &Link) {
         let mut lives = Vec::new();
         while !self.stop.is_cancelled() {
@@ -244,7 +244,7 @@ impl Process {
         }
     }
 
-    /// The breaker is watched only while something stands: its ticks are most of what would happen.
+    /// The breaker is watched only while a cause is open; otherwise its ticks would be most of the steps.
     async fn watch_breaker(&self) {
         let pulse = Heartbeats::new().register("breaker", Duration::from_secs(60));
         let never = CancellationToken::new();
@@ -269,8 +269,8 @@ impl Process {
     }
 }
 
-/// What the lives of one process share. Its name is in its events, so that no two processes word an
-/// outcome alike by chance.
+/// What the lives of one process share. The process's name is in its events, so that no two processes word an outcome
+/// in the same way by chance.
 fn shared(world: &Arc<World>, number: u32, link: &dyn Fn(Service) -> Link) -> Shared {
     let cast = &world.cast;
     let base = Workbench::with(|options| {

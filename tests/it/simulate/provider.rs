@@ -1,5 +1,5 @@
-//! The provider and the net before it: a POST that has left arrives whether or not its sender lives,
-//! and everything that is accepted is on the bill.
+//! The provider, and the network before it: a POST that has left arrives whether its sender lives or not, and
+//! everything that is accepted is charged.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,9 +31,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(900);
 /// `api.submit_timeout_s`
 const SUBMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Whose tasks are none of our jobs'.
+/// The owner of tasks that don't belong to our jobs.
 pub const OTHERS: &str = "another-fleet";
-/// What answers in place of a provider whose POST alone fails.
+/// The answer in place of a provider whose POST fails.
 pub const BAD_GATEWAY: &str = "504 from a gateway";
 
 /// The external id that the producer of that job names.
@@ -49,7 +49,7 @@ pub struct SharedProvider {
 }
 
 struct State {
-    /// By what names them in their prompts.
+    /// By the name in their prompts.
     jobs: BTreeMap<String, Job>,
     tasks: BTreeMap<String, Task>,
     /// POSTs in the net.
@@ -59,14 +59,14 @@ struct State {
     no_money_until: Instant,
     no_posts_until: Instant,
     queries: u32,
-    /// So many images were made at a time, at most.
+    /// The most images that were made at a time.
     running_max: u32,
 }
 
 #[derive(Debug, Clone)]
 pub struct Task {
     external_task_id: String,
-    /// The job that its prompt names; another fleet's is none of ours.
+    /// The job that its prompt names; a task of another fleet belongs to none of our jobs.
     job: String,
     /// It arrived within what the quiet period allows for.
     pub in_time: bool,
@@ -113,14 +113,14 @@ impl SharedProvider {
         self.lock().under_way > 0
     }
 
-    /// The bill.
+    /// The tasks that were charged for this job.
     pub fn tasks_of(&self, job: usize) -> Vec<Task> {
         let job = name(job);
         let of_job = |task: &&Task| task.job == job;
         self.lock().tasks.values().filter(of_job).cloned().collect()
     }
 
-    /// So many images were made at a time, at most. One that never ends is given up by then.
+    /// The most images that were made at a time. A task that never ends counts as given up after a while.
     pub fn running_max(&self) -> u32 {
         self.lock().running_max
     }
@@ -179,7 +179,7 @@ impl SharedProvider {
         if unanswered { bad_gateway() } else { SubmitOutcome::Accepted(TaskId::new(&id).unwrap()) }
     }
 
-    /// Of several tasks under one id, any.
+    /// Finds any of several tasks under one id.
     fn find(&self, under: &SentUnder, dice: &mut Rng) -> Lookup {
         let state = self.lock();
         let is_found = |(_, task): &(&String, &Task)| {
@@ -226,7 +226,7 @@ impl SharedProvider {
 }
 
 impl State {
-    /// What came later than a POST can is nobody's to count.
+    /// A task that came later than a POST can isn't counted.
     fn running(&self) -> u32 {
         let runs = |task: &&Task| {
             let Some(job) = self.jobs.get(&task.job) else { return false };
@@ -266,7 +266,7 @@ impl LinkedProvider {
         AccountFault { kind: AccountFaultKind::Unreachable, message: "cut off".to_owned() }
     }
 
-    /// It leaves, and will arrive.
+    /// Sends the POST, which will arrive.
     fn send(
         &self,
         post: Post,
@@ -300,7 +300,7 @@ impl LinkedProvider {
 
 #[async_trait]
 impl Provider for LinkedProvider {
-    /// Nothing is awaited before it leaves: the caller has just looked at the clock.
+    /// Nothing is awaited before it leaves, because the caller has just read the clock.
     async fn submit(&self, body: Bytes) -> SubmitOutcome {
         let body: serde_json::Value = serde_json::from_slice(&body).expect("a POST has a JSON body");
         let external = body["external_task_id"].as_str().expect("a POST has our id").to_owned();

@@ -1,4 +1,4 @@
-//! The async face of the table, which can fail before or after a move.
+//! The async interface of the table, which can fail before or after a move.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,16 +17,16 @@ use tokio::time::Instant;
 use super::Table;
 use crate::doubles::slots::SlotTable;
 
-/// How the next calls go wrong.
+/// How the next calls fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
     /// The call never arrives.
     Before,
-    /// The move happens and the answer is lost.
+    /// The move happens, and its answer is lost.
     After,
 }
 
-/// The table behind the trait, on a wall clock that goes with tokio's time.
+/// The table behind the trait, on a wall clock that follows tokio's time.
 #[derive(Debug, Clone)]
 pub struct MemoryLedger {
     pub table: Arc<Mutex<Table>>,
@@ -44,19 +44,19 @@ impl Default for MemoryLedger {
 }
 
 impl MemoryLedger {
-    /// On an account that runs so many generations at a time, with nothing counted.
+    /// Uses an account that runs this many generations at a time, with an empty count.
     pub fn with_account(cap: u32, recount: Duration) -> Self {
         let ledger = Self::default();
         ledger.table.lock().unwrap().slots = SlotTable::new(cap, recount);
         ledger
     }
 
-    /// The next calls fail so, one after the other.
+    /// Makes the next calls fail like this, one after the other.
     pub fn trouble(&self, troubles: &[Trouble]) {
         self.troubles.lock().unwrap().extend(troubles.iter().rev());
     }
 
-    /// Its wall clock jumps: what it reads is changed so.
+    /// Makes its wall clock jump: `change` is applied to its reading.
     pub fn jump(&self, change: impl FnOnce(Duration) -> Duration) {
         let mut wall = self.wall.lock().unwrap();
         *wall = change(*wall);

@@ -1,4 +1,4 @@
-//! What can happen next: to the messages, in the net, to Redis, to a worker, or by a worker.
+//! What can happen next: to the messages, in the network, to Redis, to a worker, or by a worker.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use comet_worker::job::step::{Action, Machine};
 
 use super::{Copy, Hand, LONG, Part, Provider, Safeguard, Table, Task, World, ZERO, task, unknown};
 
-/// What can happen next, and what it is called, where somebody wants to be told.
+/// What can happen next, with names if they are asked for.
 struct Steps {
     told: bool,
     steps: Vec<(String, World)>,
@@ -26,7 +26,7 @@ impl Steps {
 }
 
 impl World {
-    /// Everything that can happen next, by name where that is `told`.
+    /// Everything that can happen next, with names if `told`.
     pub fn steps(&self, told: bool) -> Vec<(String, World)> {
         let mut steps = Steps { told, steps: Vec::new() };
         if self.hands.iter().flatten().any(|hand| hand.attempt > self.setup.attempts_max) {
@@ -152,7 +152,7 @@ impl World {
         }
     }
 
-    /// What people want: the user, who cancels, and who clears up after an unknown outcome.
+    /// What people decide: the user cancels, or a person clears up an unknown outcome.
     fn decide(&self, steps: &mut Steps) {
         let record = self.table.known(&self.setup.job, ZERO).record;
         let ended =
@@ -178,7 +178,7 @@ impl World {
         }
     }
 
-    /// Behind this job's intent nobody can tell such a task from its own: the page of the guarantees says so.
+    /// After this job's intent, such a task can't be told from its own, as docs/guarantees.md says.
     fn meet(&self, steps: &mut Steps) {
         let goes_out = self.hands.iter().flatten().any(|hand| hand.life.sent_under().is_some());
         if self.faults.strangers > 0 && self.history.attempts.is_empty() && !goes_out {
@@ -258,7 +258,7 @@ impl World {
         steps.push(format_args!("w{who}: {act:?}"), next);
     }
 
-    /// What touches nothing that the other hand could see is done with the act before it.
+    /// An act that changes nothing that the other hand could see is done together with the act before it.
     fn settle(&mut self, who: usize) {
         while let Some(hand) = self.hands[who].as_ref().filter(|hand| !hand.awaits) {
             let act = hand.life.next(hand.now);
@@ -282,9 +282,9 @@ impl World {
         }
     }
 
-    /// Waiting changes nothing by itself: a look is worth it when the record has changed or the
-    /// provider would find the task, and the quiet period passes only while no POST of the attempt
-    /// travels. Whoever still stands before its POST then finds its clock gone on as far.
+    /// Waiting changes nothing by itself. A look is worth a step only if the record has changed or the provider would
+    /// find the task, and the quiet period passes only while no POST of the attempt is in the network. The clock of a
+    /// worker that is still before its POST goes on by the same time.
     fn look_on(&self, who: usize, steps: &mut Steps) {
         let hand = self.hands[who].as_ref().unwrap();
         let record = self.table.known(&self.setup.job, ZERO).record;

@@ -37,10 +37,9 @@ use crate::worker::preflight::{Weaknesses, preflight};
 use crate::worker::session::Sessions;
 use crate::worker::slots::SlotLine;
 use crate::worker::standstills::{Standstills, What};
-use crate::worker::store_watch;
 use crate::worker::submits::Submits;
 use crate::worker::suspects::Suspects;
-use crate::worker::{Settings, Shared};
+use crate::worker::{Settings, Shared, store_watch};
 
 /// A loop of the process that is silent for this long is at a standstill.
 const SILENCE_MAX: Duration = Duration::from_secs(60);

@@ -21,9 +21,7 @@ use self::posts::Posts;
 use self::turn::LET_THROUGH_EVERY;
 pub use self::turn::{Held, Turn};
 use crate::heartbeat::Heartbeat;
-use crate::job::answers::AccountFault;
-use crate::job::answers::AccountFaultKind;
-use crate::job::answers::SubmitOutcome;
+use crate::job::answers::{AccountFault, AccountFaultKind, SubmitOutcome};
 use crate::job::pace::{Seed, backoff};
 use crate::metrics::Metrics;
 

@@ -18,9 +18,8 @@ use super::standstills::{OpenStandstill, What};
 use super::suspects::Suspects;
 use crate::heartbeat::Heartbeat;
 use crate::job::pace::{Seed, backoff};
-use crate::queue::Address;
 use crate::queue::consume::{Incoming, JobConsumer};
-use crate::queue::topology;
+use crate::queue::{Address, topology};
 
 const TICK: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(250);

@@ -6,6 +6,7 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use crate::private::PrivateRabbit;
 use crate::support::jobs::{job, jobs};
+use crate::support::listener::SELDOM;
 use crate::support::proxy::Proxy;
 use crate::support::{Broker, Place, Sim, Worker, redis_url, wait_for};
 
@@ -13,8 +14,9 @@ use crate::support::{Broker, Place, Sim, Worker, redis_url, wait_for};
 async fn jobs_go_on_after_the_broker_closed_all_connections() {
     let rabbit = PrivateRabbit::start().await;
     Place::run_on("closed", rabbit.url(), redis_url(), async |place| {
-        let sim = Sim::start(&["--durations", "uniform:1s-4s"]).await;
-        let worker = Worker::start(place, &sim, &[]);
+        let sim = Sim::start(&["--durations", "fixed:100ms"]).await;
+        // No job ends before the connections are closed; behind that each is looked at once.
+        let worker = Worker::start(place, &sim, &SELDOM);
         Broker::connect(place).await.listen(place).await;
         let broker = Broker::connect(place).await;
         for job in jobs("c", 30) {

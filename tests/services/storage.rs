@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use comet_worker::job::image::Image;
-use comet_worker::job::receipt::Gate;
-use comet_worker::job::receipt::IntentFacts;
-use comet_worker::job::receipt::Shut;
+use comet_worker::job::receipt::{Gate, IntentFacts, Shut};
 use comet_worker::job::record::Nonce;
 use comet_worker::job::{Digest, JobId, SentUnder};
 use comet_worker::receipts::Receipts;

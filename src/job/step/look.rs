@@ -12,9 +12,8 @@ use super::{
     outcome,
 };
 use crate::job::answers::Lookup;
-use crate::job::receipt::Decision;
-use crate::job::receipt::Shut;
 use crate::job::receipt::history::History;
+use crate::job::receipt::{Decision, Shut};
 use crate::job::record::{Nonce, Snapshot};
 use crate::job::{Charged, SentUnder};
 

@@ -6,8 +6,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::RequestBuilder;
 use reqwest::header::{AsHeaderName, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 
-use crate::job::answers::AccountFault;
-use crate::job::answers::AccountFaultKind;
+use crate::job::answers::{AccountFault, AccountFaultKind};
 use crate::net::trouble;
 use crate::provider::wire::Reply;
 use crate::redact::for_people;

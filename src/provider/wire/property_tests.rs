@@ -7,10 +7,7 @@ use serde_json::Value;
 
 use super::tests::{fixtures, reply};
 use super::*;
-use crate::job::answers::Later;
-use crate::job::answers::Refusal;
-use crate::job::answers::SubmitOutcome;
-use crate::job::answers::TaskStatus;
+use crate::job::answers::{Later, Refusal, SubmitOutcome, TaskStatus};
 use crate::job::{SentUnder, TaskId};
 use crate::mutated::mutated;
 use crate::provider::http::REPLY_BYTES_MAX;

@@ -2,9 +2,7 @@
 
 use super::meaning::ReplyClass;
 use super::{Reply, ReplyEnvelope, account_fault, understand};
-use crate::job::answers::Later;
-use crate::job::answers::Refusal;
-use crate::job::answers::SubmitOutcome;
+use crate::job::answers::{Later, Refusal, SubmitOutcome};
 use crate::redact::for_people;
 
 /// Reads the reply to a POST that was sent.

@@ -8,12 +8,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::job::TaskId;
-use crate::job::answers::AccountFault;
-use crate::job::answers::Failed;
-use crate::job::answers::Later;
-use crate::job::answers::Refusal;
-use crate::job::answers::SubmitOutcome;
-use crate::job::answers::TaskStatus;
+use crate::job::answers::{AccountFault, Failed, Later, Refusal, SubmitOutcome, TaskStatus};
 
 /// A body with the status that it came with. The name is `section-what.status.kind`.
 pub(crate) struct Fixture {

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use comet_worker::job::answers::Failed;
-use comet_worker::job::answers::TaskStatus;
+use comet_worker::job::answers::{Failed, TaskStatus};
 use comet_worker::job::pace::{Ended, Pace};
-use comet_worker::job::request;
-use comet_worker::job::{Digest, Envelope, ExternalIds, Job, JobId};
+use comet_worker::job::{Digest, Envelope, ExternalIds, Job, JobId, request};
 use tokio::time::{Instant, sleep};
 
 use crate::doubles::broker::Settled;

@@ -3,8 +3,7 @@
 use std::iter::repeat_n;
 use std::time::Duration;
 
-use comet_worker::job::answers::Failed;
-use comet_worker::job::answers::TaskStatus;
+use comet_worker::job::answers::{Failed, TaskStatus};
 use comet_worker::job::event::EventKind;
 use comet_worker::job::image::FetchError;
 use comet_worker::job::image::trouble::Trouble;

@@ -3,9 +3,7 @@
 use std::iter::repeat_n;
 use std::time::Duration;
 
-use comet_worker::job::answers::AccountFault;
-use comet_worker::job::answers::AccountFaultKind;
-use comet_worker::job::answers::TaskStatus;
+use comet_worker::job::answers::{AccountFault, AccountFaultKind, TaskStatus};
 use comet_worker::job::event::EventKind;
 use serde_json::json;
 use tokio::time::Instant;

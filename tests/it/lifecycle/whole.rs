@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use comet_worker::job::answers::Failed;
-use comet_worker::job::answers::TaskStatus;
+use comet_worker::job::answers::{Failed, TaskStatus};
 use comet_worker::job::event::EventKind;
 use comet_worker::job::record::Stage;
 use lapin::BasicProperties;

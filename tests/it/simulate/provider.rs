@@ -7,15 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::answers::AccountFault;
-use comet_worker::job::answers::AccountFaultKind;
-use comet_worker::job::answers::Failed;
-use comet_worker::job::answers::Later;
-use comet_worker::job::answers::Lookup;
-use comet_worker::job::answers::Refusal;
-use comet_worker::job::answers::ResultImage;
-use comet_worker::job::answers::SubmitOutcome;
-use comet_worker::job::answers::TaskStatus;
+use comet_worker::job::answers::{
+    AccountFault, AccountFaultKind, Failed, Later, Lookup, Refusal, ResultImage, SubmitOutcome, TaskStatus,
+};
 use comet_worker::job::{SentUnder, TaskId};
 use comet_worker::provider::Provider;
 use fastrand::Rng;

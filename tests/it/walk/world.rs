@@ -10,8 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::answers::Lookup;
-use comet_worker::job::answers::SubmitOutcome;
+use comet_worker::job::answers::{Lookup, SubmitOutcome};
 use comet_worker::job::pace::{Pace, Seed};
 use comet_worker::job::receipt::Intent;
 use comet_worker::job::receipt::history::{Attempt, History};

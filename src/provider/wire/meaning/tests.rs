@@ -1,7 +1,4 @@
-use crate::job::answers::AccountFault;
-use crate::job::answers::AccountFaultKind;
-use crate::job::answers::Refusal;
-use crate::job::answers::SubmitOutcome;
+use crate::job::answers::{AccountFault, AccountFaultKind, Refusal, SubmitOutcome};
 use crate::provider::wire::submit;
 use crate::provider::wire::tests::reply;
 

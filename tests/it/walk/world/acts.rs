@@ -1,13 +1,9 @@
 //! What each act of a life does to the world.
 
 use bytes::Bytes;
-use comet_worker::job::answers::Failed;
-use comet_worker::job::answers::Lookup;
-use comet_worker::job::answers::ResultImage;
-use comet_worker::job::answers::TaskStatus;
-use comet_worker::job::receipt::Gate;
-use comet_worker::job::receipt::Shut;
+use comet_worker::job::answers::{Failed, Lookup, ResultImage, TaskStatus};
 use comet_worker::job::receipt::history::FailedTask;
+use comet_worker::job::receipt::{Gate, Shut};
 use comet_worker::job::record::{Nonce, Snapshot, Stage};
 use comet_worker::job::step::{Action, EventSource, Stored};
 use comet_worker::job::{Adopts, Charged, Outcome, SentUnder, StoredImage};

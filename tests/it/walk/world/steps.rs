@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use comet_worker::job::answers::Later;
-use comet_worker::job::answers::SubmitOutcome;
-use comet_worker::job::answers::TaskStatus;
+use comet_worker::job::answers::{Later, SubmitOutcome, TaskStatus};
 use comet_worker::job::event::says_unknown;
 use comet_worker::job::receipt::Decision;
 use comet_worker::job::record::Stage;

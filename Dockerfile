@@ -1,8 +1,8 @@
 # docker build --target worker -t comet-worker .   the daemon (the default target)
 # docker build --target sim    -t comet-sim .      the stand-in for CometAPI, for trying things without an API key
 #
-# Needs BuildKit, which every Docker since 23 builds with (20.10: DOCKER_BUILDKIT=1), and no front end from elsewhere.
-# `make image-test` builds and tries both.
+# It needs BuildKit, with which every Docker since 23 builds (20.10: DOCKER_BUILDKIT=1), and no front end from
+# elsewhere. `make image-test` builds and tries both.
 
 # --- What the images hold beside the program: the C library, certificates, a user. No shell, no package manager. ---
 
@@ -18,7 +18,7 @@ RUN mkdir -p etc/ssl/certs var/lib/dpkg/status.d var/lib/comet-worker/store \
     && echo 'comet-worker:x:10001:10001::/var/lib/comet-worker:/usr/sbin/nologin' > etc/passwd \
     && echo 'comet-worker:x:10001:' > etc/group \
     && echo 'hosts: files dns' > etc/nsswitch.conf \
-    # So that scanners of images see which packages these files are of, and under which licences they are.
+    # This shows image scanners which packages these files belong to, and under which licences.
     && for package in libc6 libgcc-s1 ca-certificates; do \
          dpkg -s "$package" > "var/lib/dpkg/status.d/$package" \
          && cp -L --parents "/usr/share/doc/$package/copyright" .; \
@@ -30,7 +30,7 @@ COPY --from=system /system /
 USER 10001
 WORKDIR /var/lib/comet-worker
 
-# --- The programs. The registry and what was compiled stay in caches between builds; the programs are copied out of them. ---
+# --- The programs. The registry and the compiled files stay in caches between builds; the programs are copied out. ---
 
 FROM rust:1.95-slim-bookworm AS sources
 WORKDIR /build
@@ -60,12 +60,14 @@ EXPOSE 8099
 ENTRYPOINT ["comet-sim"]
 CMD ["--listen", "0.0.0.0:8099"]
 
-# Last, so that it is what a build without --target makes.
+# This target is the last one, so a build without --target makes it.
 FROM base AS worker
 COPY --from=build /out/comet-worker /usr/local/bin/comet-worker
-# Alive, not ready: a worker that waits for RabbitMQ or for the account must not be restarted.
+# This checks that the worker is alive, not ready: a worker that waits for RabbitMQ or the account must not be
+# restarted.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["comet-worker", "health"]
-# The daemon hands its jobs back within seconds, but waits for a POST under way: give it `api.submit_timeout_s` and some.
+# The daemon requeues its jobs within seconds, but waits for a POST under way: give it `api.submit_timeout_s` and a
+# margin.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["comet-worker"]
 CMD ["run"]

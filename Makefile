@@ -1,11 +1,11 @@
-# What a newcomer needs is in `make help`. Everything here works from a clean clone on a machine with Rust and make.
+# `make help` lists what a newcomer needs. Everything here works from a clean clone on a machine with Rust and make.
 SHELL := /bin/bash
 
-# Tests run the programs themselves, the stand-in for CometAPI among them. Built together, so that dependencies are
-# compiled once, with one set of features, for demo, lints and tests.
+# Tests run the programs themselves, including the stand-in for CometAPI. All are built together, so that dependencies
+# are compiled once, with one set of features, for demo, lints and tests.
 BUILD := cargo build --locked --bins --example comet-sim
 
-# `make chaos` and `make fuzz` go on for so many seconds, `make simulate` plays so many seeds.
+# `make chaos` and `make fuzz` run for this many seconds; `make simulate` plays this many seeds.
 LENGTH_S ?= 180
 SEEDS ?= 10000
 
@@ -17,7 +17,7 @@ help: ## list the targets
 demo: linker ## watch jobs become images, with a worker killed on the way; needs no API key
 	@deploy/dev/demo
 
-# What each depth holds, and why, stands in docs/contributing.md.
+# docs/contributing.md says what each depth holds, and why.
 test-quick: export PROPTEST_RNG_SEED ?= 1
 test: export PROPTEST_RNG_SEED ?= 1
 
@@ -48,7 +48,7 @@ chaos: build ## three workers killed, frozen and cut off for LENGTH_S=180 second
 	@export COMET_SEED=$${COMET_SEED:-$$(deploy/dev/draw)}; echo "COMET_SEED=$$COMET_SEED"; \
 	COMET_CHAOS_S=$(LENGTH_S) cargo test --locked --test services chaos::chaos_breaks_no_promise -- --exact --nocapture
 
-# Each seed has a draw of its own, so where they begin is drawn as well.
+# Each seed has a draw of its own, so the first seed is drawn as well.
 simulate: linker ## SEEDS=10000 draws of what can go wrong, on doubles and a paused clock; COMET_SEED=… says where they begin
 	@export COMET_SEED=$${COMET_SEED:-$$(deploy/dev/draw)}; echo "COMET_SEED=$$COMET_SEED"; \
 	COMET_SIM_SEEDS=$(SEEDS) cargo test --locked --test it simulate::plays:: -- --nocapture
@@ -59,7 +59,8 @@ fuzz: linker ## spoilt replies, jobs and URLs for LENGTH_S=180 seconds; `make te
 	  PROPTEST_CASES=$${PROPTEST_CASES:-5000} cargo test --locked --quiet --lib -- property_tests guard sniff || exit 1; \
 	done
 
-# The peers come from the registries of npm and Python, into target/bench; one that can't be had is said to be missing.
+# The peers come from the registries of npm and Python, into target/bench. The report names a peer that can't be
+# installed as missing.
 bench: linker ## what it costs to run, beside the floor, FastStream, Celery and Node, into docs/benchmarks.md; 20 minutes, or WHAT=throughput
 	cargo build --release --locked --bins --examples
 	deploy/dev/with-services cargo run --release --locked --quiet --example comet-bench -- --write docs/benchmarks.md $(WHAT)

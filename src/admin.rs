@@ -1,7 +1,6 @@
-//! The admin port: whether the process lives, whether it takes jobs, and what it counts.
+//! The admin port. It shows whether the process is alive, whether it takes jobs, and its metrics.
 //!
-//! For orchestrators and Prometheus. Read only, no login; it binds to loopback unless told
-//! otherwise.
+//! It is for orchestrators and Prometheus: read only, without a login, and on loopback unless configured otherwise.
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +19,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::door::Door;
+use crate::bounded_listener::BoundedListener;
 use crate::metrics::{self, Metrics};
 
 const PAGES: &str = "comet-worker\n\n\
@@ -28,35 +27,35 @@ const PAGES: &str = "comet-worker\n\n\
     /readyz   200 while it takes jobs; 503: what is in the way\n\
     /metrics  OpenMetrics, for Prometheus\n";
 
-/// An orchestrator, Prometheus and a person or two.
+/// Enough for an orchestrator, Prometheus and a few people.
 const CONNECTIONS_MAX: usize = 64;
-/// Requests under way at a stop get this long to end; an idle or slow reader holds nothing up.
+/// At a stop, requests under way get this much time to end; an idle or slow reader delays nothing.
 const DRAIN: Duration = Duration::from_millis(500);
 
-/// What the process knows of itself. Asked on every request, so it must answer from memory.
+/// What the process knows about itself. It is called on every request, so it must answer from memory.
 pub trait Status: Send + Sync {
-    /// Whether its loops still turn. A process that isn't alive is to be restarted; being cut off
-    /// from a service is no reason for that.
+    /// Whether the process's loops still turn. A process that isn't alive must be restarted; a lost connection to a
+    /// service is no reason for that.
     ///
     /// # Errors
     ///
-    /// What stands still, a sentence each.
+    /// The standstills, one sentence each.
     fn alive(&self) -> Result<(), Vec<String>>;
 
-    /// Whether it takes jobs now.
+    /// Whether the process takes jobs now.
     ///
     /// # Errors
     ///
-    /// What is in the way, a sentence each. No secrets: everybody who reaches the port can read it.
+    /// What prevents it, one sentence each. No secrets: every client that reaches the port can read it.
     fn ready(&self) -> Result<(), Vec<String>>;
 
-    /// What its promise lacks though it takes jobs, a sentence each.
+    /// What the process can't guarantee although it takes jobs, one sentence each.
     fn weaknesses(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// The bound, not yet served port.
+/// The port, bound but not yet served.
 pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
@@ -70,12 +69,11 @@ struct Sources {
 }
 
 impl Admin {
-    /// Takes the port, 0 for any. From then on connections are accepted, and wait for
-    /// [`Self::serve`].
+    /// Binds the port, 0 for any. From then on connections are accepted, and wait for [`Self::serve`].
     ///
     /// # Errors
     ///
-    /// The port can't be had; the error names the setting `admin.listen`.
+    /// The port can't be bound; the error names the setting `admin.listen`.
     pub async fn bind(listen: SocketAddr, status: Arc<dyn Status>, metrics: Metrics) -> io::Result<Self> {
         let named = |error: io::Error| {
             let advice = "set another address, or \"\" for none";
@@ -99,14 +97,14 @@ impl Admin {
         self.address
     }
 
-    /// Answers until `stop`, and ends within half a second of it.
+    /// Answers requests until `stop`, and ends within half a second of it.
     ///
     /// # Errors
     ///
-    /// None that is known: axum retries what fails on accepting a connection.
+    /// None is known: axum retries what fails on accepting a connection.
     pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
         let stopped = stop.clone().cancelled_owned();
-        let serving = axum::serve(Door::new(self.listener, CONNECTIONS_MAX), self.pages)
+        let serving = axum::serve(BoundedListener::new(self.listener, CONNECTIONS_MAX), self.pages)
             .with_graceful_shutdown(stopped);
         tokio::select! {
             served = serving.into_future() => served,

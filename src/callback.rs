@@ -1,99 +1,18 @@
-//! Callbacks: the provider calls back when a task has changed, and its next poll comes at once.
+//! Callbacks: the provider calls back when a task has changed, and the task's next poll is then made at once.
 //!
-//! A callback is unsigned, comes once, twice or never, before the reply to its POST or long after the
-//! end, and may name the task by an id that we have never seen (docs/provider.md, "Callbacks"). So
-//! nothing in it is believed but that there is nothing to see yet: what a hit says is that somebody knows
-//! the URL that was made for this job, and all that it does is to pull a poll forward that would have
-//! come anyway.
+//! A callback is unsigned. It comes once, twice or never, before the reply to its POST or long after the end, and may
+//! name the task by an unknown id (docs/provider.md, "Callbacks"). So it is only believed when it says that there is
+//! nothing to see yet. Otherwise a callback only shows that its sender knows the URL that was made for this job, and
+//! its only effect is that a poll is made earlier than planned.
 //!
-//! The URL ends with a token that names the job and proves that a worker of this fleet made it. Any
-//! worker can check it without a look-up, also one that has never seen the job. The body is looked at for
-//! one thing: one that says that the task is still running pulls nothing, since the provider calls at each
-//! change of a task's status, and polls are to be few.
+//! The URL ends with a token that names the job and proves that a worker of this fleet made it. Any worker can check
+//! it without asking Redis, even if it has never seen the job. The body is read for one reason: a callback that says
+//! that the task is still running causes no poll, since the provider calls at each change of a task's status, and
+//! polls should be few.
 
 pub mod listener;
 mod relay;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest as _, Sha256};
-use url::Url;
-
 pub use self::relay::Relay;
-
-use crate::job::JobId;
-
-/// What is left of the MAC: 128 bits, which nobody guesses at over HTTP.
-const MAC_BYTES: usize = 16;
-/// The longest job id, its MAC and the dot between them, with room to spare.
-const TOKEN_BYTES_MAX: usize = 256;
-
-type HmacSha256 = Hmac<Sha256>;
-
-/// Makes the callback URLs of a fleet, and finds the job in one.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Callbacks {
-    /// Ends with a slash.
-    base: String,
-    key: [u8; 32],
-}
-
-impl Callbacks {
-    /// All workers with the same `secret` and the same `fleet` (the prefix of their keys in Redis)
-    /// make and take the same tokens. What is signed with is derived from the secret, which serves
-    /// for other things too, and doesn't lead back to it.
-    #[must_use]
-    pub fn new(public_url: &Url, secret: &SecretString, fleet: &str) -> Self {
-        let base = format!("{}/", public_url.as_str().trim_end_matches('/'));
-        let secret = Sha256::digest(secret.expose_secret()).into();
-        let mut deriving = keyed(&secret);
-        deriving.update(b"comet-worker callback 1\0");
-        deriving.update(fleet.as_bytes());
-        Self { base, key: deriving.finalize().into_bytes().into() }
-    }
-
-    /// What goes to the provider as `callback_url`. The same for every attempt and on every worker.
-    #[must_use]
-    pub fn url(&self, job: &JobId) -> String {
-        let mac = self.mac(job).finalize().into_bytes();
-        let mac: Vec<u8> = mac.into_iter().take(MAC_BYTES).collect();
-        format!("{}{}.{}", self.base, URL_SAFE_NO_PAD.encode(job.as_str()), URL_SAFE_NO_PAD.encode(mac))
-    }
-
-    /// The job that a token was made for; `None` for all that no worker of this fleet has made.
-    #[must_use]
-    pub fn job(&self, token: &str) -> Option<JobId> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return None;
-        }
-        let (job, mac) = token.split_once('.')?;
-        let job = String::from_utf8(URL_SAFE_NO_PAD.decode(job).ok()?).ok()?.parse().ok()?;
-        let mac = URL_SAFE_NO_PAD.decode(mac).ok().filter(|mac| mac.len() == MAC_BYTES)?;
-        // In constant time: how much of a guess was right can't be measured.
-        self.mac(&job).verify_truncated_left(&mac).ok()?;
-        Some(job)
-    }
-
-    fn mac(&self, job: &JobId) -> HmacSha256 {
-        keyed(&self.key).chain_update(job.as_str())
-    }
-}
-
-/// A token is as good as a password for one job's polls, so neither key nor tokens are shown.
-impl fmt::Debug for Callbacks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Callbacks").field("base", &self.base).finish_non_exhaustive()
-    }
-}
-
-fn keyed(key: &[u8; 32]) -> HmacSha256 {
-    let mut block = hmac::digest::Key::<HmacSha256>::default();
-    block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
-    HmacSha256::new(&block)
-}

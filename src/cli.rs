@@ -1,5 +1,5 @@
-//! The command line: one file a command. Data goes to stdout, words to stderr; the exit code is 0
-//! when it is done, 1 when it failed, 2 when it was asked wrongly or configured wrongly.
+//! The command line, one file per command. Data goes to stdout, messages to stderr. The exit code is 0 for success, 1
+//! for a failure, and 2 for wrong usage or a wrong configuration.
 
 mod cancel;
 mod check;
@@ -23,11 +23,11 @@ use clap::{Parser, Subcommand};
 use crate::config::{self, Config, Log, LogFormat};
 use crate::telemetry;
 
-/// What the tools log unless asked for more: they have words of their own for what they meet.
+/// What the tools log unless asked for more. They report what they meet in messages of their own.
 const QUIET: &str = "error,comet_worker=warn,lapin=off,async_rs=off";
 
-/// Threads for what blocks: the files of a folder, and names. A burst starts as many as it may, and each costs
-/// memory for as long as the process lives.
+/// Threads for blocking work: the files of a folder, and name lookups. A burst starts as many as allowed, and each
+/// costs memory for as long as the process lives.
 const BLOCKING_THREADS_MAX: usize = 128;
 
 /// Jobs from RabbitMQ to CometAPI (Kling, multi-image to image), images into your storage, events
@@ -77,7 +77,7 @@ enum Command {
     Schema(schema::Arguments),
 }
 
-/// Asked wrongly: exit code 2.
+/// Wrong usage: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
@@ -97,11 +97,11 @@ pub fn main() -> ExitCode {
 }
 
 fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyhow::Result<()> {
-    // Needs no configuration: it is what one is written by.
+    // This needs no configuration, because users write their configuration from its output.
     if let Command::Schema(arguments) = command {
         return schema::run(arguments);
     }
-    // Needs a setting of it, and no secrets; it is asked every few seconds.
+    // This needs one section of the configuration and no secrets, and is called every few seconds.
     if let Command::Health(arguments) = command {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         return runtime.block_on(health::run(file.as_deref(), arguments));
@@ -127,12 +127,12 @@ fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyh
             Command::Schema(arguments) => schema::run(arguments),
         }
     });
-    // What is still under way after the end of a command is not waited for.
+    // Work that is still under way after the end of a command is not waited for.
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));
     result
 }
 
-/// People read along: text, unless JSON was asked for.
+/// People read this log, so it is text, unless JSON was asked for.
 fn tool_log(log: &Log, verbose: bool) -> Log {
     let format = match log.format {
         LogFormat::Auto | LogFormat::Text => LogFormat::Text,

@@ -1,12 +1,12 @@
-//! The time: one that only goes forward and counts the machine's sleep, and the wall's, for display.
+//! Two clocks: one that only goes forward and counts the machine's sleep, and the wall clock, for display.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
-/// Counts from its making. A jump of the wall clock doesn't touch it; a suspended machine's sleep is
-/// in it, which `Instant` alone leaves out.
+/// Counts from its creation. A jump of the wall clock doesn't change it. It includes the time that the machine was
+/// suspended, which `Instant` alone leaves out.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
@@ -21,7 +21,7 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// With another source of how long the machine has been suspended since it was started.
+    /// Uses another source for how long the machine has been suspended since its start.
     #[must_use]
     pub fn with_sleep(slept: fn() -> Duration) -> Self {
         Self { start: Instant::now(), slept, slept_at_start: slept() }
@@ -30,7 +30,7 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Duration {
         let slept = (self.slept)().saturating_sub(self.slept_at_start);
-        // The two clocks are read one after the other: less than this is no sleep.
+        // The two clocks are read one after the other, so a smaller difference is not sleep.
         let noise = Duration::from_millis(50);
         self.start.elapsed() + if slept > noise { slept } else { Duration::ZERO }
     }
@@ -41,13 +41,13 @@ impl Clock {
     }
 }
 
-/// How long the machine has been suspended since it was started.
+/// How long the machine has been suspended since its start.
 fn slept() -> Duration {
     let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
     read(ClockId::Boottime).saturating_sub(read(ClockId::Monotonic))
 }
 
-/// The wall's time, Unix milliseconds. For display only: no decision rests on it.
+/// The wall clock in Unix milliseconds. It is for display only; no decision depends on it.
 #[must_use]
 pub fn unix_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()

@@ -1,12 +1,11 @@
-//! The configuration: from three layers of text to values that can't be wrong.
+//! The configuration: turns three layers of text into values that can't be wrong.
 //!
-//! `config/default.toml` holds every key with its unit and its reason; it is the schema, the
-//! documentation and the lowest layer at once. A file and the environment go over it. Everything
-//! that is wrong is reported together, each fault with the place it came from, and what depends
-//! on several keys is checked here once, so that nothing needs checking inside.
+//! `config/default.toml` has every key with its unit and its reason. It is the schema, the documentation and the
+//! lowest layer at once. A file and the environment override it. All faults are reported together, each with the
+//! place it came from. Conditions on several keys are checked here once, so the rest of the program needs no checks.
 //!
-//! A new key: a line in `config/default.toml`, and a field and its reading in the file of its
-//! section. A key that is in one of the two only fails a test.
+//! A new key needs a line in `config/default.toml`, and a field and its reading in the file of its section. A test
+//! fails if a key is in only one of the two.
 
 mod callback;
 mod environment;
@@ -58,13 +57,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the defaults, `file` over them, and of `env` the variables
-    /// `COMET_WORKER__<SECTION>__<KEY>` (in any case) over both. In the program `env` is
-    /// [`environment()`].
+    /// Reads the defaults, `file` over them, and from `env` the variables `COMET_WORKER__<SECTION>__<KEY>` (in any
+    /// case) over both. The program passes [`environment()`] as `env`.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong, at once.
+    /// All faults at once.
     pub fn load(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -121,7 +119,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// One fault that says how to set it, when neither `api.key` nor `api.key_file` is set.
+    /// One fault that says how to set it, if neither `api.key` nor `api.key_file` is set.
     pub fn require_key(&self) -> Result<&Secret, Faults> {
         if !self.api.key.now().is_empty() {
             return Ok(&self.api.key);

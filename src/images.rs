@@ -1,12 +1,10 @@
-//! From a result URL to the bytes of an image that is whole and what it says it is.
+//! Turns a result URL into the bytes of an image that is complete and has the format that it claims.
 //!
-//! The URL comes from outside, the server behind it is a stranger: [`guard`] says where we go, the loop
-//! here bounds what we take, `sniff` says what it is, and [`trouble`] says whose fault it is where there
-//! is none. See docs/operations.md, "What is downloaded".
+//! The URL comes from outside, and the server behind it can't be trusted. [`guard`] decides which hosts may be
+//! reached, the loop here bounds what is read, and [`image`](crate::job::image) decides what it is, and whose fault a
+//! failure is. See docs/operations.md, "What is downloaded".
 
 pub mod guard;
-mod sniff;
-pub mod trouble;
 
 use std::error::Error as _;
 use std::fmt;
@@ -15,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy, Response};
@@ -24,103 +22,44 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use crate::job::image::trouble::Trouble;
+use crate::job::image::{FetchError, Image};
 use crate::net::tls;
 use crate::redact::{bounded, for_people};
 use guard::{Forbidden, Guard, GuardedResolver, Reach, Unresolved};
-use sniff::Sniffed;
-use trouble::Trouble;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Most that is set aside for an image before its bytes come.
+/// The most memory that is reserved for an image before its bytes arrive.
 const AT_ONCE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Longest part of a URL's path that is told to people, in characters.
+/// The longest part of a URL's path that is shown to people, in characters.
 const PATH_CHARS_MAX: usize = 80;
 
-/// Gets images. The downloader does it over HTTPS; tests have a double.
+/// Fetches images. The downloader does it over HTTPS; tests have a double.
 #[async_trait]
 pub trait Images: Send + Sync {
     async fn fetch(&self, url: &Url) -> Result<Image, FetchError>;
 }
 
-/// An image, checked.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Image {
-    /// As they came, with what stood behind the image's own end.
-    pub bytes: Bytes,
-    /// By the bytes: `image/png`, `image/jpeg` or `image/webp`.
-    pub content_type: &'static str,
-    /// `png`, `jpg` or `webp`.
-    pub extension: &'static str,
-    pub width: u32,
-    pub height: u32,
-    /// Of the bytes, in lower-case hex.
-    pub sha256: String,
+/// Says why there is no image at this place.
+fn at(url: &Url, trouble: Trouble, what: impl fmt::Display) -> FetchError {
+    FetchError::new(trouble, format!("{}: {what}", place(url)))
 }
 
-impl Image {
-    /// # Errors
-    ///
-    /// Says why these bytes are not a whole image that we take.
-    pub fn of(bytes: Bytes) -> Result<Self, FetchError> {
-        let digest = Sha256::digest(&bytes);
-        Self::with_digest(bytes, digest.as_slice())
-    }
-
-    fn with_digest(bytes: Bytes, digest: &[u8]) -> Result<Self, FetchError> {
-        let Sniffed { content_type, extension, width, height } = sniff::sniff(&bytes)?;
-        Ok(Self { bytes, content_type, extension, width, height, sha256: hex::encode(digest) })
-    }
-}
-
-impl fmt::Debug for Image {
-    /// Without the bytes.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Image")
-            .field("bytes", &self.bytes.len())
-            .field("content_type", &self.content_type)
-            .field("width", &self.width)
-            .field("height", &self.height)
-            .field("sha256", &self.sha256)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why there is no image. The message names host and path, never the signed query.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct FetchError {
-    pub trouble: Trouble,
-    /// For people.
-    pub message: String,
-}
-
-impl FetchError {
-    #[must_use]
-    pub fn new(trouble: Trouble, message: impl Into<String>) -> Self {
-        Self { trouble, message: message.into() }
-    }
-
-    /// At this place.
-    fn at(url: &Url, trouble: Trouble, what: impl fmt::Display) -> Self {
-        Self { trouble, message: format!("{}: {what}", place(url)) }
-    }
-}
-
-/// The bounds of one download, and the way to it.
+/// The bounds of one download, and the route to its host.
 #[derive(Debug, Clone)]
 pub struct DownloadRules {
     pub guard: Guard,
-    /// Of the image.
+    /// The most bytes of an image.
     pub max_bytes: u64,
     /// From the first lookup to the last byte, redirects included.
     pub timeout: Duration,
     pub max_redirects: u32,
-    /// `http://[user:password@]host:port`; empty: directly. The environment's proxies are not used.
+    /// `http://[user:password@]host:port`; empty for a direct connection. The environment's proxies are not used.
     pub proxy: SecretString,
     pub user_agent: String,
-    /// Whose certificates are believed beside the system's.
+    /// The certificates that are trusted beside the system's.
     pub certificates: tls::Files,
 }
 
@@ -128,13 +67,13 @@ pub struct DownloadRules {
 #[derive(Debug)]
 pub struct Downloader {
     rules: DownloadRules,
-    /// For https; its resolver lets pass what [`Guard::reach`] says of https.
+    /// The client for https. Its resolver lets pass what [`Guard::reach`] allows for https.
     secure: Client,
-    /// For http to private hosts; its resolver lets pass nothing else.
+    /// The client for http to private hosts. Its resolver lets pass nothing else.
     plain: Client,
 }
 
-/// What one request of the chain gave.
+/// The result of one request of the chain.
 enum Hop {
     Image(Image),
     Redirect(Url),
@@ -154,7 +93,8 @@ impl Downloader {
             if proxy.is_empty() {
                 return built(client.dns_resolver(GuardedResolver { guard: guard.clone(), reach }));
             }
-            // The proxy resolves the names of hosts; its own is none that the guard has a say in. A reason could quote its login.
+            // The proxy resolves the names of hosts, and the guard doesn't check the proxy's own name. The error's
+            // text could contain its login, so it is left out.
             let proxy =
                 Proxy::all(proxy).map_err(|_| "the proxy must be an http:// URL with a host".to_owned());
             built(client.proxy(proxy?))
@@ -167,7 +107,7 @@ impl Downloader {
         let mut url = url.clone();
         for hops in 0..=self.rules.max_redirects {
             let hop = self.hop(&url, until).await.map_err(|error| {
-                // It is the host that leads there, and not the provider's own URL.
+                // The host redirects there; it is not the provider's own URL.
                 let is_led = error.trouble == Trouble::BadUrl && hops > 0;
                 if is_led { FetchError { trouble: Trouble::Redirects, ..error } } else { error }
             });
@@ -177,14 +117,15 @@ impl Downloader {
             }
         }
         let most = self.rules.max_redirects;
-        Err(FetchError::at(&url, Trouble::Redirects, format!("more than {most} redirects")))
+        Err(at(&url, Trouble::Redirects, format!("more than {most} redirects")))
     }
 
-    /// One request, over https wherever that may be.
+    /// Sends one request, over https wherever that is possible.
     async fn hop(&self, url: &Url, until: Instant) -> Result<Hop, FetchError> {
         let Some(secured) = self.rules.guard.secured(url) else {
             let hop = self.request(url, until).await;
-            // Where http may lead inside, a name of the public internet is seen only once it is resolved.
+            // If http is allowed to private hosts, a name of the public internet is recognized only after it is
+            // resolved.
             return match (hop, with_https(url)) {
                 (Err(FetchError { trouble: Trouble::Forbidden, .. }), Some(secured)) => {
                     self.secured(&secured, until).await
@@ -195,7 +136,7 @@ impl Downloader {
         self.secured(&secured, until).await
     }
 
-    /// A request that the URL wants over http.
+    /// Sends a request over https for a URL that asks for http.
     async fn secured(&self, url: &Url, until: Instant) -> Result<Hop, FetchError> {
         self.request(url, until).await.map_err(|error| {
             if !matches!(error.trouble, Trouble::Unreachable | Trouble::Tls | Trouble::Silent) {
@@ -209,11 +150,11 @@ impl Downloader {
 
     async fn request(&self, url: &Url, until: Instant) -> Result<Hop, FetchError> {
         let reach = self.rules.guard.reach(url);
-        let client = match reach.map_err(|why| FetchError::at(url, Trouble::BadUrl, why))? {
+        let client = match reach.map_err(|why| at(url, Trouble::BadUrl, why))? {
             Reach::Public | Reach::Anywhere => &self.secure,
             Reach::Private => &self.plain,
         };
-        let late = |trouble| FetchError::at(url, trouble, format!("not done in {:?}", self.rules.timeout));
+        let late = |trouble| at(url, trouble, format!("not done in {:?}", self.rules.timeout));
         let answer = timeout_at(until, client.get(url.clone()).send());
         let response = match answer.await {
             Ok(response) => response.map_err(|error| broken(url, &error))?,
@@ -222,14 +163,14 @@ impl Downloader {
         let status = response.status().as_u16();
         let said = || format!("HTTP {status}");
         if let Some(trouble) = Trouble::of_status(status) {
-            return Err(FetchError::at(url, trouble, said()));
+            return Err(at(url, trouble, said()));
         }
         if response.status().is_redirection() {
             return match next_url(url, &response) {
                 Some(next) => Ok(Hop::Redirect(next)),
                 None => {
                     let what = format!("{} without a usable location", said());
-                    Err(FetchError::at(url, Trouble::Redirects, what))
+                    Err(at(url, Trouble::Redirects, what))
                 }
             };
         }
@@ -239,12 +180,12 @@ impl Downloader {
 
     async fn read(&self, url: &Url, mut response: Response) -> Result<Image, FetchError> {
         let max_bytes = self.rules.max_bytes;
-        let too_large = || FetchError::at(url, Trouble::TooLarge, format!("more than {max_bytes} bytes"));
+        let too_large = || at(url, Trouble::TooLarge, format!("more than {max_bytes} bytes"));
         let announced = response.content_length();
         if announced.is_some_and(|length| length > max_bytes) {
             return Err(too_large());
         }
-        // So much at first, whatever a stranger announces.
+        // Only this much is reserved at first, whatever the server announces.
         let expected = announced.unwrap_or_default().min(AT_ONCE_BYTES_MAX);
         let mut bytes = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
         let mut digest = Sha256::new();
@@ -256,10 +197,10 @@ impl Downloader {
             digest.update(&chunk);
         }
         if announced.is_some_and(|length| length != length_of(&bytes)) {
-            return Err(FetchError::at(url, Trouble::Cut, "the body was cut short"));
+            return Err(at(url, Trouble::Cut, "the body was cut short"));
         }
         Image::with_digest(bytes.freeze(), digest.finalize().as_slice())
-            .map_err(|error| FetchError::at(url, error.trouble, error.message))
+            .map_err(|error| at(url, error.trouble, error.message))
     }
 }
 
@@ -273,7 +214,7 @@ impl Images for Downloader {
     }
 }
 
-/// An image that the provider has put into its reply itself: `data:image/…;base64,…`.
+/// Reads an image that the provider has put into its reply: `data:image/…;base64,…`.
 fn inline(url: &Url, max_bytes: u64) -> Result<Image, FetchError> {
     let no_image = |trouble, what: &str| FetchError::new(trouble, format!("the data: URL {what}"));
     let text = url.path().split_once(";base64,").map(|(_, text)| text.trim_end_matches('='));
@@ -285,7 +226,8 @@ fn inline(url: &Url, max_bytes: u64) -> Result<Image, FetchError> {
     Image::of(bytes.into()).map_err(|error| no_image(error.trouble, &format!("is {}", error.message)))
 }
 
-/// No redirects of its own, no cookies, no credentials, no decompression. The resolver or the proxy is added.
+/// A client without redirects of its own, cookies, credentials or decompression. The caller adds the resolver or the
+/// proxy.
 fn client(user_agent: &str) -> ClientBuilder {
     let headers: HeaderMap = [
         (ACCEPT, HeaderValue::from_static("image/png, image/jpeg, image/webp")),
@@ -301,7 +243,7 @@ fn client(user_agent: &str) -> ClientBuilder {
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(Duration::from_secs(20))
-        // What download.max_at_once lets through by default; fewer would open a connection for every tenth image.
+        // As many as download.max_at_once allows by default; fewer would open a connection for every tenth image.
         .pool_max_idle_per_host(16)
 }
 
@@ -316,7 +258,7 @@ fn built(client: ClientBuilder) -> Result<Client, String> {
 }
 
 fn next_url(url: &Url, response: &Response) -> Option<Url> {
-    // Some hosts write it as it is, and not percent-encoded.
+    // Some hosts send the location without percent-encoding.
     let location = std::str::from_utf8(response.headers().get(LOCATION)?.as_bytes()).ok()?;
     url.join(location).ok()
 }
@@ -332,9 +274,9 @@ fn place(url: &Url) -> String {
     for_people(&format!("{host}{port}{}", bounded(url.path(), PATH_CHARS_MAX)))
 }
 
-/// An exchange that broke.
+/// Describes an exchange that broke.
 fn broken(url: &Url, error: &reqwest::Error) -> FetchError {
-    // Before a connection stands, the host has said nothing; afterwards it is the host that breaks it off.
+    // Before a connection is established, the host has said nothing; after that, the host has broken it off.
     let mut trouble = if error.is_connect() {
         Trouble::Unreachable
     } else if error.is_timeout() {
@@ -346,13 +288,13 @@ fn broken(url: &Url, error: &reqwest::Error) -> FetchError {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(forbidden) = inner.downcast_ref::<Forbidden>() {
-            return FetchError::at(url, Trouble::Forbidden, forbidden);
+            return at(url, Trouble::Forbidden, forbidden);
         }
         if let Some(unresolved) = inner.downcast_ref::<Unresolved>() {
-            return FetchError::at(url, Trouble::Unresolved, unresolved);
+            return at(url, Trouble::Unresolved, unresolved);
         }
         let words = inner.to_string();
-        // By the words of rustls, whose error is behind several others.
+        // This looks for the words of rustls, because its error is hidden behind several others.
         if error.is_connect()
             && ["certificate", "corrupt message", "handshake"].iter().any(|tls| words.contains(tls))
         {

@@ -1,18 +1,24 @@
-//! The nouns of a job: what it is called, what became of it, who is to blame.
+//! The nouns of a job: its name, its outcome, and the reason of a failure.
 //!
-//! Everything here is pure: no clock, no I/O, no logging. The message that brings a job in is
-//! [`request`], the events that tell its end are [`event`], every decision in between is [`step`],
-//! and when to look again is [`pace`].
+//! Everything here is pure: no clock, no I/O, no logging. [`request`] is the message that brings a job in, [`event`]
+//! the events about its end, [`step`] every decision in between, and [`pace`] says when to look again.
 
+pub mod answers;
+pub mod callback;
 pub mod event;
 mod external;
 mod failed_tasks;
 pub mod format;
+pub mod image;
+pub mod operation;
 pub mod pace;
+pub mod receipt;
+pub mod record;
 pub mod request;
 #[cfg(test)]
 mod schema_tests;
 pub mod step;
+pub mod text;
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,7 +29,7 @@ use serde_json::value::RawValue;
 pub use self::external::{Adopts, ExternalIds, ExternalTaskId, SentUnder};
 pub use self::failed_tasks::FailedTasks;
 
-/// The user's name for a job and its idempotency key: 1–128 characters of `[A-Za-z0-9._:-]`.
+/// The user's name for a job, which is also its idempotency key: 1–128 characters of `[A-Za-z0-9._:-]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct JobId(String);
@@ -61,17 +67,17 @@ impl fmt::Display for JobId {
     }
 }
 
-/// The provider's name for one generation. Opaque: 18 digits, a UUID or something else
-/// (docs/provider.md, "Task ids"); never a number to us.
+/// The provider's name for one generation. It is opaque and never treated as a number: 18 digits, a UUID or something
+/// else (docs/provider.md, "Task ids").
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(String);
 
 impl TaskId {
-    /// Longer ids are not believed; none of the known ones passes 64.
+    /// A longer text is not taken for an id; none of the known ids has more than 64 characters.
     pub const MAX_LENGTH: usize = 256;
 
-    /// `None` for an empty, an overlong, or an unprintable text.
+    /// `None` for a text that is empty, too long or unprintable.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -91,8 +97,8 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// SHA-256, in hex, of the canonical JSON of a job's input: tells a repetition from another job
-/// under the same id.
+/// SHA-256, in hex, of the canonical JSON of a job's input. It distinguishes a repetition from another job with the
+/// same id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Digest(String);
 
@@ -108,27 +114,27 @@ impl Digest {
     }
 }
 
-/// What the life of a job needs to know of it, besides the body that goes to the provider (which
-/// is dropped once the task id is known).
+/// What a life needs to know of its job, besides the body for the provider, which is dropped once the task id is
+/// known.
 #[derive(Debug)]
 pub struct Job {
     pub id: JobId,
     pub digest: Digest,
     pub external_ids: ExternalIds,
-    /// `n`: images asked for, which is also the number of the account's slots that it takes.
+    /// `n`: the number of images asked for, which is also the number of the account's slots that the job takes.
     pub images: u32,
-    /// The model that makes them: one of those that are known.
+    /// The model that makes the images, one of the known models.
     pub model: String,
-    /// The provider calls back at a URL of ours.
+    /// Whether the provider calls back at a URL of ours.
     pub calls_back: bool,
     /// Overrides `generation.timeout_s`.
     pub timeout_s: Option<u64>,
-    /// Given back on every event.
+    /// Returned on every event.
     pub metadata: Option<Box<RawValue>>,
     pub envelope: Envelope,
 }
 
-/// What AMQP's properties said, and the events carry on.
+/// The AMQP properties that events carry on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Envelope {
     pub reply_to: Option<String>,
@@ -136,11 +142,11 @@ pub struct Envelope {
     /// W3C Trace Context.
     pub traceparent: Option<String>,
     pub tracestate: Option<String>,
-    /// When the producer published it, by its clock: Unix seconds.
+    /// When the producer published the message, by the producer's clock, in Unix seconds.
     pub timestamp_s: Option<u64>,
 }
 
-/// One thing wrong with a job, by its place in the message's JSON.
+/// One fault of a job, with its place in the message's JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fault {
     /// A JSON pointer, for example `/input/subject_image_list/1/subject_image`.
@@ -152,23 +158,23 @@ pub struct Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// Known to be wrong before anything was paid.
+    /// The job is known to be wrong before anything was paid.
     InvalidRequest,
-    /// The provider refused it for good.
+    /// The provider has refused the job for good.
     Rejected,
-    /// The provider refused it for what it shows or says.
+    /// The provider has refused the job for its content.
     ContentPolicy,
-    /// The provider accepted it, and the generation failed.
+    /// The provider accepted the job, and the generation failed.
     GenerationFailed,
-    /// No end within the timeout, one last look included.
+    /// The task had not ended within the timeout, nor at one last query.
     TimedOut,
-    /// Nobody can say whether the provider accepted it. Never posted again by itself.
+    /// It is unknown whether the provider accepted the job. No worker posts it again by itself.
     OutcomeUnknown,
-    /// The images are no longer to be had at the provider.
+    /// The provider has the images no longer.
     ResultExpired,
-    /// What the provider calls its images can't be stored as images.
+    /// What the provider returns as images can't be stored as images.
     ResultInvalid,
-    /// It took the worker down too often.
+    /// The job made workers crash too often.
     Quarantined,
 }
 
@@ -185,7 +191,7 @@ impl Reason {
         Self::Quarantined,
     ];
 
-    /// Of a task that was accepted, and whose images are not stored: perhaps they are still to be had.
+    /// The reasons with an accepted task whose images are not stored; it may still be possible to fetch them.
     pub const UNSTORED: [Self; 4] =
         [Self::TimedOut, Self::ResultExpired, Self::ResultInvalid, Self::Quarantined];
 
@@ -205,7 +211,7 @@ impl Reason {
     }
 }
 
-/// Whether the provider took money for a job without images, as far as anybody can tell.
+/// Whether the provider took money for a job without images, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Charged {
@@ -215,7 +221,7 @@ pub enum Charged {
 }
 
 impl Charged {
-    /// For both of two tasks.
+    /// The charge for two tasks together.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -243,70 +249,70 @@ pub enum Outcome {
     Cancelled(Cancellation),
 }
 
-/// The images of a finished generation, stored.
+/// The stored images of a finished generation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Success {
     pub task_id: TaskId,
     pub images: Vec<StoredImage>,
-    /// What the provider deducted, verbatim (`final_unit_deduction`).
+    /// What the provider deducted, as it says (`final_unit_deduction`).
     pub units: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct StoredImage {
     pub index: u32,
-    /// Stable: `scheme://bucket/key`, or `file:///absolute/path`.
+    /// A stable location: `scheme://bucket/key`, or `file:///absolute/path`.
     pub location: String,
-    /// Where the store has a public base.
+    /// `None` if the store has no public base.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// By the bytes, never by what the provider's server called it.
+    /// Read from the bytes, and not from the header of the provider's server.
     pub content_type: String,
     pub bytes: u64,
     pub width: u32,
     pub height: u32,
-    /// Hex.
+    /// In hex.
     pub sha256: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Failure {
     pub reason: Reason,
-    /// For a person.
+    /// A message for a person.
     pub message: String,
-    /// The provider's own code, verbatim.
+    /// The provider's own code, unchanged.
     pub provider_code: Option<String>,
     pub charged: Charged,
-    /// A paid task is never forgotten.
+    /// Always given if there is a task, so that a paid task isn't lost.
     pub task_id: Option<TaskId>,
     pub units: Option<String>,
-    /// Everything that is wrong, for `invalid_request`; else empty.
+    /// Every fault of an `invalid_request`; otherwise empty.
     pub faults: Vec<Fault>,
 }
 
-/// Nobody waits for it any more.
+/// A job whose result is not wanted any more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cancellation {
-    /// For a person.
+    /// A message for a person.
     pub message: String,
     pub charged: Charged,
-    /// What the provider had accepted by then, and goes on with.
+    /// The task that the provider had accepted by then, and that continues there.
     pub task_id: Option<TaskId>,
 }
 
-/// How long the parts of a life took, in milliseconds, as far as this process saw them.
+/// How long the parts of a life took, in milliseconds, as far as this process has seen them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Timings {
-    /// From the producer's publish to the worker's first look, by the `timestamp` of the message.
+    /// From the producer's publishing to the moment when the worker first sees the job, by the message's `timestamp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queued: Option<u64>,
-    /// The POST that was accepted.
+    /// The accepted POST.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub submit: Option<u64>,
     /// From the accepted POST to the poll that saw the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generate: Option<u64>,
-    /// Downloading and storing all images.
+    /// The download and the storing of all images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<u64>,
 }

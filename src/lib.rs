@@ -1,5 +1,5 @@
-//! Jobs come in from RabbitMQ, are submitted to CometAPI (Kling, multi-image to image), polled to
-//! their end, their images stored, and their end told as events. This page is the architecture.
+//! A worker takes jobs from RabbitMQ, submits them to CometAPI (Kling, multi-image to image), polls them to their
+//! end, stores their images, and publishes their end as events. This page is the architecture.
 //!
 //! ```text
 //!  producer ──job──▶ RabbitMQ ──▶ worker ──submit──▶ CometAPI
@@ -9,68 +9,68 @@
 //!  consumer ◀─event── RabbitMQ ◀──────┘
 //! ```
 //!
-//! **RabbitMQ owns a job until its event is confirmed. Redis knows how far it is. The store keeps the
-//! receipts, and one of them is the gate before the money. Everything else can be repeated.**
+//! **RabbitMQ owns a job until its event is confirmed. Redis knows how far it is. The store has the receipts, and one
+//! of them is the gate before the money. Everything else can be repeated.**
 //!
 //! # The way of a job
 //!
-//! A delivery arrives in [`worker::session`], which spawns a life for it ([`worker::life`]).
-//! [`job::request`] turns the message into a job or says what is wrong with it. From then on the
-//! life asks [`job::step`], which is pure, what to do next, does it, and reports what came of it:
+//! A delivery arrives in [`worker::session`], which spawns a life for it ([`worker::life`]). [`job::request`] turns
+//! the message into a job or says what is wrong with it. From then on the life asks [`job::step`], which is pure, for
+//! the next action, performs it, and reports its result:
 //!
 //! ```text
 //!  read the record ─▶ new ─────────▶ ask ledger and receipts ─▶ POST ─▶ note the task id ───┐
-//!    ([`ledger`])     submitting ──▶ another hand is at it: look up, look on                │
+//!    ([`ledger`])     submitting ──▶ another life submits: look up, look on                 │
 //!                     generating ───────────────────────────────────────▶ poll ◀────────────┘
 //!                                                                          │ ([`provider`])
 //!                                                                          ▼
 //!                                             download and store ([`images`], [`storage`])
 //!                                                                          │
-//!                     done ────────────────▶ tell ([`job::event`], [`queue`]) ◀─ seal the outcome
+//!                     done ─────────────▶ publish ([`job::event`], [`queue`]) ◀─ seal the outcome
 //! ```
 //!
-//! There is no other way: a retried, a redelivered and a resumed job all begin with the record and take
-//! it from there. A message that was never delivered before is taken for a new job's, and whoever was there
-//! before is found where the ledger or the receipts are asked. Where a receipt seals the outcome, the record
-//! ends behind the event; where there are no receipts, it freezes the outcome first.
+//! There is no other way: a job that is retried, redelivered or resumed begins with the record and continues from
+//! there. A message that was never delivered before is taken for a new job; if it isn't new, the life learns this
+//! when it asks the ledger or the receipts. If a receipt seals the outcome, the record ends after the event; without
+//! receipts, the record freezes the outcome first.
 //!
 //! # Where things are
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`job`] | the nouns, the contract in and out, every decision; pure |
+//! | [`job`] | the nouns, the contract in and out, the record, the routes, what answers say, every decision; pure |
 //! | [`worker`] | the shell: sessions, lives, the breaker, the line before the POSTs |
 //! | [`queue`] | RabbitMQ: topology, the consumer, the pool of confirm channels |
 //! | [`ledger`] | Redis: a Lua script for each move of the record, hints, and how long tasks take |
-//! | [`receipts`] | the store's memory: the gate, what Redis is rebuilt from, a person's decisions; and its sweep |
-//! | [`operation`] | the routes of the API and their editions, as data |
+//! | [`receipts`] | the memory in the store: the gate, what Redis is rebuilt from, a person's decisions; and its sweep |
 //! | [`provider`] | CometAPI: what its replies mean (pure), and the HTTP client |
-//! | [`callback`] | the URLs that the provider calls back at, and their listener |
-//! | [`limits`] | requests a second and at a time, of one worker |
+//! | [`callback`] | the listener for the provider's callbacks |
+//! | [`limits`] | one worker's requests in a second and at the same time |
 //! | [`images`], [`storage`] | downloads behind a guard; where images go |
-//! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`pulse`] | the knobs, the log, the numbers, health; `door` bounds the connections of our ports |
-//! | [`cli`] | one file a command |
+//! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`heartbeat`] | settings, log, metrics, health; `bounded_listener` limits clients |
+//! | [`cli`] | one file for each command |
 //!
-//! # What holds everywhere, stated as absences
+//! # What never happens
 //!
-//! - No delivery is acked before its event, or its dead letter, is confirmed.
-//! - No POST is sent by a life that has not just passed the gate of that attempt; no POST follows one
-//!   whose outcome is open, but on the word of a look-up that the user trusts, or of a person.
-//! - No generation of a job follows another but on the provider's word that its task failed, and as many as
+//! - No delivery is acknowledged before its event, or its dead letter, is confirmed.
+//! - No life sends a POST without having just passed the gate of that attempt. After a POST with an unknown outcome, there is
+//!   no other POST unless a look-up that the user trusts, or a person, says that nothing was accepted.
+//! - No generation of a job follows another unless the provider says that the task failed, and there are at most as many as
 //!   the job's first intent allows.
-//! - No lease and no owner: two workers may do everything twice but the POST.
-//! - No decision rests on two machines' clocks agreeing: ages are by Redis's clock, waits by one's own.
+//! - There is no lease and no owner: two workers may do everything twice except the POST.
+//! - No decision depends on two machines' clocks agreeing: ages are by the clock of Redis, waits by the worker's own clock.
 //! - No fault of the account, the provider or our own services is a job's outcome.
-//! - No POST leaves without slots of the account, where `generation.max_running` is set
-//!   ([`ledger::slots`]); who waits for them stands in [`worker::slots`].
-//! - No wait holds anything that can't be handed back within moments.
+//! - No POST is sent without slots of the account if `generation.max_running` is set ([`ledger::slots`]); jobs wait for
+//!   them in [`worker::slots`].
+//! - No wait holds anything that can't be requeued or released within moments.
 
 pub mod admin;
+mod bounded_listener;
 pub mod callback;
 pub mod cli;
 pub mod clock;
 pub mod config;
-mod door;
+pub mod heartbeat;
 pub mod images;
 pub mod job;
 pub mod ledger;
@@ -79,9 +79,7 @@ pub mod metrics;
 #[cfg(test)]
 mod mutated;
 pub mod net;
-pub mod operation;
 pub mod provider;
-pub mod pulse;
 pub mod queue;
 pub mod receipts;
 mod redact;

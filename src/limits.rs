@@ -1,8 +1,8 @@
-//! What goes out at a time, and a second: the bounds of one worker's requests.
+//! The bounds of one worker's requests: how many at a time, and how many a second.
 //!
-//! A POST is let through before the right to it is asked for: behind that, its time is short. So submits
-//! go before queries, of which there may be ten thousand due; but every fourth request is a query's, for
-//! an account whose ends nobody sees has no free slots either.
+//! A POST passes this bound before it asks for the right to post, because after that its time is short. So submits go
+//! before queries, of which ten thousand may be due. But every fourth request is a query, because the slots of an
+//! account become free only when the ends of its tasks are seen.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,25 +10,25 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// So many submits go in a row while a query waits.
+/// The number of submits that go in a row while a query waits.
 const SUBMITS_IN_A_ROW: u32 = 3;
-/// A timer is late by a millisecond or so: what is missed within this is made up for.
+/// A timer is late by a millisecond or so; requests that were missed within this time are made up for.
 const MADE_UP_FOR: Duration = Duration::from_millis(20);
-/// One who lets another go first looks again after this.
+/// A request that lets another one go first tries again after this time.
 const GIVES_WAY: Duration = Duration::from_millis(1);
 
-/// The bounds, shared by all that goes out. Cheap to clone.
+/// The bounds, shared by all requests. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
-    /// `api.max_requests_per_second`; `None`: no bound.
+    /// `api.max_requests_per_second`; `None` = no bound.
     rate: Option<Arc<Rate>>,
-    /// What `api.max_connections` leaves beside the POSTs; `None`: no bound.
+    /// What `api.max_connections` leaves beside the POSTs; `None` = no bound.
     connections: Option<Arc<Semaphore>>,
 }
 
 /// The right to one query or download.
 #[derive(Debug)]
-pub struct Way {
+pub struct RequestPermit {
     _connection: Option<OwnedSemaphorePermit>,
 }
 
@@ -36,7 +36,7 @@ pub struct Way {
 struct Rate {
     interval: Duration,
     state: Mutex<State>,
-    // One of each kind competes at a time, in the order of their coming.
+    // One request of each kind competes at a time, in the order of arrival.
     submits: Semaphore,
     queries: Semaphore,
 }
@@ -56,15 +56,14 @@ enum Kind {
     Query,
 }
 
-/// One that competes; it doesn't any more once this is dropped.
-struct Waiting<'a> {
+/// A request that competes, until this is dropped.
+struct Contender<'a> {
     rate: &'a Rate,
     kind: Kind,
 }
 
 impl Limits {
-    /// `requests_per_second`: 0 for no bound. `connections`: for queries and downloads together, 0 for no
-    /// bound.
+    /// `requests_per_second`: 0 for no bound. `connections`: for queries and downloads together, 0 for no bound.
     #[must_use]
     pub fn new(requests_per_second: u32, connections: usize) -> Self {
         let rate = (requests_per_second > 0).then(|| Arc::new(Rate::new(requests_per_second)));
@@ -72,15 +71,15 @@ impl Limits {
         Self { rate, connections }
     }
 
-    /// Before a POST; its connection is none of those that are counted here.
+    /// Call it before a POST, whose connection is not counted here.
     pub async fn submit(&self) {
         if let Some(rate) = &self.rate {
             rate.pass(Kind::Submit).await;
         }
     }
 
-    /// Before a GET to the API.
-    pub async fn query(&self) -> Way {
+    /// Call it before a GET to the API.
+    pub async fn query(&self) -> RequestPermit {
         let way = self.download().await;
         if let Some(rate) = &self.rate {
             rate.pass(Kind::Query).await;
@@ -88,11 +87,13 @@ impl Limits {
         way
     }
 
-    /// Before a GET to anywhere else.
-    pub async fn download(&self) -> Way {
+    /// Call it before a GET to any other server.
+    pub async fn download(&self) -> RequestPermit {
         match &self.connections {
-            Some(connections) => Way { _connection: Arc::clone(connections).acquire_owned().await.ok() },
-            None => Way { _connection: None },
+            Some(connections) => {
+                RequestPermit { _connection: Arc::clone(connections).acquire_owned().await.ok() }
+            }
+            None => RequestPermit { _connection: None },
         }
     }
 }
@@ -115,7 +116,7 @@ impl Rate {
             Kind::Query => &self.queries,
         };
         let _turn = line.acquire().await;
-        let _waiting = Waiting::of(self, kind);
+        let _waiting = Contender::of(self, kind);
         loop {
             let (now, next) = (Instant::now(), self.lock().next);
             if now < next {
@@ -134,7 +135,7 @@ impl Rate {
 }
 
 impl State {
-    /// Whether the request goes now; otherwise it is another's turn.
+    /// Returns true if the request goes now; otherwise the other kind has the turn.
     fn take(&mut self, kind: Kind, now: Instant, interval: Duration) -> bool {
         let enough = self.submits_in_a_row >= SUBMITS_IN_A_ROW;
         match kind {
@@ -149,7 +150,7 @@ impl State {
     }
 }
 
-impl<'a> Waiting<'a> {
+impl<'a> Contender<'a> {
     fn of(rate: &'a Rate, kind: Kind) -> Self {
         let waiting = Self { rate, kind };
         waiting.set(true);
@@ -165,7 +166,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Contender<'_> {
     fn drop(&mut self) {
         self.set(false);
     }

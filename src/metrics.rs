@@ -1,8 +1,8 @@
 //! What the worker counts and measures, for `/metrics`.
 //!
-//! Call sites name what happened; names, labels and buckets are in `families.rs`. Every label value
-//! is a word of ours, never something that a user or the provider has sent. Series that alerts look
-//! at exist from the start with 0: an increase from nothing is no increase to Prometheus.
+//! Call sites name what happened; names, labels and buckets are in `families.rs`. Every label value is a word of
+//! ours, never one that a user or the provider has sent. Series that alerts use exist from the start with 0, because
+//! Prometheus sees no increase if a series only appears later.
 
 mod families;
 #[cfg(test)]
@@ -22,7 +22,7 @@ use crate::job::Timings;
 
 use families::{Families, Labels};
 
-/// What `encode` gives, for the header `Content-Type`.
+/// The content type of what `encode` returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The metrics of one process. Cheap to clone.
@@ -45,13 +45,13 @@ impl Metrics {
         Self(Arc::new(Families::new()))
     }
 
-    /// A job's terminal event is out. `outcome`: `succeeded`, `failed`, `cancelled`; `reason`: that
-    /// of a failure, else empty.
+    /// A job's terminal event is published. `outcome`: `succeeded`, `failed`, `cancelled`; `reason`: the reason of a
+    /// failure, else empty.
     pub fn job_finished(&self, outcome: &'static str, reason: &'static str) {
         count(&self.0.jobs_finished, [("outcome", outcome), ("reason", reason)]);
     }
 
-    /// A job is at `stage` as long as the answer is kept. One of [`STAGES`].
+    /// Counts a job at `stage`, one of [`STAGES`], until the returned value is dropped.
     #[must_use = "the job counts as held only until this is dropped"]
     pub fn held(&self, stage: &'static str) -> Held {
         let gauge = self.0.jobs_held.get_or_create_owned(&[("stage", stage)]);
@@ -64,7 +64,7 @@ impl Metrics {
         self.0.paused.get_or_create(&[("reason", reason)]).set(i64::from(paused));
     }
 
-    /// Whether the worker stands still over this, one of [`STANDSTILLS`].
+    /// Whether there is a standstill of this kind, one of [`STANDSTILLS`].
     pub fn standstill(&self, what: &'static str, stands: bool) {
         self.0.standstill.get_or_create(&[("what", what)]).set(i64::from(stands));
     }
@@ -75,22 +75,22 @@ impl Metrics {
         self.0.submit.observe(took.as_secs_f64());
     }
 
-    /// A look at a task saw one of [`VIEWS`].
+    /// A poll of a task returned one of [`VIEWS`].
     pub fn polled(&self, view: &'static str) {
         count(&self.0.polls, [("view", view)]);
     }
 
-    /// A look at a task met a status word that nobody here knows.
+    /// A poll of a task returned an unknown status word.
     pub fn unknown_word(&self) {
         self.0.unknown_words.inc();
     }
 
-    /// A hit at the listener of callbacks was answered with one of [`CALLBACKS`].
+    /// A request at the callback listener was answered with one of [`CALLBACKS`].
     pub fn callback(&self, answer: &'static str) {
         count(&self.0.callbacks, [("answer", answer)]);
     }
 
-    /// A lost connection to one of [`SERVICES`] stands again.
+    /// A lost connection to one of [`SERVICES`] is established again.
     pub fn reconnected(&self, service: &'static str) {
         count(&self.0.reconnects, [("service", service)]);
     }
@@ -100,7 +100,7 @@ impl Metrics {
         count(&self.0.events_published, [("type", event_type)]);
     }
 
-    /// A terminal event was taken by no queue.
+    /// No queue took a terminal event.
     pub fn event_unrouted(&self) {
         self.0.events_unrouted.inc();
     }
@@ -110,7 +110,7 @@ impl Metrics {
         count(&self.0.dead_letters, [("reason", reason)]);
     }
 
-    /// A delivery was given back before its end.
+    /// A delivery was requeued, republished or dropped as a copy, before its job's end.
     pub fn handed_back(&self, why: &'static str) {
         count(&self.0.handed_back, [("why", why)]);
     }
@@ -130,17 +130,17 @@ impl Metrics {
         self.0.slots_max.set(i64::from(cap));
     }
 
-    /// What the ledger notes of all workers together; names that aren't known here are passed over.
+    /// A number that the ledger has for all workers together; unknown names are ignored.
     pub fn fleet(&self, name: &str, value: u64) {
         match name {
             "slots_taken" => drop(self.0.slots_taken.set(i64::try_from(value).unwrap_or(i64::MAX))),
-            // In 1000 seconds there.
+            // The ledger counts it in 1000 seconds.
             "pace" => drop(self.0.pace.set(Duration::from_millis(value).as_secs_f64())),
             _ => {}
         }
     }
 
-    /// A job has got its slots, `took` after it came into the line.
+    /// A job has got its slots, `took` after it entered the line.
     pub fn waited_for_slots(&self, took: Duration) {
         self.0.slots_wait.observe(took.as_secs_f64());
     }
@@ -150,8 +150,8 @@ impl Metrics {
         self.0.store.observe(took.as_secs_f64());
     }
 
-    /// At a job's end, how long it was queued and generated, as far as that is known. POSTs and
-    /// storing are measured when they happen, by [`Self::submitted`] and [`Self::stored`].
+    /// At a job's end, how long it was queued and generated, as far as known. POSTs and storing are measured when
+    /// they happen, by [`Self::submitted`] and [`Self::stored`].
     pub fn timings(&self, timings: &Timings) {
         let measured = [(&self.0.queued, timings.queued), (&self.0.generation, timings.generate)];
         for (histogram, took_ms) in measured {
@@ -161,14 +161,14 @@ impl Metrics {
         }
     }
 
-    /// A job has ended, after so many looks by the life that ended it; one without a task had none.
+    /// A job has ended after this many polls by the life that ended it; a job without a task had none.
     pub fn looked_at(&self, polls: u32) {
         if polls > 0 {
             self.0.polls_per_job.observe(f64::from(polls));
         }
     }
 
-    /// A look saw the end of a generation that was still running `gap` before.
+    /// A poll saw the end of a generation that was still running `gap` before.
     pub fn end_seen(&self, gap: Duration) {
         self.0.poll_gap.observe(gap.as_secs_f64());
     }
@@ -177,7 +177,7 @@ impl Metrics {
     #[must_use]
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        // Writing into a String can't fail; if it did, the half of it would be worse than nothing.
+        // Writing into a String can't fail; if it did, half of the text would be worse than none.
         match encode(&mut text, &self.0.registry) {
             Ok(()) => text,
             Err(_) => "# EOF\n".to_owned(),

@@ -1,7 +1,7 @@
-//! For tests: documents that were good once, spoilt.
+//! For tests: valid documents with random damage.
 //!
-//! Random bytes seldom get past the first brace. These begin as a fixture, and are then cut,
-//! doubled, nested, and their values swapped for others of other types.
+//! Random bytes seldom get past the first brace. These documents begin as a fixture; they are then cut, doubled and
+//! nested, and their values are replaced by values of other types.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -12,17 +12,17 @@ enum Mutation {
     Cut(Index, Index),
     Double(Index, Index),
     Put(Index, Vec<u8>),
-    /// The value there becomes this one.
+    /// The value at the place becomes this one.
     Become(Index, Value),
-    /// The value there becomes the one that is elsewhere.
+    /// The value at the place becomes the one at another place.
     Swap(Index, Index),
     InObject(Index, &'static str),
     InList(Index),
-    /// The value there becomes a text that has it as JSON.
+    /// The value at the place becomes a text that contains it as JSON.
     AsText(Index),
 }
 
-/// One of `corpus`, with a few mutations. `words` are what values may become, beside odd ones.
+/// One document of `corpus`, with a few mutations. `words` are what values may become, beside odd ones.
 pub(crate) fn mutated(
     corpus: Vec<Vec<u8>>,
     words: &'static [&'static str],
@@ -100,7 +100,7 @@ fn apply(body: &[u8], mutation: &Mutation) -> Vec<u8> {
     }
 }
 
-/// The value at `at` made into another one; a body that is no JSON stays as it is.
+/// Changes the value at `at`; a body that is not JSON stays as it is.
 fn in_json(body: &[u8], at: &Index, change: impl FnOnce(Value) -> Value) -> Vec<u8> {
     let Ok(mut root) = serde_json::from_slice::<Value>(body) else { return body.to_vec() };
     let nodes = count(&root);

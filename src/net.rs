@@ -1,5 +1,5 @@
-//! The way to a server that the worker keeps a connection of its own to (RabbitMQ, Redis): its addresses, TCP, TLS. HTTP goes its own
-//! way; it shares the certificates in [`tls`], and the words.
+//! The way to a server with which the worker keeps a connection of its own (RabbitMQ, Redis): its addresses, TCP,
+//! TLS. HTTP clients connect by themselves, but share the certificates in [`tls`], and the messages.
 
 mod dial;
 mod sentinels;

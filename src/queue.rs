@@ -1,8 +1,8 @@
-//! RabbitMQ: jobs come in over one connection, events and dead letters go out over another.
+//! RabbitMQ. Jobs come in over one connection; events and dead letters go out over another.
 //!
-//! Two connections, since a broker under a memory or disk alarm stops reading from those that
-//! publish: acks on a shared one would hang. Nothing here reconnects by itself; a connection, its
-//! channels and consumers are built anew together by whoever holds them.
+//! There are two connections because a broker under a memory or disk alarm stops reading from connections that
+//! publish, and acknowledgements on a shared one would hang. Nothing here reconnects by itself: the owner of a
+//! connection builds it anew together with its channels and consumers.
 
 pub mod consume;
 pub mod dead;
@@ -25,25 +25,25 @@ use url::Url;
 use crate::net::{Server, several, tls};
 use crate::secret::Secret;
 
-/// The longest frame that lapin gets and sends, in bytes, unless the URL says otherwise. lapin keeps a buffer of 32 frames for each
-/// direction of a connection, and by the broker's own 128 KiB two connections come to hold 16 MiB. On the wire the longest frame is
-/// the broker's own all the same: [`wire`] stands between the two.
+/// The longest frame that lapin receives and sends, in bytes, unless the URL says otherwise. lapin keeps a buffer of
+/// 32 frames for each direction of a connection, so with the broker's own 128 KiB two connections would hold 16 MiB.
+/// On the wire the longest frame is still the broker's own, because [`wire`] stands between the two.
 const FRAME_MAX: u32 = 16 * 1024;
 
 /// How to reach RabbitMQ.
 #[derive(Clone)]
 pub struct Address {
-    /// One URL, or those of a cluster's nodes.
+    /// One URL, or the URLs of a cluster's nodes.
     urls: Secret,
     heartbeat: Duration,
     connect_timeout: Duration,
     certificates: tls::Files,
-    /// Which node is tried first: another one each time.
+    /// The node that is tried first, another one each time.
     turn: Arc<AtomicUsize>,
     shared: wire::Shared,
 }
 
-/// One node, by one URL.
+/// One node, with its URL.
 #[derive(Clone)]
 struct Node {
     uri: AMQPUri,
@@ -60,12 +60,12 @@ pub enum ConnectError {
 }
 
 impl Address {
-    /// Each URL is `amqp://` or `amqps://`; its vhost `""` is read as `/`, as most clients do. Several, separated by commas, are the
-    /// nodes of one cluster. `connect_timeout` is for each node.
+    /// Each URL is `amqp://` or `amqps://`; the vhost `""` is read as `/`, as most clients do. Several URLs,
+    /// separated by commas, are the nodes of one cluster. `connect_timeout` is for each node.
     ///
     /// # Errors
     ///
-    /// A text for people, when one of the URLs is none.
+    /// A text for people, if one of the URLs is invalid.
     pub fn new(
         urls: impl Into<Secret>,
         heartbeat: Duration,
@@ -83,21 +83,21 @@ impl Address {
         })
     }
 
-    /// Connections by TLS believe and show these certificates.
+    /// Makes TLS connections trust and present these certificates.
     #[must_use]
     pub fn with_certificates(mut self, certificates: tls::Files) -> Self {
         self.certificates = certificates;
         self
     }
 
-    /// Of messages with bodies of more than `bytes`, connections by this address bring one at a time.
+    /// Lets connections by this address bring only one message at a time whose body is longer than `bytes`.
     #[must_use]
     pub fn with_large_messages_apart(mut self, bytes: usize) -> Self {
         self.shared.large = Some(wire::Large::over(bytes));
         self
     }
 
-    /// What connections by this address have brought.
+    /// The messages that connections by this address have brought.
     #[must_use]
     pub fn seen(&self) -> &wire::Seen {
         &self.shared.seen
@@ -107,7 +107,7 @@ impl Address {
         self.shared.large.as_ref()
     }
 
-    /// The longest frame that the broker takes, as it said to the last connection.
+    /// The longest frame that the broker accepts, as it told the last connection.
     #[must_use]
     pub fn frame_max(&self) -> u32 {
         match self.shared.frame_max.load(Ordering::Relaxed) {
@@ -116,12 +116,12 @@ impl Address {
         }
     }
 
-    /// Opens one connection, to the first node that takes it; `purpose` shows in RabbitMQ's list of connections. A login that comes
-    /// from a file is read from there each time.
+    /// Opens one connection, to the first node that accepts it. `purpose` shows in RabbitMQ's list of connections. A
+    /// login that comes from a file is read from the file each time.
     ///
     /// # Errors
     ///
-    /// [`ConnectError`]; trying again later is right for each.
+    /// [`ConnectError`]; after each of them the caller should try again later.
     pub async fn connect(&self, purpose: &str) -> Result<Connection, ConnectError> {
         let mut nodes = nodes(&self.urls.now(), self.heartbeat).map_err(ConnectError::Failed)?;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -157,7 +157,7 @@ impl Address {
 }
 
 impl ConnectError {
-    /// Why, without saying that there is no connection.
+    /// The reason, without the words that there is no connection.
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
@@ -178,7 +178,7 @@ fn node(url: &str, heartbeat: Duration) -> Result<Node, String> {
     }
     uri.query.heartbeat = Some(u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX));
     uri.query.frame_max.get_or_insert(FRAME_MAX);
-    // Its own reading of the host takes an IPv6 address for none, and none for this machine.
+    // The library's own parser reads an IPv6 address as no host, and no host as this machine.
     let parsed = Url::parse(url).map_err(|error| error.to_string())?;
     let server = Server::of(&parsed, uri.authority.port).ok_or("the URL names no host")?;
     Ok(Node { uri, server })

@@ -1,17 +1,14 @@
-//! The receipts: what the store of the images remembers of each paid attempt. One of them, the
-//! intent, is the gate before the POST, and the rest is what Redis is rebuilt from when it has lost
-//! its memory.
+//! The receipts: what the store of the images remembers of each paid attempt. One of them, the intent, is the gate
+//! before the POST. From the others Redis is rebuilt when it has lost its data.
 //!
-//! A receipt is created if it is absent and never changed. "Already there" means: read it and
-//! compare. A create whose answer was lost may have landed, so every method here may be repeated.
-//! An empty or unreadable receipt is somebody's all the same.
+//! A receipt is created only if it is absent, and never changed. "Already there" means: read it and compare. A create
+//! whose answer was lost may have succeeded, so every method here may be repeated. An empty or unreadable receipt
+//! still belongs to another life.
 //!
-//! They lie flat under `receipts/`, spread over 256 folders by the job id's hash:
+//! The receipts are stored under `receipts/`, spread over 256 folders by the hash of the job id:
 //! `receipts/3f/order-8812.intent-1`.
 
 mod gate;
-pub mod history;
-mod notes;
 pub mod sweep;
 
 use std::sync::Arc;
@@ -26,40 +23,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::job::event::may_be_corrected;
-use crate::job::{Charged, Digest, JobId, SentUnder, TaskId};
-use crate::ledger::record::Nonce;
+use crate::job::receipt::history::{Attempt, FailedTask, History};
+use crate::job::receipt::notes::{DecisionNote, FailureNote, Intent, TaskNote};
+use crate::job::receipt::{Decision, Gate, IntentFacts, Shut};
+use crate::job::record::Nonce;
+use crate::job::{Charged, JobId, TaskId};
 use crate::storage::{OPERATION_TIMEOUT, Storage, StoreError};
-use history::{Attempt, FailedTask, History};
-use notes::{DecisionNote, FailureNote, TaskNote};
 
 pub use gate::StoreId;
-pub use notes::{Decision, Intent};
 
-/// Histories read at once.
+/// The number of histories that are read at the same time.
 const READERS_MAX: usize = 256;
-/// A store that says "already there" and then has nothing (S3 answers so to two creates at once) is
-/// asked again this often.
+/// How often a create is repeated if the store says "already there" and then has no such object (S3 answers like this
+/// to two creates at the same time).
 const CONFLICTS_MAX: u32 = 5;
-/// Before the second such ask; longer before the next ones.
+/// The wait before the second try; the waits before the later tries are longer.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
-
-/// What came of the ask at the gate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gate {
-    /// Nobody else passes for this attempt.
-    Mine,
-    /// Another ask was first.
-    Taken,
-}
-
-/// What came of shutting a gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shut {
-    /// Nobody passes any more, by this call or an earlier one.
-    Shut,
-    /// Somebody has passed: follow that attempt.
-    Taken,
-}
 
 enum Created {
     Now,
@@ -73,37 +52,24 @@ pub struct Receipts {
     readers: Arc<Semaphore>,
 }
 
-/// Whose receipt it is.
-#[derive(Debug, Clone, Copy)]
-pub struct Of<'a> {
-    pub job: &'a JobId,
-    pub digest: &'a Digest,
-    pub round: u32,
-    /// What the attempt goes out under.
-    pub under: &'a SentUnder,
-    /// `generation.max_attempts`
-    pub max_attempts: u32,
-}
-
 impl Receipts {
     #[must_use]
     pub fn new(storage: Storage) -> Self {
         Self { storage, readers: Arc::new(Semaphore::new(READERS_MAX)) }
     }
 
-    /// A place among those who read a job's history; held while it is read. Each needs kilobytes and a thread, and after a
-    /// start all jobs of a worker come at once.
+    /// Waits for a permit to read a job's history, which is held during the read. Each read needs kilobytes and a
+    /// thread, and after a start all jobs of a worker come at once.
     pub async fn reader(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.readers).acquire_owned().await.ok()
     }
 
-    /// Asks at the gate of attempt `attempt`. Once this has returned [`Gate::Mine`] no other nonce
-    /// gets that answer.
+    /// Asks at the gate of attempt `attempt`. After [`Gate::Mine`], no other nonce gets that answer.
     ///
     /// # Errors
     ///
-    /// The store's; whether the receipt is there is unknown. Repeat with the same nonce.
-    pub async fn intend(&self, of: Of<'_>, attempt: u32, nonce: &Nonce) -> Result<Gate, StoreError> {
+    /// Those of the store; it is then unknown whether the receipt was created. Repeat with the same nonce.
+    pub async fn intend(&self, of: IntentFacts<'_>, attempt: u32, nonce: &Nonce) -> Result<Gate, StoreError> {
         let intent = Intent::of(of, nonce.as_str());
         match self.create(&self.intent_key(of.job, attempt), json(&intent)).await? {
             Created::Now => Ok(Gate::Mine),
@@ -114,13 +80,12 @@ impl Receipts {
         }
     }
 
-    /// Shuts the gate of attempt `attempt`, so that nobody posts it after the job was given up or
-    /// `cancelled`.
+    /// Shuts the gate of attempt `attempt`, so that no worker posts it after the job was given up or `cancelled`.
     ///
     /// # Errors
     ///
-    /// The store's. Repeat.
-    pub async fn shut(&self, of: Of<'_>, attempt: u32, cancelled: bool) -> Result<Shut, StoreError> {
+    /// Those of the store. Repeat.
+    pub async fn shut(&self, of: IntentFacts<'_>, attempt: u32, cancelled: bool) -> Result<Shut, StoreError> {
         let intent = Intent { shut: true, cancelled, ..Intent::of(of, "") };
         match self.create(&self.intent_key(of.job, attempt), json(&intent)).await? {
             Created::Now => Ok(Shut::Shut),
@@ -131,43 +96,42 @@ impl Receipts {
         }
     }
 
-    /// Whether anybody has asked at the gate of attempt `attempt`.
+    /// Whether any life has asked at the gate of attempt `attempt`.
     ///
     /// # Errors
     ///
-    /// The store's.
+    /// Those of the store.
     pub async fn is_intended(&self, job: &JobId, attempt: u32) -> Result<bool, StoreError> {
         Ok(self.read(&self.intent_key(job, attempt)).await?.is_some())
     }
 
-    /// Notes that attempt `attempt` was surely not accepted, or never sent.
+    /// Notes that attempt `attempt` was certainly not accepted, or never sent.
     ///
     /// # Errors
     ///
-    /// The store's. Repeat.
+    /// Those of the store. Repeat.
     pub async fn refuse(&self, job: &JobId, attempt: u32) -> Result<(), StoreError> {
         let key = self.key(job, &format!("refused-{attempt}"));
         self.create(&key, Bytes::from_static(b"{\"version\":1}")).await?;
         Ok(())
     }
 
-    /// Notes the accepted task. Another task of the same attempt, noted before, stays.
+    /// Notes the accepted task. If another task of the same attempt was noted before, that one stays.
     ///
     /// # Errors
     ///
-    /// The store's. Repeat.
+    /// Those of the store. Repeat.
     pub async fn note_task(&self, job: &JobId, attempt: u32, task: &TaskId) -> Result<(), StoreError> {
         let note = TaskNote::of(task);
         self.create(&self.key(job, &format!("task-{attempt}")), json(&note)).await?;
         Ok(())
     }
 
-    /// Notes that the task of attempt `attempt` has failed, where another generation may follow. What was
-    /// noted first stays.
+    /// Notes that the task of attempt `attempt` has failed, if another generation may follow. An earlier note stays.
     ///
     /// # Errors
     ///
-    /// The store's. Repeat.
+    /// Those of the store. Repeat.
     pub async fn note_failure(
         &self,
         job: &JobId,
@@ -189,12 +153,11 @@ impl Receipts {
         }))
     }
 
-    /// Seals the outcome as the bytes of its event. Once this has returned, every call gets the same
-    /// bytes: those of the first.
+    /// Seals the outcome as the bytes of its event. Afterwards every call gets the bytes of the first call.
     ///
     /// # Errors
     ///
-    /// The store's. Repeat with the same bytes.
+    /// Those of the store. Repeat with the same bytes.
     pub async fn seal(&self, job: &JobId, event: Bytes) -> Result<Bytes, StoreError> {
         match self.create(&self.key(job, "result"), event.clone()).await? {
             Created::Now => Ok(event),
@@ -202,20 +165,20 @@ impl Receipts {
         }
     }
 
-    /// The sealed outcome.
+    /// Returns the sealed outcome.
     ///
     /// # Errors
     ///
-    /// The store's.
+    /// Those of the store.
     pub async fn result(&self, job: &JobId) -> Result<Option<Bytes>, StoreError> {
         self.read(&self.key(job, "result")).await
     }
 
-    /// Seals what an unknown outcome turned out to be, likewise.
+    /// Seals the correction of an unknown outcome, in the same way as [`Self::seal`].
     ///
     /// # Errors
     ///
-    /// The store's. Repeat with the same bytes.
+    /// Those of the store. Repeat with the same bytes.
     pub async fn seal_correction(&self, job: &JobId, event: Bytes) -> Result<Bytes, StoreError> {
         match self.create(&self.key(job, "resolved"), event.clone()).await? {
             Created::Now => Ok(event),
@@ -223,12 +186,12 @@ impl Receipts {
         }
     }
 
-    /// Notes what a person has decided about the job whose gate `attempt` was shut when it was given
-    /// up; the decision that counts is returned: the first.
+    /// Notes a person's decision about a job whose gate `attempt` was shut when it was given up. Returns the decision
+    /// that counts, which is the first.
     ///
     /// # Errors
     ///
-    /// The store's. Repeat.
+    /// Those of the store. Repeat.
     pub async fn decide(
         &self,
         job: &JobId,
@@ -251,11 +214,11 @@ impl Receipts {
         Ok(note.map(|note| note.decision))
     }
 
-    /// All that the store remembers of a job. For one that was never posted, a single read.
+    /// Returns everything that the store remembers of a job. For a job that was never posted this is a single read.
     ///
     /// # Errors
     ///
-    /// The store's.
+    /// Those of the store.
     pub async fn history(&self, job: &JobId) -> Result<History, StoreError> {
         let mut history = History::default();
         let mut attempt = 1;
@@ -281,11 +244,11 @@ impl Receipts {
         Ok(history)
     }
 
-    /// The last of the job's terminal events.
+    /// Returns the last of the job's terminal events.
     ///
     /// # Errors
     ///
-    /// The store's.
+    /// Those of the store.
     pub async fn last_word(&self, job: &JobId) -> Result<Option<Bytes>, StoreError> {
         let result = self.result(job).await?;
         Ok(self.correction_of(job, result.as_ref()).await?.or(result))
@@ -348,6 +311,6 @@ impl Receipts {
 }
 
 fn json<T: Serialize>(value: &T) -> Bytes {
-    // Plain structs of texts and numbers: this can't fail.
+    // This can't fail, since the values are plain structs of texts and numbers.
     Bytes::from(serde_json::to_vec(value).unwrap_or_default())
 }

@@ -1,29 +1,30 @@
-//! Texts from outside, made fit for logs and events.
+//! Makes texts from outside safe for logs and events.
 //!
-//! Error messages of providers, HTTP clients and stores quote what they were about: signed URLs,
-//! SAS tokens, keys, control characters. Everything that we repeat for people passes here once,
-//! where it enters.
+//! Error messages of providers, HTTP clients and stores quote signed URLs, SAS tokens, keys and control characters.
+//! Every such text that we show to people passes here once, where it enters the program.
 
 use std::borrow::Cow;
 
-/// Longest text kept, in characters.
+use crate::job::text::is_unprintable;
+
+/// The longest text that is kept, in characters.
 pub const TEXT_CHARS_MAX: usize = 500;
 
 const CUT: char = '…';
 
-/// One line of at most [`TEXT_CHARS_MAX`] characters: control and direction-changing characters
-/// become spaces, URLs lose their user, query and fragment (where signatures are), words that look
-/// like a key (`sk-…`) go.
+/// Returns one line of at most [`TEXT_CHARS_MAX`] characters. Control and direction-changing characters become
+/// spaces; URLs lose their user, query and fragment (where signatures are); words that look like a key (`sk-…`) are
+/// removed.
 #[must_use]
 pub fn for_people(text: &str) -> String {
     bounded(text, TEXT_CHARS_MAX)
 }
 
-/// [`for_people`] with a bound of one's own, in characters.
+/// [`for_people`] with another bound, in characters.
 #[must_use]
 pub fn bounded(text: &str, chars_max: usize) -> String {
     let mut line = String::new();
-    // A URL may end beyond the bound: look at somewhat more than is kept, but never at megabytes.
+    // A URL may end beyond the bound, so somewhat more than the bound is read, but never megabytes.
     let looked_at: String = text
         .chars()
         .take(chars_max.saturating_mul(8))
@@ -43,7 +44,7 @@ pub fn bounded(text: &str, chars_max: usize) -> String {
     }
 }
 
-/// The same text with what is unprintable as it would be written in a program: `\n`, `\u{1b}`.
+/// The text with unprintable characters as escapes of a program: `\n`, `\u{1b}`.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unprintable) {
@@ -62,25 +63,19 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// The same text with spaces for what is unprintable.
+/// The text with spaces in place of unprintable characters.
 #[must_use]
 pub fn spaced(text: &str) -> String {
     text.chars().map(|c| if is_unprintable(c) { ' ' } else { c }).collect()
 }
 
-/// The same text with what is unprintable as a replacement character, one for one.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if is_unprintable(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
-}
-
-/// A line of JSON with what is unprintable as JSON escapes, which mean the same.
+/// A line of JSON with unprintable characters as JSON escapes, which mean the same.
 #[must_use]
 pub fn printable_json(json: &str) -> String {
     let mut line = String::with_capacity(json.len());
     for c in json.chars() {
         if matches!(c, '\n' | '\r' | '\t') {
-            // Between tokens only.
+            // Only between tokens.
             line.push(' ');
         } else if is_unprintable(c) {
             let mut units = [0; 2];
@@ -92,7 +87,7 @@ pub fn printable_json(json: &str) -> String {
     line
 }
 
-/// One piece of text between spaces and quotes.
+/// Appends one part of the text between spaces and quotes.
 fn push_part(line: &mut String, part: &str) {
     let (scheme, rest) = match part.split_once("://") {
         Some((scheme, rest)) => (scheme, rest),
@@ -133,11 +128,6 @@ fn is_quoting(c: char) -> bool {
     matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')' | '[' | ']' | '{' | '}' | ',' | '\\')
 }
 
-fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +153,6 @@ mod tests {
     fn what_is_unprintable_is_written_out_or_replaced() {
         let text = "a\nb\u{1b}[31m\u{9b}\u{202e}\u{7f}\u{feff}ü";
         assert_eq!(escaped(text), r"a\nb\u{1b}[31m\u{9b}\u{202e}\u{7f}\u{feff}ü");
-        assert_eq!(printable("a\nb\u{1b}[\u{202e}"), "a\u{fffd}b\u{fffd}[\u{fffd}");
         assert_eq!(printable_json("{\n\"a\":\"x\u{9b}\u{202e}\"}"), r#"{ "a":"x\u009b\u202e"}"#);
     }
 

@@ -8,10 +8,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// What a value from a file must be; returns it as it is to be used.
+/// Checks a value from a file, and returns it in the form in which it is used.
 pub type Parse = fn(&str) -> Result<String, String>;
 
-/// A secret as it is now.
+/// A secret with its present value.
 #[derive(Clone, Default)]
 pub struct Secret {
     last: Arc<RwLock<SecretString>>,
@@ -19,19 +19,19 @@ pub struct Secret {
 }
 
 impl Secret {
-    /// One that stays.
+    /// A secret that never changes.
     #[must_use]
     pub fn fixed(value: SecretString) -> Self {
         Self { last: Arc::new(RwLock::new(value)), file: None }
     }
 
-    /// One that was `value` when `file` was read, and is read again with each [`Self::now`].
+    /// A secret that was `value` when `file` was read; each [`Self::now`] reads the file again.
     #[must_use]
     pub fn from_file(value: SecretString, file: PathBuf, parse: Parse) -> Self {
         Self { last: Arc::new(RwLock::new(value)), file: Some((file, parse)) }
     }
 
-    /// What it is now. While its file can't be used (it is being written, perhaps), what it was before.
+    /// The present value. If its file can't be used (perhaps it is being written), the value before that.
     #[must_use]
     pub fn now(&self) -> String {
         if let Some((file, parse)) = &self.file {
@@ -67,7 +67,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A mounted secret, without the line break that editors leave. Never empty.
+/// Reads a mounted secret, without the line break that editors add. Never empty.
 pub(crate) fn read_secret(path: &Path) -> io::Result<String> {
     const LONGEST: u64 = 1 << 16;
     let text = read_bounded(path, LONGEST)?;
@@ -78,7 +78,7 @@ pub(crate) fn read_secret(path: &Path) -> io::Result<String> {
     Ok(secret.to_owned())
 }
 
-/// A text file of at most `longest` bytes.
+/// Reads a text file of at most `longest` bytes.
 pub(crate) fn read_bounded(path: &Path, longest: u64) -> io::Result<String> {
     let mut text = String::new();
     let read = File::open(path)?.take(longest + 1).read_to_string(&mut text)?;

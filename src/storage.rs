@@ -1,9 +1,9 @@
-//! Where the images go: a folder, or a bucket of S3, Google Cloud or Azure.
+//! The store of the images: a folder, or a bucket of S3, Google Cloud or Azure.
 //!
-//! Keys are made of what the job is (`<prefix>/images/<job id>/<index>-<checksum>.<extension>`), so
-//! that storing again stores the same; nothing is ever seen half written under its key (the stores
-//! promise that; the folder gets it by a staging file and a rename). Every fault here is one of our
-//! own services: never a job's outcome, always tried again by the caller.
+//! Keys are made from the job's data (`<prefix>/images/<job id>/<index>-<checksum>.<extension>`), so storing an image
+//! again stores the same object. An object never appears half written under its key: the stores guarantee that, and
+//! for a folder a staging file and a rename do. Every fault here is a fault of one of our own services. It is never a
+//! job's outcome, and the caller always retries.
 
 mod credentials;
 mod error;
@@ -20,7 +20,7 @@ use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutOptions};
 use url::Url;
 
-use crate::images::Image;
+use crate::job::image::Image;
 use crate::job::{JobId, StoredImage};
 use crate::net::tls;
 pub use error::{StoreError, StoreErrorKind};
@@ -28,10 +28,10 @@ use place::Place;
 pub use probe::Probed;
 use probe::Probing;
 
-/// Longest single operation, object_store's own retries included.
+/// The longest duration of a single operation, including object_store's own retries.
 pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Characters of the checksum in a key: enough to tell two images of one index apart.
+/// The number of characters of the checksum in a key, enough to tell two images of one index apart.
 const CHECKSUM_CHARS: usize = 16;
 
 /// The configuration of a store.
@@ -41,19 +41,19 @@ pub struct StorageOptions {
     /// `s3://bucket[/prefix]`, `gs://bucket[/prefix]`, `az://container[/prefix]`. Credentials come
     /// from the usual variables (`AWS_…`, `GOOGLE_…`, `AZURE_…`) or the machine's role.
     pub url: String,
-    /// A folder within the store, put behind the one in `url`; may be empty.
+    /// A folder within the store, appended to the one in `url`; may be empty.
     pub prefix: String,
     /// Folder only: a stored image survives a loss of power.
     pub fsync: bool,
-    /// S3 and Azure only: another server than the cloud's own. Plain http where it says so.
+    /// S3 and Azure only: another server than the cloud's own. It is reached by plain http if the URL says so.
     pub endpoint: Option<Url>,
     /// S3 only.
     pub region: Option<String>,
-    /// S3 only: the bucket in the path rather than in the host name.
+    /// S3 only: the bucket is in the path instead of the host name.
     pub path_style: bool,
-    /// Under which the store's keys can be fetched by others; fills `url` of the events.
+    /// The base URL by which others can fetch the store's keys; fills `url` of the events.
     pub public_url: Option<Url>,
-    /// Whose certificates are believed beside the system's.
+    /// The certificates that are trusted beside the system's.
     pub certificates: tls::Files,
 }
 
@@ -63,7 +63,7 @@ pub struct Storage {
     objects: Arc<dyn ObjectStore>,
     place: Place,
     prefix: Path,
-    /// The folder refuses attributes.
+    /// Becomes false when the folder refuses attributes.
     takes_attributes: bool,
     public_url: Option<Url>,
     /// Folder only.
@@ -73,7 +73,7 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Opens the store; for a folder, creates it. Talks to no server: that is [`Self::probe`].
+    /// Opens the store; creates it if it is a folder. It contacts no server; [`Self::probe`] does.
     ///
     /// # Errors
     ///
@@ -82,8 +82,8 @@ impl Storage {
         open::open(options)
     }
 
-    /// Around a store that is made elsewhere, and lives no longer than this process: its locations are
-    /// those of `memory:`.
+    /// Wraps a store that was made elsewhere and lives no longer than this process. Its locations are those of
+    /// `memory:`.
     #[must_use]
     pub fn around(objects: Arc<dyn ObjectStore>) -> Self {
         Self {
@@ -98,23 +98,22 @@ impl Storage {
         }
     }
 
-    /// What about the environment's variables is not as it seems, a sentence each.
+    /// Surprises in the environment's variables, one sentence each.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// This object with this content says that it is the same store, and nothing is written to another one. Matters to a
-    /// folder, whose path may lead elsewhere from one moment to the next.
+    /// Marks the store: an object with this key and content identifies it, and nothing is written to another store.
+    /// This matters for a folder, whose path may lead to another folder at any moment.
     pub(crate) fn marked_by(&self, key: &Path, content: &str) {
         if let Some(root) = &self.root {
             root.marked_by(key, content);
         }
     }
 
-    /// Stores an image under its key. May be repeated: the same image gets the same key and the
-    /// same answer. Once it has returned, the image is there to stay (a folder without `fsync`
-    /// excepted).
+    /// Stores an image under its key. It may be repeated: the same image gets the same key and the same result. Once
+    /// it has returned, the image is durable (except in a folder without `fsync`).
     ///
     /// # Errors
     ///
@@ -143,7 +142,7 @@ impl Storage {
         })
     }
 
-    /// The bytes of an object by its location, as [`StoredImage`] and the events have it.
+    /// Returns the bytes of an object by its location, as [`StoredImage`] and the events have it.
     ///
     /// # Errors
     ///
@@ -157,14 +156,14 @@ impl Storage {
         self.get(&format!("can't read {key}"), &key).await
     }
 
-    /// The key of these path segments under this store's prefix. Each segment is one, whatever it
-    /// holds: `.`, `..` and characters that stores don't take are percent-encoded.
+    /// The key of these path segments under this store's prefix. Each segment stays one segment: `.`, `..` and
+    /// characters that stores don't accept are percent-encoded.
     #[must_use]
     pub fn key<'a>(&'a self, segments: impl IntoIterator<Item = &'a str>) -> Path {
         self.prefix.parts().chain(segments.into_iter().map(Into::into)).collect()
     }
 
-    /// The store below, for objects other than images (the receipts), under keys by [`Self::key`].
+    /// The underlying store, for objects other than images (the receipts), under keys by [`Self::key`].
     #[must_use]
     pub fn objects(&self) -> &Arc<dyn ObjectStore> {
         &self.objects

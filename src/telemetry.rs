@@ -1,4 +1,4 @@
-//! The log: to stderr, so that stdout stays free for data. Text for people, JSON for machines.
+//! The log. It goes to stderr, so that stdout stays free for data: text for people, JSON for machines.
 
 mod fields;
 
@@ -18,9 +18,9 @@ use tracing_subscriber::{EnvFilter, Registry};
 use crate::config::{Log, LogFormat};
 use crate::redact;
 
-/// What lapin calls an error is returned to us as well, and told in words that mean something to people.
+/// lapin also returns its errors to us, and we log them in words that people understand.
 const SILENT: &str = "lapin=off";
-/// Libraries that say much at `info`, and whose words mean little without their source.
+/// Libraries that log much at `info`, in messages that mean little without their source.
 const QUIET: &str = "async_rs=warn,redis=warn,hyper=warn,hyper_util=warn,h2=warn,\
                      rustls=warn,reqwest=warn,tower=warn,axum=warn,object_store=warn";
 
@@ -35,22 +35,22 @@ pub enum TelemetryError {
     AlreadySet,
 }
 
-/// Sets up the log of this process, its panics included. Once.
+/// Sets up the log of this process, its panics included. Call it once.
 ///
 /// # Errors
 ///
-/// [`TelemetryError`]: for the user, when the filter can't be read.
+/// [`TelemetryError`], for the user, if the filter can't be read.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
     let terminal = io::stderr().is_terminal();
     let colours = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let subscriber = subscriber(log, terminal, colours, io::stderr)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadySet)?;
-    // Beside the log, between lines of JSON, nobody would find them, nor the job that they are about.
+    // Panics go into the log. Between lines of JSON they could not be found, and would not name their job.
     panic::set_hook(Box::new(say_panic));
     Ok(())
 }
 
-/// The words of a panic, fit for logs. A panic with a value in place of a text has none.
+/// The message of a panic, safe for logs. A panic with a value instead of a text has no message.
 #[must_use]
 pub fn panic_words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
@@ -61,7 +61,7 @@ pub fn panic_words(panic: &(dyn Any + Send)) -> String {
 fn say_panic(panic: &PanicHookInfo<'_>) {
     let at = panic.location().map(ToString::to_string);
     let words = panic_words(panic.payload());
-    // Whether there is one says RUST_BACKTRACE, as everywhere.
+    // RUST_BACKTRACE says whether there is one, as usual.
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
         tracing::error!(at, "panicked: {words}");
@@ -82,7 +82,7 @@ fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // At `trace` libraries write what goes over the wire: passwords and keys among it, as text or as numbers.
+    // At `trace` libraries log what goes over the wire, including passwords and keys, as text or as numbers.
     let no_wires =
         filter_fn(|event| *event.level() != Level::TRACE || event.target().starts_with("comet_worker"));
     let filter = filter(&log.filter)?.and(no_wires);
@@ -101,7 +101,7 @@ where
     })
 }
 
-/// The user's filter, `info` if there is none; libraries that it doesn't name say only warnings.
+/// The user's filter, `info` if there is none; libraries that it doesn't name log only warnings.
 fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {
     let text = if text.trim().is_empty() { "info" } else { text };
     let parse = |text: &str| EnvFilter::builder().parse(text);
@@ -110,7 +110,7 @@ fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {
     if given.max_level_hint().is_some_and(|most| most <= LevelFilter::WARN) {
         return parse(&format!("{SILENT},{text}")).map_err(wrong);
     }
-    // Of two directives for one target the later counts.
+    // If two directives name the same target, the later one counts.
     parse(&format!("{SILENT},{QUIET},{text}")).map_err(wrong)
 }
 

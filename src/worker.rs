@@ -1,25 +1,25 @@
-//! The daemon: one session with RabbitMQ after another, one life per job, until it is told to stop.
+//! The daemon. It runs one session with RabbitMQ after another, and one life per job, until the stop.
 //!
-//! A session ([`session`]) ends when its connection does; a job's life ([`life`]) ends at its next
-//! wait after that, and begins anew, with the record, wherever RabbitMQ delivers it next. Nothing
-//! that a life waits for holds anything that can't be handed back.
+//! A session ([`session`]) ends when its connection does. A job's life ([`life`]) ends at its next wait after that,
+//! and begins anew from the record when RabbitMQ delivers the job again. While a life waits, it holds nothing that it
+//! can't return within moments.
 
 pub mod breaker;
 pub mod copies;
 pub mod downloads;
+pub mod in_flight;
 pub mod intake;
 pub mod learning;
 pub mod life;
-pub mod lives;
 pub mod panics;
 pub mod preflight;
+pub mod publish;
 pub mod session;
 pub mod slots;
 pub mod standstills;
 pub mod store_watch;
 pub mod submits;
 pub mod suspects;
-pub mod tell;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,8 +42,8 @@ use crate::storage::Storage;
 use breaker::Breaker;
 use copies::Copies;
 use downloads::Downloads;
+use in_flight::JobsInFlight;
 use learning::Learning;
-use lives::Lives;
 use panics::Panics;
 use preflight::Weaknesses;
 use slots::SlotLine;
@@ -63,11 +63,11 @@ pub struct Shared {
     pub submits: Submits,
     pub slots: SlotLine,
     pub limits: Limits,
-    /// `api.max_polls_at_once` places.
+    /// `api.max_polls_at_once` permits.
     pub polls: Arc<Semaphore>,
     pub downloads: Downloads,
     pub hints: Hints,
-    pub lives: Lives,
+    pub lives: JobsInFlight,
     pub learning: Learning,
     pub copies: Copies,
     pub panics: Panics,
@@ -78,7 +78,7 @@ pub struct Shared {
     pub settings: Arc<Settings>,
 }
 
-/// The knobs of a job's life.
+/// The settings of a job's life.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub names: Names,
@@ -108,6 +108,6 @@ pub struct Settings {
     pub source: String,
     /// `events.submitted`
     pub tell_submitted: bool,
-    /// Half of `amqp.consumer_timeout_s`: a delivery is held no longer.
+    /// Half of `amqp.consumer_timeout_s`. A delivery is held no longer than this.
     pub hold: Duration,
 }

@@ -1,8 +1,8 @@
-//! The port that callbacks come in at. Plain HTTP without a login, meant to stand behind a proxy
-//! that has the TLS; apart from the admin port, since this one is reached from outside.
+//! The port for callbacks. It speaks plain HTTP without a login, and belongs behind a proxy with TLS. It is separate
+//! from the admin port, since it is reached from outside.
 //!
-//! Whatever isn't a POST to a token of this fleet is "not found", and nothing says why: neither the
-//! answer nor the log. What stands before the token in the path is the proxy's business.
+//! Every request that isn't a POST to a token of this fleet is "not found", and neither the answer nor the log says
+//! why. The path before the token is chosen by the proxy.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,32 +20,34 @@ use futures_util::StreamExt as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::Callbacks;
-use crate::door::Door;
+use crate::bounded_listener::BoundedListener;
 use crate::job::JobId;
+use crate::job::callback::Callbacks;
 use crate::metrics::Metrics;
 use crate::provider::wire::tells_of_a_running_task;
 
-/// A callback is about 1 KB; nothing of it is kept, nor believed but that there is nothing to see yet.
+/// A callback has about 1 KB. Nothing of it is stored, and it is only believed when it says that there is nothing to
+/// see yet.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
 const BODY_TIME_MAX: Duration = Duration::from_secs(5);
-/// A proxy before the listener needs few.
+/// A proxy before the listener needs only a few connections.
 const CONNECTIONS_MAX: usize = 512;
-/// Requests under way at a stop get this long to end.
+/// How long requests that are under way may continue when the worker stops.
 const DRAIN: Duration = Duration::from_millis(500);
 
-/// Who passes a hit on.
+/// Passes a callback on.
 #[async_trait]
 pub trait Tell: Send + Sync {
-    /// Whoever holds the job, wherever, is told that its task is worth a look. Nobody: nothing.
+    /// Tells the worker with the job, wherever it runs, that the task should be polled. It has no effect if no worker
+    /// has the job.
     ///
     /// # Errors
     ///
-    /// Why nobody could be told, for the log.
+    /// Why the callback could not be passed on, for the log.
     async fn tell(&self, job: &JobId) -> Result<(), String>;
 }
 
-/// The bound, not yet served port.
+/// The port, which is bound but not served yet.
 pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
@@ -59,28 +61,28 @@ struct Sources {
     metrics: Metrics,
 }
 
-/// What became of a request.
+/// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Accepted,
-    /// It says that the task is still running: nobody needs to be told.
+    /// The body says that the task is still running, so the callback is not passed on.
     Running,
     NotFound,
     TooLarge,
-    /// The body didn't come in time.
+    /// The body didn't arrive in time.
     TimedOut,
-    /// The body ended before its end.
+    /// The connection broke before the end of the body.
     BrokenOff,
-    /// Nobody could be told. A provider that tries again does no harm.
+    /// The callback could not be passed on. It does no harm if the provider tries again.
     Unavailable,
 }
 
 impl Listener {
-    /// Takes the port, 0 for any.
+    /// Binds the port; 0 means any free port.
     ///
     /// # Errors
     ///
-    /// The port can't be had; the error names the setting `callback.listen`.
+    /// The port can't be bound; the error names the setting `callback.listen`.
     pub async fn bind(
         listen: SocketAddr,
         callbacks: Callbacks,
@@ -100,21 +102,21 @@ impl Listener {
         Ok(Self { listener, address, hits })
     }
 
-    /// The address in use, with the real port.
+    /// The address in use, with the actual port.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers until `stop`, and ends within half a second of it.
+    /// Answers until `stop`, and ends at most half a second later.
     ///
     /// # Errors
     ///
-    /// None that is known: what fails on accepting a connection is tried again.
+    /// No error is known: if accepting a connection fails, it is tried again.
     pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
         let stopped = stop.clone().cancelled_owned();
-        let serving =
-            axum::serve(Door::new(self.listener, CONNECTIONS_MAX), self.hits).with_graceful_shutdown(stopped);
+        let serving = axum::serve(BoundedListener::new(self.listener, CONNECTIONS_MAX), self.hits)
+            .with_graceful_shutdown(stopped);
         tokio::select! {
             served = serving.into_future() => served,
             () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
@@ -149,7 +151,7 @@ impl Sources {
     }
 }
 
-/// Reads the body to its end, also so that the client can read its answer.
+/// Reads the body to its end, which also lets the client read the answer.
 async fn read(request: Request) -> Result<Vec<u8>, Answer> {
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > BODY_BYTES_MAX) {
@@ -167,7 +169,7 @@ async fn read(request: Request) -> Result<Vec<u8>, Answer> {
 }
 
 impl Answer {
-    /// As in [`CALLBACKS`](crate::metrics::CALLBACKS).
+    /// The label, as in [`CALLBACKS`](crate::metrics::CALLBACKS).
     fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",

@@ -1,4 +1,4 @@
-//! From a hit to whoever holds the job, in this process or another.
+//! Passes a callback on to the worker with the job: this process or another one.
 
 use async_trait::async_trait;
 
@@ -7,7 +7,7 @@ use crate::job::JobId;
 use crate::ledger::RedisLedger;
 use crate::ledger::hints::Hints;
 
-/// Over a connection of its own: a storm of hits delays no move of a record.
+/// It uses its own connection, so that many callbacks don't delay the moves of records.
 pub struct Relay {
     pub hints: Hints,
     pub ledger: RedisLedger,

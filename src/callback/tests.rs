@@ -3,12 +3,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::listener::{Listener, Tell};
-use super::*;
+use crate::job::JobId;
+use crate::job::callback::Callbacks;
 use crate::metrics::Metrics;
 
 fn callbacks() -> Callbacks {
@@ -85,7 +88,7 @@ fn every_changed_character_makes_a_token_worthless() {
 
 #[test]
 fn tokens_are_those_of_the_version_before() {
-    // URLs outlive a deploy: a change here makes the callbacks of running jobs worthless.
+    // URLs outlive a deploy: if this changes, the callbacks of running jobs are lost.
     assert_eq!(token(&callbacks(), "order-8812"), "b3JkZXItODgxMg.tOOrwLnHZ8a9TR9PZzeCLw");
     let all: BTreeSet<String> = (0..1000).map(|n| token(&callbacks(), &n.to_string())).collect();
     assert_eq!(all.len(), 1000);
@@ -242,7 +245,7 @@ async fn a_stop_ends_the_listener_also_under_a_client_that_never_ends() {
     let mut slow = TcpStream::connect(running.address).await.unwrap();
     let head = format!("POST /{token} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nx");
     slow.write_all(head.as_bytes()).await.unwrap();
-    // Behind this one the slow one has been taken too.
+    // This answer shows that the slow connection was accepted too.
     assert_eq!(running.post("x", "").await.0, 404);
     running.stop.cancel();
     running.server.await.unwrap().unwrap();

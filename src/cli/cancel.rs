@@ -1,4 +1,4 @@
-//! `comet-worker cancel`: jobs that nobody wants any more.
+//! `comet-worker cancel`: cancels jobs that are not wanted any more.
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -7,9 +7,9 @@ use super::output::Output;
 use super::parts;
 use crate::config::Config;
 use crate::job::event::EventView;
+use crate::job::record::{Snapshot, Stage};
 use crate::job::{JobId, TaskId};
 use crate::ledger::Ledger;
-use crate::ledger::record::{Known, Stage};
 use crate::metrics::Metrics;
 
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ struct Line<'a> {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     task_id: Option<TaskId>,
-    /// Of a job that had ended already.
+    /// The event of a job that had ended already.
     #[serde(skip_serializing_if = "Option::is_none")]
     event_id: Option<String>,
 }
@@ -66,7 +66,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     }
 }
 
-fn line(job: &JobId, known: Known) -> Line<'_> {
+fn line(job: &JobId, known: Snapshot) -> Line<'_> {
     let line = Line { job_id: job, state: "", task_id: None, event_id: None };
     match known.record.map(|record| record.stage) {
         None => Line { state: "not_seen", ..line },

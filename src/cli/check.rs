@@ -1,6 +1,6 @@
 //! `comet-worker check`: whether a worker could work here, and what to do if not.
 //!
-//! Looks and changes nothing that stays: a probe key and a probe object come and go.
+//! It changes nothing that stays: it creates and deletes a probe key and a probe object.
 
 mod rabbitmq;
 mod redis;
@@ -16,11 +16,12 @@ use super::output::Output;
 use super::render::{count, one_line};
 use super::{descriptors, parts};
 use crate::config::{Config, redacted};
+use crate::job::answers::{AccountFault, AccountFaultKind};
 use crate::ledger::{RedisLedger, hints};
 use crate::metrics::Metrics;
-use crate::provider::{AccountFault, AccountFaultKind, Provider as _};
+use crate::provider::Provider as _;
 
-/// Bound of one check.
+/// The time limit of one check.
 const LIMIT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// One thing seen.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Finding {
     verdict: Verdict,
@@ -46,7 +47,7 @@ struct Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Ok,
-    /// A worker works; something is weaker for it, or waits for a person.
+    /// A worker works, but something is weaker, or needs a person.
     Warning,
     /// A worker would not work.
     Fail,
@@ -95,7 +96,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
         (check, timeout(LIMIT, look).await.unwrap_or_else(late))
     });
     let number = looks.len();
-    // All at once, told in this order.
+    // All checks run at once; their results are printed in this order.
     let mut findings = stream::iter(looks).buffered(number);
     let mut output = Output::plain();
     let mut failed = 0;
@@ -120,7 +121,7 @@ fn line(check: &str, finding: &Finding, json: bool) -> String {
     }
 }
 
-/// It could be read, or we were not here.
+/// Reports the configuration, which could be read, or this would not run.
 fn configuration(config: &Config) -> Vec<Finding> {
     let rules = parts::request_rules(config);
     let (profile, model) = (config.api.edition.profile, &rules.default_model);
@@ -135,7 +136,7 @@ fn configuration(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Whether they arrive is seen from outside only.
+/// Reports the settings of callbacks. Whether callbacks arrive can only be seen from outside.
 fn callbacks(config: &Config) -> Finding {
     let callback = &config.callback;
     let Some(url) = &callback.public_url else {
@@ -176,7 +177,7 @@ async fn look_at_redis(config: &Config) -> Vec<Finding> {
             )),
         ],
     };
-    // What is wrong with the server says more than the write that fails for it.
+    // A fault of the server says more than the write that fails because of it.
     let is_sound = findings.iter().all(|finding| finding.verdict != Verdict::Fail);
     if is_sound {
         let rights = redis::rights(&config.redis.prefix, ledger.rights().await);

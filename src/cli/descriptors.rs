@@ -1,25 +1,25 @@
-//! How many files and connections this process may have open, and what its settings may need.
+//! How many files and connections this process may have open, and how many its settings may need.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// RabbitMQ, Redis, the log, the runtime, and what a moment takes beside the settings.
+/// RabbitMQ, Redis, the log, the runtime, and short-lived files beside the settings.
 const BESIDE: u64 = 64;
-/// The listeners close the idlest connection of more than these.
+/// The listeners close the connection that is idle longest if there are more than these.
 const ADMIN: u64 = 64;
 const CALLBACKS: u64 = 512;
 
-/// Raises this process's bound to what its user may have, and lets it leave no picture of its memory behind, where keys are.
+/// Raises this process's limit to the maximum of its user, and turns off core dumps, which would contain keys.
 pub(super) fn settle() {
     let files = getrlimit(Resource::Nofile);
-    // Where a sandbox forbids one of them, the worker runs all the same, with the limits that it has.
+    // If a sandbox forbids one of them, the worker still runs, with the limits that it has.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     let core = getrlimit(Resource::Core);
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..core });
 }
 
-/// What is said where the settings may need more than there is.
+/// A warning if the settings may need more than the limit.
 pub(super) fn too_few(config: &Config) -> Option<String> {
     said(config, getrlimit(Resource::Nofile).maximum?)
 }

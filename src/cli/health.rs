@@ -1,4 +1,4 @@
-//! `comet-worker health`: the worker's own `/livez` or `/readyz`, asked by an orchestrator that runs commands.
+//! `comet-worker health`: requests the worker's own `/livez` or `/readyz`, for an orchestrator that runs commands.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -54,7 +54,7 @@ pub(super) async fn run(file: Option<&Path>, arguments: &Arguments) -> anyhow::R
     output.check()
 }
 
-/// Where a worker that listens there is reached from its own machine.
+/// The address at which the worker's own machine reaches it.
 fn address(listen: Option<SocketAddr>) -> Result<SocketAddr, Usage> {
     let Some(mut address) = listen else {
         let message = "admin.listen is \"\": this worker has no port that could be asked; set one, such as 127.0.0.1:9464";
@@ -72,9 +72,9 @@ fn address(listen: Option<SocketAddr>) -> Result<SocketAddr, Usage> {
     Ok(address)
 }
 
-/// Whether the answer was 200, and the page.
+/// Returns whether the answer was 200, and the page.
 async fn ask(url: &str) -> reqwest::Result<(bool, String)> {
-    // Asked every few seconds in a container: no certificates are read for a port without TLS.
+    // A container runs this every few seconds, so no certificates are read for a port without TLS.
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?;
     let mut answer = client.get(url).send().await?;
     let good = answer.status() == reqwest::StatusCode::OK;

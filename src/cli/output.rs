@@ -1,5 +1,4 @@
-//! What a command says: data to stdout, words to stderr, and a progress bar that gets out of the way
-//! of both.
+//! The output of a command: data to stdout, messages to stderr, and a progress bar that doesn't disturb either.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::redact;
 
-/// The mouth of one command.
+/// The output of one command.
 pub(super) struct Output {
     bar: ProgressBar,
     /// Why nothing more goes to stdout.
@@ -21,7 +20,8 @@ impl Output {
         Self { bar: ProgressBar::hidden(), closed: None }
     }
 
-    /// With a bar up to `length`, where stderr is a terminal; elsewhere as [`Output::plain`].
+    /// Creates an output with a progress bar up to `length` if stderr is a terminal; otherwise like
+    /// [`Output::plain`].
     pub(super) fn with_progress(length: usize) -> Self {
         let bar = ProgressBar::new(u64::try_from(length).unwrap_or(u64::MAX));
         let template = "{spinner} {msg} {pos}/{len} [{elapsed_precise}]";
@@ -39,7 +39,7 @@ impl Output {
         self.bar.set_position(u64::try_from(done).unwrap_or(u64::MAX));
     }
 
-    /// A line of data. A reader that has gone (`… | head`) shows in [`Output::check`].
+    /// Writes a line of data. [`Output::check`] reports a reader that has gone (`… | head`).
     pub(super) fn data(&mut self, line: &str) {
         if self.closed.is_none() {
             let written = self.bar.suspend(|| {
@@ -50,21 +50,21 @@ impl Output {
         }
     }
 
-    /// A line for people.
+    /// Writes a line for people.
     pub(super) fn words(&self, line: &str) {
         self.bar.suspend(|| words(line));
     }
 
-    /// Whether whoever reads the data has gone.
+    /// Whether the reader of the data has gone.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// A reader that has gone by itself is no failure of ours.
+    /// Returns an error if data could not be written. A reader that has gone is not an error.
     ///
     /// # Errors
     ///
-    /// When data could not be written.
+    /// Data could not be written.
     pub(super) fn check(mut self) -> anyhow::Result<()> {
         match self.closed.take() {
             Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -75,11 +75,12 @@ impl Output {
     }
 }
 
-/// A line for people, where there is no bar: whatever a text from outside holds, the terminal gets no more than text.
+/// Writes a line for people when there is no bar. Whatever a text from outside contains, the terminal gets only
+/// printable text.
 pub(super) fn words(line: &str) {
     let line: Vec<String> = line.split('\n').map(redact::spaced).collect();
     let line = line.join("\n");
-    // Nobody is left to be told when stderr is gone.
+    // If stderr is gone, the line can't be shown anywhere.
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 

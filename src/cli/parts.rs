@@ -5,10 +5,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use secrecy::ExposeSecret;
 
-use crate::callback::Callbacks;
 use crate::config::{Config, redacted};
 use crate::images::guard::Guard;
 use crate::images::{DownloadRules, Downloader};
+use crate::job::callback::Callbacks;
+use crate::job::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::job::request::Rules;
 use crate::ledger::RedisLedger;
 use crate::ledger::connection::Connection;
@@ -16,13 +17,12 @@ use crate::ledger::durations::RedisDurations;
 use crate::ledger::endpoint::Endpoint;
 use crate::ledger::slots::Account;
 use crate::metrics::Metrics;
-use crate::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::provider::http::{CometApi, Endpoints};
 use crate::queue::topology::Names;
 use crate::queue::{Address, ConnectError};
 use crate::storage::StorageOptions;
 
-/// For a task to be counted again, once its worker can say so.
+/// The time in which a running task is counted again, once its worker can report it.
 const RECOUNT_MARGIN: Duration = Duration::from_secs(10);
 
 pub(super) fn address(config: &Config) -> anyhow::Result<Address> {
@@ -32,7 +32,7 @@ pub(super) fn address(config: &Config) -> anyhow::Result<Address> {
         .map_err(|fault| anyhow::anyhow!("amqp.url: {fault}"))
 }
 
-/// The one plain line about a RabbitMQ that can't be had.
+/// The one-line error for a RabbitMQ that can't be reached.
 pub(super) fn no_rabbitmq(config: &Config, error: &ConnectError) -> anyhow::Error {
     let url = redacted(&config.amqp.url.now());
     let why = error.reason();
@@ -65,14 +65,14 @@ pub(super) fn ledger(config: &Config, metrics: &Metrics) -> anyhow::Result<Redis
         return Ok(ledger);
     }
     metrics.slots_allowed(cap);
-    // By then a POST under way has come to something, a dead worker's jobs are with others, and a broken
-    // connection to the hints stands again.
+    // After this time, a POST under way has an outcome, other workers have a dead worker's jobs, and a broken
+    // connection for hints is established again.
     let posted = config.generation.gate + config.api.submit_timeout;
     let recount = posted.max(config.amqp.heartbeat * 2) + RECOUNT_MARGIN;
     Ok(ledger.with_account(Account { cap, recount }))
 }
 
-/// Over a connection of its own: it delays no move of a record.
+/// Uses a connection of its own, so that it delays no move of a record.
 pub(super) fn durations(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisDurations> {
     let (connection, prefix) = (redis_connection(config, metrics)?, &config.redis.prefix);
     Ok(RedisDurations::new(connection, prefix, MULTI_IMAGE_TO_IMAGE.name, config.redis.remember))
@@ -86,7 +86,7 @@ pub(super) fn redis_connection(config: &Config, metrics: &Metrics) -> anyhow::Re
         .map_err(|fault| anyhow::anyhow!("redis.url: {fault}"))
 }
 
-/// The callback URLs of this fleet, where the provider is to call back.
+/// The callback URLs of this fleet, if the provider is to call back.
 pub(super) fn callbacks(config: &Config) -> anyhow::Result<Option<Callbacks>> {
     let Some(public_url) = &config.callback.public_url else { return Ok(None) };
     let own = &config.callback.secret;
@@ -111,7 +111,7 @@ pub(super) fn provider(config: &Config) -> anyhow::Result<CometApi> {
     .context("api")
 }
 
-/// What a job is held to, by whoever looks at one.
+/// The rules by which every reader checks a job.
 pub(super) fn request_rules(config: &Config) -> Rules {
     let api = &config.api;
     Rules {

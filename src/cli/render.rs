@@ -1,9 +1,9 @@
-//! Events as lines: for people, and as JSON for programs.
+//! Formats events as lines for people, and as JSON for programs.
 
 use crate::job::event::{EventKind, EventView};
 use crate::redact;
 
-/// How many of a job's faults are told on its line; all are in the event.
+/// How many of a job's faults are printed on its line; the event has all of them.
 const FAULTS_TOLD: usize = 3;
 
 /// `order-1  succeeded  1 image  file:///…`, or `order-2  failed  rejected: message (charged: no)`.
@@ -25,20 +25,20 @@ pub(super) fn event(view: &EventView) -> String {
             format!("{job}  failed  {reason}: {message}{} {}", faults(view), charged(view))
         }
         Some(EventKind::Cancelled) => format!("{job}  cancelled  {}", charged(view)),
-        // A newer worker's.
+        // The event type is from a newer worker.
         None => format!("{job}  {}", view.event_type),
     };
     let corrects = view.supersedes.as_ref().map(|id| format!("  (corrects {id})")).unwrap_or_default();
     one_line(&format!("{}{corrects}", text.trim_end()))
 }
 
-/// [`event`] behind its time.
+/// [`event`] after its time.
 pub(super) fn event_with_time(view: &EventView) -> String {
     let time = if view.time.is_empty() { "(no time)" } else { view.time.as_str() };
     format!("{}  {}", one_line(time), event(view))
 }
 
-/// The event itself on one line. Line breaks in JSON stand only between tokens.
+/// The event itself on one line. Line breaks in JSON are only between tokens.
 pub(super) fn json(event: &[u8]) -> String {
     redact::printable_json(&String::from_utf8_lossy(event))
 }
@@ -52,7 +52,7 @@ pub(super) fn count(number: usize, what: &str) -> String {
     }
 }
 
-/// Whatever a text from outside holds, the terminal gets one line of it.
+/// The terminal gets one line, whatever a text from outside contains.
 pub(super) fn one_line(text: &str) -> String {
     redact::spaced(text)
 }
@@ -66,7 +66,7 @@ fn faults(view: &EventView) -> String {
     }
 }
 
-/// A task that may have been paid for is named with it.
+/// Names a task that may have been paid for together with the charge.
 fn charged(view: &EventView) -> String {
     let charged = view.charged.as_deref().unwrap_or("unknown");
     match &view.task_id {

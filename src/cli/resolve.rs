@@ -1,9 +1,8 @@
-//! `comet-worker resolve`: a person clears up what nobody could know.
+//! `comet-worker resolve`: a person decides what the workers can't know.
 //!
-//! The decision is a receipt, so it outlives this process and a loss of Redis. Acting on it is a
-//! worker's business: the job's message goes back from the dead letters to the jobs, and whoever
-//! gets it finds the decision. Of a job that ended before its task did nothing is left in a queue:
-//! its images are fetched here.
+//! The decision is a receipt, so it outlives this process and a loss of Redis. A worker acts on it: the job's message
+//! goes back from the dead-letter queue to the job queue, and the worker that gets it finds the decision. A job that
+//! ended before its task did has no message left in a queue, so this command fetches its images itself.
 
 mod fetch;
 
@@ -12,17 +11,19 @@ use anyhow::{Context as _, bail};
 use super::output::Output;
 use super::{Usage, parts, render};
 use crate::config::Config;
+use crate::job::answers::TaskStatus;
 use crate::job::event::{EventView, may_be_corrected, says_unknown};
+use crate::job::receipt::Decision;
+use crate::job::receipt::history::History;
 use crate::job::request::{self, DeadReason, Rules};
 use crate::job::{JobId, TaskId};
 use crate::metrics::Metrics;
-use crate::provider::{Provider as _, View};
+use crate::provider::Provider as _;
 use crate::queue::consume::Message;
 use crate::queue::message::{self, sent_back_properties};
 use crate::queue::publish::{Outgoing, Publish as _, Publisher, Routed};
 use crate::queue::{dead, topology};
-use crate::receipts::history::History;
-use crate::receipts::{Decision, Receipts};
+use crate::receipts::Receipts;
 use crate::storage::Storage;
 
 #[derive(Debug, clap::Args)]
@@ -63,7 +64,7 @@ fn task_id(text: &str) -> Result<TaskId, String> {
     TaskId::new(text).ok_or_else(|| "a task id is one word of at most 256 characters".to_owned())
 }
 
-/// What the person has said.
+/// The person's decision.
 #[derive(Debug, Clone)]
 enum Word {
     Task(TaskId),
@@ -163,19 +164,20 @@ fn gate(job: &JobId, history: &History, word: &Word) -> anyhow::Result<u32> {
     };
     match (decided, word) {
         (None, _) => Ok(gate),
-        // Perhaps its message did not come back then.
+        // The message may not have returned to the job queue at that time.
         (Some(before), Word::Decided(now)) if before == *now => Ok(gate),
         (Some(Decision::SubmitAgain), _) => bail!("it was decided before that {job} is submitted again"),
         (Some(Decision::GiveUp), _) => bail!("it was decided before that {job} is given up"),
     }
 }
 
-/// A wrong id would be waited for in vain, and there is one decision.
+/// Checks that the provider knows the task id, because a job would wait for a wrong one in vain, and the decision
+/// can't be changed.
 async fn known_to_the_provider(config: &Config, task: &TaskId) -> anyhow::Result<()> {
     match parts::provider(config)?.query(task).await {
-        View::Running | View::Succeeded { .. } | View::Failed { .. } => Ok(()),
-        View::NotFound { message } => bail!("CometAPI has no task {task}: {message}"),
-        View::Unavailable { message, .. } => {
+        TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. } => Ok(()),
+        TaskStatus::NotFound { message } => bail!("CometAPI has no task {task}: {message}"),
+        TaskStatus::Unavailable { message, .. } => {
             bail!("can't see whether CometAPI has task {task}, so nothing was decided: {message}")
         }
     }

@@ -1,4 +1,4 @@
-//! `comet-worker run`: the parts of the daemon, put together, and their end.
+//! `comet-worker run`: builds the parts of the daemon, runs them, and ends them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,13 +16,13 @@ use crate::callback::Relay;
 use crate::callback::listener::Listener;
 use crate::clock::Clock;
 use crate::config::{Config, OnUnknownSubmit};
+use crate::heartbeat::Heartbeats;
 use crate::job::pace::Pace;
 use crate::job::request::Rules;
 use crate::ledger::RedisLedger;
 use crate::ledger::hints::{self, Hints};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::pulse::Pulses;
 use crate::queue::publish::Publisher;
 use crate::receipts::Receipts;
 use crate::shutdown::Signals;
@@ -30,24 +30,23 @@ use crate::storage::Storage;
 use crate::worker::breaker::{Breaker, Cause, Mode, Probe};
 use crate::worker::copies::Copies;
 use crate::worker::downloads::Downloads;
+use crate::worker::in_flight::JobsInFlight;
 use crate::worker::learning::Learning;
-use crate::worker::lives::Lives;
 use crate::worker::panics::Panics;
 use crate::worker::preflight::{Weaknesses, preflight};
 use crate::worker::session::Sessions;
 use crate::worker::slots::SlotLine;
 use crate::worker::standstills::{Standstills, What};
-use crate::worker::store_watch;
 use crate::worker::submits::Submits;
 use crate::worker::suspects::Suspects;
-use crate::worker::{Settings, Shared};
+use crate::worker::{Settings, Shared, store_watch};
 
-/// A loop of the process that is silent for so long stands still.
+/// A loop of the process that is silent for this long is at a standstill.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// What may still be under way after the longest POST: its note in Redis.
+/// The time for what follows the longest POST: its note in Redis.
 const AFTER_LAST_POST: Duration = Duration::from_secs(4);
 
-/// Runs until a signal; then hands everything back.
+/// Runs until a signal, and then requeues every job.
 ///
 /// # Errors
 ///
@@ -61,7 +60,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     let stop = CancellationToken::new();
     let metrics = Metrics::default();
-    let pulses = Pulses::default();
+    let heartbeats = Heartbeats::default();
     let publisher = Arc::new(publisher(&config, &metrics)?);
     let shared = shared(&config, Arc::clone(&publisher), &metrics)?;
     let sessions = Sessions {
@@ -69,7 +68,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         address: parts::address(&config)?.with_large_messages_apart(config.amqp.max_message_bytes),
         declare: config.amqp.declare,
         prefetch: config.worker.max_in_flight,
-        pulse: pulses.register("sessions", SILENCE_MAX),
+        heartbeat: heartbeats.register("sessions", SILENCE_MAX),
         stop: stop.clone(),
         lives: TaskTracker::new(),
         connected: Arc::new(AtomicBool::new(false)),
@@ -78,7 +77,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     let looked_first = Arc::new(AtomicBool::new(false));
     let status = Arc::new(Health {
-        pulses: pulses.clone(),
+        heartbeats: heartbeats.clone(),
         breaker: shared.breaker.clone(),
         standstills: shared.standstills.clone(),
         weaknesses: shared.weaknesses.clone(),
@@ -115,41 +114,41 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     parts.spawn({
         let (endpoint, hints, stop) = (parts::redis_endpoint(&config)?, shared.hints.clone(), stop.clone());
         let channel = RedisLedger::hint_channel(&config.redis.prefix);
-        let pulse = pulses.register("hints", SILENCE_MAX);
+        let heartbeat = heartbeats.register("hints", SILENCE_MAX);
         async move {
-            hints::listen(endpoint, channel, hints, pulse, stop).await;
+            hints::listen(endpoint, channel, hints, heartbeat, stop).await;
             "hints"
         }
     });
     parts.spawn({
         let (shared, stop) = (shared.clone(), stop.clone());
-        let pulse = pulses.register("breaker", SILENCE_MAX);
+        let heartbeat = heartbeats.register("breaker", SILENCE_MAX);
         async move {
-            shared.breaker.watch(&Probes { shared: &shared }, &pulse, &stop).await;
+            shared.breaker.watch(&Probes { shared: &shared }, &heartbeat, &stop).await;
             "breaker"
         }
     });
     parts.spawn({
         let (shared, stop) = (shared.clone(), stop.clone());
-        let pulse = pulses.register("standstills", SILENCE_MAX);
+        let heartbeat = heartbeats.register("standstills", SILENCE_MAX);
         async move {
-            shared.standstills.watch(&shared.breaker, &pulse, &stop).await;
+            shared.standstills.watch(&shared.breaker, &heartbeat, &stop).await;
             "standstills"
         }
     });
     parts.spawn({
         let (shared, stop) = (shared.clone(), stop.clone());
-        let pulse = pulses.register("store", SILENCE_MAX);
+        let heartbeat = heartbeats.register("store", SILENCE_MAX);
         async move {
-            store_watch::watch(&shared, &pulse, &stop).await;
+            store_watch::watch(&shared, &heartbeat, &stop).await;
             "store"
         }
     });
     parts.spawn({
         let (durations, learning) = (parts::durations(&config, &metrics)?, shared.learning.clone());
-        let (pulse, stop) = (pulses.register("learning", SILENCE_MAX), stop.clone());
+        let (heartbeat, stop) = (heartbeats.register("learning", SILENCE_MAX), stop.clone());
         async move {
-            learning.share(&durations, &pulse, &stop).await;
+            learning.share(&durations, &heartbeat, &stop).await;
             "learning"
         }
     });
@@ -212,7 +211,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
     for warning in storage.warnings() {
         tracing::warn!("{warning}");
     }
-    // POSTs have a share of their own: nothing that is under way can keep them waiting behind their gate.
+    // POSTs have a share of their own, so no other request can make them wait after their gate.
     let connections = config.api.max_connections.saturating_sub(config.api.max_submits_at_once);
     let limits = Limits::new(config.api.max_requests_per_second, connections);
     Ok(Shared {
@@ -229,7 +228,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         polls: Arc::new(Semaphore::new(config.api.max_polls_at_once)),
         downloads: Downloads::new(config.download.max_at_once),
         hints: Hints::default(),
-        lives: Lives::default(),
+        lives: JobsInFlight::default(),
         learning: Learning::new(pace),
         copies: Copies::new(config.worker.max_in_flight),
         panics: Panics::default(),
@@ -245,7 +244,7 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
             gate: config.generation.gate,
             quiet: config.generation.quiet,
             timeout: config.generation.timeout,
-            // Receipts that end with the process would be a gate for nobody.
+            // Receipts that end with the process can't be a gate.
             receipts: config.generation.receipts && config.storage.url != "memory:",
             trust_lookup: config.generation.on_unknown_submit == OnUnknownSubmit::TrustLookup,
             max_attempts: config.generation.max_attempts,
@@ -278,13 +277,13 @@ impl Probe for Probes<'_> {
     }
 }
 
-/// What `/livez` and `/readyz` tell.
+/// What `/livez` and `/readyz` report.
 struct Health {
-    pulses: Pulses,
+    heartbeats: Heartbeats,
     breaker: Breaker,
     standstills: Standstills,
     weaknesses: Weaknesses,
-    /// The looks at Redis and the store before the first session are over.
+    /// The checks of Redis and the store before the first session are over.
     looked_first: Arc<AtomicBool>,
     connected: Arc<AtomicBool>,
     suspects: Suspects,
@@ -293,7 +292,7 @@ struct Health {
 
 impl Status for Health {
     fn alive(&self) -> Result<(), Vec<String>> {
-        let silent = self.pulses.silent();
+        let silent = self.heartbeats.silent();
         if silent.is_empty() { Ok(()) } else { Err(silent) }
     }
 

@@ -1,4 +1,4 @@
-//! `comet-worker schema`: the contracts, as they are built in.
+//! `comet-worker schema`: prints the contracts, as they are built in.
 
 use clap::ValueEnum;
 

@@ -1,4 +1,4 @@
-//! `comet-worker submit`: jobs from a file into the queue, and on demand to their end.
+//! `comet-worker submit`: sends jobs from a file to the queue, and on demand waits for their end.
 
 mod copies;
 mod files;
@@ -18,7 +18,7 @@ use lapin::Connection;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use self::copies::Copies;
+use self::copies::ImageCopies;
 use self::follow::Follow;
 use self::input::{Checked, Job, Limits};
 use self::send::Submit;
@@ -34,11 +34,11 @@ use crate::queue::topology;
 use crate::shutdown::Signals;
 use crate::storage::Storage;
 
-/// A longer input is to be submitted in parts: it is held in memory.
+/// A longer input must be submitted in parts, because it is held in memory.
 const INPUT_BYTES_MAX: u64 = 1 << 30;
-/// Messages on their way to the broker at once, each on a channel of its own.
+/// Messages on their way to the broker at a time, each on a channel of its own.
 const PUBLISHED_AT_ONCE: usize = 64;
-/// How often the dead-letter queue is looked at: what ends there has no event.
+/// How often the dead-letter queue is checked, because a job that ends there has no event.
 const LOOK_AT_DEAD: Duration = Duration::from_secs(15);
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -83,7 +83,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     let copies = match &arguments.out {
         Some(folder) => {
             let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
-            let copies = Copies::new(storage, folder);
+            let copies = ImageCopies::new(storage, folder);
             Some(copies.map_err(|error| Usage(format!("--out: can't make {}: {error}", folder.display())))?)
         }
         None => None,
@@ -95,7 +95,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     if config.amqp.declare {
         topology::ensure(&connection, &parts::names(config), true).await?;
     }
-    // Before the first job is sent, so that no end of one is missed.
+    // Created before the first job is sent, so that no end is missed.
     let listener = if arguments.wait { Some(Listener::replies(&address).await?) } else { None };
     let channels = PUBLISHED_AT_ONCE.min(jobs.len());
     let publisher = Publisher::new(address, channels, config.amqp.confirm_timeout, None, Metrics::default());
@@ -122,7 +122,8 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     result
 }
 
-/// Where the jobs of `file` name their images from: beside it; those of stdin from here.
+/// The folder for the image files that the jobs of `file` name: the folder of the file, or the working directory for
+/// stdin.
 fn folder(file: &Path) -> &Path {
     if is_stdin(file) { Path::new("") } else { file.parent().unwrap_or(Path::new("")) }
 }
@@ -159,7 +160,7 @@ fn read(file: &Path) -> Result<String, Usage> {
 
 /// # Errors
 ///
-/// [`Usage`], all faults being told.
+/// [`Usage`], after all faults are printed.
 fn wholesome(checked: Checked<'_>) -> Result<Vec<Job<'_>>, Usage> {
     let Checked { jobs, faults, notes } = checked;
     for line in faults.iter().chain(&notes) {
@@ -178,13 +179,13 @@ struct Session<'a> {
     output: Output,
     follow: Follow,
     json: bool,
-    /// For looking at the dead-letter queue.
+    /// For reading the dead-letter queue.
     connection: Connection,
     dead_before: Option<u32>,
     /// With `--wait`.
     listener: Option<Listener>,
     /// With `--out`.
-    copies: Option<Copies>,
+    copies: Option<ImageCopies>,
     sent: usize,
 }
 
@@ -245,7 +246,7 @@ impl Session<'_> {
 
     fn is_over(&self) -> bool {
         let all_ended = self.listener.is_none() || self.follow.is_over();
-        all_ended && self.copies.as_ref().is_none_or(Copies::is_over)
+        all_ended && self.copies.as_ref().is_none_or(ImageCopies::is_over)
     }
 
     fn sent(&mut self, job: &Job<'_>) {
@@ -286,7 +287,7 @@ impl Session<'_> {
         }
     }
 
-    /// A job whose id was used before with another input ends there, and nobody would ever tell.
+    /// A job whose id was used before with another input ends in the dead-letter queue, and has no event.
     async fn look_at_dead(&mut self) {
         let queue = &self.config.amqp.dead_queue;
         let Some(before) = self.dead_before else { return };
@@ -301,7 +302,7 @@ impl Session<'_> {
         self.dead_before = Some(now);
     }
 
-    /// What to know before trying again.
+    /// What the user should know before the next try.
     fn half_done(&self, jobs: &[Job<'_>]) -> String {
         let advice = if jobs.iter().any(|job| job.named_here) {
             "a job without a job_id that is sent again is another job"
@@ -327,7 +328,7 @@ impl Session<'_> {
     }
 }
 
-/// Never, without `--wait`.
+/// Never returns without `--wait`.
 async fn next(listener: &mut Option<Listener>) -> Result<Bytes, ListenError> {
     match listener {
         Some(listener) => listener.next().await,
@@ -335,8 +336,8 @@ async fn next(listener: &mut Option<Listener>) -> Result<Bytes, ListenError> {
     }
 }
 
-/// Never, without `--out`.
-async fn copied(copies: &mut Option<Copies>) -> Option<String> {
+/// Never returns without `--out`.
+async fn copied(copies: &mut Option<ImageCopies>) -> Option<String> {
     match copies {
         Some(copies) => copies.next().await,
         None => std::future::pending().await,

@@ -1,4 +1,4 @@
-//! `comet-worker sweep`: receipts that are of no more use are removed.
+//! `comet-worker sweep`: removes receipts that are not needed any more.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// As it was written, and what it means.
+/// The age as it was written, and as a duration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Age {
     text: String,
@@ -62,7 +62,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     Ok(())
 }
 
-/// What can be known to be wrong before anything is removed.
+/// Checks for mistakes that can be known before anything is removed.
 fn check(config: &Config, age: &Age) -> Result<(), Usage> {
     if config.storage.url == "memory:" {
         let message = "storage.url is memory:, which is gone with its process: there is nothing to sweep";
@@ -87,7 +87,7 @@ fn check(config: &Config, age: &Age) -> Result<(), Usage> {
     Ok(())
 }
 
-/// All folders, with what came of it; what was swept before an error counts all the same.
+/// Sweeps all folders. What was swept before an error is reported too.
 async fn all(sweep: &mut Sweep, config: &Config) -> (Output, anyhow::Result<()>) {
     let folders = match sweep.begin().await {
         Ok(folders) => folders,
@@ -148,7 +148,7 @@ fn text(tally: &Tally, arguments: &Arguments) -> String {
     text
 }
 
-/// Days have 24 hours here; months and years, which have no fixed length, are refused.
+/// A day has 24 hours here; months and years, which have no fixed length, are refused.
 fn age(text: &str) -> Result<Age, String> {
     let what = "write a number and a unit, such as 30d, 12h or 4w";
     let wrong = |_| what.to_owned();

@@ -1,4 +1,4 @@
-//! `comet-worker watch`: events as they come.
+//! `comet-worker watch`: prints events as they come.
 
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
     let address = parts::address(config)?;
     let exchange = &config.amqp.exchange;
-    // Already at the first try something is wrong: then it is more use to say so and end.
+    // If the first try fails, it is more useful to report that and end.
     let mut listener = Listener::events(&address, exchange).await.map_err(|error| match error {
         ListenError::Connect(error) => parts::no_rabbitmq(config, &error),
         ListenError::NoExchange(exchange) => anyhow::anyhow!(
@@ -72,8 +72,8 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     output.check()
 }
 
-/// Tries until it is connected or asked to end. A broker that comes back empty has its exchange
-/// again once a worker has been there.
+/// Tries until it is connected or asked to end. A broker that returns empty gets its exchange again when a worker
+/// connects.
 async fn again(
     address: &Address,
     exchange: &str,

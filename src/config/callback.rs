@@ -8,14 +8,14 @@ use url::Url;
 use super::reader::Reader;
 use super::{process, urls};
 
-/// Callbacks: hints that pull a poll forward.
+/// Callbacks: hints that bring a poll forward.
 #[derive(Debug, Clone)]
 pub struct Callback {
-    /// Under which the provider reaches a listener of this fleet; `None` = no callbacks.
+    /// The URL under which the provider reaches a listener of this fleet; `None` = no callbacks.
     pub public_url: Option<Url>,
-    /// Where this worker listens; `None` = others do. Not opened without a `public_url`.
+    /// The address on which this worker listens; `None` = other workers do. It is not opened without a `public_url`.
     pub listen: Option<SocketAddr>,
-    /// What tokens are signed with; empty = made from the key of the API.
+    /// The secret that signs tokens; empty = it is derived from the API key.
     pub secret: SecretString,
 }
 
@@ -36,5 +36,5 @@ impl Callback {
     }
 }
 
-/// Who sees a token can try secrets against it, as fast as machines go.
+/// With one token, an attacker can try secrets offline, as fast as machines go.
 const SECRET_BYTES_MIN: usize = 32;

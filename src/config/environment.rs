@@ -1,4 +1,4 @@
-//! `COMET_WORKER__<SECTION>__<KEY>`: values are text, read as the type that the default has.
+//! Reads `COMET_WORKER__<SECTION>__<KEY>`. Values are text, read as the type of the default.
 
 use std::env;
 
@@ -9,8 +9,8 @@ use super::layers::{Layer, but_is, type_name};
 
 const PREFIX: &str = "COMET_WORKER__";
 
-/// The variables of this process that are meant for the configuration, as `Config::load` takes
-/// them. One that isn't Unicode comes with replacement characters, rather than being overlooked.
+/// The variables of this process that belong to the configuration, as `Config::load` takes them. A value that isn't
+/// Unicode gets replacement characters, so that it isn't overlooked.
 #[must_use]
 pub fn environment() -> Vec<(String, String)> {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
@@ -38,7 +38,7 @@ pub(super) fn read(
     layer
 }
 
-/// Section, key and value; or which key is at fault (if any) and what to do.
+/// Returns section, key and value; or the key at fault (if any) and what to do.
 fn accept<'a>(
     path: &'a str,
     text: &str,
@@ -82,7 +82,7 @@ fn from_text(default: &ValueKind, text: &str) -> Option<ValueKind> {
     }
 }
 
-/// What follows the prefix, in lower case; `None` for a variable that isn't ours.
+/// Returns what follows the prefix, in lower case; `None` for a variable that isn't ours.
 fn path_of(variable: &str) -> Option<String> {
     let (start, path) = variable.split_at_checked(PREFIX.len())?;
     start.eq_ignore_ascii_case(PREFIX).then(|| path.to_ascii_lowercase())

@@ -1,21 +1,21 @@
-//! What is wrong with a configuration: all of it at once, each with the place it came from, so
-//! that nobody has to start the worker five times to find five mistakes.
+//! What is wrong with a configuration. All faults are reported at once, each with the place it came from, so that
+//! five mistakes don't need five starts of the worker.
 
 use std::fmt;
 
-/// One thing wrong: where it stands and what to do about it.
+/// One fault: where it is and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// `config/default.toml`, `path/to/file.toml:12`, or
     /// `environment variable COMET_WORKER__AMQP__URL`.
     pub place: String,
-    /// The setting as `section.key`; empty when no known setting is at fault.
+    /// The setting as `section.key`; empty if no known setting is at fault.
     pub key: String,
-    /// A sentence for a person. Never contains a secret.
+    /// A sentence for a person. It never contains a secret.
     pub message: String,
 }
 
-/// Everything that is wrong with a configuration. Displays as one line per fault.
+/// All faults of a configuration. Displays as one line per fault.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults(Vec<Fault>);
 
@@ -52,7 +52,7 @@ fn one_line(text: &str) -> String {
     text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// A wrong value, quoted for a message: one line, not endless.
+/// Quotes a wrong value for a message: one line of bounded length.
 pub(super) fn quoted(value: &str) -> String {
     const LONGEST: usize = 80;
     if value.chars().count() <= LONGEST {
@@ -63,7 +63,7 @@ pub(super) fn quoted(value: &str) -> String {
     }
 }
 
-/// Of `known`, what `word` was probably meant to be.
+/// The word of `known` that `word` was probably meant to be.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (word.chars().count() / 3).clamp(1, 4);
     known
@@ -74,7 +74,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's: how many letters to put in, take out or exchange.
+/// The Levenshtein distance: how many letters to insert, remove or replace.
 fn distance(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.chars().count()).collect();
     for (done, a) in left.chars().enumerate() {

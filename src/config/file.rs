@@ -1,4 +1,4 @@
-//! TOML with the place of each value: the file's name, and the line where it is easily found.
+//! Reads TOML with the place of each value: the file's name, and the line where it is easily found.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use config::{FileFormat, Map, Source, Value, ValueKind};
 
 use super::layers::{DEFAULT_PLACE, Layer};
 
-/// A source that gave nothing at all.
+/// A source that gave no value at all.
 pub(super) struct Unreadable {
     pub(super) place: String,
     pub(super) message: String,
@@ -53,7 +53,7 @@ pub(super) fn line_in(place: &str) -> usize {
     place.rsplit(':').next().and_then(|line| line.parse().ok()).unwrap_or(0)
 }
 
-/// Says where and what, without the line itself, which may hold a password.
+/// Says where and what is wrong, without the line itself, which may contain a password.
 fn syntax_error(error: &config::ConfigError, name: &str) -> Unreadable {
     let cause = if let config::ConfigError::FileParse { cause, .. } = error {
         cause.to_string()
@@ -67,7 +67,7 @@ fn syntax_error(error: &config::ConfigError, name: &str) -> Unreadable {
     Unreadable { place, message: format!("this is not TOML: {what}") }
 }
 
-/// Where `key = …` stands below `[section]`, or `section.key = …` at the top. From 1.
+/// The line, from 1, of `key = …` below `[section]`, or of `section.key = …` at the top.
 fn line_of(text: &str, section: &str, key: Option<&str>) -> Option<usize> {
     let mut current = "";
     for (index, line) in text.lines().enumerate() {

@@ -15,7 +15,7 @@ use crate::net::tls;
 /// Where the images go.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    /// `file:PATH`, `s3://bucket`, `gs://bucket`, `az://container` or `memory:`; no login in it.
+    /// `file:PATH`, `s3://bucket`, `gs://bucket`, `az://container` or `memory:`; without a login.
     pub url: String,
     /// Relative, without `..` and without slashes at its ends; may be empty.
     pub prefix: String,
@@ -25,9 +25,9 @@ pub struct Storage {
     pub endpoint: Option<Url>,
     /// S3: the bucket's region; empty = from the environment.
     pub region: String,
-    /// S3: the bucket in the path rather than in the host.
+    /// S3: the bucket is in the path instead of the host.
     pub path_style: bool,
-    /// Below which the images can be read by everybody.
+    /// The base URL below which the public can read the images.
     pub public_url: Option<Url>,
     pub certificates: tls::Files,
 }
@@ -35,22 +35,22 @@ pub struct Storage {
 /// How result URLs are fetched.
 #[derive(Debug, Clone)]
 pub struct Download {
-    /// Also http, and also hosts of our own network.
+    /// Whether http, and hosts of our own network, are allowed too.
     pub allow_private_hosts: bool,
     /// The largest image that is stored.
     pub max_bytes: u64,
-    /// The bound of one try.
+    /// The time limit of one try.
     pub timeout: Duration,
-    /// Tries that one image gets, at least 1.
+    /// Tries for one image, at least 1.
     pub attempts: u32,
     pub max_at_once: usize,
-    /// How long images that were paid for are tried for.
+    /// How long the worker tries to fetch images that were paid for.
     pub patience: Duration,
     /// `http://[user:password@]host:port`, or empty.
     pub proxy: SecretString,
     pub certificates: tls::Files,
     pub user_agent: String,
-    /// What result hosts may lie in beside the public internet.
+    /// The networks that result hosts may be in, beside the public internet.
     pub allow_networks: Vec<IpNet>,
 }
 
@@ -98,7 +98,7 @@ impl Download {
     }
 }
 
-/// It goes into a header as it is.
+/// The value goes into a header unchanged.
 fn user_agent(text: &str) -> Result<String, String> {
     let own = concat!("comet-worker/", env!("CARGO_PKG_VERSION"));
     let text = text.trim();
@@ -107,7 +107,7 @@ fn user_agent(text: &str) -> Result<String, String> {
     fits.then(|| agent.to_owned()).ok_or_else(|| "must be at most 256 printable ASCII characters".to_owned())
 }
 
-/// Separated by commas; an address alone is a network of one.
+/// The networks of a list separated by commas; a single address is a network of one.
 fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     let network = |part: &str| {
         let address = || part.parse::<IpAddr>().map(IpNet::from);

@@ -1,10 +1,8 @@
-//! Three layers become one: the defaults, a file, the environment. Each value keeps the place it
-//! came from.
+//! Merges three layers into one: the defaults, a file, the environment. Each value keeps the place it came from.
 //!
-//! `config/default.toml` is the schema: a key exists if it stands there, and has the type of its
-//! default. The `config` crate reads TOML and lays the layers over each other; what it would do
-//! silently (ignore an unknown key, read `"on"` as the number 1, stop at the first mistake) is
-//! checked here, before.
+//! `config/default.toml` is the schema: a key exists if it is in that file, and has the type of its default. The
+//! `config` crate reads TOML and merges the layers. What it would do silently (ignore an unknown key, read `"on"` as
+//! the number 1, stop at the first mistake) is checked here before that.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +12,7 @@ use config::{Map, Source, Value, ValueKind};
 use super::faults::{Faults, nearest, quoted};
 use super::{environment, file, secrets, urls};
 
-/// Every key, its unit, its default and its reason: what users read, and what is built in.
+/// Every key, its unit, its default and its reason. Users read this text, and the program has it built in.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
 
 pub(super) const DEFAULT_PLACE: &str = "config/default.toml";
@@ -26,7 +24,7 @@ pub(super) struct Setting {
     pub(super) place: String,
 }
 
-/// What a setting can be; which of them, its default says.
+/// A value that a setting can have; its default decides which kind.
 #[derive(Debug, Clone)]
 pub(super) enum Plain {
     Text(String),
@@ -37,11 +35,11 @@ pub(super) enum Plain {
 /// All settings by `section.key`.
 pub(super) struct Merged {
     pub(super) settings: BTreeMap<String, Setting>,
-    /// Whether all layers could be read. Otherwise comparing settings would only mislead.
+    /// Whether all layers could be read. If not, comparing settings would only mislead.
     pub(super) complete: bool,
 }
 
-/// Lays `file` and `env` over the defaults. What doesn't fit becomes a fault and is left out.
+/// Merges `file` and `env` over the defaults. A value that doesn't fit becomes a fault and is left out.
 pub(super) fn merge(
     file: Option<&Path>,
     env: impl IntoIterator<Item = (String, String)>,
@@ -120,8 +118,7 @@ impl Layer {
         }
     }
 
-    /// Keeps what the schema knows and allows; everything else becomes a fault, in the order of
-    /// the file.
+    /// Keeps what the schema knows and allows; everything else becomes a fault, in the order of the file.
     fn checked(self, schema: &Self, faults: &mut Faults) -> Self {
         let mut found = Vec::new();
         for (section, content) in self.0 {
@@ -154,7 +151,8 @@ impl Layer {
         layer
     }
 
-    /// A value from a file must have the very type of the default. Else: which key, and what to do.
+    /// Checks that a value from a file has exactly the type of the default. The error says which key is wrong, and
+    /// what to do.
     fn accept(&self, section: &str, key: &str, value: ValueKind) -> Result<ValueKind, (String, String)> {
         let plain = |section: &str, key: &str| format!("{section}.{key}");
         let Some(default) = self.value(section, key) else {
@@ -176,7 +174,7 @@ impl Layer {
         format!("there is no section {}; {hint}", quoted(section))
     }
 
-    /// `write` writes a setting as the user would have to write it.
+    /// `write` formats a setting as the user has to write it.
     pub(super) fn unknown_key(
         &self,
         section: &str,
@@ -224,7 +222,7 @@ fn table(kind: ValueKind) -> Option<Map<String, Value>> {
     if let ValueKind::Table(keys) = kind { Some(keys) } else { None }
 }
 
-/// What a value must be that takes the place of this default.
+/// The type that a value must have to replace this default.
 pub(super) fn type_name(default: &ValueKind) -> &'static str {
     if matches!(default, ValueKind::I64(_)) {
         "a whole number"
@@ -235,7 +233,7 @@ pub(super) fn type_name(default: &ValueKind) -> &'static str {
     }
 }
 
-/// `, not …` for a message; nothing for a secret.
+/// `, not …` for a message; empty for a secret.
 pub(super) fn but_is(name: &str, value: &ValueKind) -> String {
     if secrets::is_secret(name) {
         String::new()

@@ -1,4 +1,4 @@
-//! What the process shows of itself: the admin port and the log.
+//! What the process shows about itself: the admin port and the log.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -46,11 +46,13 @@ impl FromStr for LogFormat {
 }
 
 impl Admin {
-    /// This section alone, from the same layers as [`Config::load`](super::Config::load). No file with a secret is read.
+    /// Loads only this section, from the same layers as [`Config::load`](super::Config::load). No file with a secret
+    /// is read.
     ///
     /// # Errors
     ///
-    /// What is wrong with this section, and what no value can be read through: an unknown key, a file that can't be read.
+    /// What is wrong with this section, and what prevents reading any value: an unknown key, or a file that can't be
+    /// read.
     pub fn load(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,

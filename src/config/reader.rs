@@ -1,7 +1,7 @@
-//! Turns settings into typed values, and collects every fault on the way.
+//! Turns settings into typed values, and collects every fault meanwhile.
 //!
-//! A method that finds a fault gives `T::default()`: with a fault in the list no configuration
-//! comes out, so nobody sees it.
+//! A method that finds a fault returns `T::default()`. With a fault in the list no configuration is returned, so
+//! these values are never used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,7 +21,7 @@ pub(super) struct Reader {
     settings: BTreeMap<String, Setting>,
     complete: bool,
     read: BTreeSet<String>,
-    /// Settings whose own value is wrong: comparing them with others would only mislead.
+    /// Settings with a wrong value of their own; comparing them with other settings would only mislead.
     broken: BTreeSet<String>,
     faults: Faults,
 }
@@ -37,7 +37,7 @@ impl Reader {
         self.faults
     }
 
-    /// Keys of `config/default.toml` that nothing has asked for.
+    /// Keys of `config/default.toml` that no section has read.
     pub(super) fn unread(&self) -> Vec<&str> {
         self.settings.keys().filter(|key| !self.read.contains(*key)).map(String::as_str).collect()
     }
@@ -50,7 +50,7 @@ impl Reader {
         if let Some(Plain::Text(text)) = self.take(key) { text } else { self.missing(key) }
     }
 
-    /// A whole number in `range`.
+    /// Reads a whole number in `range`.
     pub(super) fn number<T: TryFrom<u64> + Default>(&mut self, key: &str, range: RangeInclusive<u64>) -> T {
         let Some(Plain::Number(number)) = self.take(key) else {
             return self.missing(key);
@@ -72,7 +72,7 @@ impl Reader {
         Duration::from_millis(self.number(key, range))
     }
 
-    /// A text that `parse` makes something of; its error continues "`key` is …, but ".
+    /// Reads a text that `parse` converts; the error of `parse` continues "`key` is …, but ".
     pub(super) fn parsed<T: Default>(
         &mut self,
         key: &str,
@@ -85,12 +85,12 @@ impl Reader {
         parse(&text).unwrap_or_else(|why| self.refuse_value(key, &text, &why))
     }
 
-    /// One word of a closed list.
+    /// Reads one word of a closed list.
     pub(super) fn word<T: FromStr<Err = String> + Default>(&mut self, key: &str) -> T {
         self.parsed(key, str::parse)
     }
 
-    /// The secret `key`, or what the file holds that `key_file` names. Empty if neither is set.
+    /// Reads the secret `key`, or the content of the file that `key_file` names. Empty if neither is set.
     pub(super) fn secret(&mut self, key: &str, parse: Parse) -> Secret {
         let file_key = format!("{key}_file");
         let file = self.text(&file_key);
@@ -123,7 +123,7 @@ impl Reader {
         }
     }
 
-    /// Files of certificates: `ca_file`, and with `of_ours` those of a client.
+    /// Reads the files of certificates: `ca_file`, and with `of_ours` those of a client.
     pub(super) fn certificates(&mut self, section: &'static str, of_ours: bool) -> tls::Files {
         let key = |name: &str| format!("{section}.{name}");
         let mut file =
@@ -144,8 +144,8 @@ impl Reader {
         files
     }
 
-    /// Something that must be true of several settings together; not looked at if one of them is
-    /// wrong by itself. The fault is placed where the first of `keys` was set that isn't a default.
+    /// Checks a condition on several settings together, unless one of them is wrong by itself. The fault is placed
+    /// where the first of `keys` that isn't a default was set.
     pub(super) fn must(&mut self, keys: &[&str], holds: bool, message: impl FnOnce(&Self) -> String) {
         if holds || !self.complete || keys.iter().any(|key| self.is_broken(key)) {
             return;
@@ -173,7 +173,7 @@ impl Reader {
     }
 
     fn missing<T: Default>(&mut self, key: &str) -> T {
-        // Without the defaults, that is the only thing to say.
+        // Without the defaults, this is the only fault to report.
         if self.complete {
             self.refuse(
                 key,
@@ -200,7 +200,7 @@ impl Reader {
         self.broken.contains(key)
     }
 
-    /// Whether anything but the default set it.
+    /// Whether something other than the default set it.
     fn is_set(&self, key: &str) -> bool {
         self.place(key) != DEFAULT_PLACE
     }
@@ -210,7 +210,7 @@ impl Reader {
     }
 }
 
-/// By how the key ends.
+/// The unit, according to the end of the key.
 fn unit(key: &str) -> &'static str {
     if key.ends_with("_ms") {
         " milliseconds"

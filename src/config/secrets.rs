@@ -1,6 +1,6 @@
 //! Which settings are secret.
 
-/// Values that never print, not even when they are wrong.
+/// Whether the value is never printed, not even if it is wrong.
 pub(super) fn is_secret(key: &str) -> bool {
     ["amqp.url", "redis.url", "api.key", "api.proxy", "download.proxy", "callback.secret"].contains(&key)
 }

@@ -8,26 +8,27 @@ use url::Url;
 
 use super::reader::Reader;
 use super::urls;
+use crate::job::operation::{Edition, MULTI_IMAGE_TO_IMAGE};
 use crate::net::tls;
-use crate::operation::{Edition, MULTI_IMAGE_TO_IMAGE};
 use crate::secret::Secret;
 
 /// RabbitMQ: where jobs come from and events go to.
 #[derive(Debug, Clone)]
 pub struct Amqp {
-    /// `amqp://` or `amqps://`, always with a vhost; or several, with commas. Log it through [`redacted`](super::redacted).
+    /// `amqp://` or `amqps://`, always with a vhost; or several of them, separated by commas. Log it through
+    /// [`redacted`](super::redacted).
     pub url: Secret,
     pub queue: String,
     /// A topic exchange.
     pub exchange: String,
     pub dead_queue: String,
-    /// Terminal events that no queue takes.
+    /// The queue for terminal events that no other queue takes.
     pub unrouted_queue: String,
     pub certificates: tls::Files,
-    /// Whether queues and the exchange are declared, rather than expected.
+    /// Whether queues and the exchange are declared; if not, they must exist.
     pub declare: bool,
     pub max_message_bytes: usize,
-    /// The broker's own; a delivery is handed back at half of it.
+    /// The broker's own timeout; a delivery is requeued at half of it.
     pub consumer_timeout: Duration,
     /// 1 to 256.
     pub publish_channels: usize,
@@ -38,15 +39,15 @@ pub struct Amqp {
     pub allow_plain_text: bool,
 }
 
-/// Redis: how far each job is.
+/// Redis, which knows the stage of each job.
 #[derive(Debug, Clone)]
 pub struct Redis {
     /// Log it through [`redacted`](super::redacted).
     pub url: Secret,
     pub certificates: tls::Files,
-    /// What stands between the braces of every key: `{prefix}:…`.
+    /// The text between the braces of every key: `{prefix}:…`.
     pub prefix: String,
-    /// How long a finished job is known.
+    /// How long a finished job is remembered.
     pub remember: Duration,
     pub response_timeout: Duration,
     pub allow_plain_text: bool,
@@ -57,31 +58,31 @@ pub struct Redis {
 pub struct Api {
     /// http or https, without login, query and fragment.
     pub base_url: Url,
-    /// May be empty: most commands don't need it. [`Config::require_key`](super::Config::require_key).
+    /// May be empty, because most commands don't need it. See [`Config::require_key`](super::Config::require_key).
     pub(super) key: Secret,
     pub certificates: tls::Files,
     /// Starts with `/`.
     pub submit_path: String,
     /// Starts with `/`, and has `{task_id}` once.
     pub query_path: String,
-    /// The bound of one POST.
+    /// The time limit of one POST.
     pub submit_timeout: Duration,
     pub query_timeout: Duration,
     /// `http://[user:password@]host:port`, or empty.
     pub proxy: SecretString,
     pub max_submits_at_once: usize,
     pub max_polls_at_once: usize,
-    /// 0: no bound.
+    /// 0 = no bound.
     pub max_requests_per_second: u32,
-    /// More than `max_submits_at_once`; 0: no bound.
+    /// More than `max_submits_at_once`; 0 = no bound.
     pub max_connections: usize,
-    /// What `api.profile` names.
+    /// The edition that `api.profile` names.
     pub edition: &'static Edition,
-    /// Sent where a job names none: the edition's, unless set.
+    /// The model for jobs that name none: the edition's, unless set.
     pub model: String,
-    /// How many a job may have: the edition's, unless set.
+    /// How many subject images a job may have: the edition's numbers, unless set.
     pub subject_images: RangeInclusive<usize>,
-    /// The names under which the scene image goes out.
+    /// The field names under which the scene image is sent.
     pub scene_names_sent: &'static [&'static str],
     pub allow_plain_text: bool,
 }
@@ -156,7 +157,7 @@ impl Api {
         let scene_names_sent = from.parsed("api.scene_field", scene_names);
         let api = Self {
             key: from.secret("api.key", |text| {
-                // It goes into a header as it is.
+                // The value goes into a header unchanged.
                 let fits = text.bytes().all(|byte| byte.is_ascii_graphic());
                 fits.then(|| text.to_owned())
                     .ok_or_else(|| "must be printable ASCII without spaces".to_owned())
@@ -194,7 +195,7 @@ impl Api {
     }
 }
 
-/// 0 leaves a bound to the edition.
+/// A bound of 0 means the edition's bound.
 fn subject_images(from: &mut Reader, edition: Option<&Edition>) -> RangeInclusive<usize> {
     let (profile, min, max) = ("api.profile", "api.min_subject_images", "api.max_subject_images");
     let own = edition.map_or(0..=0, |edition| edition.subject_images.clone());

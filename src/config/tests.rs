@@ -19,7 +19,7 @@ fn load(toml: &str, env: Env<'_>) -> Result<Config, Faults> {
     std::fs::write(&file, toml).unwrap();
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let loaded = Config::load((!toml.is_empty()).then_some(file.as_path()), env);
-    // Shown as a user would see it who passes `--config worker.toml`.
+    // Formatted as for a user who passes `--config worker.toml`.
     loaded.map_err(|faults| {
         let folder = format!("{}/", folder.path().display());
         let mut short = Faults::default();
@@ -44,7 +44,7 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(config.redis.remember, Duration::from_secs(7 * 86_400));
     assert_eq!(config.redis.response_timeout, Duration::from_millis(2000));
     assert_eq!(config.api.base_url.as_str(), "https://api.cometapi.com/");
-    let operation = &crate::operation::MULTI_IMAGE_TO_IMAGE;
+    let operation = &crate::job::operation::MULTI_IMAGE_TO_IMAGE;
     assert_eq!(config.api.submit_path, operation.submit_path);
     assert_eq!(config.api.query_path, operation.query_path);
     assert_eq!(config.api.edition, operation.editions[0]);
@@ -59,7 +59,7 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(config.log.format, LogFormat::Auto);
 }
 
-/// Another value, that is allowed, for each key that is a text. One that is missing here fails the test below.
+/// Another allowed value for each key that is a text. A key that is missing here fails the test below.
 const OTHER_VALUES: &[(&str, &str)] = &[
     ("amqp.url", "amqps://mq.lan/shop"),
     ("amqp.queue", "q"),
@@ -95,7 +95,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("log.format", "json"),
 ];
 
-/// Files of secrets have tests of their own; the others have but one value in this version.
+/// Secret files have tests of their own; the other keys have only one value in this version.
 const NOT_VARIED: &[&str] = &[
     "amqp.url_file",
     "redis.url_file",

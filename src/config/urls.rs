@@ -1,4 +1,4 @@
-//! URLs of services: what may stand in a log, what may go unencrypted, and RabbitMQ's vhost.
+//! URLs of services: what may appear in a log, what may go unencrypted, and RabbitMQ's vhost.
 
 use std::net::IpAddr;
 
@@ -7,8 +7,8 @@ use url::Url;
 use super::faults::quoted;
 use crate::net::{Sentinels, several};
 
-/// A URL for a log or a message: scheme, host, port and path. Login, query and fragment, where
-/// passwords, keys and signatures stand, are replaced.
+/// A URL for a log or a message: scheme, host, port and path. Login, query and fragment, which can contain passwords,
+/// keys and signatures, are replaced.
 ///
 /// ```
 /// # use comet_worker::config::redacted;
@@ -22,8 +22,9 @@ pub fn redacted(url: &str) -> String {
 
 fn redacted_one(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return redacted_parsed(url, "") };
-    // A password may hold what parts a URL: everything before the last @ is the login, however a parser reads it. An @ in the path of a
-    // web address is usual; there only an empty port shows that the path is none.
+    // A password may contain the characters that separate the parts of a URL. So everything before the last @ is the
+    // login, however a parser reads it. An @ in the path of a web address is usual; there only an empty port shows
+    // that the path is part of a login.
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let may_be_path = ["http", "https"].contains(&scheme) && !authority.ends_with(':');
     match rest.rsplit_once('@') {
@@ -32,7 +33,7 @@ fn redacted_one(url: &str) -> String {
     }
 }
 
-/// `login` stands for one that was cut out before.
+/// `login` stands for a login that was cut out before.
 fn redacted_parsed(url: &str, login: &str) -> String {
     if let Some(sentinels) = url.strip_prefix("redis-sentinel://").or(url.strip_prefix("rediss-sentinel://"))
     {
@@ -51,7 +52,7 @@ fn redacted_parsed(url: &str, login: &str) -> String {
     format!("{}:{slashes}{host}{port}{}{rest}", parsed.scheme(), parsed.path())
 }
 
-/// A value that is no secret, for a message; should a login have got into it, without that.
+/// Prepares a value that is not a secret for a message; a login in it is removed anyway.
 pub(super) fn shown(value: &str) -> String {
     if value.contains("://") { redacted(value) } else { quoted(value) }
 }
@@ -60,8 +61,8 @@ pub(super) fn has_login(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// `amqp://` or `amqps://`, the vhost written out: none and `/` both mean `%2f`, RabbitMQ's
-/// default, where lapin would take a lone `/` for a vhost without a name. Several are parted by commas.
+/// Checks an `amqp://` or `amqps://` URL and writes the vhost out: an empty one and `/` both mean `%2f`, RabbitMQ's
+/// default, although lapin reads a lone `/` as a vhost without a name. Several URLs are separated by commas.
 pub(super) fn amqp(text: &str) -> Result<String, String> {
     let urls: Result<Vec<String>, String> = several(text).into_iter().map(amqp_node).collect();
     Ok(urls?.join(","))
@@ -81,7 +82,8 @@ fn amqp_node(text: &str) -> Result<String, String> {
     }
 }
 
-/// What [`crate::ledger::endpoint`] takes: one server, or several nodes parted by commas, or the sentinels of one. A socket has no host.
+/// Checks what [`crate::ledger::endpoint`] accepts: one server, several nodes separated by commas, or the sentinels
+/// of one server. A socket has no host.
 pub(super) fn redis(text: &str) -> Result<String, String> {
     let schemes = ["redis", "rediss", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix"];
     if text.starts_with("redis-sentinel://") || text.starts_with("rediss-sentinel://") {
@@ -94,7 +96,7 @@ pub(super) fn redis(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// `http://` or `https://` without login, query and fragment.
+/// Checks an `http://` or `https://` URL without login, query and fragment.
 pub(super) fn web(text: &str) -> Result<Url, String> {
     let url = service(text, &["https", "http"])?;
     if has_login(&url) || url.query().is_some() || url.fragment().is_some() {
@@ -134,7 +136,8 @@ fn service(text: &str, schemes: &[&str]) -> Result<Url, String> {
     Ok(url)
 }
 
-/// A password with a `/` or a `?` ends the host before its time, and the rest of it is read as a path.
+/// Refuses a URL with a login in its path: a password with a `/` or a `?` ends the host too early, and the rest is
+/// read as a path.
 fn no_login_in_path(url: &Url) -> Result<(), String> {
     let behind_host = [Some(url.path()), url.query(), url.fragment()];
     if behind_host.into_iter().flatten().any(|part| part.contains('@')) {
@@ -145,7 +148,7 @@ fn no_login_in_path(url: &Url) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether passwords and contents would go readable over a network. False for what can't be read.
+/// Whether passwords and contents would cross a network unencrypted. False for a URL that can't be read.
 pub(super) fn is_plain_text_abroad(urls: &str) -> bool {
     several(urls).into_iter().any(|url| {
         let Some((scheme, rest)) = url.split_once("://") else { return false };
@@ -156,7 +159,7 @@ pub(super) fn is_plain_text_abroad(urls: &str) -> bool {
     })
 }
 
-/// By what is written, not by what a name resolves to. `host` may have a port.
+/// Judged by the text, not by what a name resolves to. `host` may have a port.
 fn is_loopback(host: &str) -> bool {
     let bare = match host.strip_prefix('[') {
         Some(literal) => literal.split(']').next().unwrap_or_default(),

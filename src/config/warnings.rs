@@ -1,4 +1,4 @@
-//! What is allowed and weakens a promise: said at the start, never refused.
+//! Settings that are allowed but weaken a guarantee. They are logged at the start, and never refused.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use super::{Config, urls};
 
 impl Config {
-    /// What weakens a promise in this configuration, a sentence each, for the log at the start.
+    /// What weakens a guarantee in this configuration, one sentence each, for the log at the start.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();

@@ -1,4 +1,4 @@
-//! How jobs are worked on: how many, how long, how often looked at, and what is told.
+//! How jobs are processed: how many, how long, how often polled, and what is published.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::services::{Amqp, Api};
 
 const DAY_S: u64 = 86_400;
 
-/// The worker's own measure.
+/// The limits of one worker.
 #[derive(Debug, Clone)]
 pub struct Worker {
     /// Jobs held at once: RabbitMQ's prefetch. 1 to 65535.
@@ -18,43 +18,43 @@ pub struct Worker {
 /// What is paid for.
 #[derive(Debug, Clone)]
 pub struct Generation {
-    /// From the accepted POST to giving up; a job's own `timeout_s` goes first.
+    /// From the accepted POST until the worker gives up; a job's own `timeout_s` takes precedence.
     pub timeout: Duration,
-    /// After this an unanswered POST can't arrive any more.
+    /// After this time an unanswered POST can't arrive any more.
     pub quiet: Duration,
-    /// A POST leaves within this after it was allowed to, or not at all.
+    /// A POST leaves within this time after it was allowed, or not at all.
     pub gate: Duration,
     pub on_unknown_submit: OnUnknownSubmit,
     /// Generations for one job, one after the other, as long as their tasks fail; each is paid for.
     pub max_attempts: u32,
     pub receipts: bool,
-    /// Account-wide cap on the images that are made at a time; 0 = none.
+    /// The account's cap on the images that are generated at a time; 0 = none.
     pub max_running: u32,
 }
 
-/// What to do when nobody can say whether a POST was accepted.
+/// What to do if it stays unknown whether a POST was accepted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnUnknownSubmit {
     /// The job ends as `outcome_unknown`, with a dead-letter copy for a person.
     #[default]
     Park,
-    /// A look-up that finds nothing after the quiet period means that nothing was accepted: submit
-    /// again, under the same external id.
+    /// A look-up that finds nothing after the quiet period means that nothing was accepted: submit again, under the
+    /// same external id.
     TrustLookup,
 }
 
-/// How often a running generation is looked at.
+/// How often a running generation is polled.
 #[derive(Debug, Clone)]
 pub struct Poll {
-    /// From the accepted POST to the first look; may be zero.
+    /// From the accepted POST to the first poll; may be zero.
     pub first: Duration,
-    /// The shortest pause between two looks, above zero.
+    /// The shortest pause between two polls, above zero.
     pub min: Duration,
     /// The longest pause, at least `min`.
     pub max: Duration,
 }
 
-/// What is told besides the ends of jobs, and in whose name.
+/// What is published besides the ends of jobs, and under which source.
 #[derive(Debug, Clone)]
 pub struct Events {
     /// Whether `job.submitted` is published as well.
@@ -94,8 +94,8 @@ impl Generation {
         }
     }
 
-    /// A delivery is handed back at half of the consumer timeout; a POST that has begun then still
-    /// runs to its end, and must be recorded before the broker closes the channel.
+    /// A delivery is requeued at half of the consumer timeout. A POST that has begun by then still runs to its end,
+    /// and must be recorded before the broker closes the channel.
     pub(super) fn check(&self, amqp: &Amqp, api: &Api, from: &mut Reader) {
         let (submit, gate, consumer) =
             ("api.submit_timeout_s", "generation.gate_s", "amqp.consumer_timeout_s");

@@ -1,21 +1,19 @@
-//! Which hosts a download may talk to. Result URLs come from outside, so this is the fence around
-//! our own network (docs/operations.md, "What is downloaded").
+//! Decides which hosts a download may contact. Result URLs come from outside, so this protects our own network
+//! (docs/operations.md, "What is downloaded").
 //!
-//! Two doors, both guarded by [`is_public`]:
+//! There are two checks, both with [`is_public`]:
 //!
-//! 1. [`Guard::reach`] looks at the URL, of the first request and of every redirect: scheme, user
-//!    info, and the host if it is an address. The `url` crate has already turned every spelling of
-//!    an address (`0x7f.1`, `2130706433`, `127.1`, `①②⑦.0.0.1`) into one. It has to be here since
-//!    reqwest does not ask a resolver about addresses.
-//! 2. [`GuardedResolver`] looks at what a name resolves to, and its answer is what is connected to:
-//!    there is no second lookup that could answer otherwise (DNS rebinding). One forbidden address
-//!    among the answers forbids them all.
+//! 1. [`Guard::reach`] checks the URL of the first request and of every redirect: scheme, user info, and the host if
+//!    it is an address. The `url` crate has already turned every spelling of an address (`0x7f.1`, `2130706433`,
+//!    `127.1`, `①②⑦.0.0.1`) into one. This check is needed because reqwest does not ask a resolver about addresses.
+//! 2. [`GuardedResolver`] checks what a name resolves to, and the connection goes to that answer: there is no second
+//!    lookup that could answer otherwise (DNS rebinding). One forbidden address among the answers forbids them all.
 //!
-//! Behind `download.proxy` only the first door is left: the proxy resolves names, and where they lead is its to guard.
+//! Behind `download.proxy` only the first check is left: the proxy resolves names, and has to guard where they lead.
 //!
-//! `download.allow_networks` lets both doors pass to networks that an operator names, over https;
-//! `download.allow_private_hosts` opens both to one's own network, http included. Neither opens them to what
-//! `is_never` names: the metadata services, where credentials lie, above all.
+//! `download.allow_networks` lets both checks accept networks that an operator names, over https.
+//! `download.allow_private_hosts` lets both accept the operator's own network, http included. Neither lets them
+//! accept what `is_never` names, above all the metadata services, which give out credentials.
 
 use std::error::Error;
 use std::io;
@@ -28,14 +26,14 @@ use url::{Host, Url};
 
 use super::with_https;
 
-/// Which addresses a request may connect to.
+/// The addresses that a request may connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// The public internet, and the networks that are allowed: the default.
     Public,
-    /// Private ones only: plain http, where `download.allow_private_hosts` allows it.
+    /// Private addresses only: plain http, if `download.allow_private_hosts` is set.
     Private,
-    /// All: https, where `download.allow_private_hosts` is set.
+    /// All addresses: https, if `download.allow_private_hosts` is set.
     Anywhere,
 }
 
@@ -44,7 +42,7 @@ pub enum Reach {
 #[error("{0}")]
 pub struct Forbidden(pub String);
 
-/// The host's name has no address, for people.
+/// The host's name has no address. The text is for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unresolved(pub String);
@@ -57,8 +55,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// The URL that is asked in the place of an http one, unless that may be reached as it is: the same host and path over
-    /// https. An explicit port stays.
+    /// The URL that is fetched instead of an http one, unless the http URL may be fetched as it is: the same host and
+    /// path over https. An explicit port stays.
     #[must_use]
     pub fn secured(&self, url: &Url) -> Option<Url> {
         let is_public = match url.host() {
@@ -98,7 +96,7 @@ impl Guard {
         Ok(reach)
     }
 
-    /// What a name resolves to: all of it, or it is refused whole.
+    /// Returns all addresses that a name resolves to, or refuses them all.
     pub(super) fn admit(
         &self,
         reach: Reach,
@@ -131,7 +129,7 @@ impl Guard {
     }
 }
 
-/// Resolves names through the system, and drops what is out of reach.
+/// Resolves names through the system, and refuses what is out of reach.
 #[derive(Debug, Clone)]
 pub struct GuardedResolver {
     pub guard: Guard,
@@ -151,8 +149,8 @@ impl Resolve for GuardedResolver {
     }
 }
 
-/// Whether an address belongs to the public internet. Everything else is ours, the machine's, the
-/// cloud's, a way around this check, or nobody's.
+/// Whether an address belongs to the public internet. Every other address belongs to us, the machine or the cloud, or
+/// is a way around this check, or is unassigned.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
@@ -161,10 +159,12 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 host that a NAT64 of the well-known prefix `64:ff9b::/96` leads to ([RFC 6052](https://www.rfc-editor.org/rfc/rfc6052)).
+/// The IPv4 host behind a NAT64 address with the well-known prefix `64:ff9b::/96` ([RFC
+/// 6052](https://www.rfc-editor.org/rfc/rfc6052)).
 ///
-/// In the prefix for local use, `64:ff9b:1::/48`, every network puts the IPv4 address where it likes, so where such an address leads
-/// can't be told from it ([RFC 8215](https://www.rfc-editor.org/rfc/rfc8215)): only an operator can allow it.
+/// With the prefix for local use, `64:ff9b:1::/48`, every network may put the IPv4 address where it likes, so such an
+/// address doesn't show where it leads ([RFC 8215](https://www.rfc-editor.org/rfc/rfc8215)). Only an operator can
+/// allow it.
 fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
     WELL_KNOWN_NAT64.contains(&address).then(|| last_v4(address))
 }
@@ -177,7 +177,8 @@ fn last_v4(address: Ipv6Addr) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, d)
 }
 
-/// The IPv4 addresses that a translator may find in an IPv6 one, for each length of its prefix (RFC 6052, section 2.2).
+/// The IPv4 addresses that a translator may find in an IPv6 one, for each length of its prefix (RFC 6052, section
+/// 2.2).
 fn v4_inside(address: Ipv6Addr) -> [Ipv4Addr; 4] {
     let octets = address.octets();
     let v4 = |places: [usize; 4]| {
@@ -190,9 +191,10 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !NOT_PUBLIC_V4.iter().any(|net| net.contains(&address))
 }
 
-/// Only global unicast, `2000::/3`, and less than that. What lies outside: unspecified, loopback,
-/// v4-mapped and -compatible (`::/96`, `::ffff:0:0/96`), NAT64 for local use (`64:ff9b:1::/48`), discard (`100::/64`), unique local (`fc00::/7`, the metadata services of clouds among them),
-/// link-local, site-local, multicast.
+/// Whether an IPv6 address is public: only global unicast, `2000::/3`, with exceptions. Outside of it are
+/// unspecified, loopback, v4-mapped and -compatible (`::/96`, `::ffff:0:0/96`), NAT64 for local use
+/// (`64:ff9b:1::/48`), discard (`100::/64`), unique local (`fc00::/7`, with the metadata services of some clouds),
+/// link-local, site-local and multicast.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     GLOBAL_UNICAST.contains(&address) && !NOT_PUBLIC_V6.iter().any(|net| net.contains(&address))
 }
@@ -229,13 +231,13 @@ static NOT_PUBLIC_V4: LazyLock<[Ipv4Net; 16]> = LazyLock::new(|| {
     ]
 });
 
-/// Nobody's server of images, whatever is allowed: metadata services, groups, nothing at all, and
-/// the ways to write a v4 address as a v6 one, which would lead around the v4 list.
+/// Addresses that are never an image server, whatever is allowed: metadata services, multicast groups, unspecified
+/// addresses, and the ways to write a v4 address as a v6 one, which would bypass the v4 list.
 fn is_never(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_never_v4(address),
         IpAddr::V6(address) if WELL_KNOWN_NAT64.contains(&address) => is_never_v4(last_v4(address)),
-        // Wherever a translator may look for the address inside, there must be no metadata service.
+        // At no position where a translator may look for the address may there be a metadata service.
         IpAddr::V6(address) if LOCAL_NAT64.contains(&address) => {
             v4_inside(address).iter().any(|inside| METADATA_V4.iter().any(|net| net.contains(inside)))
         }

@@ -1,8 +1,8 @@
-//! Whole downloads by the strict rules, over TLS, from names of the public internet: each hop of the chain is
-//! looked at as the first one is.
+//! Whole downloads with the strict rules, over TLS, from names of the public internet. Each hop of the chain is
+//! checked like the first one.
 //!
 //! Names resolve to what a table says, and the addresses pass the same check as the system's answers. Only then are
-//! they led to the one server here, so what the guard lets through is reached and what it doesn't isn't.
+//! they mapped to the one server here, so what the guard lets through is reached, and nothing else is.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ fn rules() -> DownloadRules {
     }
 }
 
-/// A name and its addresses; of `late.example`, those of the second time on are the last column's.
+/// A name and its addresses. The last column has the addresses of `late.example` from the second time on.
 const NAMES: &[(&str, &[&str], &[&str])] = &[
     ("cdn.example", &["93.184.215.14"], &[]),
     ("other.example", &["2606:4700::1111", "1.1.1.1"], &[]),
@@ -45,7 +45,7 @@ const NAMES: &[(&str, &[&str], &[&str])] = &[
     ("nat64-inside.example", &["64:ff9b::a01:203"], &[]),
 ];
 
-/// Answers by the table, and leads what passes to the server.
+/// Answers from the table, and maps what passes to the server.
 struct Names {
     guard: Guard,
     reach: Reach,
@@ -71,7 +71,7 @@ impl Resolve for Names {
     }
 }
 
-/// The one server behind all names. It redirects to what `?to=` says, and keeps the heads of its requests.
+/// The one server behind all names. It redirects to the URL in `?to=`, and keeps the heads of its requests.
 struct Server {
     port: u16,
     heads: Arc<Mutex<Vec<String>>>,
@@ -115,7 +115,7 @@ impl Server {
         Url::parse(&format!("https://{name}:{}{path}", self.port)).unwrap()
     }
 
-    /// The hosts that were spoken to, in order.
+    /// The hosts that were contacted, in order.
     fn hosts(&self) -> Vec<String> {
         let host = |head: &String| {
             let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with("host: ")).unwrap();
@@ -129,7 +129,7 @@ impl Server {
     }
 
     async fn fetch_by(&self, rules: DownloadRules, url: &Url) -> Result<Image, FetchError> {
-        // The certificate is nobody's; whom it is shown for is what is looked at here.
+        // The certificate matches no name; the test only checks for which name it is requested.
         let client = |reach| {
             let names = Names { guard: rules.guard.clone(), reach, asked: Mutex::default() };
             built(client(&rules.user_agent).dns_resolver(names).tls_danger_accept_invalid_certs(true))
@@ -294,13 +294,13 @@ async fn http_is_asked_for_over_https_at_every_hop() {
     assert!(server.fetch(&insecure).await.is_ok(), "the provider's own URL");
     assert!(server.fetch(&server.chain(&["other.example"], insecure.as_str())).await.is_ok(), "a redirect");
     assert_eq!(server.hosts(), ["cdn.example", "other.example", "cdn.example"]);
-    // A host that leads from https to http for ever has no end.
+    // A host that redirects from https to http again and again never ends.
     let endless = server.http_url("cdn.example", "/loop");
     let error = server.fetch(&endless).await.unwrap_err();
     assert_eq!(error.trouble, Trouble::Redirects, "{error:?}");
 }
 
-/// A port where TLS is not spoken, and one where no server listens.
+/// One port where TLS is not spoken, and one where no server listens.
 #[tokio::test]
 async fn http_without_https_is_the_hosts_fault() {
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -321,7 +321,7 @@ async fn http_without_https_is_the_hosts_fault() {
     }
 }
 
-/// The certificate of the tests is signed by an authority that no system knows.
+/// The tests' certificate is signed by an authority that no system knows.
 #[tokio::test]
 async fn a_certificate_that_is_not_trusted_is_told_as_such() {
     let server = Server::start().await;

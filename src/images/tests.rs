@@ -37,13 +37,13 @@ fn png() -> Vec<u8> {
     bytes
 }
 
-/// The head of a picture that would be 60 GB in memory.
+/// The head of a picture that would take 60 GB in memory.
 fn pixel_bomb() -> Vec<u8> {
     let size = 120_000_u32.to_be_bytes();
     [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(), &size, &size, &[8, 6, 0, 0, 0, 0, 0, 0, 0]].concat()
 }
 
-/// The server of the results: what it does is in the path.
+/// The server of the results; the path says what it does.
 struct Server {
     base: Url,
     seen: Arc<Mutex<Vec<Headers>>>,
@@ -143,7 +143,7 @@ async fn the_error_says_what_to_do() {
             &["/loop", "/nowhere", "/hop4", "/to-file", "/to-metadata", "/to-user", "/hop-to-metadata"],
             &[Trouble::Redirects],
         ),
-        // Upgraded to https, which leads nowhere in a network without a way out.
+        // The URL is upgraded to https, which leads nowhere in a network without a way out.
         (&["/to-public-http"], &[Trouble::NoHttps, Trouble::Spent(0)]),
         (&["/drip"], &[Trouble::Slow]),
     ] {
@@ -157,7 +157,7 @@ async fn the_error_says_what_to_do() {
     }
 }
 
-/// Whatever a header says: the picture says itself whether it is whole, and what is behind it does no harm.
+/// Whatever a header says, the picture itself shows whether it is complete, and data behind it does no harm.
 #[tokio::test]
 async fn a_picture_is_whole_by_its_own_structure() {
     let server = Server::start().await;
@@ -176,7 +176,7 @@ async fn downloads_introduce_themselves_as_configured() {
     assert_eq!(seen[0]["user-agent"], "a-test/1");
 }
 
-/// A proxy for https and http, which leads everything to one server and keeps what it was asked.
+/// A proxy for https and http that leads everything to one server and records its requests.
 async fn proxy(to: u16, asked: Arc<Mutex<Vec<String>>>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -208,7 +208,7 @@ async fn where_only_a_proxy_leads_out_it_is_asked_by_name_and_literals_are_still
     let port = proxy(server.base.port().unwrap(), Arc::clone(&asked)).await;
     let by = |guard| DownloadRules { proxy: format!("http://u:p@127.0.0.1:{port}").into(), guard, ..rules() };
     let lax = Downloader::new(by(Guard { allow_private_hosts: true, ..Guard::default() })).unwrap();
-    // A name that no resolver here knows.
+    // No resolver here knows this name.
     let url = Url::parse("http://cdn.nowhere.example/ok?sig=1").unwrap();
     assert!(lax.fetch(&url).await.is_ok());
     assert_eq!(*asked.lock().unwrap(), ["GET http://cdn.nowhere.example/ok?sig=1 HTTP/1.1"]);
@@ -296,8 +296,8 @@ async fn a_short_body_or_a_reset_is_tried_again() {
     }
 }
 
-/// With private hosts refused nothing of this machine answers: not by http, not by address, not by
-/// name, and not behind a redirect.
+/// With private hosts refused, nothing on this machine answers: not by http, by address, by name, or behind a
+/// redirect.
 #[tokio::test]
 async fn our_own_network_is_out_of_reach() {
     let server = Server::start().await;

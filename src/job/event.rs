@@ -1,11 +1,10 @@
-//! The event contract out: CloudEvents 1.0 in JSON, byte for byte the same from the same facts.
+//! The outgoing contract: CloudEvents 1.0 in JSON. The same facts give the same bytes.
 //!
-//! The bytes of a terminal event are frozen in a receipt by the first worker that gets there, and
-//! every copy that is ever published is those bytes ([`Event::from_stored`] reads only the name off
-//! them). So this is a stored form: fields are only ever added, and `tests/fixtures/events/` has one
-//! of every version.
+//! The first worker that ends a job freezes the bytes of its terminal event in a receipt, and every published copy
+//! has those bytes ([`Event::from_stored`] only reads the name from them). So this is a stored format: fields are
+//! only ever added, and `tests/fixtures/events/` has an event of every version.
 //!
-//! An event's id is a function of the job and its end, so that a consumer tells copies by it: see
+//! An event's id is a function of the job and its end, so that a consumer recognizes copies by it: see
 //! [`Event::terminal`].
 
 #[cfg(test)]
@@ -31,20 +30,20 @@ pub const SCHEMA: &str = include_str!("../../schemas/event.schema.json");
 /// The media type of [`Event::body`], for the message's `content_type`.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
-/// What is published about a job.
+/// An event about a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The same for all copies; different for what is different.
+    /// All copies of an event have the same id; different events have different ids.
     pub id: String,
     pub kind: EventKind,
     /// The whole CloudEvent.
     pub body: Bytes,
 }
 
-/// What an event tells of its job.
+/// What an event says about its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
-    /// The provider accepted it. Off by default, and never awaited.
+    /// The provider has accepted the job. This event is off by default, and no worker waits for its confirmation.
     Submitted,
     Succeeded,
     Failed,
@@ -54,7 +53,7 @@ pub enum EventKind {
 impl EventKind {
     pub const ALL: [Self; 4] = [Self::Submitted, Self::Succeeded, Self::Failed, Self::Cancelled];
 
-    /// The routing key on the events' exchange.
+    /// The routing key at the events' exchange.
     #[must_use]
     pub fn routing_key(self) -> &'static str {
         match self {
@@ -91,7 +90,7 @@ impl EventKind {
         }
     }
 
-    /// The last part of an event's id.
+    /// The word for the end in an event's id.
     fn word(self) -> &'static str {
         match self {
             Self::Submitted => "submitted",
@@ -107,30 +106,29 @@ impl EventKind {
 pub struct Context<'a> {
     /// CloudEvents' `source`: a URI reference, `/comet-worker` by default.
     pub source: &'a str,
-    /// Now: Unix time in milliseconds.
+    /// The current Unix time in milliseconds.
     pub time_ms: i64,
-    /// Which input of this job id: 1, and one more for each corrected input that replaced an unpaid
-    /// `invalid_request`.
+    /// Which input of this job id: 1, plus one for each corrected input that replaced an unpaid `invalid_request`.
     pub round: u32,
     pub timings: Timings,
     /// How often the task was queried.
     pub polls: u32,
-    /// What the generation that counts went out under, or would.
+    /// The external id of the generation that counts.
     pub external: &'a ExternalTaskId,
-    /// Those of the job's generations before the one that counts.
+    /// The failed tasks of the job's generations before the one that counts.
     pub failed: &'a FailedTasks,
-    /// The id of the event that this one corrects: it said that the outcome is unknown, or that there
-    /// are no images, and that has changed. The id of a correction is `<job_id>/resolved`.
+    /// The id of the event that this one corrects, which said that the outcome is unknown or that there are no
+    /// images. The id of a correction is `<job_id>/resolved`.
     pub supersedes: Option<&'a str>,
 }
 
 impl Event {
-    /// The end of a job. Its id is `<job_id>/<end>`, and from the second round on
-    /// `<job_id>/<end>/<round>`: that of a corrected input is another event, and under the first one's id every consumer that drops
-    /// copies would drop it.
+    /// The end of a job. Its id is `<job_id>/<end>`, and from the second round on `<job_id>/<end>/<round>`. The end
+    /// of a corrected input is a different event; with the id of the first one, every consumer that drops copies
+    /// would drop it.
     ///
-    /// An `invalid_request` is in no receipt, so a Redis that forgets it has it told anew, and in other bytes. Its id ends with a hash
-    /// of these: `<job_id>/failed/<hash>`.
+    /// No receipt has an `invalid_request`. If Redis forgets it, it is published again, with other bytes. So its id
+    /// ends with a hash of them: `<job_id>/failed/<hash>`.
     #[must_use]
     pub fn terminal(job: &Job, outcome: &Outcome, context: &Context<'_>) -> Self {
         match outcome {
@@ -153,8 +151,8 @@ impl Event {
         Self::new(EventKind::Submitted, job, context, &data)
     }
 
-    /// Takes bytes that [`Event::terminal`] made, perhaps in another version, for publishing them
-    /// again untouched. `None`: they are not one of our events.
+    /// Takes bytes that [`Event::terminal`] has made, perhaps in another version, to publish them again unchanged.
+    /// Returns `None` if they are not one of our events.
     #[must_use]
     pub fn from_stored(bytes: Bytes) -> Option<Self> {
         #[derive(Deserialize)]
@@ -250,14 +248,14 @@ impl Event {
     }
 }
 
-/// UTC, always with three digits of the second. A clock before 1970, or beyond the years that
-/// RFC 3339 can write, is told as 1970: an event with a silly time is worth more than none.
+/// UTC, always with milliseconds. A clock before 1970, or beyond the years of RFC 3339, gives 1970: an event with a
+/// wrong time is better than none.
 fn rfc_3339(time_ms: i64) -> String {
     let time = Timestamp::from_millisecond(time_ms.max(0)).unwrap_or(Timestamp::UNIX_EPOCH);
     format!("{time:.3}")
 }
 
-// The order of the fields below is the order of the bytes.
+// The order of the fields below is the order in the bytes.
 
 #[derive(Serialize)]
 struct CloudEvent<'a, D> {
@@ -268,7 +266,7 @@ struct CloudEvent<'a, D> {
     subject: &'a str,
     time: &'a str,
     datacontenttype: &'a str,
-    /// CloudEvents' extension attribute of ours.
+    /// Our extension attribute of CloudEvents.
     #[serde(skip_serializing_if = "Option::is_none")]
     supersedes: Option<&'a str>,
     data: &'a D,
@@ -308,7 +306,7 @@ struct Failed<'a> {
     external_task_id: &'a str,
     reason: Reason,
     message: &'a str,
-    /// Always there, `null` where the provider gave none.
+    /// Always present; `null` if the provider gave none.
     provider_code: Option<&'a str>,
     charged: Charged,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,15 +1,16 @@
 //! `external_task_id`: our name for a generation at the provider, and which task found under it is this job's.
 //!
-//! Anybody can name anybody's id, and two fleets may work on one account. So the id is made of what no other job has: the id of the
-//! fleet's store (which no producer knows), the job's id, the digest of its input, and the number of the generation. A producer may
-//! name an id of its own all the same. It goes out as it is, but a task that is found under it proves nothing by itself.
+//! Any client can use any id, and two fleets may use one account. So the id is made of facts that no other job
+//! shares: the id of the fleet's store (which no producer knows), the job's id, the digest of its input, and the
+//! number of the generation. A producer may still choose an id. It is sent unchanged, but a task that is found under
+//! it proves nothing by itself.
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{Digest, JobId};
 
-/// Our name for the generation, sent along with the submit: `external_task_id`.
+/// Our name for the generation, which is sent with the submit: `external_task_id`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ExternalTaskId(String);
@@ -18,7 +19,7 @@ impl ExternalTaskId {
     /// Clients of Kling cut it at 64 characters (docs/provider.md, "Request fields").
     pub const MAX_LENGTH: usize = 64;
 
-    /// `None` unless it is 1 to 64 characters of `[A-Za-z0-9_-]`, which is what is known to pass through every gateway.
+    /// `None` unless it is 1 to 64 characters of `[A-Za-z0-9_-]`, which are known to pass every gateway.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
@@ -35,15 +36,15 @@ impl ExternalTaskId {
 /// The external ids of one job's generations.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ExternalIds {
-    /// What the producer has named in the input, for the first generation.
+    /// The id in the input that the producer chose, for the first generation.
     own: Option<ExternalTaskId>,
-    /// A hash of what no other job has.
+    /// A hash of facts that no other job shares.
     job: [u8; 32],
 }
 
 impl ExternalIds {
-    /// `store` is the id of the store that has the receipts; empty where there are none, and two fleets on one account may then meet
-    /// in a job with the same id and the same input.
+    /// `store` is the id of the store with the receipts. It is empty without receipts; then a job with the same id
+    /// and the same input in another fleet on the account has the same external id.
     #[must_use]
     pub fn new(own: Option<ExternalTaskId>, store: &str, job: &JobId, digest: &Digest) -> Self {
         let mut hash = Sha256::new();
@@ -54,7 +55,8 @@ impl ExternalIds {
         Self { own, job: hash.finalize().into() }
     }
 
-    /// The same for all attempts at the generation of that number, on every worker and after every restart.
+    /// The id for all attempts at the generation of that number. It is the same on every worker and after every
+    /// restart.
     #[must_use]
     pub fn of_generation(&self, number: u32) -> ExternalTaskId {
         match &self.own {
@@ -66,34 +68,34 @@ impl ExternalIds {
         }
     }
 
-    /// Whether the producer has named the id of that generation.
+    /// Whether the producer chose the id of that generation.
     #[must_use]
     pub fn is_own(&self, number: u32) -> bool {
         self.own.is_some() && number <= 1
     }
 }
 
-/// What a POST went out under.
+/// The external id of a POST, and which tasks under it are the job's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SentUnder {
     pub id: ExternalTaskId,
     pub adopts: Adopts,
 }
 
-/// Which task, found under the id, is the job's.
+/// Which task under the external id is the job's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Adopts {
-    /// Any: no other job has this id.
+    /// Any task: no other job has this id.
     Any,
-    /// The id is the producer's own: a task that was made at this time or later, by the provider's clock in Unix milliseconds. The
-    /// job's intent is younger than that.
+    /// The producer chose the id: a task that was made at this time or later, by the provider's clock in Unix
+    /// milliseconds. The time is earlier than the job's intent.
     MadeFrom(i64),
-    /// The id is the producer's own, and what the provider's clock was is unknown.
+    /// The producer chose the id, and the time of the provider's clock is unknown: no task.
     None,
 }
 
 impl SentUnder {
-    /// Whether the producer has named the id.
+    /// Whether the producer chose the id.
     #[must_use]
     pub fn is_own(&self) -> bool {
         match self.adopts {
@@ -102,8 +104,8 @@ impl SentUnder {
         }
     }
 
-    /// Whether a task that is found under the id is this job's; `made_ms` is the latest time at which it can have been made, by the
-    /// provider's clock.
+    /// Whether a task that is found under the id is this job's. `made_ms` is the latest time at which the task can
+    /// have been made, by the provider's clock.
     #[must_use]
     pub fn takes(&self, made_ms: Option<i64>) -> bool {
         match self.adopts {
@@ -113,7 +115,7 @@ impl SentUnder {
         }
     }
 
-    /// As one or two words with a space between them, which no id has.
+    /// One or two words with a space between them, which no id contains.
     #[must_use]
     pub fn to_words(&self) -> String {
         let id = self.id.as_str();
@@ -124,7 +126,7 @@ impl SentUnder {
         }
     }
 
-    /// What [`Self::to_words`] has made; `None` for anything else.
+    /// Reads what [`Self::to_words`] has written; `None` for anything else.
     #[must_use]
     pub fn from_words(words: &str) -> Option<Self> {
         let (id, adopts) = match words.split_once(' ') {

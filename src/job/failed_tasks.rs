@@ -1,22 +1,22 @@
-//! The tasks of a job that failed, where `generation.max_attempts` allows another generation.
+//! The failed tasks of a job, if `generation.max_attempts` allows another generation after them.
 
 use std::fmt::Write as _;
 
 use super::{Charged, Outcome, TaskId};
 
-/// The tasks of one job that the provider says have failed, before the one that counts. Each was a
-/// generation of its own, with an external id of its own.
+/// The tasks of one job that failed, as the provider says, before the task that counts. Each was a generation of its
+/// own with its own external id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FailedTasks {
     tasks: Vec<TaskId>,
-    /// Over all of them.
+    /// The charge for all of them together.
     charged: Charged,
 }
 
 impl FailedTasks {
     pub const NONE: Self = Self { tasks: Vec::new(), charged: Charged::No };
 
-    /// For a job that has none, as most.
+    /// The value for a job without failed tasks, like most jobs.
     #[must_use]
     pub fn none() -> &'static Self {
         static NONE: FailedTasks = FailedTasks::NONE;
@@ -44,7 +44,7 @@ impl FailedTasks {
         self.tasks.contains(task)
     }
 
-    /// These, and one more.
+    /// These tasks and one more.
     #[must_use]
     pub fn and(mut self, task: TaskId, charged: Charged) -> Self {
         self.tasks.push(task);
@@ -52,13 +52,13 @@ impl FailedTasks {
         self
     }
 
-    /// Which generation of the job comes after these: 1 where none has failed.
+    /// The number of the job's generation after these: 1 if none has failed.
     #[must_use]
     pub fn generation(&self) -> u32 {
         u32::try_from(self.tasks.len()).unwrap_or(u32::MAX).saturating_add(1)
     }
 
-    /// What the job's end says of money must be true of all its tasks.
+    /// Adds these tasks to an outcome, since what it says of money must be true of all the job's tasks.
     #[must_use]
     pub fn counted_in(&self, outcome: Outcome) -> Outcome {
         match outcome {
@@ -77,14 +77,14 @@ impl FailedTasks {
         }
     }
 
-    /// As words with a space between them, which no task id has.
+    /// Words with a space between them, which no task id contains.
     #[must_use]
     pub fn to_words(&self) -> String {
         let words: Vec<_> = self.tasks.iter().map(TaskId::as_str).collect();
         words.join(" ")
     }
 
-    /// What [`Self::to_words`] has made; `None` for anything else.
+    /// Reads what [`Self::to_words`] has written; `None` for anything else.
     #[must_use]
     pub fn from_words(words: &str, charged: Charged) -> Option<Self> {
         let tasks: Option<Vec<_>> = words.split_ascii_whitespace().map(TaskId::new).collect();

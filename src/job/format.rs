@@ -1,7 +1,7 @@
-//! What the bytes of a picture are: which format, how many pixels, and whether all of it is there.
+//! What the bytes of a picture are: the format, the number of pixels, and whether the picture is complete.
 //!
-//! Nothing is decoded: each format says by its own structure where it ends. A picture whose end is there is whole,
-//! whatever comes behind it; some encoders and cameras put a second picture or notes of their own there. Pure.
+//! Nothing is decoded, since the structure of each format says where it ends. A picture whose end is present is
+//! whole, whatever follows it: some encoders and cameras append a second picture or notes. Pure.
 
 mod jpeg;
 mod png;
@@ -15,22 +15,22 @@ pub enum Format {
     Webp,
 }
 
-/// A picture whose end is there.
+/// A picture whose end is present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Whole {
     pub format: Format,
     pub width: u32,
     pub height: u32,
-    /// The length of the picture itself, in bytes; more may follow it.
+    /// The length of the picture itself, in bytes; more bytes may follow it.
     pub length: usize,
 }
 
-/// Why bytes are no whole picture.
+/// Why bytes are not a whole picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
-    /// They begin as none of these formats does.
+    /// They don't begin like any of these formats.
     Foreign,
-    /// They begin as a picture, and end before it does.
+    /// They begin like a picture, but end before it does.
     Cut(Format),
     /// Their structure is wrong; the text names the part.
     Broken(Format, &'static str),
@@ -39,7 +39,7 @@ pub enum Flaw {
 impl Format {
     const ALL: [Self; 3] = [Self::Png, Self::Jpeg, Self::Webp];
 
-    /// By the first bytes alone.
+    /// Recognizes the format by the first bytes alone.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|format| match format {
@@ -49,7 +49,7 @@ impl Format {
         })
     }
 
-    /// The format that so few bytes could be the beginning of.
+    /// The format that such a short beginning may belong to.
     fn begun_by(bytes: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|format| match format {
             Self::Png => png::SIGNATURE.starts_with(bytes),
@@ -67,7 +67,7 @@ impl Format {
         }
     }
 
-    /// Of a file's name, without the dot.
+    /// The extension of a file's name, without the dot.
     #[must_use]
     pub fn extension(self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ impl Format {
     }
 }
 
-/// Width and height in pixels, for which the end of the picture need not be there. `None` where they are not told.
+/// Width and height in pixels. The end of the picture may be missing. `None` if the bytes don't contain them.
 #[must_use]
 pub fn size(bytes: &[u8]) -> Option<(u32, u32)> {
     match Format::of(bytes)? {
@@ -110,14 +110,14 @@ pub fn whole(bytes: &[u8]) -> Result<Whole, Flaw> {
     }
 }
 
-/// Why a format's walk found no end.
+/// Why no end of the picture was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NoEnd {
     Cut,
     Broken(&'static str),
 }
 
-/// `length` bytes from `at` on.
+/// Returns `length` bytes from `at` on.
 fn part(bytes: &[u8], at: usize, length: usize) -> Option<&[u8]> {
     bytes.get(at..at.checked_add(length)?)
 }

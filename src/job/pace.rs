@@ -1,8 +1,8 @@
 //! When to look again: the schedule of the polls of one task.
 //!
-//! Where too little is known of how long tasks take, polls begin after `poll.first_ms` and become rarer
-//! ([`Pace`]). Else each is made where it saves more waiting than it costs ([`Schedule`]): learned from the
-//! ends that the looks of recent lives have seen ([`Watch`], [`Durations`]).
+//! If too little is known of how long tasks take, polls begin after `poll.first_ms` and become rarer ([`Pace`]).
+//! Otherwise a poll is made when it saves more waiting than it costs ([`Schedule`]). This is learned from the ends
+//! that recent lives have seen in their polls ([`Watch`], [`Durations`]).
 
 mod durations;
 #[cfg(test)]
@@ -21,20 +21,20 @@ use super::JobId;
 /// `poll.first_ms`, `poll.min_ms`, `poll.max_ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pace {
-    /// From the accepted POST to the first poll.
+    /// The time from the accepted POST to the first poll.
     pub first: Duration,
     /// The shortest time between two polls.
     pub min: Duration,
-    /// The longest.
+    /// The longest time between two polls.
     pub max: Duration,
 }
 
 impl Pace {
     /// How long to wait before the next poll, after `polls` of them.
     ///
-    /// The distance grows by half with each poll, from `min` to `max`. Up to a fifth of it is
-    /// jitter, from `seed` and the poll's number, so that jobs submitted together don't poll
-    /// together. Equal bounds give a fixed schedule.
+    /// The wait grows by half with each poll, from `min` to `max`. Up to a fifth of it is jitter, derived from `seed`
+    /// and the number of the poll, so that jobs submitted together don't poll together. Equal bounds give a fixed
+    /// schedule.
     #[must_use]
     pub fn wait(&self, polls: u32, seed: Seed) -> Duration {
         if polls == 0 {
@@ -48,7 +48,7 @@ impl Pace {
         wait.mul_f64(1.0 - 0.2 * seed.fraction(polls)).max(self.min)
     }
 
-    /// Whether there is nothing to learn: the user has said when to look.
+    /// Whether the user has fixed the schedule, so that there is nothing to learn.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
         self.min == self.max
@@ -60,14 +60,14 @@ impl Pace {
         last.mul_f64(1.5).clamp(self.min, self.max)
     }
 
-    /// How long to wait when the provider gave no answer about the task, `failures` times in a row.
+    /// How long to wait after `failures` queries in a row without an answer about the task.
     #[must_use]
     pub fn wait_after_failure(&self, failures: u32, seed: Seed) -> Duration {
         backoff(failures, self.min.max(Duration::from_secs(1)), self.max.max(Duration::from_secs(1)), seed)
     }
 }
 
-/// Doubles from `first` to `max` with each failure in a row; up to a fifth of it is jitter.
+/// Returns a wait that doubles from `first` to `max` with each failure in a row. Up to a fifth of it is jitter.
 #[must_use]
 pub fn backoff(failures: u32, first: Duration, max: Duration, seed: Seed) -> Duration {
     let doubled =
@@ -75,7 +75,7 @@ pub fn backoff(failures: u32, first: Duration, max: Duration, seed: Seed) -> Dur
     doubled.min(max).mul_f64(1.0 - 0.2 * seed.fraction(failures))
 }
 
-/// Where jitter comes from: the same job jitters alike on every worker.
+/// The source of the jitter: the same job has the same jitter on every worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Seed(u64);
 
@@ -92,7 +92,7 @@ impl Seed {
         Self(hasher.finish())
     }
 
-    /// In `0.0..1.0`.
+    /// A number in `0.0..1.0`.
     #[expect(clippy::cast_precision_loss, reason = "53 bits are kept, all that an f64 has")]
     fn fraction(self, number: u32) -> f64 {
         let mut hasher = DefaultHasher::new();

@@ -1,18 +1,17 @@
-//! The message contract in: bytes of a delivery become a [`Request`], or a refusal that says why.
+//! The incoming contract: the bytes of a delivery become a [`Request`], or a refusal with its reason.
 //!
-//! A message is parsed once, here, into types that can't be wrong; nothing behind this module looks
-//! at the user's JSON again. Refusals are of two kinds, since two different readers need them:
+//! A message is parsed once, here, into types that are valid by construction; no later code looks at the user's JSON
+//! again. There are two kinds of refusals, for two kinds of readers:
 //!
-//! - a message that can't be *named* (no JSON, no id) is a [`DeadLetter`]: nobody waits for an event
-//!   of a job without a name, so a person finds it in the dead-letter queue;
-//! - a job that can be named and is wrong is a [`Request`] whose body is the list of everything
-//!   that is wrong with it. It ends as an event, with all its faults at once: a producer that is
-//!   told one fault a round trip gives up.
+//! - A message that can't be *named* (no JSON, no id) is a [`DeadLetter`]. No consumer can wait for the event of a job
+//!   without a name, so a person finds the message in the dead-letter queue.
+//! - A job that can be named but is wrong is a [`Request`] whose body is the list of all its faults. It ends with an event
+//!   that has all of them at once, since a producer that learns one fault per round trip gives up.
 //!
-//! What the user wrote is judged by [`Rules`], which are data, so that another edition of the
-//! provider's contract is another set of values and not another code path.
+//! The user's input is checked against [`Rules`], which are data, so that another edition of the provider's contract
+//! is another set of values and not another code path.
 //!
-//! Where a JSON object has the same key twice, the last one counts.
+//! If a JSON object has the same key twice, the last one counts.
 
 mod canonical;
 mod checks;
@@ -51,35 +50,34 @@ use super::{Envelope, ExternalIds, ExternalTaskId, Fault, Job, JobId};
 /// JSON Schema (2020-12) of a job, for producers and for `comet-worker schema`.
 pub const SCHEMA: &str = include_str!("../../schemas/job.schema.json");
 
-/// Bound of `metadata`, in bytes of its JSON without whitespace.
+/// The limit for `metadata`, in bytes of its JSON without whitespace.
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
 
-/// Bound of `timeout_s`: a day.
+/// The limit for `timeout_s`: a day.
 pub const TIMEOUT_S_MAX: u64 = 86_400;
 
-/// How deep a message may nest, itself included. Half of what `serde_json` takes, for two reasons:
-/// metadata comes back one level deeper on an event, and common readers of events (.NET's) stop at
-/// 64.
+/// How deep a message may nest, counting the message itself. It is half of what `serde_json` accepts, for two
+/// reasons: metadata is one level deeper on an event, and common readers of events (.NET's) stop at 64.
 pub const DEPTH_MAX: usize = 63;
 
-/// So many names of members that a job doesn't have are looked at.
+/// How many names of members that a job doesn't have are examined.
 const FOREIGN_MAX: usize = 1000;
 
-/// How many faults one event names; the last one says how many more there are.
+/// How many faults one event lists; the last entry says how many more there are.
 pub const FAULTS_MAX: usize = faults::FAULTS_MAX;
 
-/// What AMQP says of a message, beside its body.
+/// The AMQP properties of a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Properties {
-    /// The job's name where the body has none.
+    /// The job's name if the body has none.
     pub message_id: Option<String>,
     pub envelope: Envelope,
-    /// The properties that could not be read, and what is wrong with each. What stands in their place is not the producer's.
+    /// The properties that could not be read, and what is wrong with each. Their values here are not the producer's.
     pub unreadable: Vec<(String, String)>,
 }
 
-/// Those that events carry on or go by: without them a job's end would not reach the consumer that waits for it. And `properties`: what
-/// follows is missing.
+/// The properties that events carry on or are routed by: without them the event would not reach the consumer that
+/// waits for it. `properties` means that the properties after some point are missing.
 const NEEDED: [&str; 3] = ["correlation_id", "reply_to", "properties"];
 
 impl Properties {
@@ -100,41 +98,41 @@ impl Properties {
 /// A job that can be named.
 #[derive(Debug)]
 pub struct Request {
-    /// For a wrong job: filled as far as it can be, with one image.
+    /// For a wrong job, the fields are filled as far as possible, with one image.
     pub job: Job,
-    /// The JSON to POST to the provider, or all that is wrong with the job: never an empty list.
+    /// The JSON to POST to the provider, or all faults of the job, which are never an empty list.
     pub body: Result<Bytes, Vec<Fault>>,
 }
 
-/// Why a message becomes no job at all. For the header `x-comet-reason` and the log.
+/// Why a message can't become a job, for the header `x-comet-reason` and the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct DeadLetter {
     pub reason: DeadReason,
-    /// For a person. Bounded, and never more of the message than an id.
+    /// A message for a person. Its length is limited, and it quotes nothing from the message but an id.
     pub detail: String,
 }
 
-/// The closed list of dead letters' reasons.
+/// The closed list of the reasons of dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeadReason {
-    /// Not UTF-8, not JSON, nested too deep, or not an object.
+    /// The body is not UTF-8, is not JSON, is nested too deep, or is not an object.
     NotJson,
-    /// Neither a `job_id` nor an AMQP `message_id`.
+    /// There is neither a `job_id` nor an AMQP `message_id`.
     NoJobId,
-    /// There is an id, and it is none by the rules.
+    /// The id breaks the rules.
     InvalidJobId,
-    /// A property that an event would carry on, or that names the job, is there and can't be read.
+    /// A property that an event would carry on, or that names the job, is present but can't be read.
     InvalidProperties,
-    /// Over `amqp.max_message_bytes`; found by the caller, before parsing.
+    /// The message is larger than `amqp.max_message_bytes`; the caller finds this before parsing.
     TooLarge,
-    /// The id of another job with another input; found by the caller, in the ledger.
+    /// Another job with another input has the id; the caller finds this in the ledger.
     Conflict,
-    /// A copy of a job that ended as such, for a person to clear up; found by the caller.
+    /// A copy of a job that ended as unknown, for a person to clear up; the caller finds this.
     OutcomeUnknown,
-    /// The job has ended and was told long ago, and its receipts are gone; found by the caller.
+    /// The job's event was published long ago, and its receipts are gone; the caller finds this.
     Forgotten,
-    /// The worker panicked over this job again and again; found by the caller.
+    /// The worker panicked on this job repeatedly; the caller finds this.
     Quarantined,
 }
 
@@ -161,11 +159,11 @@ impl fmt::Display for DeadReason {
     }
 }
 
-/// Reads a message. Its size is bounded by the caller; its depth is bounded here.
+/// Reads a message. The caller limits its size; its depth is limited here.
 ///
 /// # Errors
 ///
-/// The message can't be named: it belongs into the dead-letter queue.
+/// The message can't be named, so it belongs in the dead-letter queue.
 pub fn parse(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Request, DeadLetter> {
     properties.readable(&NEEDED)?;
     let text = Parsable::new(text(body)?);
@@ -195,11 +193,11 @@ pub fn parse(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Requ
     let digest = match (&input, message.input) {
         (Some(input), _) => canonical::digest(input),
         (None, None) => canonical::digest(&Value::Null),
-        // What can't be held can still be told from another.
+        // An input that can't be parsed still gets a digest, so that it differs from another.
         (None, Some(raw)) => canonical::digest(&Value::from(raw.get())),
     };
     let checked = match (input, message.input) {
-        // One fault, and not one more for each field that it doesn't have.
+        // One fault is enough: the fields that it therefore lacks are not reported.
         (None, Some(_)) => checks::Checked::default(),
         (input, _) => checks::check(input, &id, &digest, rules, &mut faults),
     };
@@ -218,7 +216,7 @@ pub fn parse(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Requ
     Ok(Request { job, body })
 }
 
-/// The body of another generation of the same job: the same but for its `external_task_id`.
+/// The body for another generation of the same job: only its `external_task_id` differs.
 #[must_use]
 pub fn under_id(body: &Bytes, external: &ExternalTaskId) -> Bytes {
     let members: Result<BTreeMap<Cow<'_, str>, &RawValue>, _> = serde_json::from_slice(body);
@@ -228,15 +226,15 @@ pub fn under_id(body: &Bytes, external: &ExternalTaskId) -> Bytes {
     serde_json::to_vec(&members).map_or_else(|_| body.clone(), Bytes::from)
 }
 
-/// A message's own members, of any type, as they are written: one that can't be held must not hide the others, and what a number in
-/// the metadata looks like is the user's business and comes back unchanged.
+/// A message's own members, of any type, as they are written. A member that can't be parsed must not hide the others,
+/// and the spelling of a number in the metadata belongs to the user and is returned unchanged.
 #[derive(Default)]
 struct Message<'t> {
     job_id: Option<&'t RawValue>,
     input: Option<&'t RawValue>,
     timeout_s: Option<&'t RawValue>,
     metadata: Option<&'t RawValue>,
-    /// The names of the others, no more of them than can be told.
+    /// The names of the other members, at most as many as can be reported.
     foreign: BTreeSet<String>,
 }
 
@@ -279,17 +277,17 @@ fn not_json(detail: String) -> DeadLetter {
     DeadLetter { reason: DeadReason::NotJson, detail }
 }
 
-/// The text of a message, of a depth that everything after this can take.
+/// The text of a message, with a depth that all later code accepts.
 fn text(body: &[u8]) -> Result<&str, DeadLetter> {
     let text = std::str::from_utf8(body)
         .map_err(|error| not_json(format!("not UTF-8 from byte {} on", error.valid_up_to())))?;
     // RFC 8259 lets a reader ignore a byte order mark; .NET's writers send one.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // Before the parser, so that the answer doesn't depend on which member is too deep.
+    // This check precedes the parser, so that the answer doesn't depend on which member is too deep.
     if canonical::depth(text) > DEPTH_MAX {
         return Err(not_json(format!("nested deeper than {DEPTH_MAX} levels")));
     }
-    // Before the parser too: its words on a wrong type quote the value, however long.
+    // This check precedes the parser too, whose message about a wrong type quotes the value at any length.
     if !text.trim_ascii_start().starts_with('{') {
         return Err(not_json("not a JSON object".to_owned()));
     }
@@ -300,7 +298,7 @@ fn read(text: &str) -> Result<Message<'_>, DeadLetter> {
     serde_json::from_str(text).map_err(|error| not_json(clip(&error.to_string())))
 }
 
-/// A member's value; `None`, and a fault, for one that can't be held.
+/// A member's value; `None`, and a fault, if it can't be parsed.
 fn value(text: &Parsable<'_>, path: &str, raw: &RawValue, faults: &mut Faults) -> Option<Value> {
     match plain::read(raw.get()) {
         Ok(mut value) => {
@@ -314,8 +312,8 @@ fn value(text: &Parsable<'_>, path: &str, raw: &RawValue, faults: &mut Faults) -
     }
 }
 
-/// A present but wrong id is never replaced by the `message_id`: the producer meant that id, and
-/// would look for its event.
+/// The `message_id` never replaces a present but wrong id, since the producer meant that id and would look for its
+/// event.
 fn job_id(own: Option<&Value>, message_id: Option<&str>) -> Result<JobId, DeadLetter> {
     let (place, text) = match (own, message_id) {
         (Some(Value::String(text)), _) => ("job_id", text.as_str()),
@@ -357,6 +355,6 @@ fn metadata(text: &Parsable<'_>, raw: &RawValue, faults: &mut Faults) -> Option<
             .add("/metadata", format!("expected at most {METADATA_BYTES_MAX} bytes of JSON, found {bytes}"));
         return None;
     }
-    // Whitespace between tokens is all that went, so this is JSON as it was before.
+    // Only whitespace between tokens was removed, so this is still JSON.
     RawValue::from_string(compact).ok()
 }

@@ -1,7 +1,7 @@
-//! Keeps `schemas/` true: what we take and what we send is what the schemas say.
+//! Keeps `schemas/` correct: the schemas describe exactly what we accept and send.
 //!
-//! The checker here knows just the keywords that our schemas use and fails on any other, so that no
-//! keyword is ever written that nobody checks; a whole validator would bring thirty crates.
+//! The checker here knows only the keywords of our schemas and fails on any other, so that no keyword is used without
+//! a check. A complete validator would need thirty crates.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use super::request::{DEPTH_MAX, METADATA_BYTES_MAX, Properties, Rules, TIMEOUT_S_MAX};
 use super::{ExternalTaskId, JobId, TaskId, event, request};
-use crate::operation::{Check, Field, MULTI_IMAGE_TO_IMAGE};
+use crate::job::operation::{Check, Field, MULTI_IMAGE_TO_IMAGE};
 
 fn schema(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// What is wrong with an instance: places and keywords.
+/// Collects what is wrong with an instance, as places and keywords.
 fn check(root: &Value, schema: &Value, instance: &Value, place: &str, wrong: &mut Vec<String>) {
     for (keyword, rule) in schema.as_object().expect("a schema is an object") {
         let holds = match keyword.as_str() {
@@ -130,7 +130,7 @@ fn fixtures(folder: &str, start: &str) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// Refused by us, and beyond what a schema can say; the last two by one profile only.
+/// Jobs that we refuse although a schema can't express it; the last two are refused by one profile only.
 const BEYOND_A_SCHEMA: [&str; 4] =
     ["bad-base64.json", "bad-two-scenes.json", "bad-one-subject-image.json", "bad-model-of-current.json"];
 
@@ -178,7 +178,7 @@ fn the_schema_of_a_job_has_the_numbers_and_lists_of_the_rules() {
         let says = |keyword: &str| at(&format!("/$defs/input/properties/{name}/{keyword}"));
         let image = json!("#/$defs/image");
         match check {
-            // What holds for all editions.
+            // The limits that all editions have in common.
             Check::Pictures { member } => {
                 let counts = || operation.editions.iter().map(|edition| &edition.subject_images);
                 assert_eq!(says("minItems"), json!(counts().map(|count| count.start()).min()));

@@ -1,9 +1,9 @@
--- -> generating: the provider has accepted this task. Knowledge, so it overwrites everything but an outcome
--- and an earlier task. One that is known to have failed is none: another generation has taken its place.
+-- -> generating: the provider has accepted this task. This is a fact, so it replaces everything except an outcome or an
+-- earlier task. A task that is known to have failed is not written: another generation has replaced it.
 -- ARGV[3] digest   ARGV[4] round   ARGV[5] attempt   ARGV[6] task id
 -- ARGV[7] "", or the tasks that failed before it, and ARGV[8] whether any was charged: for a record that is missing
--- ARGV[9] "", or what it went out under: for a record that is missing
--- answer  "ok" also to a repeated call; "moved" where a task or an outcome was there before
+-- ARGV[9] "", or the external id of the attempt: for a record that is missing
+-- answer  "ok", also to a repeated call; "moved" if there already was a task or an outcome
 local digest, round, attempt, task = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if foreign() then return answer('moved') end
 if record.stage == 'generating' then

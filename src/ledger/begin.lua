@@ -1,11 +1,13 @@
--- new (or missing) -> submitting: the right to post one attempt, for one asker.
--- ARGV[3] digest   ARGV[4] round   ARGV[5] attempt   ARGV[6] nonce, fresh for each ask
--- the last of KEYS: see pace.lua (a note `pace` where there is one); without it the right is only taken to be given up, and nobody is held up
--- ARGV[7] "": the record is as the asker has read it; "unread": the asker has not looked, and takes it that there is none; or the nonce
---         of an ask that never reached the gate: this one takes its place
--- ARGV[8] "", or what the attempt goes out under
--- answer  "ok" also to a repeated ask with the same nonce; "full" and "paced", nothing changed: no slots
---         are free; the provider wants it slower, and the note wait_ms says for how long; "none" or "moved" when the record is not what the asker took it for
+-- new (or missing) -> submitting: gives one ask the right to post one attempt.
+-- ARGV[3] digest   ARGV[4] round   ARGV[5] attempt   ARGV[6] nonce, a new one for each ask
+-- the last of KEYS: see pace.lua (if there is a pace, the answer has the note `pace`); without this key the right is only
+--         taken to be given up, so the pace doesn't apply
+-- ARGV[7] "": the record is as the caller has read it; "unread": the caller has not read it and expects that there is none;
+--         or the nonce of an ask that never reached the gate, which this one replaces
+-- ARGV[8] "", or the external id of the attempt
+-- answer  "ok", also to a repeated ask with the same nonce; "full": no slots are free, nothing changed; "paced": the
+--         provider wants a slower pace, nothing changed, and the note wait_ms says how long to wait; "none" or "moved" if
+--         the record is not what the caller expects
 local digest, round, attempt, nonce, instead_of = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if foreign() then return answer('moved') end
 if missing then

@@ -1,8 +1,8 @@
-//! One multiplexed connection to Redis, given up and made anew when it can't be trusted.
+//! One multiplexed connection to Redis, which is replaced when it can't be trusted.
 //!
-//! The connection manager of the `redis` crate keeps a connection that times out, and one to a
-//! server that became a read-only replica; this one drops both. A server may close idle connections: a call
-//! that finds its connection broken is made once more, on a fresh one. Scripts may run twice.
+//! The connection manager of the `redis` crate keeps a connection that times out, or whose server has become a
+//! read-only replica; this one drops both. A server may close idle connections, so a call on a broken connection is
+//! repeated once on a fresh one. Scripts may run twice.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use super::endpoint::Endpoint;
 use crate::net::tls;
 use crate::secret::Secret;
 
-/// A timeout may be a slow server; two in a row are a dead connection.
+/// One timeout may mean a slow server; two in a row mean a dead connection.
 const TIMEOUTS_MAX: u32 = 2;
-/// The command, its digest, and the number of its keys.
+/// The command, the digest of the script, and the number of keys.
 const EVALSHA_BYTES: usize = 60;
-/// A cluster that sends a call from node to node for longer is in no state to serve it.
+/// A cluster that redirects a call more often than this can't serve it at present.
 const REDIRECTIONS_MAX: u32 = 16;
-/// While keys move from node to node, a call on several of them is told to try again.
+/// The wait before a call is repeated, if a server answers "try again" while the call's keys move between nodes.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 pub struct Connection {
@@ -33,7 +33,7 @@ pub struct Connection {
 #[derive(Default)]
 struct Current {
     connection: Option<MultiplexedConnection>,
-    /// Counts the connections, so that a late failure of an old one doesn't drop its successor.
+    /// The number of the connection, so that a late failure of an old one doesn't drop its successor.
     number: u64,
     timeouts: u32,
 }
@@ -42,29 +42,29 @@ struct Current {
 struct Taken {
     connection: MultiplexedConnection,
     number: u64,
-    /// It was made for this call.
+    /// Whether it was made for this call.
     is_fresh: bool,
 }
 
-/// What a failed call asks for.
+/// How a failed call continues.
 enum Next {
-    /// The keys are at that node, for good.
+    /// The keys have moved to that node for good.
     Moved(String),
-    /// This once, ask that node.
+    /// Ask that node, for this call only.
     Ask(String),
     TryAgain,
-    /// The connection broke; it may have been idle for too long.
+    /// The connection broke, perhaps because it was idle for too long.
     Reconnect,
     GiveUp,
 }
 
 impl Connection {
-    /// Connects with the first command, by a `redis.url`. Neither connecting nor an answer may take longer than `response_timeout`.
-    /// `reconnected` is called for every connection but the first.
+    /// Connects to a `redis.url` with the first command. Neither connecting nor an answer may take longer than
+    /// `response_timeout`. `reconnected` is called for every connection but the first.
     ///
     /// # Errors
     ///
-    /// When the URL can't be used, for people.
+    /// The URL can't be used; the message is for a person.
     pub fn new(
         url: impl Into<Secret>,
         response_timeout: Duration,
@@ -77,7 +77,7 @@ impl Connection {
         })
     }
 
-    /// Connections by TLS believe and show these certificates.
+    /// Sets the certificates that connections by TLS trust and present.
     #[must_use]
     pub fn with_certificates(self, certificates: tls::Files) -> Self {
         Self { endpoint: self.endpoint.with_certificates(certificates), ..self }
@@ -85,16 +85,16 @@ impl Connection {
 
     /// # Errors
     ///
-    /// Any error of Redis or of the way to it; whether the command ran is then unknown.
+    /// Any error of Redis or of the way to it; it is then unknown whether the command ran.
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
         self.call(command, None).await
     }
 
-    /// Makes a call of a script; a server that has forgotten it is given its text first.
+    /// Calls a script. If the server has forgotten it, its text is sent first.
     ///
     /// # Errors
     ///
-    /// As [`Connection::query`].
+    /// The same as in [`Connection::query`].
     pub async fn invoke<T: FromRedisValue>(&self, script: &Script, call: &Cmd) -> RedisResult<T> {
         self.call(call, Some(script)).await
     }
@@ -122,7 +122,7 @@ impl Connection {
         }
     }
 
-    /// At the node that the keys are moving to, and only this call.
+    /// Sends only this call to the node that the keys are moving to.
     async fn ask<T: FromRedisValue>(&self, to: &str, call: &Cmd, script: Option<&Script>) -> RedisResult<T> {
         let mut connection = self.endpoint.connect_once(to).await?;
         let mut both = redis::pipe();
@@ -162,7 +162,7 @@ impl Connection {
 
     async fn judge(&self, number: u64, error: Option<&RedisError>) {
         let Some(error) = error else {
-            // Uncontended but for reconnects; the counter matters only after a timeout.
+            // The lock is free except during reconnects, and the counter only matters after a timeout.
             if let Ok(mut current) = self.current.try_lock() {
                 current.timeouts = 0;
             }
@@ -195,8 +195,8 @@ async fn once<T: FromRedisValue>(
     }
 }
 
-/// The call of a script by its digest. The crate's own invocation keeps every argument in a vector of its own, and a
-/// job has some forty.
+/// Builds the call of a script by its digest. The crate's own invocation allocates a vector for every argument, which
+/// would be some forty for a job.
 #[must_use]
 pub fn evalsha(script: &Script, keys: &[&str], args: &[impl AsRef<[u8]> + ToRedisArgs]) -> Cmd {
     let args_bytes = args.iter().map(|arg| arg.as_ref().len());
@@ -222,7 +222,7 @@ fn next(error: &RedisError) -> Next {
     }
 }
 
-/// Whether the server at the other end is not the one to talk to any more.
+/// Whether the server at the other end can't be used any more.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the crate's, and grows")]
 fn is_replaced(error: &RedisError) -> bool {
     match error.kind() {
@@ -237,7 +237,7 @@ fn is_replaced(error: &RedisError) -> bool {
     }
 }
 
-/// Whether the connection has ended, or can't be followed any more.
+/// Whether the connection has ended or is out of sync.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the crate's, and grows")]
 fn is_broken(error: &RedisError) -> bool {
     match error.kind() {
@@ -249,7 +249,7 @@ fn is_broken(error: &RedisError) -> bool {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Not the client: its URL may hold a password.
+        // The client is not shown, since its URL may contain a password.
         f.debug_struct("Connection").finish_non_exhaustive()
     }
 }

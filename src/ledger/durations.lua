@@ -1,8 +1,8 @@
--- How long tasks of one kind take: what was known fades, the news come on top. Without news it is only read.
--- KEYS[1]  a hash: version, and by its number the weight of each bin that isn't empty (job/pace/durations.rs says which bins)
--- ARGV[1]  milliseconds to remember it   ARGV[2] what is left of each older weight   ARGV[3 ...] bin, weight, bin, weight ...
--- answer   the fields; those of another version are nobody's business, and stay
--- Run twice, the same jobs count twice: that is forgotten like all else.
+-- How long tasks of one kind take: older knowledge fades, and the news is added. Without news it only reads.
+-- KEYS[1]  a hash: version, and the weight of each bin that isn't empty, by its number (see job/pace/durations.rs)
+-- ARGV[1]  milliseconds to remember it   ARGV[2] factor for each older weight   ARGV[3 ...] bin, weight, bin, weight ...
+-- answer   the fields; those of another version are returned unchanged
+-- If it runs twice, the same jobs count twice; that error fades too.
 local VERSION, LEAST = '1', 0.001
 local key, kept = KEYS[1], tonumber(ARGV[2])
 local fields = redis.call('HGETALL', key)

@@ -1,7 +1,7 @@
 //! How long tasks take, as all workers have seen it.
 //!
-//! Not part of any job's record: nothing is lost with it but polls, so it is written now and then, and
-//! whoever can't reach it goes on with what it knows.
+//! This is not part of any job's record. If it is lost, only more polls are needed; so it is written only from time
+//! to time, and a worker that can't reach it continues with what it knows.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,27 +10,27 @@ use async_trait::async_trait;
 use redis::Script;
 
 use super::connection::{Connection, evalsha};
-use super::record::Unreadable;
 use super::{LedgerError, unavailable};
 use crate::job::pace::{Durations, Fading};
+use crate::job::record::Unreadable;
 
 /// The version that this worker writes and reads.
 const VERSION: &str = "1";
 
-/// Where workers tell each other. A double of it passes the same suite as Redis.
+/// The durations that workers share. A test double passes the same tests as Redis.
 #[async_trait]
 pub trait SharedDurations: Send + Sync {
-    /// Adds what was seen of tasks of this model, behind which older knowledge fades as in
-    /// [`Durations::fold`]; what all workers know now is returned. Without news it is only read.
+    /// Adds the news about tasks of this model; older knowledge fades as in [`Durations::fold`]. Returns what all
+    /// workers know now. Without news it only reads.
     ///
     /// # Errors
     ///
-    /// Whether it was added is unknown, and it is not worth a repetition; or what is there is of another
-    /// version, and was left alone.
+    /// It is unknown whether the news was added, and repeating the call isn't worth it; or the stored data has
+    /// another version and was left unchanged.
     async fn learn(&self, model: &str, news: &Durations) -> Result<Durations, LedgerError>;
 }
 
-/// In Redis, under `{<prefix>}:durations:<operation>:<model>`.
+/// The durations in Redis, under `{<prefix>}:durations:<operation>:<model>`.
 #[derive(Debug)]
 pub struct RedisDurations {
     connection: Connection,

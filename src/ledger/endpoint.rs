@@ -1,8 +1,8 @@
-//! Where Redis is, by `redis.url`: one server, the nodes of a cluster, or what the sentinels say.
+//! Where Redis is, as `redis.url` says: one server, the nodes of a cluster, or the server that sentinels name.
 //!
-//! All keys share one hash tag, so one node of a cluster has them all. Which one, the others say (`MOVED`), and that one is dialled first
-//! from then on. Login and certificates are read for each connection: a password that was changed in its file counts from the next one
-//! on.
+//! All keys share one hash tag, so one node of a cluster has all of them. The other nodes name it (`MOVED`), and it
+//! is then tried first. Login and certificates are read for each connection: a password that changes in its file is
+//! used from the next connection on.
 
 use std::io;
 use std::path::PathBuf;
@@ -26,12 +26,12 @@ const PORT: u16 = 6379;
 /// How to reach Redis.
 pub struct Endpoint {
     urls: Secret,
-    /// Of one way to a server, its login and the first answers of it.
+    /// The time for one way to a server, with its login and first answers.
     limit: Duration,
     certificates: tls::Files,
-    /// Which node is dialled first: another one each time.
+    /// Which node is tried first; it changes with each connection.
     turn: AtomicUsize,
-    /// The node that has the keys, as another one has said.
+    /// The node with the keys, if another node has named it.
     moved: Mutex<Option<Server>>,
     /// The node of the last connection.
     connected: Mutex<Option<Server>>,
@@ -55,18 +55,18 @@ enum At {
     Socket(PathBuf),
 }
 
-/// A connection that has been greeted, and what is said next.
+/// A connection that has been greeted, and its login.
 struct Opened {
     stream: Stream,
     login: RedisConnectionInfo,
 }
 
 impl Endpoint {
-    /// `urls` as in `redis.url`.
+    /// `urls` is the value of `redis.url`.
     ///
     /// # Errors
     ///
-    /// Why they can't be used, for people.
+    /// Why the URLs can't be used, for a person.
     pub fn new(urls: impl Into<Secret>, limit: Duration) -> Result<Self, String> {
         let urls = urls.into();
         plan(&urls.now())?;
@@ -81,17 +81,17 @@ impl Endpoint {
         })
     }
 
-    /// Connections by TLS believe and show these certificates.
+    /// Sets the certificates that connections by TLS trust and present.
     #[must_use]
     pub fn with_certificates(self, certificates: tls::Files) -> Self {
         Self { certificates, ..self }
     }
 
-    /// A connection for commands, which takes no answer that comes later than the limit.
+    /// Opens a connection for commands. An answer that takes longer than the limit is an error.
     ///
     /// # Errors
     ///
-    /// What each server said, or why it was not reached.
+    /// The answer of each server, or why it was not reached.
     pub(super) async fn connect(&self) -> RedisResult<MultiplexedConnection> {
         match plan(&self.urls.now()).map_err(io::Error::other)? {
             Plan::Nodes(nodes) => {
@@ -101,11 +101,11 @@ impl Endpoint {
         }
     }
 
-    /// A connection to listen on.
+    /// Opens a connection to listen on.
     ///
     /// # Errors
     ///
-    /// As [`Self::connect`].
+    /// The same as in [`Self::connect`].
     pub(super) async fn listen(&self) -> RedisResult<PubSub> {
         match plan(&self.urls.now()).map_err(io::Error::other)? {
             Plan::Nodes(nodes) => {
@@ -118,11 +118,11 @@ impl Endpoint {
         }
     }
 
-    /// A connection to the node that another one has named for a single command (`ASK`).
+    /// Opens a connection to the node that another node has named for a single command (`ASK`).
     ///
     /// # Errors
     ///
-    /// As [`Self::connect`].
+    /// The same as in [`Self::connect`].
     pub(super) async fn connect_once(&self, to: &str) -> RedisResult<MultiplexedConnection> {
         let Plan::Nodes(nodes) = plan(&self.urls.now()).map_err(io::Error::other)? else {
             return Err(io::Error::other("sentinels lead to no cluster").into());
@@ -133,7 +133,8 @@ impl Endpoint {
         self.connect_to(Node { at: At::Server(server), ..node }).await
     }
 
-    /// The node at `to` (`host:port`; without a host: that of the node which says so) has the keys.
+    /// Records that the node at `to` has the keys (`host:port`; without a host, it is on the host of the answering
+    /// node).
     pub(super) fn moved_to(&self, to: &str) {
         let server = self.server(to);
         if let Some(server) = &server {
@@ -146,7 +147,7 @@ impl Endpoint {
         redirected(to, self.connected.lock().unwrap_or_else(PoisonError::into_inner).as_ref())
     }
 
-    /// The node that has the keys first, then the others, each connection with another one first.
+    /// The node with the keys first, and then the others; each connection begins with another one of them.
     fn in_turn(&self, mut nodes: Vec<Node>) -> Vec<Node> {
         let begin = self.turn.fetch_add(1, Ordering::Relaxed) % nodes.len().max(1);
         nodes.rotate_left(begin);
@@ -188,7 +189,7 @@ impl Endpoint {
             let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.limit));
             let setting_up = MultiplexedConnection::new_with_config(&login, stream, config);
             let (connection, driver) = Box::pin(setting_up).await?;
-            // Ends with the connection.
+            // The task ends with the connection.
             tokio::spawn(driver);
             Ok(connection)
         })
@@ -234,7 +235,7 @@ impl Endpoint {
         let node = self.found_by(sentinels).await?;
         let name = node.at.to_string();
         let mut connection = self.connect_to(node).await?;
-        // One that was replaced just now goes on answering for a while.
+        // A primary that was just replaced still answers for a while.
         let role: Vec<redis::Value> = redis::cmd("ROLE").query_async(&mut connection).await?;
         let is_primary = matches!(role.first(), Some(redis::Value::BulkString(word)) if word == b"master");
         if is_primary {
@@ -246,7 +247,7 @@ impl Endpoint {
         }
     }
 
-    /// Where the first sentinel that knows says the Redis is.
+    /// Returns the server that the first sentinel that knows it names.
     async fn found_by(&self, sentinels: &Sentinels) -> RedisResult<Node> {
         let (own_login, login) = (login(sentinels.own_login.as_str()), login(sentinels.login.as_str()));
         let (own_login, login) = (own_login.map_err(io::Error::other)?, login.map_err(io::Error::other)?);
@@ -271,7 +272,7 @@ impl Endpoint {
     }
 }
 
-/// Where `host:port` of a redirection leads; an empty host is that of the node which says so.
+/// The target of a redirection to `host:port`; without a host, it is on the host of the answering node.
 fn redirected(to: &str, said_by: Option<&Server>) -> Option<Server> {
     let server = Server::parse(to)?;
     if server.host.is_empty() { Some(Server { host: said_by?.host.clone(), ..server }) } else { Some(server) }
@@ -297,7 +298,7 @@ fn node(url: &str) -> Result<Node, String> {
         return Ok(Node { at: At::Socket(path), tls: false, login: login(url)? });
     }
     let server = Server::of(&parsed, PORT).ok_or("it names no host")?;
-    // What stands behind the scheme is the same with TLS and without.
+    // The part after the scheme is the same with and without TLS.
     let (_, rest) = url.split_once("://").ok_or("it is no URL")?;
     Ok(Node { at: At::Server(server), tls, login: login(&format!("redis://{rest}"))? })
 }

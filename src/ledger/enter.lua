@@ -1,8 +1,8 @@
--- A life is about to store the images: the task has ended, and its slots are free. One that dies there leaves its entry behind.
--- The field entered has the words of those that are in there, each behind a space; where it is missing, the life that submitted the
--- job is alone, counted with its task.
--- ARGV[3] the life's own word: a repeated call counts once; "" for the life that submitted the job
--- answer  "ok", the field entries being the count with this one; "moved" where the job isn't generating
+-- A life is about to store the images: the task has ended, so its slots are freed. If the life dies there, its entry stays.
+-- The field `entered` lists the lives that are storing, each after a space. If it is missing, only the life that submitted the
+-- job is storing; that life was counted with its task.
+-- ARGV[3] the name of the life, so that a repeated call counts once; "" for the life that submitted the job
+-- answer  "ok", and the field `entries` is the count with this life; "moved" if the job isn't generating
 if missing or foreign() or record.stage ~= 'generating' then return answer('moved') end
 local word = ARGV[3] == '' and '-' or ARGV[3]
 local inside = record.entered or (tonumber(record.entries or '0') > 0 and ' -' or '')

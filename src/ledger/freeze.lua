@@ -1,11 +1,11 @@
--- -> done: the outcome, first writer wins. A record that Redis has lost hinders nobody who knows the outcome.
+-- -> done: the first outcome that is written counts. A record that Redis has lost doesn't prevent the write.
 -- ARGV[3] digest   ARGV[4] round   ARGV[5] "unposted" | "submitting" | "unfinished" (also for sealed outcomes) | "correcting"
--- ARGV[6] for "submitting" the nonce, for "correcting" the event of the unknown outcome that this one takes the place of
--- ARGV[7] event    ARGV[8] "1": a corrected input may take its place    ARGV[9] "1": its task may run on, and keeps its slots
--- answer  "ok" (the field event has the bytes that count, perhaps somebody else's); "moved"
+-- ARGV[6] for "submitting" the nonce, for "correcting" the event of the unknown outcome that this one replaces
+-- ARGV[7] event    ARGV[8] "1": a corrected input may replace it    ARGV[9] "1": its task may still run, and keeps its slots
+-- answer  "ok" (the field event has the bytes that count, which may be another worker's); "moved"
 local digest, round, expect, nonce, event, replaceable = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 if foreign() then return answer('moved') end
--- Whoever reads this record looks for the last word in the receipts.
+-- A worker that reads this record finds the final event in the receipts.
 if record.stage == 'told' then
   if expect == 'correcting' and record.digest == digest then return written() end
   return answer('moved')

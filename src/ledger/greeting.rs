@@ -1,24 +1,25 @@
-//! The first words to a server. What is refused before any command (protected mode, too many clients) the server says at once, and closes:
-//! a client that writes its login first finds a broken pipe, and never reads why.
+//! The first bytes of a connection. A server that refuses a client before any command (protected mode, too many
+//! clients) says so at once and closes the connection; a client that writes its login first would see a broken pipe
+//! and never read the reason.
 
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// In the protocol's own form: proxies don't take the short one.
+/// In the protocol's full form, since proxies don't accept the short one.
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 /// Longer than any first line.
 const LINE_MAX: usize = 4096;
-/// TLS's own first byte where it tells that it was spoken to without.
+/// The first byte of a TLS alert, which a TLS server sends when the client doesn't speak TLS.
 const TLS_ALERT: u8 = 0x15;
 
-/// Reads what the server has to say before any login.
+/// Reads what the server says before any login.
 ///
 /// # Errors
 ///
-/// The server's own words, or what it seems to be.
+/// The server's own words, or what the server seems to be.
 pub(super) async fn greet(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
-    // A write that fails is explained by what can still be read.
+    // If the write fails, what can still be read explains it.
     let written = stream.write_all(PING).await;
     let line = first_line(stream).await;
     match line {
@@ -29,7 +30,7 @@ pub(super) async fn greet(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) ->
 
 async fn first_line(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
-    // Byte by byte: what stands behind the line isn't ours to take. There is nothing there before we ask again.
+    // It reads byte by byte, since it must not take bytes after the line. There are none before the next request.
     while line.len() < LINE_MAX {
         match stream.read_u8().await {
             Ok(b'\n') => break,
@@ -47,7 +48,7 @@ fn judge(line: &[u8]) -> io::Result<()> {
     let text = text.trim_end();
     match line.first() {
         Some(b'+') => Ok(()),
-        // A missing login or right is told by what follows.
+        // The commands that follow report a missing login or right.
         Some(b'-') if ["-NOAUTH", "-NOPERM"].iter().any(|word| text.starts_with(word)) => Ok(()),
         Some(b'-') if text.starts_with("-ERR") && !text.contains("max number of clients") => Ok(()),
         Some(b'-') => Err(io::Error::other(format!("the server says: {}", text.trim_start_matches('-')))),
@@ -63,7 +64,7 @@ fn judge(line: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// What comes of a server that says this and closes.
+    /// The result for a server that sends this and closes the connection.
     async fn said(words: &'static [u8]) -> io::Result<()> {
         let (mut ours, mut theirs) = tokio::io::duplex(LINE_MAX);
         theirs.write_all(words).await.unwrap();

@@ -1,10 +1,10 @@
-//! Hints: "look at this job again, now". They carry no truth: who gets one looks for itself, who
-//! misses one looks on its timer.
+//! Hints: "look at this job again, now". They carry no facts: a worker that gets one reads the state itself, and a
+//! worker that misses one reads it when its timer ends.
 //!
-//! There are three, and a job may have one of each: `look <job_id>`, at the record, from the scripts
-//! that have moved it; `poll <job_id>`, at the task, since the provider has called back; `slot <job_id>`,
-//! since it may be its turn to be submitted. And `recount`, for all: Redis has lost the count of the
-//! account's slots, so whoever holds a running task looks at its record.
+//! There are three kinds, and a job may have one of each: `look <job_id>` means the record, and is sent by the
+//! scripts that have moved it; `poll <job_id>` means the task, since the provider has called back; `slot <job_id>`
+//! means that it may be the job's turn to be submitted. And `recount` is for all jobs: Redis has lost the count of
+//! the account's slots, so every worker with a running task reads its record.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,58 +15,58 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Endpoint;
+use crate::heartbeat::Heartbeat;
 use crate::job::JobId;
 use crate::job::pace::{Seed, backoff};
-use crate::pulse::Pulse;
 
-/// What is worth a look.
+/// What should be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
     /// The record.
     Look,
-    /// The task, at the provider.
+    /// The task at the provider.
     Poll,
 }
 
-/// Who waits for a hint in this process.
+/// The jobs that wait for hints in this process.
 #[derive(Debug, Default, Clone)]
 pub struct Hints {
-    waiting: Arc<Mutex<HashMap<JobId, Arc<Bells>>>>,
+    waiting: Arc<Mutex<HashMap<JobId, Arc<Wakers>>>>,
 }
 
-/// While this lives, hints about the job wake [`Waiting::hint`], also those that came since the last
-/// one. Any number of the same kind that nobody has waited for are one.
+/// While this exists, hints about the job wake [`HintListener::hint`], including hints since the last call. Several
+/// waiting hints of the same kind count as one.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct HintListener {
     hints: Hints,
     job: JobId,
-    bells: Arc<Bells>,
+    bells: Arc<Wakers>,
 }
 
 #[derive(Debug, Default)]
-struct Bells {
+struct Wakers {
     look: Notify,
     poll: Notify,
     slot: Notify,
 }
 
 impl Hints {
-    /// One life per job per process, so one place per job is enough.
+    /// A process has only one life for each job, so one entry for each job is enough.
     #[must_use]
-    pub fn wait_for(&self, job: &JobId) -> Waiting {
-        let bells = Arc::<Bells>::default();
+    pub fn wait_for(&self, job: &JobId) -> HintListener {
+        let bells = Arc::<Wakers>::default();
         self.lock().insert(job.clone(), Arc::clone(&bells));
-        Waiting { hints: self.clone(), job: job.clone(), bells }
+        HintListener { hints: self.clone(), job: job.clone(), bells }
     }
 
-    /// Wakes who waits for that job to look at its record, if anybody does here.
+    /// Wakes the life of that job in this process, if there is one, to read its record.
     pub fn wake(&self, job: &str) {
         if let Some(bells) = self.bells(job) {
             bells.look.notify_one();
         }
     }
 
-    /// Wakes who waits for that job to look at its task; whether anybody does here.
+    /// Wakes the life of that job in this process to query its task; returns whether there is one.
     pub fn poll(&self, job: &str) -> bool {
         let bells = self.bells(job);
         if let Some(bells) = &bells {
@@ -75,15 +75,15 @@ impl Hints {
         bells.is_some()
     }
 
-    /// Wakes everybody: hints may have been missed. Those to poll stay missed, or all tasks of this
-    /// process would be polled at once.
+    /// Wakes all waiting jobs, since hints may have been missed. Missed hints to poll stay missed; otherwise this
+    /// process would poll all its tasks at once.
     fn wake_all(&self) {
         for bells in self.lock().values() {
             bells.look.notify_one();
         }
     }
 
-    /// A message of the channel. One that isn't known is a later version's, and nobody's loss.
+    /// Handles a message of the channel. An unknown message is from a later version and is ignored.
     fn hear(&self, message: &str) {
         match message.split_once(' ') {
             Some(("look", job)) => self.wake(job),
@@ -98,17 +98,17 @@ impl Hints {
         }
     }
 
-    fn bells(&self, job: &str) -> Option<Arc<Bells>> {
+    fn bells(&self, job: &str) -> Option<Arc<Wakers>> {
         self.lock().get(&job.parse::<JobId>().ok()?).cloned()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<Bells>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<Wakers>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
-    /// Of either kind.
+impl HintListener {
+    /// Waits for a hint to look or to poll.
     pub async fn hint(&self) -> Hint {
         tokio::select! {
             biased;
@@ -117,48 +117,48 @@ impl Waiting {
         }
     }
 
-    /// To ask for the account's slots once more.
+    /// Waits for a hint to ask for the account's slots again.
     pub async fn slot(&self) {
         self.bells.slot.notified().await;
     }
 
-    /// To look at the record; one to poll is kept for who can heed it.
+    /// Waits for a hint to look at the record; a hint to poll is kept for a later call that can use it.
     pub async fn look(&self) {
         self.bells.look.notified().await;
     }
 }
 
-/// The message that tells of a task that is worth a look.
+/// The message that asks a worker to poll the job's task.
 pub(super) fn to_poll(job: &JobId) -> String {
     format!("poll {job}")
 }
 
-impl Drop for Waiting {
+impl Drop for HintListener {
     fn drop(&mut self) {
         self.hints.lock().remove(&self.job);
     }
 }
 
-/// Listens until `stop`, over a connection of its own that is made anew when it breaks.
+/// Listens until `stop`, on a connection of its own that is replaced when it breaks.
 pub async fn listen(
     endpoint: Endpoint,
     channel: String,
     hints: Hints,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     stop: CancellationToken,
 ) {
     let seed = Seed::from_text(&channel);
     let (mut failures, mut refusal_told) = (0, false);
     while !stop.is_cancelled() {
-        pulse.touch();
+        heartbeat.touch();
         let subscribed = tokio::time::timeout(Duration::from_secs(5), subscribe(&endpoint, &channel)).await;
         match subscribed {
             Ok(Ok(pubsub)) => {
                 failures = 0;
                 hints.wake_all();
-                relay(pubsub, &hints, &pulse, &stop).await;
+                relay(pubsub, &hints, &heartbeat, &stop).await;
             }
-            // Every other trouble of Redis's is also met, and told, where records are moved.
+            // The code that moves records meets every other trouble with Redis too, and logs it.
             Ok(Err(error)) if is_refused(&error) => {
                 if !std::mem::replace(&mut refusal_told, true) {
                     tracing::warn!(
@@ -166,7 +166,7 @@ pub async fn listen(
                          allow the user of redis.url the command subscribe and the channel ({channel})"
                     );
                 }
-                // Without hints the waiting jobs look for themselves, at each try to listen.
+                // Without hints, the waiting jobs look for themselves whenever listening is tried.
                 hints.wake_all();
             }
             Ok(Err(_)) | Err(_) => {}
@@ -186,11 +186,11 @@ async fn subscribe(endpoint: &Endpoint, channel: &str) -> redis::RedisResult<red
     Ok(pubsub)
 }
 
-/// Whether hints would be heard.
+/// Checks whether hints would arrive.
 ///
 /// # Errors
 ///
-/// Why not, for people.
+/// Why they would not, for a person.
 pub async fn try_to_listen(endpoint: &Endpoint, channel: &str) -> Result<(), String> {
     subscribe(endpoint, channel).await.map(drop).map_err(|error| error.to_string())
 }
@@ -199,12 +199,12 @@ fn is_refused(error: &redis::RedisError) -> bool {
     error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::NoPerm)
 }
 
-/// Until the connection breaks or goes dead: a ping every few seconds tells.
-async fn relay(pubsub: redis::aio::PubSub, hints: &Hints, pulse: &Pulse, stop: &CancellationToken) {
+/// Passes hints on until the connection breaks or doesn't answer a ping, which is sent every few seconds.
+async fn relay(pubsub: redis::aio::PubSub, hints: &Hints, heartbeat: &Heartbeat, stop: &CancellationToken) {
     let (mut sink, mut stream) = pubsub.split();
     let mut tick = tokio::time::interval(Duration::from_secs(5));
     loop {
-        pulse.touch();
+        heartbeat.touch();
         tokio::select! {
             () = stop.cancelled() => return,
             message = stream.next() => match message {

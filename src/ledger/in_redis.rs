@@ -1,4 +1,4 @@
-//! The ledger in Redis: a script for each move.
+//! The ledger in Redis: one script for each move.
 
 use std::time::Duration;
 
@@ -6,25 +6,26 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::connection::{Connection, evalsha};
-use super::record::{Known, Nonce, Record, Stage};
 use super::scripts::{Scripts, Word};
 use super::slots::{Account, Slots};
-use super::{Entry, Ledger, LedgerError, hints, unavailable};
+use super::{JobRef, Ledger, LedgerError, hints, unavailable};
 use crate::job::event::Event;
-use crate::job::step::{Basis, Expect, Frozen, Moved, Over};
+use crate::job::record::{Nonce, Record, Snapshot, Stage};
+use crate::job::step::{
+    BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
+};
 use crate::job::{FailedTasks, JobId, TaskId};
 
-/// Told what the scripts note of all workers: a name, and a number.
+/// Receives the notes of the scripts about all workers: a name and a number.
 type Noted = Box<dyn Fn(&str, u64) + Send + Sync>;
 
-/// The ledger in Redis. All keys share one hash tag: `{<prefix>}:job:<job_id>` and the channel
-/// `{<prefix>}:hints`; `{<prefix>}:slots…`, where the account has a cap; and `{<prefix>}:pace`, while the
-/// provider wants it slow.
+/// The ledger in Redis. All keys share one hash tag: `{<prefix>}:job:<job_id>` and the channel `{<prefix>}:hints`;
+/// `{<prefix>}:slots…` if the account has a cap; and `{<prefix>}:pace` while the provider wants a slower pace.
 pub struct RedisLedger {
     pub(super) connection: Connection,
     pub(super) scripts: Scripts,
     pub(super) prefix: String,
-    /// Of the hints.
+    /// The channel of the hints.
     pub(super) channel: String,
     pub(super) remember: Duration,
     pub(super) account: Option<Account>,
@@ -45,20 +46,20 @@ impl RedisLedger {
         }
     }
 
-    /// Calls `noted` with what the scripts say of all workers together, by name: `slots_taken`, and `pace` in
-    /// submits in 1000 seconds, 0 for no bound.
+    /// Sets `noted`, which is called with what the scripts say of all workers together, by name: `slots_taken`, and
+    /// `pace` in submits in 1000 seconds (0 means no limit).
     #[must_use]
     pub fn noting(self, noted: impl Fn(&str, u64) + Send + Sync + 'static) -> Self {
         Self { noted: Box::new(noted), ..self }
     }
 
-    /// Counts what the account's tasks take of it.
+    /// Counts the account's slots that the tasks take.
     #[must_use]
     pub fn with_account(self, account: Account) -> Self {
         Self { account: Some(account), scripts: Scripts::new(true), ..self }
     }
 
-    /// The channel that the scripts publish hints to.
+    /// The channel to which the scripts publish hints.
     #[must_use]
     pub fn hint_channel(prefix: &str) -> String {
         format!("{{{prefix}}}:hints")
@@ -70,11 +71,11 @@ impl RedisLedger {
         format!("{{{}}}:job:{job}", self.prefix)
     }
 
-    /// Tells the worker that holds the job that its task is worth a look now. The hint may be lost.
+    /// Asks the worker with the job to poll its task now. The hint may be lost.
     ///
     /// # Errors
     ///
-    /// Whether it was told is unknown.
+    /// It is unknown whether the hint was published.
     pub async fn hint_poll(&self, job: &JobId) -> Result<(), LedgerError> {
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(Self::hint_channel(&self.prefix)).arg(hints::to_poll(job));
@@ -94,33 +95,38 @@ impl std::fmt::Debug for RedisLedger {
 
 #[async_trait]
 impl Ledger for RedisLedger {
-    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Snapshot, LedgerError> {
         Ok(self.run_slotted(&self.scripts.read, job, slots, &[]).await?.known)
     }
 
     async fn begin(
         &self,
-        entry: Entry<'_>,
+        entry: JobRef<'_>,
         attempt: u32,
         nonce: &Nonce,
-        basis: &Basis,
-    ) -> Result<Moved, LedgerError> {
+        basis: &BeginPrecondition,
+    ) -> Result<MoveResult, LedgerError> {
         let (round, attempt) = (entry.round.to_string(), attempt.to_string());
         let basis = match basis {
-            Basis::Read => "",
-            Basis::Unread => "unread",
-            Basis::NeverAsked(nonce) => nonce.as_str(),
+            BeginPrecondition::Read => "",
+            BeginPrecondition::Unread => "unread",
+            BeginPrecondition::NeverAsked(nonce) => nonce.as_str(),
         };
         let under = entry.under();
         let args =
             [entry.digest.as_str(), &round, &attempt, nonce.as_str(), basis, &under].map(str::as_bytes);
         let pace_key = (entry.slots.count > 0).then(|| self.pace_key());
-        let Entry { job, slots, .. } = entry;
+        let JobRef { job, slots, .. } = entry;
         let asking = self.run_shared(&self.scripts.begin, job, slots, pace_key.as_deref(), &args);
         Ok(asking.await?.moved())
     }
 
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
+    async fn reopen(
+        &self,
+        job: &JobId,
+        attempt: u32,
+        nonce: Option<&Nonce>,
+    ) -> Result<MoveResult, LedgerError> {
         let attempt = attempt.to_string();
         let args = [attempt.as_str(), nonce.map(Nonce::as_str).unwrap_or_default()].map(str::as_bytes);
         Ok(self.run_slotted(&self.scripts.reopen, job, Slots::NONE, &args).await?.moved())
@@ -128,11 +134,11 @@ impl Ledger for RedisLedger {
 
     async fn restore(
         &self,
-        entry: Entry<'_>,
-        over: Over,
+        entry: JobRef<'_>,
+        over: RestorePrecondition,
         stage: &Stage,
         corrects: Option<&Bytes>,
-    ) -> Result<Known, LedgerError> {
+    ) -> Result<Snapshot, LedgerError> {
         let (word, attempt, nonce, task, event) = match stage {
             Stage::New { attempt } => ("new", *attempt, "", "", &b""[..]),
             Stage::Submitting { attempt, nonce } => ("submitting", *attempt, nonce.as_str(), "", &b""[..]),
@@ -145,9 +151,9 @@ impl Ledger for RedisLedger {
         };
         let (round, attempt) = (entry.round.to_string(), attempt.to_string());
         let over = match over {
-            Over::Nothing => String::new(),
-            Over::Open(attempt) => attempt.to_string(),
-            Over::Ended => "ended".to_owned(),
+            RestorePrecondition::Nothing => String::new(),
+            RestorePrecondition::Open(attempt) => attempt.to_string(),
+            RestorePrecondition::Ended => "ended".to_owned(),
         };
         let texts = [entry.digest.as_str(), &round, &over, word, &attempt, nonce, task].map(str::as_bytes);
         let corrects = corrects.map(AsRef::as_ref).unwrap_or_default();
@@ -160,7 +166,7 @@ impl Ledger for RedisLedger {
         Ok(self.run_slotted(&self.scripts.restore, entry.job, entry.slots, &args).await?.known)
     }
 
-    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError> {
+    async fn accept(&self, entry: JobRef<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError> {
         let (round, number) = (entry.round.to_string(), attempt.to_string());
         let (failed, charged) = (entry.failed.to_words(), entry.failed.charged().as_str());
         let under = entry.under();
@@ -176,7 +182,12 @@ impl Ledger for RedisLedger {
         }
     }
 
-    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
+    async fn follow(
+        &self,
+        job: &JobId,
+        attempt: u32,
+        failed: &FailedTasks,
+    ) -> Result<MoveResult, LedgerError> {
         let Some(task) = failed.tasks().last() else {
             return Err(LedgerError::Unavailable("no task has failed".to_owned()));
         };
@@ -187,16 +198,16 @@ impl Ledger for RedisLedger {
 
     async fn freeze(
         &self,
-        entry: Entry<'_>,
-        expect: &Expect,
+        entry: JobRef<'_>,
+        expect: &FreezePrecondition,
         event: Bytes,
         replaceable: bool,
-    ) -> Result<Frozen, LedgerError> {
+    ) -> Result<FreezeResult, LedgerError> {
         let (word, compared) = match expect {
-            Expect::Unposted => ("unposted", &b""[..]),
-            Expect::Submitting { nonce } => ("submitting", nonce.as_str().as_bytes()),
-            Expect::Unfinished => ("unfinished", &b""[..]),
-            Expect::Correcting { first } => ("correcting", first.as_ref()),
+            FreezePrecondition::Unposted => ("unposted", &b""[..]),
+            FreezePrecondition::Submitting { nonce } => ("submitting", nonce.as_str().as_bytes()),
+            FreezePrecondition::Unfinished => ("unfinished", &b""[..]),
+            FreezePrecondition::Correcting { first } => ("correcting", first.as_ref()),
         };
         let round = entry.round.to_string();
         let replaceable = if replaceable { "1" } else { "0" };
@@ -211,17 +222,17 @@ impl Ledger for RedisLedger {
         ];
         let reply = self.run_slotted(&self.scripts.freeze, entry.job, entry.slots, &args).await?;
         match (reply.word, reply.known) {
-            (Word::Ok, Known { record: Some(Record { stage: Stage::Done { event, .. }, .. }), .. }) => {
-                Ok(Frozen::Event(event))
+            (Word::Ok, Snapshot { record: Some(Record { stage: Stage::Done { event, .. }, .. }), .. }) => {
+                Ok(FreezeResult::Event(event))
             }
-            (Word::Ok, Known { record: None, .. }) => Ok(Frozen::Event(event)),
+            (Word::Ok, Snapshot { record: None, .. }) => Ok(FreezeResult::Event(event)),
             (Word::Ok | Word::Moved | Word::Full | Word::Paced | Word::Record | Word::None, known) => {
-                Ok(Frozen::Moved(known))
+                Ok(FreezeResult::Changed(known))
             }
         }
     }
 
-    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
+    async fn enter(&self, job: &JobId, life: &str) -> Result<Snapshot, LedgerError> {
         Ok(self.run_slotted(&self.scripts.enter, job, Slots::NONE, &[life.as_bytes()]).await?.known)
     }
 
@@ -231,11 +242,11 @@ impl Ledger for RedisLedger {
         Ok(())
     }
 
-    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
+    async fn cancel(&self, job: &JobId) -> Result<Snapshot, LedgerError> {
         Ok(self.run(&self.scripts.cancel, job, &[self.remember_ms().as_bytes()]).await?.known)
     }
 
-    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
+    async fn told(&self, entry: JobRef<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
         let (round, remember) = (entry.round.to_string(), self.remember_ms());
         let event_id = sealed.cloned().and_then(Event::from_stored).map(|event| event.id).unwrap_or_default();
         let runs_on = sealed.map_or(&b"0"[..], |event| self.runs_on(event));

@@ -1,7 +1,7 @@
--- A life has left the storing of its images without an end, and alive: its entry doesn't count.
--- ARGV[3] the life's own word, as in enter.lua
--- ARGV[4] "", or for how long the images have been tried for in vain, over all lives, in ms; the longest that was told stays
--- answer  "ok"; "moved" where it isn't in there
+-- A life has left the storing of its images alive, but without an end, so its entry doesn't count.
+-- ARGV[3] the name of the life, as in enter.lua
+-- ARGV[4] "", or how long the images have been tried for in vain, over all lives, in ms; the longest reported time is kept
+-- answer  "ok"; "moved" if the life isn't listed
 if missing or foreign() or record.stage ~= 'generating' then return answer('moved') end
 local tried = tonumber(ARGV[4])
 if tried and tried >= tonumber(record.tried_ms or '0') then redis.call('HSET', job, 'tried_ms', ARGV[4]) end

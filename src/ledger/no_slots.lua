@@ -1,4 +1,4 @@
--- In the place of slots.lua where the account has no cap: nothing is counted, and every job may be submitted.
+-- Used instead of slots.lua if the account has no cap: nothing is counted, and every job may be submitted.
 local slots = nil
 local function whole(number) return string.format('%.0f', number) end
 local function hold() end

@@ -1,11 +1,12 @@
--- Put before what keeps to the pace of all workers' submits, or slows it. There is one only after the provider has asked for it.
--- '{prefix}:pace'  hash: rate (submits in 1000 s) as of since_ms, until_ms (the end of a pause), next_ms (when the next submit may go);
---                  it expires, and with it the bound, when the provider has not asked for so long
--- A pause is no longer than PAUSE_MS (src/worker/submits.rs), and two submits are no further apart than the rate says. A moment that is
--- further away was written before Redis's clock was set back; it is then as far away as it can be, and no further the next time.
+-- This text precedes the scripts that keep to the pace of all workers' submits, or slow it. A pace exists only after the
+-- provider has asked for it.
+-- '{prefix}:pace'  hash: rate (submits in 1000 s) at since_ms, until_ms (the end of a pause), next_ms (the time of the next submit);
+--                  it expires, and the limit with it, if the provider has not asked again for some time
+-- A pause is no longer than PAUSE_MS (src/worker/submits.rs), and the time between two submits is no longer than the rate says.
+-- A time that is later was written before the clock of Redis was set back; it is replaced by the latest possible time.
 local PACE = {LEAST = 100, GROWS = 500, SLOWED_ONCE_MS = 1000, FORGOTTEN_MS = 120000, PAUSE_MS = 600000}
 
--- Additive increase: by half a submit a second for each second in which the provider doesn't mind.
+-- The increase is additive: half a submit a second for each second without such an answer of the provider.
 local function pace_rate(pace, at)
   local quiet = math.max(0, tonumber(at) - math.max(tonumber(pace.since_ms), tonumber(pace.until_ms)))
   return tonumber(pace.rate) + PACE.GROWS * quiet / 1000

@@ -1,6 +1,6 @@
--- How far is the job? Whoever sees another hand submitting is going to look on, and asks to be woken.
--- Whoever reads that it is generating goes on with it: its slots stay taken for a fourth of their time from now on, at least;
--- until somebody has seen the task's end.
+-- Reads the record. A caller that finds another worker submitting will wait, so it is woken when the record moves.
+-- A caller that finds the job generating takes it over: until the task's end is seen, its slots stay taken for at least a
+-- fourth of their time from now on.
 -- answer  "record", or "none"
 if missing then return answer('none') end
 if record.version == VERSION and record.stage == 'submitting' then redis.call('HSET', job, 'watched', '1') end

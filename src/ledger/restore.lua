@@ -1,10 +1,10 @@
 -- missing, submitting, or done as unknown -> what the receipts say.
--- ARGV[3] digest   ARGV[4] round   ARGV[5] "", the attempt that the record has as open, or "ended"   ARGV[6] stage   ARGV[7] attempt
+-- ARGV[3] digest   ARGV[4] round   ARGV[5] "", the open attempt of the record, or "ended"   ARGV[6] stage   ARGV[7] attempt
 -- ARGV[8] nonce, for "submitting"   ARGV[9] task id, for "generating"   ARGV[10] event, for "done"
--- ARGV[11] "", or the event of the unknown outcome that the end will correct    ARGV[12] "1": as in freeze.lua, for "done"
+-- ARGV[11] "", or the event of the unknown outcome that the end will correct    ARGV[12] for "done": "1" as ARGV[9] of freeze.lua
 -- ARGV[13] "", or the tasks that have failed before, and ARGV[14] whether any of them was charged
--- ARGV[15] "", or what the attempt went out under
--- answer  "ok", or "moved" when the record is not the one that was to be replaced
+-- ARGV[15] "", or the external id of the attempt
+-- answer  "ok", or "moved" if the record is not the one to be replaced
 local digest, round, open, stage, attempt, corrects = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[11]
 if foreign() then return answer('moved') end
 if open == '' then

@@ -1,7 +1,7 @@
--- Which commands the user may not use, of those that the ledger needs: each is tried on a key of its own, which is gone afterwards.
+-- Finds the commands that the ledger needs and the user may not run: each is tried on a separate key, which is deleted afterwards.
 -- KEYS[1]  '{prefix}:probe'
 -- ARGV[1]  the channel of the hints
--- answer   what the first refusal said, or ""; then the names of all that were refused
+-- answer   the text of the first refusal, or ""; then the names of all refused commands
 local key, refused, said = KEYS[1], {}, ''
 local function try(...)
   local answer = redis.pcall(...)

@@ -1,21 +1,21 @@
-//! Whether the user of `redis.url` may do what the ledger does.
+//! Whether the user of `redis.url` has the rights that the ledger needs.
 
 use redis::{RedisError, ServerErrorKind};
 
 use super::{LedgerError, RedisLedger, unavailable};
 use crate::ledger::connection::evalsha;
 
-/// What was refused, of all that is needed.
+/// The needed commands that were refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// Commands, by their names.
+    /// The names of the commands.
     pub commands: Vec<String>,
-    /// What Redis said of the first.
+    /// What Redis answered to the first of them.
     pub said: String,
 }
 
 impl RedisLedger {
-    /// Tries each command that the ledger needs, on a key that is gone afterwards.
+    /// Tries each command that the ledger needs, on a key that is deleted afterwards.
     ///
     /// # Errors
     ///
@@ -36,13 +36,13 @@ impl RedisLedger {
 }
 
 impl Refused {
-    /// Without these a worker can't work; hints that can't be published make it slower only.
+    /// The commands without which a worker can't work; if hints can't be published, it is only slower.
     #[must_use]
     pub fn needed(&self) -> Vec<&str> {
         self.commands.iter().map(String::as_str).filter(|command| *command != "PUBLISH").collect()
     }
 
-    /// Whether it is the user that may not, and not the server that can't.
+    /// Whether the user lacks a right, as opposed to a server that can't run the command.
     #[must_use]
     pub fn is_about_rights(&self) -> bool {
         let states = ["OOM", "READONLY", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "NOREPLICAS"];
@@ -50,7 +50,7 @@ impl Refused {
     }
 }
 
-/// The rule for a user that may do all that is needed, to be copied.
+/// The rule for a user with all needed rights, to be copied.
 #[must_use]
 pub fn acl(prefix: &str) -> String {
     format!(
@@ -59,7 +59,7 @@ pub fn acl(prefix: &str) -> String {
     )
 }
 
-/// What an error means for the user's rights, where it is about these.
+/// What an error means for the user's rights, if it is about them.
 pub(super) fn advice(error: &RedisError) -> &'static str {
     if error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoPerm) {
         "; the user of redis.url lacks a right: comet-worker check says which, and the rule to copy"
@@ -70,7 +70,7 @@ pub(super) fn advice(error: &RedisError) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    /// A command that a script uses and this doesn't try would be refused in the middle of a job.
+    /// If a script used a command that this check doesn't try, it could be refused in the middle of a job.
     #[test]
     fn every_command_of_every_script_is_tried() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/ledger");

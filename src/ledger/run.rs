@@ -1,7 +1,7 @@
-//! How the scripts are called: their keys, their arguments, and what they note of all workers.
+//! How scripts are called: their keys, their arguments, and their notes about all workers.
 //!
-//! A call is put together before anything is waited for: each `async` function between a life and the connection
-//! would carry the whole call along, and copy it.
+//! A call is built before anything is awaited; otherwise each `async` function between a life and the connection
+//! would hold the whole call and copy it.
 
 use std::iter;
 
@@ -24,7 +24,7 @@ impl RedisLedger {
         self.answer(script, self.call(script, job, &[], args, None), false)
     }
 
-    /// Runs a script that has a part in the account's slots.
+    /// Runs a script that changes or checks the account's slots.
     pub(super) fn run_slotted(
         &self,
         script: &Script,
@@ -35,7 +35,7 @@ impl RedisLedger {
         self.run_shared(script, job, slots, None, args)
     }
 
-    /// Runs a script that keeps to the pace, too.
+    /// Runs a script that also keeps to the pace.
     pub(super) fn run_shared(
         &self,
         script: &Script,
@@ -52,7 +52,7 @@ impl RedisLedger {
         self.answer(script, call, pace_key.is_some())
     }
 
-    /// For the scripts that free slots: whether the task may run on behind this event.
+    /// Whether the task may still run after this event, for the scripts that free slots.
     pub(super) fn runs_on(&self, event: &[u8]) -> &'static [u8] {
         if self.account.is_some() && may_run_on(event) { b"1" } else { b"0" }
     }
@@ -70,7 +70,7 @@ impl RedisLedger {
         format!("{{{}}}:slots:count", self.prefix)
     }
 
-    /// What all scripts have stands before `more` and `args`; `last` is behind them.
+    /// Puts the keys and arguments that all scripts have before `more` and `args`, and `last` after them.
     fn call(&self, script: &Script, job: &JobId, more: &[&str], args: &[&[u8]], last: Option<&str>) -> Cmd {
         let key = self.key(job);
         let keys: Vec<&str> = iter::once(key.as_str()).chain(more.iter().copied()).collect();

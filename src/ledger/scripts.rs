@@ -1,4 +1,4 @@
-//! The Lua scripts, and how their answers are read.
+//! The Lua scripts, and the parsing of their answers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use bytes::Bytes;
 use redis::{Script, Value};
 
 use super::LedgerError;
-use super::record::Known;
-use crate::job::step::Moved;
+use crate::job::record::Snapshot;
+use crate::job::step::MoveResult;
 
 #[derive(Debug)]
 pub(super) struct Scripts {
@@ -28,8 +28,8 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    /// `capped`: the account has a cap, so slots are counted. Where not, every call would make the functions of
-    /// slots.lua in vain, a fifth of its time.
+    /// `capped`: the account has a cap, so slots are counted. Without a cap, defining the functions of slots.lua
+    /// would cost every call a fifth of its time for nothing.
     pub(super) fn new(capped: bool) -> Self {
         let script = |body: &str| Script::new(&[include_str!("common.lua"), body].concat());
         let slots = if capped { include_str!("slots.lua") } else { include_str!("no_slots.lua") };
@@ -63,12 +63,12 @@ pub(super) enum Word {
     None,
 }
 
-/// What every script answers: see `common.lua`.
+/// The answer of every script: see `common.lua`.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) word: Word,
-    pub(super) known: Known,
-    /// By name.
+    pub(super) known: Snapshot,
+    /// The notes, by name.
     pub(super) notes: HashMap<String, u64>,
 }
 
@@ -81,7 +81,7 @@ impl Reply {
                 b"ok cancelled" => true,
                 _ => return Err(odd("word")),
             };
-            let known = Known { record: None, cancelled };
+            let known = Snapshot { record: None, cancelled };
             return Ok(Self { word: Word::Ok, known, notes: HashMap::new() });
         }
         let parts = redis::from_redis_value::<(String, String, Value, HashMap<String, u64>)>(answer);
@@ -101,17 +101,17 @@ impl Reply {
             .into_iter()
             .map(|(name, value)| (name, Bytes::from(value)))
             .collect();
-        Ok(Self { word, known: Known::from_fields(&fields, now_ms)?, notes })
+        Ok(Self { word, known: Snapshot::from_fields(&fields, now_ms)?, notes })
     }
 
-    pub(super) fn moved(self) -> Moved {
+    pub(super) fn moved(self) -> MoveResult {
         match self.word {
-            Word::Ok => Moved::Yes { cancelled: self.known.cancelled },
-            Word::Full => Moved::Full,
-            Word::Paced => {
-                Moved::Paced { wait: Duration::from_millis(self.notes.get("wait_ms").copied().unwrap_or(0)) }
-            }
-            Word::Moved | Word::Record | Word::None => Moved::No(self.known),
+            Word::Ok => MoveResult::Yes { cancelled: self.known.cancelled },
+            Word::Full => MoveResult::Full,
+            Word::Paced => MoveResult::Paced {
+                wait: Duration::from_millis(self.notes.get("wait_ms").copied().unwrap_or(0)),
+            },
+            Word::Moved | Word::Record | Word::None => MoveResult::No(self.known),
         }
     }
 }

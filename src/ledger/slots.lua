@@ -1,10 +1,10 @@
--- Put between common.lua and the scripts that move a job in or out of the account's slots; no_slots.lua where there is no cap.
--- KEYS[2]          hash: job id -> "slots keep_ms": how many its task holds, and for how long at most, as it was when it took them
--- KEYS[3]          zset: job id -> when they are free whatever has become of the task, in ms
--- KEYS[4]          hash: taken (the sum of the first), trusted_ms (from when on the sum is whole; missing: Redis has lost it)
--- KEYS[5]          hash: job id of the head of a worker's line -> "since until slots", in ms: it waits, and is reserved for
--- the last ARGV    "cap slots keep_ms recount_ms": of the account, of this job, how long its task holds them at most, and how long
---                  a count that was lost is not trusted
+-- This text stands between common.lua and the scripts that take or free a job's slots; without a cap it is no_slots.lua.
+-- KEYS[2]          hash: job id -> "slots keep_ms": how many slots its task holds, and for how long at most, when it took them
+-- KEYS[3]          zset: job id -> when they become free, whatever has happened to the task, in ms
+-- KEYS[4]          hash: taken (the sum of the slots), trusted_ms (from when on the sum is complete; missing: Redis has lost it)
+-- KEYS[5]          hash: job id of the head of a worker's line -> "since until slots", in ms: it waits, and slots are reserved for it
+-- the last ARGV    "cap slots keep_ms recount_ms": the account's cap, the job's slots, how long its task holds them at most, and
+--                  how long a count that was lost is not trusted
 local HEAD_KEEPS_MS = 3000
 local SWEPT_MAX = 100
 local slots
@@ -16,12 +16,13 @@ end
 
 local function whole(number) return string.format('%.0f', number) end
 
--- A moment further away than it can be comes from a clock that has been set back since: it is as far away as it can be, from now on.
+-- A time later than possible comes from a clock that has been set back since; it is replaced by the latest possible
+-- time.
 local function capped(moment, longest)
   return math.min(tonumber(moment), now + longest)
 end
 
--- A count that Redis has lost begins anew, and whoever holds a running task is asked to say so.
+-- If Redis has lost the count, it starts again, and every worker with a running task is asked to report it.
 local function meet_count()
   if redis.call('HSETNX', slots.sum, 'trusted_ms', whole(now + slots.recount)) == 1 then
     redis.pcall('PUBLISH', channel, 'recount')
@@ -41,7 +42,7 @@ local function note_taken()
   notes[#notes + 1], notes[#notes + 2] = 'slots_taken', whole(taken())
 end
 
--- The heads that wait, the oldest first.
+-- The waiting heads, the oldest first.
 local function waiting()
   local heads, entries = {}, redis.call('HGETALL', slots.line)
   for i = 1, #entries, 2 do
@@ -60,7 +61,7 @@ local function waiting()
   return heads
 end
 
--- Those heads whose turn it is now are told so.
+-- Publishes a hint for each head whose turn it is now.
 local function wake()
   local free = slots.cap - taken()
   for _, head in ipairs(waiting()) do
@@ -70,13 +71,13 @@ local function wake()
   end
 end
 
--- How many slots a job holds, and for how long at most; 0 and nothing for one that holds none.
+-- How many slots a job holds, and for how long at most; 0 and 0 for a job that holds none.
 local function held_by(of)
   local count, keep = string.match(redis.call('HGET', slots.held, of) or '0 0', '^(%d+) (%d+)$')
   return tonumber(count), tonumber(keep)
 end
 
--- The latest ends first: only those can be further away than they may.
+-- Checks the latest times first, since only those can be later than possible.
 local function cap_ends()
   for _ = 1, SWEPT_MAX do
     local last = redis.call('ZREVRANGE', slots.ends, 0, 0, 'WITHSCORES')
@@ -98,7 +99,7 @@ local function let_go(of)
   return count
 end
 
--- The job's task runs, or may: it holds its slots, beyond the cap too, until then at least.
+-- The job's task runs, or may run: it holds its slots until then at least, even beyond the cap.
 local function hold(until_ms)
   if slots.count == 0 then return end
   meet_count()
@@ -117,14 +118,14 @@ local function hold_anew()
   hold(now + slots.keep)
 end
 
--- Nothing of the job runs any more.
+-- The job's task doesn't run any more.
 local function release()
   if let_go(id) then wake() end
   note_taken()
 end
 
--- Whether the job may be submitted: its slots are taken with that, unless it has them. Where not, it is reserved for while it
--- goes on asking: whoever asked first goes first, or a large job would be starved by small ones.
+-- Whether the job may be submitted; if so, its slots are taken, unless it has them. If not, slots are reserved for it
+-- while it keeps asking. The oldest ask comes first; otherwise small jobs would starve a large one.
 local function take()
   if slots.count == 0 then return true end
   meet_count()
@@ -140,7 +141,7 @@ local function take()
   for _, head in ipairs(waiting()) do
     if head.id ~= id and (head.since < since or (head.since == since and (not own or head.id < id))) then before = before + head.count end
   end
-  -- One that is larger than the account goes alone: caps may differ between workers.
+  -- A job that is larger than the account's cap runs alone, since caps may differ between workers.
   local needed = math.min(slots.count, slots.cap)
   local whole_count = tonumber(now) >= trusted_ms()
   local fits = whole_count and before + needed <= slots.cap - taken()

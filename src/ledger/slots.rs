@@ -1,33 +1,33 @@
-//! The account's slots: how many generations run at a time, counted over all workers.
+//! The account's slots: how many generations run at the same time, counted over all workers.
 //!
-//! A task holds as many as it makes images, from the script that allows its POST to the first one that
-//! tells of its end: before the images are stored. One that was given up while it may still run holds
-//! them until it can't any more, and so does one that nobody comes back to: what is counted has an end of
-//! its own, by Redis's clock.
+//! A task takes one slot for each of its images, from the script that allows its POST to the first script that
+//! reports its end, which is before the images are stored. A task that was given up while it may still run keeps its
+//! slots until it can't run any more, and so does a task that no worker returns to: each counted slot ends at a set
+//! time, by the clock of Redis.
 
 use std::time::Duration;
 
-/// What one job's task takes of the account.
+/// The slots that one job's task takes of the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Slots {
-    /// As many as it makes images; 0 for who won't submit it.
+    /// One for each image; 0 for a caller that won't submit the job.
     pub count: u32,
-    /// From the right to post on: how long its task can run at most.
+    /// How long its task can run at most, from the right to post on.
     pub keep: Duration,
 }
 
 impl Slots {
-    /// Of who takes none.
+    /// For a caller that takes no slots.
     pub const NONE: Self = Self { count: 0, keep: Duration::ZERO };
 }
 
-/// What the account allows.
+/// The limits of the account.
 #[derive(Debug, Clone, Copy)]
 pub struct Account {
     /// `generation.max_running`, above 0.
     pub cap: u32,
-    /// How long nothing new is allowed after Redis has lost the count: whoever holds a running task has
-    /// said so by then.
+    /// How long no new submit is allowed after Redis has lost the count. Within this time, every worker with a
+    /// running task reports it.
     pub recount: Duration,
 }
 

@@ -1,7 +1,7 @@
--- The provider has asked for a slower pace: the submits of all workers pause, and go on at half the rate. A burst of such answers
--- slows once.
+-- The provider has asked for a slower pace: the submits of all workers pause, and continue at half the rate. Several such
+-- answers at the same time slow it once.
 -- KEYS[1] '{prefix}:pace'
--- ARGV[1] how long to pause, ms   ARGV[2] the asker's own submits in 1000 s: where there is no pace yet, the rate that is halved
+-- ARGV[1] how long to pause, ms   ARGV[2] the caller's own submits in 1000 s: the rate that is halved if there is no pace yet
 -- answer  the rate
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

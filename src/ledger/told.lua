@@ -1,8 +1,8 @@
--- The event of a job is confirmed: its record has done its work, and expires.
+-- The event of a job is confirmed: its record isn't needed any more, and expires.
 -- ARGV[3] digest   ARGV[4] round   ARGV[5] milliseconds to remember it
--- ARGV[6] "", or the id of that event where a receipt has its bytes: then the record ends with this, and keeps no copy of them
--- ARGV[7] "1": its task may run on, and keeps its slots
--- answer  "ok"; "moved" where the record is not that job's, or doesn't end with this
+-- ARGV[6] "", or the id of that event if a receipt has its bytes: then the record ends with this, and keeps no copy of them
+-- ARGV[7] "1": its task may still run, and keeps its slots
+-- answer  "ok"; "moved" if the record is not that job's, or doesn't end with this
 local digest, round, remember, event_id = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if foreign() then return answer('moved') end
 if ended then

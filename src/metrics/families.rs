@@ -11,21 +11,21 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::job::Reason;
 
-/// What a held job can be at.
+/// The stages that a held job can be at.
 pub const STAGES: [&str; 6] = ["waiting", "submitting", "looking_on", "generating", "storing", "telling"];
-/// Why no new jobs are taken.
+/// The reasons for which no new jobs are taken.
 pub const PAUSED: [&str; 5] = ["account", "provider", "redis", "storage", "download"];
-/// What can stand still.
+/// The kinds of standstills.
 pub const STANDSTILLS: [&str; 8] =
     ["message", "rabbitmq", "publishing", "account", "provider", "redis", "storage", "download"];
-/// What a POST came to: the cases of [`Answer`](crate::provider::Answer).
+/// The results of a POST: the cases of [`SubmitOutcome`](crate::job::answers::SubmitOutcome).
 pub const ANSWERS: [&str; 5] = ["accepted", "later", "account", "refused", "unknown"];
-/// What a look at a task saw: the cases of [`View`](crate::provider::View).
+/// The results of a poll: the cases of [`TaskStatus`](crate::job::answers::TaskStatus).
 pub const VIEWS: [&str; 5] = ["running", "succeeded", "failed", "not_found", "unavailable"];
-/// What became of a hit at the listener of callbacks.
+/// The answers to a request at the callback listener.
 pub const CALLBACKS: [&str; 7] =
     ["accepted", "running", "not_found", "too_large", "timed_out", "broken_off", "unavailable"];
-/// What is connected to for long.
+/// The services that have a lasting connection.
 pub const SERVICES: [&str; 2] = ["rabbitmq", "redis"];
 
 const TERMINAL_EVENTS: [&str; 3] = ["comet.job.succeeded", "comet.job.failed", "comet.job.cancelled"];

@@ -1,4 +1,4 @@
-//! TCP, to whichever address of a name answers.
+//! Opens a TCP connection to whichever address of a name answers.
 
 use std::fmt;
 use std::io;
@@ -12,10 +12,10 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::sleep;
 use url::Url;
 
-/// After this long without an answer the next address is tried beside the ones before it, so that one that swallows everything
-/// holds up no other (RFC 8305, section 5).
+/// After this long without an answer the next address is tried beside the ones before it, so that an address that
+/// drops all packets delays no other (RFC 8305, section 5).
 const NEXT_AFTER: Duration = Duration::from_millis(250);
-/// A connection that is silent for so long is asked whether it still is one; some firewalls forget it after a minute.
+/// A connection that is silent for this long is checked; some firewalls forget it after a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// A name or an address, and a port.
@@ -27,7 +27,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// The one that a URL names; `None` for a URL without a host.
+    /// The server that a URL names; `None` for a URL without a host.
     #[must_use]
     pub fn of(url: &Url, default_port: u16) -> Option<Self> {
         let host = url.host_str().filter(|host| !host.is_empty())?;
@@ -35,7 +35,7 @@ impl Server {
         Some(Self { host: bare.to_owned(), port: url.port().unwrap_or(default_port) })
     }
 
-    /// `host:port`, where an IPv6 address may stand with or without brackets; `None` for anything else.
+    /// Parses `host:port`, with or without brackets around an IPv6 address; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
@@ -76,12 +76,12 @@ pub fn several(list: &str) -> Vec<&str> {
     urls
 }
 
-/// Connects to the first address that answers. `turn` says with which of them it begins, so that many connections spread over all.
-/// Without a bound of its own: the caller has one for all that follows, too.
+/// Connects to the first address that answers. `turn` says with which address it begins, so that many connections
+/// spread over all. It has no time limit of its own, because the caller has one for this and what follows.
 ///
 /// # Errors
 ///
-/// Each address with what it said, or that the name has none.
+/// Each address with its error, or that the name has none.
 pub async fn tcp(server: &Server, turn: usize) -> io::Result<TcpStream> {
     let found = lookup_host((server.host.as_str(), server.port)).await;
     let found = found.map_err(|error| {
@@ -184,7 +184,7 @@ mod tests {
         (listener, address)
     }
 
-    /// A listener that has as many connections waiting as it takes: the kernel leaves further ones without an answer.
+    /// A listener whose queue of waiting connections is full, so the kernel leaves further ones without an answer.
     async fn hole() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -207,7 +207,8 @@ mod tests {
         };
         let (_full, _waiting, hole) = hole().await;
         for addresses in [vec![hole, alive], vec![dead, alive], vec![dead, hole, alive], vec![alive, hole]] {
-            // One after the other, the kernel would take two minutes to give the first up.
+            // If the addresses were tried one after the other, the kernel would need two minutes to give up the
+            // first.
             let stream = timeout(Duration::from_secs(60), first_of(&addresses)).await.unwrap().unwrap();
             assert_eq!(stream.peer_addr().unwrap(), alive);
         }

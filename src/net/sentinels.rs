@@ -1,5 +1,5 @@
-//! `redis-sentinel://`: the servers that know where Redis is. The notation is that of Lettuce, a client for Java, with the names of parameters that
-//! others use for the sentinels' own login.
+//! `redis-sentinel://`: the servers that know where Redis is. The notation is that of Lettuce, a Java client, with
+//! the parameter names that other clients use for the sentinels' own login.
 
 use url::Url;
 
@@ -11,20 +11,20 @@ const PORT: u16 = 26_379;
 #[derive(Clone)]
 pub struct Sentinels {
     pub servers: Vec<Server>,
-    /// What they call the Redis that is wanted.
+    /// The sentinels' name for the Redis server.
     pub name: String,
     /// `rediss-sentinel`: TLS to them, and to Redis.
     pub tls: bool,
-    /// The login at Redis, its database behind it, as a URL with a host that means nothing.
+    /// The login at Redis, and its database, as a URL with a host that means nothing.
     pub login: Url,
-    /// That at the sentinels, likewise.
+    /// The login at the sentinels, in the same form.
     pub own_login: Url,
 }
 
 impl Sentinels {
     /// # Errors
     ///
-    /// Why it is none; continues "must", and repeats nothing of it.
+    /// Why the text is not such a URL. It continues "must", and quotes nothing from the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let notation = "be redis-sentinel://[user:password@]host[:port],host[:port]/db#name";
         let wrong = |why: &str| format!("must {notation}: {why}");
@@ -53,7 +53,7 @@ impl Sentinels {
         };
         let (user, password) = (parameter("sentinel_username"), parameter("sentinel_password"));
         let mut own_login = Url::parse("redis://sentinel").map_err(|error| wrong(&error.to_string()))?;
-        // An opaque host takes both.
+        // A URL with an opaque host accepts both.
         let _ = own_login.set_username(&user.unwrap_or_default());
         let _ = own_login.set_password(password.as_deref());
         login.set_query(None);

@@ -1,4 +1,4 @@
-//! A connection, whatever it goes over.
+//! A connection over TCP or TLS.
 
 use std::io;
 use std::pin::Pin;

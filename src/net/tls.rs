@@ -1,6 +1,6 @@
-//! TLS: whose certificates are believed, and which one is shown.
+//! TLS: the certificates that are trusted, and the one that is presented.
 //!
-//! The files are read for each new connection, so that one that was renewed counts from the next one on.
+//! The files are read for each new connection, so a renewed certificate is used from the next connection on.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,15 +21,15 @@ use super::trouble;
 pub struct Files {
     /// The section of the settings, for messages: `amqp`.
     pub section: &'static str,
-    /// Issuers that are believed beside the system's.
+    /// Issuers that are trusted beside the system's.
     pub ca: Option<PathBuf>,
-    /// What this client shows, its own certificate first.
+    /// The certificates that this client presents, its own first.
     pub client_cert: Option<PathBuf>,
     pub client_key: Option<PathBuf>,
 }
 
 impl Files {
-    /// The issuers in `ca_file`, none where there is no such file.
+    /// The issuers in `ca_file`; none if there is no such file.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl Files {
         })
     }
 
-    /// Looks whether every file can be used.
+    /// Checks that every file can be used.
     ///
     /// # Errors
     ///
@@ -95,11 +95,11 @@ impl Files {
         })
     }
 
-    /// TLS over a connection to `host`.
+    /// Starts TLS over a connection to `host`.
     ///
     /// # Errors
     ///
-    /// What is wrong with a certificate, for people, or the connection's.
+    /// What is wrong with a certificate, for people, or the connection's error.
     pub async fn over(&self, tcp: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
         let config = self.config().map_err(io::Error::other)?;
         let name = ServerName::try_from(host.to_owned())
@@ -117,7 +117,7 @@ impl Files {
     }
 }
 
-/// At least one.
+/// Reads the certificates of a file, at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let found = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
     let found: Result<Vec<_>, _> = found.collect();

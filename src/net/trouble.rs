@@ -1,12 +1,12 @@
-//! What went wrong on the way to a server, in words that say what to do: the same for RabbitMQ, Redis, the API, the store and the
-//! pictures.
+//! What went wrong on the way to a server, in words that say what to do. They are the same for RabbitMQ, Redis, the
+//! API, the store and the image hosts.
 
 use std::error::Error;
 use std::io;
 
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
-/// What is wrong with TLS, if that is what an error is about. `section` is where the settings are.
+/// What is wrong with TLS, if the error is about TLS. `section` names the settings.
 #[must_use]
 pub fn of_tls(error: &(dyn Error + 'static), section: &str) -> Option<String> {
     let found = find::<rustls::Error>(error)?;
@@ -57,11 +57,11 @@ fn of_certificate(why: &CertificateError, section: &str) -> String {
     }
 }
 
-/// What [`is_out_of_files`] says to people.
+/// The message to people if [`is_out_of_files`].
 pub const OUT_OF_FILES: &str = "this process has no file descriptor left for it: raise its limit (ulimit -n; LimitNOFILE in a unit of \
                                 systemd), or lower what it does at once";
 
-/// Whether this process has no file descriptor left for a connection or a file. That is no server's fault.
+/// Whether this process has no file descriptor left for a connection or a file. That is not the server's fault.
 #[must_use]
 pub fn is_out_of_files(error: &(dyn Error + 'static)) -> bool {
     // "Too many open files", in this process and in the whole system.
@@ -76,7 +76,7 @@ pub fn is_out_of_files(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
-/// The errors below one, itself first. What an `io::Error` was made of counts as below it.
+/// The error and its causes, itself first. The error inside an `io::Error` counts as its cause.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| below(*error))
 }
@@ -96,7 +96,7 @@ mod tests {
 
     fn words(error: rustls::Error) -> String {
         let error = io::Error::new(io::ErrorKind::InvalidData, error);
-        // As reqwest and others wrap it.
+        // reqwest and others wrap the error like this.
         let error = io::Error::other(Box::new(error) as Box<dyn Error + Send + Sync>);
         of_tls(&error, "amqp").unwrap()
     }

@@ -1,14 +1,13 @@
-//! Status words and shapes of a result that nobody here knows: counted each time, told once each.
+//! Status words and shapes of results that this version doesn't know: counted each time, logged once each.
 //!
-//! A new word of the provider's keeps its jobs polled to their deadline; somebody should hear of it
-//! before the jobs time out.
+//! A new status word keeps its jobs polled until their deadline, so a person should learn of it before they time out.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use crate::metrics::Metrics;
 
-/// So many words are remembered and told; after that they are counted only.
+/// How many words are remembered and logged; further words are only counted.
 const WORDS_MAX: usize = 32;
 
 #[derive(Debug, Default)]
@@ -31,7 +30,7 @@ impl ForeignWords {
         }
     }
 
-    /// A task is called a success, and its result is in a form that nobody here knows.
+    /// Notes a successful task whose result has an unknown form.
     pub(super) fn note_shape(&self, shape: &str) {
         if let Some(metrics) = &self.metrics {
             metrics.unknown_word();

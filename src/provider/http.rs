@@ -1,9 +1,9 @@
-//! CometAPI over HTTP: sends, bounds and reads; what a reply means is [`wire`]'s to say.
+//! CometAPI over HTTP: it sends, limits and reads; [`wire`] decides what a reply means.
 //!
-//! The paid POST has a client of its own, on HTTP/1.1 and without any retry. reqwest's default
-//! policy sends a request again after an HTTP/2 GOAWAY with NO_ERROR, and h2 hands that very error
-//! also to streams which the server had begun to process, once the connection ends: a POST could
-//! be paid twice (read in reqwest 0.13.5 `retry.rs` and h2 `proto/streams/streams.rs`, `recv_eof`).
+//! The paid POST has its own client, on HTTP/1.1 and without any retry. The default policy of reqwest sends a request
+//! again after an HTTP/2 GOAWAY with NO_ERROR. When the connection ends, h2 reports that error also for streams that
+//! the server had begun to process, so a POST could be paid twice (read in reqwest 0.13.5 `retry.rs` and h2
+//! `proto/streams/streams.rs`, `recv_eof`).
 
 mod exchange;
 mod key;
@@ -24,52 +24,53 @@ use super::forbidden::Forbidden;
 use super::foreign::ForeignWords;
 use super::models::Models;
 use super::wire;
-use super::{AccountFault, AccountFaultKind, Answer, Lookup, NOBODYS_TASK, Provider, View};
+use super::{NOBODYS_TASK, Provider};
+use crate::job::answers::{AccountFault, AccountFaultKind, Lookup, SubmitOutcome, TaskStatus};
+use crate::job::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::job::{SentUnder, TaskId};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::net::tls;
-use crate::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::secret::Secret;
 pub use exchange::REPLY_BYTES_MAX;
-use exchange::{Read, Silence, exchange, told, unreachable};
+use exchange::{Read, TransportError, exchange, told, unreachable};
 use key::Key;
 use their_clock::TheirClock;
 
-/// What the query path has in the place of the task id.
+/// The placeholder for the task id in the query path.
 pub const TASK_ID_MARK: &str = "{task_id}";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Below the 60 s after which common proxies drop an idle connection.
+/// Less than the 60 s after which common proxies drop an idle connection.
 const QUERY_IDLE: Duration = Duration::from_secs(30);
 
-/// A POST on a connection that the server is just closing ends as unknown: reuse only what is
-/// surely still open, that is for less than the shortest common idle limit (Node's 5 s).
+/// A POST on a connection that the server is just closing ends as unknown. So a connection is only reused while it is
+/// certainly open: for less than the shortest common idle limit (Node's 5 s).
 const SUBMIT_IDLE: Duration = Duration::from_secs(3);
 
-/// Where the API is, and what it is asked with.
+/// Where the API is, and the settings of the requests to it.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
-    /// Scheme, host and port, perhaps with a path that the two below are put behind.
+    /// Scheme, host and port, perhaps with a path; the two paths below are appended to it.
     pub base_url: Url,
     pub key: Secret,
     /// `/kling/v1/images/generations`
     pub submit_path: String,
     /// With [`TASK_ID_MARK`]: `/kling/v1/images/generations/{task_id}`
     pub query_path: String,
-    /// What the worker sends where a job names no model.
+    /// The model that the worker sends if a job names none.
     pub model: String,
     /// From connecting to the last byte of the reply.
     pub submit_timeout: Duration,
     pub query_timeout: Duration,
-    /// The way to the API, perhaps with a login; empty: directly. The environment's proxies are not used.
+    /// The proxy to the API, perhaps with a login; empty means none. The environment's proxies are not used.
     pub proxy: SecretString,
-    /// Whose certificates are believed beside the system's.
+    /// The certificates that are trusted besides the system's.
     pub certificates: tls::Files,
 }
 
-/// Why [`Endpoints`] can't be used. The message names the setting and never the key.
+/// Why [`Endpoints`] can't be used. The message names the setting, and never the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidEndpoints(String);
@@ -139,7 +140,7 @@ impl CometApi {
                     .retry(reqwest::retry::never())
                     .pool_idle_timeout(SUBMIT_IDLE),
             )?,
-            // Over TLS it may become HTTP/2 (ALPN); in plain text it stays HTTP/1.1.
+            // Over TLS it may become HTTP/2 (ALPN); without TLS it stays HTTP/1.1.
             queries: built(client(headers, proxy).pool_idle_timeout(QUERY_IDLE))?,
             key,
             submit_url: with_path(&base_url, &submit_path, None),
@@ -156,19 +157,19 @@ impl CometApi {
         })
     }
 
-    /// Counts there what the provider says in words that nobody here knows.
+    /// Sets the metrics that count the provider's unknown words.
     #[must_use]
     pub fn counted_in(self, metrics: Metrics) -> Self {
         Self { foreign_words: ForeignWords::counted_in(metrics), ..self }
     }
 
-    /// What this path tells of a task, and whether another may tell more.
-    async fn query_at(&self, path: &str, task: &TaskId) -> (View, bool) {
+    /// What this path says about a task, and whether another path may know more.
+    async fn query_at(&self, path: &str, task: &TaskId) -> (TaskStatus, bool) {
         let (asked, read) = match self.get_at(path, task.as_str()).await {
             Ok(asked_and_read) => asked_and_read,
             Err(silence) => {
                 let (message, fault) = silence.into_parts();
-                return (View::Unavailable { message, fault, after: None }, false);
+                return (TaskStatus::Unavailable { message, fault, after: None }, false);
             }
         };
         let seen = wire::query(&read.reply(&asked), task);
@@ -179,11 +180,11 @@ impl CometApi {
             self.foreign_words.note_shape(shape);
         }
         let may_be_elsewhere = match seen.view {
-            View::NotFound { .. } => true,
-            // A wrong path is a redirect, a web page with 200, or a 404 (docs/provider.md,
-            // "Errors of the gateway").
-            View::Unavailable { .. } => matches!(read.status, 200 | 300..=399 | 404 | 405),
-            View::Running | View::Succeeded { .. } | View::Failed { .. } => false,
+            TaskStatus::NotFound { .. } => true,
+            // A wrong path gives a redirect, a web page with 200, or a 404 (docs/provider.md, "Errors of the
+            // gateway").
+            TaskStatus::Unavailable { .. } => matches!(read.status, 200 | 300..=399 | 404 | 405),
+            TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. } => false,
         };
         (seen.view, may_be_elsewhere)
     }
@@ -191,17 +192,19 @@ impl CometApi {
     async fn probe_at(&self, path: &str) -> Result<(), AccountFault> {
         match self.get_at(path, NOBODYS_TASK).await {
             Ok((asked, read)) => wire::probe(&read.reply(&asked)),
-            Err(Silence::NotSent(message) | Silence::NoReply(message)) => Err(unreachable(message)),
+            Err(TransportError::NotSent(message) | TransportError::NoReply(message)) => {
+                Err(unreachable(message))
+            }
         }
     }
 
-    /// GETs wait for their turn. A POST has had its own before: see [`Limits::submit`].
+    /// Sets the limits for which GETs wait. A POST has waited before: see [`Limits::submit`].
     #[must_use]
     pub fn limited_by(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
-    async fn get_at(&self, path: &str, id: &str) -> Result<(String, Read), Silence> {
+    async fn get_at(&self, path: &str, id: &str) -> Result<(String, Read), TransportError> {
         let url = with_path(&self.base_url, path, Some(id));
         let asked = format!("GET {}", url.path());
         let _way = self.limits.query().await;
@@ -216,7 +219,7 @@ impl CometApi {
 
 #[async_trait]
 impl Provider for CometApi {
-    async fn submit(&self, body: Bytes) -> Answer {
+    async fn submit(&self, body: Bytes) -> SubmitOutcome {
         let request = self
             .submits
             .post(self.submit_url.clone())
@@ -230,21 +233,23 @@ impl Provider for CometApi {
                 let answer = wire::submit(&read.reply(&format!("POST {}", self.submit_url.path())));
                 self.models.judge(&body, self.forbidden.judge(&body, answer))
             }
-            Err(Silence::NotSent(message)) => Answer::Account(unreachable(message)),
-            Err(Silence::NoReply(message)) => Answer::Unknown { message, provider_code: None, exists: false },
+            Err(TransportError::NotSent(message)) => SubmitOutcome::Account(unreachable(message)),
+            Err(TransportError::NoReply(message)) => {
+                SubmitOutcome::Unknown { message, provider_code: None, exists: false }
+            }
         }
     }
 
-    /// At the query path, and where that isn't there or knows of nothing, at the other one: which of the
-    /// two is open for these tasks isn't known, and a GET is free (docs/provider.md, "Routes").
-    async fn query(&self, task: &TaskId) -> View {
+    /// Queries the query path. If that path doesn't exist or doesn't know the task, it queries the other one: it is
+    /// unknown which of the two is open for these tasks, and a GET is free (docs/provider.md, "Routes").
+    async fn query(&self, task: &TaskId) -> TaskStatus {
         let (view, may_be_elsewhere) = self.query_at(&self.query_path, task).await;
         let Some(other) = other_query_path(&self.query_path).filter(|_| may_be_elsewhere) else {
             return view;
         };
         match self.query_at(other, task).await.0 {
-            View::NotFound { .. } | View::Unavailable { .. } => view,
-            found @ (View::Running | View::Succeeded { .. } | View::Failed { .. }) => {
+            TaskStatus::NotFound { .. } | TaskStatus::Unavailable { .. } => view,
+            found @ (TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. }) => {
                 if !self.told_of_other_path.swap(true, Ordering::Relaxed) {
                     let (path, other) = (&self.query_path, other);
                     tracing::warn!("tasks are found at {other} and not at {path}: set api.query_path to it");
@@ -254,8 +259,8 @@ impl Provider for CometApi {
         }
     }
 
-    /// At the query path, and where that knows of nothing, at the one that Kling itself and every
-    /// sibling gateway has for these tasks (docs/provider.md, "Routes" and "External task ids").
+    /// Asks at the query path. If that path doesn't know the task, it asks at the path that Kling itself and every
+    /// sibling gateway have for these tasks (docs/provider.md, "Routes" and "External task ids").
     async fn lookup(&self, under: &SentUnder) -> Lookup {
         let mut missed = Lookup::NotFound { message: "no path to look at".to_owned() };
         for path in [Some(self.query_path.as_str()), other_query_path(&self.query_path)].into_iter().flatten()
@@ -269,9 +274,9 @@ impl Provider for CometApi {
             };
             match found {
                 Lookup::Found(_) => return found,
-                // The second path may not exist at all; that says nothing about the task.
+                // The second path may not exist at all, which says nothing about the task.
                 Lookup::Unavailable { .. } if path != self.query_path => {}
-                // One that may hide the job's own is no miss, whatever the other path says.
+                // A task that may hide the job's own is not a miss, whatever the other path says.
                 Lookup::NotFound { .. } | Lookup::Unavailable { .. }
                     if matches!(missed, Lookup::Another { .. }) => {}
                 Lookup::NotFound { .. } | Lookup::Another { .. } | Lookup::Unavailable { .. } => {
@@ -291,7 +296,7 @@ impl Provider for CometApi {
     }
 
     async fn probe(&self) -> Result<(), AccountFault> {
-        // A key that was refused may have been changed in its file.
+        // A key that was refused may have been replaced in its file.
         self.key.read_again();
         let fault = match self.probe_at(&self.query_path).await {
             Ok(()) => return Ok(()),
@@ -319,7 +324,7 @@ fn other_query_path(path: &str) -> Option<&'static str> {
 
 fn way(proxy: &SecretString) -> Result<Option<Proxy>, InvalidEndpoints> {
     let url = proxy.expose_secret();
-    // The reason could quote the login.
+    // The error is dropped, since it could quote the login.
     let invalid = |_| InvalidEndpoints("api.proxy must be an http:// URL with a host".to_owned());
     if url.is_empty() { Ok(None) } else { Proxy::all(url).map(Some).map_err(invalid) }
 }
@@ -342,13 +347,13 @@ fn client(headers: HeaderMap, proxy: Option<Proxy>) -> ClientBuilder {
 
 impl std::fmt::Debug for CometApi {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Not the clients: they show the login of a proxy.
+        // The clients are not shown, since they contain the login of a proxy.
         f.debug_struct("CometApi").field("submit_url", &self.submit_url.as_str()).finish_non_exhaustive()
     }
 }
 
-/// `base` with the segments of `path` behind its own; [`TASK_ID_MARK`] becomes `id`, percent-encoded
-/// as one segment. Ids of `.` and `..` would climb, so their dots are doubly encoded: no such task.
+/// Appends the segments of `path` to those of `base`. [`TASK_ID_MARK`] becomes `id`, percent-encoded as one segment.
+/// The ids `.` and `..` would change the path, so their dots are encoded twice: there is no such task.
 fn with_path(base: &Url, path: &str, id: Option<&str>) -> Url {
     let id = match id {
         Some(dots @ ("." | "..")) => dots.replace('.', "%2E"),

@@ -1,17 +1,17 @@
-//! Whose fault is a model that isn't there?
+//! Decides whose fault a missing model is.
 //!
-//! The provider says so in two ways. "No channel has it" may be an outage that passes, or a model that is
-//! gone (503); "discontinued" or "invalid model" is final (1201 and 1203): docs/provider.md,
-//! "Models that are not there". And a model is the job's own choice, or the one that this worker sends
-//! where a job names none (`api.model`): then no job is to blame.
+//! The provider reports it in two ways. "No channel has it" may be a temporary outage or a model that is gone (503);
+//! "discontinued" or "invalid model" is final (1201 and 1203): docs/provider.md, "Models that are not there". And a
+//! model is either the job's own choice, or the one that this worker sends if a job names none (`api.model`); then it
+//! is no job's fault.
 //!
-//! | said | of a job's own model | of `api.model` |
+//! | the provider says | for a job's own model | for `api.model` |
 //! |---|---|---|
-//! | no channel | the job waits by itself; refused when others were accepted between [`TRIES_MAX`] of its tries, over [`TRIES_FOR`] | the job waits by itself |
-//! | no channel, [`IN_A_ROW_MAX`] POSTs in a row | the provider is down: intake stops | the same |
-//! | gone | refused at once | a fault of the configuration; refused when the same model was accepted for another job in between |
+//! | no channel | only it waits; refused after [`TRIES_MAX`] tries with others accepted between, over [`TRIES_FOR`] | only it waits |
+//! | no channel, [`IN_A_ROW_MAX`] POSTs in a row | the provider is down: the intake stops | the same |
+//! | gone | the job is refused at once | a configuration fault; refused if the model was accepted for another job in between |
 //!
-//! So one job's model never holds the others up, and an outage costs no job its outcome.
+//! So one job's model never delays the other jobs, and an outage gives no job an outcome.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -21,19 +21,19 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::forbidden::hash_of;
-use super::{AccountFault, AccountFaultKind, Answer, Later, Refusal};
+use crate::job::answers::{AccountFault, AccountFaultKind, Later, Refusal, SubmitOutcome};
 use crate::job::pace::{Seed, backoff};
 use crate::redact::for_people;
 
-/// Tries of one job, each after another job was accepted, that show that its model isn't coming back.
+/// After this many tries of one job, each after another job was accepted, its model is believed to be gone.
 const TRIES_MAX: u32 = 5;
-/// And over at least so long: what passes sooner is an outage.
+/// And after this time at least: what ends sooner is an outage.
 const TRIES_FOR: Duration = Duration::from_secs(300);
-/// So many POSTs in a row that no channel took are no fault of any job's.
+/// This many POSTs in a row without a channel are no job's fault.
 const IN_A_ROW_MAX: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// So many jobs without a model are remembered. A forgotten one is counted anew.
+/// How many jobs without a model are remembered. The count of a forgotten one starts again.
 const JOBS_MAX: usize = 1_024;
 
 #[derive(Debug)]
@@ -45,26 +45,26 @@ pub(super) struct Models {
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// POSTs accepted by now, while any job is remembered.
+    /// The number of POSTs accepted so far, counted while any job is remembered.
     accepted: u64,
-    /// Those of the default model.
+    /// Those with the default model.
     accepted_default: u64,
-    /// POSTs since the last acceptance that no channel took.
+    /// The number of POSTs without a channel since the last accepted one.
     in_a_row: u32,
-    /// By the body of their POST, hashed.
+    /// The key is the hash of the POST's body.
     jobs: HashMap<u64, Tries>,
 }
 
-/// What one job was told.
+/// The tries of one job.
 #[derive(Debug, Clone, Copy)]
 struct Tries {
     first: Instant,
     count: u32,
-    /// Those before which another job was accepted.
+    /// How many of them came after another job was accepted.
     beside_others: u32,
-    /// `Seen::accepted` at the last one.
+    /// `Seen::accepted` at the last try.
     accepted: u64,
-    /// `Seen::accepted_default` when it was first told that its model is gone.
+    /// `Seen::accepted_default` when the provider first said that its model is gone.
     gone: Option<u64>,
 }
 
@@ -73,15 +73,17 @@ impl Models {
         Self { default: default.to_owned(), seen: Mutex::default() }
     }
 
-    /// The answer to the POST of `body`, as it is meant in the light of those before it.
-    pub(super) fn judge(&self, body: &[u8], answer: Answer) -> Answer {
+    /// Returns the answer to the POST of `body` with its meaning after the answers before it.
+    pub(super) fn judge(&self, body: &[u8], answer: SubmitOutcome) -> SubmitOutcome {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
-            Answer::Later(later) if later.this_job_only => self.without_channel(&mut seen, body, later),
-            Answer::Refused(refusal) if refusal.no_model => self.gone(&mut seen, body, refusal),
-            Answer::Accepted(_) => {
+            SubmitOutcome::Later(later) if later.this_job_only => {
+                self.without_channel(&mut seen, body, later)
+            }
+            SubmitOutcome::Refused(refusal) if refusal.no_model => self.gone(&mut seen, body, refusal),
+            SubmitOutcome::Accepted(_) => {
                 seen.in_a_row = 0;
-                // Bodies are large, and read only where somebody waits to learn from them.
+                // Bodies are large, so they are only read if a remembered job needs this.
                 if !seen.jobs.is_empty() {
                     seen.accepted += 1;
                     seen.accepted_default += u64::from(model_of(body) == self.default);
@@ -89,11 +91,14 @@ impl Models {
                 }
                 answer
             }
-            Answer::Later(_) | Answer::Account(_) | Answer::Refused(_) | Answer::Unknown { .. } => answer,
+            SubmitOutcome::Later(_)
+            | SubmitOutcome::Account(_)
+            | SubmitOutcome::Refused(_)
+            | SubmitOutcome::Unknown { .. } => answer,
         }
     }
 
-    fn without_channel(&self, seen: &mut Seen, body: &[u8], later: Later) -> Answer {
+    fn without_channel(&self, seen: &mut Seen, body: &[u8], later: Later) -> SubmitOutcome {
         let model = model_of(body);
         let (job, tries) = seen.tried(body);
         seen.in_a_row = seen.in_a_row.saturating_add(1);
@@ -106,13 +111,13 @@ impl Models {
         }
         if seen.in_a_row >= IN_A_ROW_MAX {
             let message = format!("{message}; if it stays so, check api.model");
-            return Answer::Account(AccountFault { kind: AccountFaultKind::Unreachable, message });
+            return SubmitOutcome::Account(AccountFault { kind: AccountFaultKind::Unreachable, message });
         }
         let wait = backoff(tries.count, FIRST_WAIT, LONGEST_WAIT, Seed::from_text(&job.to_string()));
-        Answer::Later(Later { message, after: later.after.max(Some(wait)), ..later })
+        SubmitOutcome::Later(Later { message, after: later.after.max(Some(wait)), ..later })
     }
 
-    fn gone(&self, seen: &mut Seen, body: &[u8], refusal: Refusal) -> Answer {
+    fn gone(&self, seen: &mut Seen, body: &[u8], refusal: Refusal) -> SubmitOutcome {
         let model = model_of(body);
         let message = for_people(&format!("the model {model} isn't there: {}", refusal.message));
         if model != self.default {
@@ -126,7 +131,7 @@ impl Models {
             return refused(message, refusal.provider_code);
         }
         let message = format!("{message}; set api.model to one that is");
-        Answer::Account(AccountFault { kind: AccountFaultKind::Configuration, message })
+        SubmitOutcome::Account(AccountFault { kind: AccountFaultKind::Configuration, message })
     }
 }
 
@@ -152,11 +157,11 @@ impl Seen {
     }
 }
 
-fn refused(message: String, provider_code: Option<String>) -> Answer {
-    Answer::Refused(Refusal { content_policy: false, no_model: true, message, provider_code })
+fn refused(message: String, provider_code: Option<String>) -> SubmitOutcome {
+    SubmitOutcome::Refused(Refusal { content_policy: false, no_model: true, message, provider_code })
 }
 
-/// `model_name` of the body of a POST.
+/// The `model_name` in the body of a POST.
 fn model_of(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Named {

@@ -1,5 +1,4 @@
-//! Taking jobs: one channel, one consumer that can be stopped and started, and the settling of what
-//! it brought.
+//! Takes jobs over one channel with one consumer that can be stopped and started, and settles its deliveries.
 
 use std::time::Duration;
 
@@ -15,10 +14,11 @@ use lapin::{Acker, BasicProperties, Channel, Connection, Consumer};
 use tokio::time::timeout;
 
 use super::message;
-use super::wire::{Large, Place};
+use super::wire::{Large, LargeMessagePermit};
 
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
-/// RabbitMQ 4 moves a message that was given back twenty times to the dead-letter queue itself.
+/// The pause before a withheld message is requeued: RabbitMQ 4 itself moves a message that was requeued twenty times
+/// to the dead-letter queue.
 const WITHHELD_PAUSE: Duration = Duration::from_secs(20);
 
 /// A job's message, as it came in.
@@ -26,12 +26,12 @@ const WITHHELD_PAUSE: Duration = Duration::from_secs(20);
 pub struct Message {
     pub body: Bytes,
     pub properties: BasicProperties,
-    /// By the broker's word it was sent to a consumer before.
+    /// The broker says that it was sent to a consumer before.
     pub redelivered: bool,
 }
 
 impl Message {
-    /// Whether nobody has had this message before, as far as can be seen of it.
+    /// Whether no consumer has had this message before, as far as the message shows.
     #[must_use]
     pub fn is_first_delivery(&self) -> bool {
         let Self { properties, redelivered, .. } = self;
@@ -45,13 +45,13 @@ pub struct Incoming {
     pub settle: Box<dyn Settle>,
 }
 
-/// The end of a delivery. Neither answers whether the broker got it: there is no such answer in
-/// AMQP. A lost one means a redelivery, and the record says that there is nothing left to do.
+/// Ends a delivery. Neither method says whether the broker received the answer, because AMQP has no reply to it. A
+/// lost answer causes a redelivery, and then the record says that nothing is left to do.
 #[async_trait]
 pub trait Settle: Send + Sync {
     async fn ack(&self);
-    /// Back to the queue, for any worker.
-    async fn hand_back(&self);
+    /// Puts the message back into the queue, for any worker.
+    async fn requeue(&self);
 }
 
 /// The consuming side of one connection.
@@ -62,7 +62,7 @@ pub struct JobConsumer {
     large: Option<Large>,
 }
 
-/// The connection or the channel is gone, or RabbitMQ refused: build everything anew.
+/// The connection or the channel is gone, or RabbitMQ refused. Build everything anew.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConsumeError(String);
@@ -98,7 +98,7 @@ impl JobConsumer {
         Ok(())
     }
 
-    /// Takes no more; what had been sent and not yet looked at goes back.
+    /// Stops taking deliveries; what was sent and not yet read goes back to the queue.
     ///
     /// # Errors
     ///
@@ -111,20 +111,20 @@ impl JobConsumer {
             while let Some(Ok(delivery)) = consumer.next().await {
                 let (body, _) = message::whole(delivery.data, delivery.properties);
                 let _place = self.large.as_ref().and_then(|large| large.claim(body.len()));
-                Settling { acker: delivery.acker, _place }.hand_back().await;
+                Settling { acker: delivery.acker, _place }.requeue().await;
             }
         };
-        // After a cancel the stream ends; should it not, the broker keeps the rest until we go.
+        // After a cancel the stream ends. If it doesn't, the broker keeps the rest until the channel closes.
         let _ = timeout(REPLY_TIMEOUT, rest).await;
         Ok(())
     }
 
-    /// The next delivery; never, while stopped.
+    /// Returns the next delivery; never returns while stopped.
     ///
     /// # Errors
     ///
-    /// [`ConsumeError`] when the stream has ended, with an error or without one (the broker cancels a
-    /// consumer whose queue is deleted).
+    /// [`ConsumeError`] when the stream has ended, with an error or without one (the broker cancels a consumer whose
+    /// queue is deleted).
     pub async fn next(&mut self) -> Result<Incoming, ConsumeError> {
         let Some(consumer) = &mut self.consumer else { return std::future::pending().await };
         match next_whole(consumer).await {
@@ -145,8 +145,8 @@ impl JobConsumer {
     }
 }
 
-/// The next delivery that has its body. One that was withheld goes back to the queue after a while; until then it is one of those
-/// that are held.
+/// Returns the next delivery that has its body. A delivery without its body goes back to the queue after a while, and
+/// counts as held until then.
 async fn next_whole(consumer: &mut Consumer) -> Option<lapin::Result<Delivery>> {
     loop {
         let next = consumer.next().await;
@@ -156,7 +156,7 @@ async fn next_whole(consumer: &mut Consumer) -> Option<lapin::Result<Delivery>> 
                 let settling = Settling { acker: delivery.acker, _place: None };
                 tokio::spawn(async move {
                     tokio::time::sleep(WITHHELD_PAUSE).await;
-                    settling.hand_back().await;
+                    settling.requeue().await;
                 });
             }
             Some(_) | None => return next,
@@ -167,7 +167,7 @@ async fn next_whole(consumer: &mut Consumer) -> Option<lapin::Result<Delivery>> 
 struct Settling {
     acker: Acker,
     /// Held for as long as the message may be.
-    _place: Option<Place>,
+    _place: Option<LargeMessagePermit>,
 }
 
 #[async_trait]
@@ -178,9 +178,9 @@ impl Settle for Settling {
         }
     }
 
-    async fn hand_back(&self) {
+    async fn requeue(&self) {
         let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-        // On a dead channel there is nothing to do: the broker has given it back itself.
+        // On a dead channel there is nothing to do, because the broker has requeued the message itself.
         let _ = self.acker.nack(requeue).await;
     }
 }

@@ -1,8 +1,8 @@
-//! The dead-letter queue, looked through for one job.
+//! Searches the dead-letter queue for one job.
 //!
-//! AMQP has no way to look without taking: every message is taken and given back. Brokers count that
-//! (from RabbitMQ 4.0 on the 21st such delivery is dropped), so a message that was looked at often is
-//! put to the end of the queue afresh instead.
+//! AMQP has no way to read a message without taking it, so every message is taken and requeued. Brokers count that
+//! (from RabbitMQ 4.0 on, the 21st such delivery is dropped), so a message that was read often is republished to the
+//! end of the queue instead.
 
 use std::time::Duration;
 
@@ -20,16 +20,16 @@ use super::topology::Names;
 const LOOKED_AT_MAX: u64 = 10;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Messages of a job that were taken, and lie in the queue until they are settled.
+/// Messages of a job that were taken, and that stay in the queue until they are settled.
 #[derive(Debug)]
 pub struct Found {
     channel: Channel,
     tags: Vec<u64>,
-    /// The first of them.
+    /// The first of the messages.
     pub message: Message,
 }
 
-/// Why the queue could not be looked through.
+/// Why the queue could not be searched.
 #[derive(Debug, thiserror::Error)]
 #[error("the dead-letter queue {queue}: {message}")]
 pub struct LookError {
@@ -37,12 +37,12 @@ pub struct LookError {
     message: String,
 }
 
-/// Looks for the messages that `is_wanted` says yes to, once through the queue. All others are where
-/// they were, or at its end.
+/// Searches the queue once for the messages for which `is_wanted` returns true. All other messages stay where they
+/// were, or move to the end of the queue.
 ///
 /// # Errors
 ///
-/// [`LookError`]; nothing is lost by it.
+/// [`LookError`]; no message is lost by it.
 pub async fn find(
     connection: &Connection,
     publisher: &dyn Publish,
@@ -59,7 +59,7 @@ pub async fn find(
         let get = channel.basic_get(names.dead.as_str().into(), BasicGetOptions::default());
         let Some(got) = looking.bounded(get).await? else { break };
         let tag = got.delivery.delivery_tag;
-        // What comes to the end while we look is not looked at: that may be our own.
+        // Messages that arrive at the end meanwhile are not read, because they may be our own.
         left = Some(left.map_or(got.message_count, |left: u32| left.saturating_sub(1)));
         let message = message_of(got);
         if is_wanted(&message) {
@@ -80,11 +80,11 @@ pub async fn find(
 }
 
 impl Found {
-    /// They have been dealt with: the queue forgets them.
+    /// Acknowledges the messages after they were dealt with, so the queue drops them.
     ///
     /// # Errors
     ///
-    /// The broker's; they may still be there.
+    /// The broker's; the messages may still be there.
     pub async fn settle(self) -> Result<(), lapin::Error> {
         for tag in self.tags {
             self.channel.basic_ack(tag, BasicAckOptions::default()).await?;

@@ -1,8 +1,8 @@
-//! What we publish is bounded to what a broker takes.
+//! Bounds what we publish to what a broker accepts.
 //!
-//! RabbitMQ answers a content header that is longer than its frames by closing the connection, with all that is published
-//! over it; and whatever we add to a message's properties may be what makes them too long. So all that goes out passes
-//! here: no header that routes is carried on, and headers that don't fit are dropped, the longest first, and named.
+//! If a content header is longer than the broker's frames, RabbitMQ closes the connection, with all that is published
+//! over it. What we add to a message's properties can make them too long. So everything that goes out passes here: no
+//! routing header is carried on, and headers that don't fit are dropped, the longest first, and named.
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -10,26 +10,27 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use super::message::{DETAIL, HANDED_ON, REASON};
 use crate::redact;
 
-/// By these every exchange, the default one included, routes to further queues: a producer's word would publish with our
-/// rights.
+/// With these headers every exchange, even the default one, routes to further queues, so a producer could publish
+/// with our rights.
 pub(super) const ROUTING: [&str; 2] = ["CC", "BCC"];
-/// Names what was dropped, where there is no [`DETAIL`] to say it.
+/// Names the dropped headers, if there is no [`DETAIL`] to do so.
 pub(super) const DROPPED: &str = "x-comet-dropped";
 
-/// Of a header frame: type, channel, length and end (8 bytes), class, weight and the body's size (12), and the flags (2).
+/// The fixed bytes of a header frame: type, channel, length and end (8 bytes), class, weight and the body's size
+/// (12), and the flags (2).
 const FRAME: usize = 8 + 12 + 2;
-/// What the names of dropped headers may take.
+/// The most characters that the names of dropped headers may take.
 const NAMES_CHARS_MAX: usize = 300;
-/// Room for the words about them.
+/// Room for the note about the dropped headers.
 const NOTE_BYTES: usize = 4 * NAMES_CHARS_MAX + 100;
 
 /// Dropped before all others.
 const FIRST: &str = "tracestate";
-/// Dropped after all others, where they are as short as ours are: a producer may give its own headers these names.
+/// Dropped after all others if they are as short as ours, because a producer may give its own headers these names.
 const LAST: [&str; 4] = [REASON, DETAIL, HANDED_ON, "traceparent"];
 const SHORT: usize = 1024;
 
-/// The properties, such that their frame is no longer than `frame_max`.
+/// Returns the properties, reduced so that their frame is no longer than `frame_max`.
 #[must_use]
 pub fn fitted(mut properties: BasicProperties, frame_max: u32) -> BasicProperties {
     let frame_max = usize::try_from(frame_max).unwrap_or(usize::MAX);
@@ -94,7 +95,7 @@ fn size(properties: &BasicProperties) -> usize {
         properties.app_id(),
         properties.cluster_id(),
     ];
-    // Delivery mode, priority and timestamp, whether they are there or not.
+    // Delivery mode, priority and timestamp, whether they are present or not.
     let fixed = 1 + 1 + 8;
     let texts: usize = texts.into_iter().flatten().map(short_size).sum();
     let headers = properties.headers().as_ref().map_or(0, |table| table_size(table).saturating_add(4));
@@ -113,7 +114,7 @@ fn entry_size((name, value): (&ShortString, &AMQPValue)) -> usize {
     short_size(name).saturating_add(value_size(value))
 }
 
-/// With the byte of its type. No deeper than [`super::wire`] lets a table nest.
+/// The size with the byte for the type. [`super::wire`] limits how deep a table nests.
 fn value_size(value: &AMQPValue) -> usize {
     let size = match value {
         AMQPValue::Void => 0,

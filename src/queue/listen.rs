@@ -1,5 +1,5 @@
-//! Listening to events, for the tools around the worker: on a queue that is this process's own and
-//! goes with it. What is missed while nobody listens is missed: no job's fate hangs on it.
+//! Listens to events, for the tools around the worker, on a queue that belongs to this process and disappears with
+//! it. Events that arrive while no tool listens are missed, but no job depends on them.
 
 use std::time::Duration;
 
@@ -17,13 +17,14 @@ use tokio::time::timeout;
 use super::message::whole;
 use super::{Address, ConnectError};
 
-/// What the broker sends ahead of the acks; with the line behind it, the bound of what is held here.
+/// How many events the broker sends before they are acknowledged. Together with the channel behind it, this bounds
+/// what is held here.
 const PREFETCH: u16 = 64;
-/// A reader that can't keep up (a terminal that was stopped) loses the oldest beyond this many,
-/// rather than filling the broker.
+/// A reader that can't keep up (a stopped terminal) loses the oldest events beyond this many, so that it doesn't fill
+/// the broker.
 const WATCHED_MAX: i64 = 10_000;
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a silent connection is asked whether it still is one.
+/// How often a silent connection is checked.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Events as they come, until the connection ends.
@@ -32,29 +33,28 @@ pub struct Listener {
     queue: String,
 }
 
-/// Why nothing more is heard.
+/// Why no more events arrive.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ListenError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// There is nothing to listen to: waiting alone won't help.
+    /// The exchange doesn't exist, and waiting alone won't help.
     #[error("RabbitMQ has no exchange {0}")]
     NoExchange(String),
-    /// The connection ended, or RabbitMQ refused. Connecting again is right; what came meanwhile is
-    /// missed.
+    /// The connection ended, or RabbitMQ refused. Connect again; the events of the time between are missed.
     #[error("{0}")]
     Broken(String),
 }
 
 impl Listener {
-    /// Listens on a queue to be named as `reply_to`: see [`Self::queue`].
+    /// Listens on a queue that can be named as `reply_to`: see [`Self::queue`].
     ///
     /// # Errors
     ///
     /// [`ListenError`].
     pub async fn replies(address: &Address) -> Result<Self, ListenError> {
         let (connection, channel) = open(address, "replies").await?;
-        // As many as there are jobs: the caller's own measure.
+        // The queue is not bounded: it gets one event per job that the caller sends.
         let queue = own_queue(&channel, FieldTable::default()).await?;
         Self::start(connection, channel, queue).await
     }
@@ -89,11 +89,11 @@ impl Listener {
         &self.queue
     }
 
-    /// The next event's bytes. May be dropped and asked again without missing any.
+    /// Returns the next event's bytes. The future may be dropped and called again without missing an event.
     ///
     /// # Errors
     ///
-    /// Once, when the connection has ended; then and ever after nothing comes.
+    /// Once, when the connection has ended; after that it never returns.
     pub async fn next(&mut self) -> Result<Bytes, ListenError> {
         let ended = || Err(ListenError::Broken("the connection to RabbitMQ has ended".to_owned()));
         self.events.recv().await.unwrap_or_else(ended)
@@ -114,8 +114,8 @@ impl Listener {
     }
 }
 
-/// From the broker to whoever listens; ends with the connection or with the listener, and takes the
-/// connection along.
+/// Passes events from the broker to the listener. It ends with the connection or with the listener, and closes the
+/// connection.
 async fn forward(
     connection: Connection,
     mut consumer: Consumer,
@@ -134,7 +134,7 @@ async fn forward(
                 if into.send(Ok(body)).await.is_err() {
                     break None;
                 }
-                // A lost ack is a lost connection, which the next turn sees.
+                // A lost acknowledgement means a lost connection, which the next turn of the loop sees.
                 let _ = acker.ack(BasicAckOptions::default()).await;
             }
             Ok(Some(Err(error))) => break Some(format!("the connection to RabbitMQ was lost: {error}")),
@@ -153,7 +153,8 @@ async fn open(address: &Address, purpose: &str) -> Result<(Connection, Channel),
     Ok((connection, channel))
 }
 
-/// Exclusive: nobody else can read or fill it by mistake, and it goes with the connection.
+/// Declares an exclusive queue: no other connection can read or fill it by mistake, and it disappears with the
+/// connection.
 async fn own_queue(channel: &Channel, arguments: FieldTable) -> Result<String, ListenError> {
     let options =
         QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };

@@ -1,4 +1,4 @@
-//! What AMQP's properties say about a job, and what ours say about an event.
+//! Reads a job's AMQP properties, and writes the properties of an event.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +13,16 @@ use crate::job::request::Properties;
 use crate::job::{Envelope, Job};
 use crate::redact;
 
-/// The longest `tracestate` that events carry on. W3C's Trace Context asks for 512 characters at least; each consumer of an event
-/// has to take it in one frame.
+/// The longest `tracestate` that events carry on. W3C's Trace Context asks for at least 512 characters, and each
+/// consumer of an event has to accept it in one frame.
 pub const TRACESTATE_MAX: usize = 2048;
-/// The longest `traceparent`: version 00 has 55 characters, later ones may have some more.
+/// The longest `traceparent`. Version 00 has 55 characters; later versions may have some more.
 const TRACEPARENT_MAX: usize = 256;
 /// The longest [`DETAIL`], in characters.
 const DETAIL_CHARS_MAX: usize = 500;
 
-/// A message as the producer sent it, out of what lapin hands out: [`super::wire`] puts properties that are too long for lapin behind
-/// the body.
+/// Restores a message as the producer sent it from what lapin returns: [`super::wire`] puts properties that are too
+/// long for lapin behind the body.
 #[must_use]
 pub fn whole(data: Vec<u8>, properties: BasicProperties) -> (Bytes, BasicProperties) {
     let appended = properties.headers().as_ref().and_then(|headers| headers.inner().get(APPENDED));
@@ -33,18 +33,18 @@ pub fn whole(data: Vec<u8>, properties: BasicProperties) -> (Bytes, BasicPropert
         return (body, properties);
     };
     let appended = body.split_off(start);
-    // The wire has written them; what it writes can be read.
+    // The wire filter has written these bytes, so they can be read.
     let whole = parse_properties(appended.as_ref()).map(|(_, whole)| whole);
     (body, whole.unwrap_or(properties))
 }
 
-/// Whether this is not the message, but the word that there is a large one which has no place for now.
+/// Whether this is not the message itself, but a note that a large message has no permit for now.
 #[must_use]
 pub fn is_withheld(properties: &BasicProperties) -> bool {
     header_value(properties, WITHHELD).is_some()
 }
 
-/// The properties of a job's message, as far as the contract reads them.
+/// The properties of a job's message, as far as the contract uses them.
 #[must_use]
 pub fn properties(properties: &BasicProperties) -> Properties {
     let text = |value: &Option<ShortString>| value.as_ref().map(|text| text.as_str().to_owned());
@@ -62,13 +62,13 @@ pub fn properties(properties: &BasicProperties) -> Properties {
     }
 }
 
-/// Whether there is a `tracestate` that events don't carry on, since it is too long.
+/// Whether there is a `tracestate` that is too long for events to carry on.
 #[must_use]
 pub fn drops_tracestate(properties: &BasicProperties) -> bool {
     header_text(properties, "tracestate").is_some_and(|text| text.len() > TRACESTATE_MAX)
 }
 
-/// Which properties could not be read, with what is wrong about each, by the word of [`super::wire`].
+/// The properties that [`super::wire`] could not read, each with what is wrong with it.
 fn unreadable(properties: &BasicProperties) -> Vec<(String, String)> {
     let Some(AMQPValue::FieldTable(odd)) = header_value(properties, UNREADABLE) else { return Vec::new() };
     let words = |value: &AMQPValue| value.as_long_string().map(ToString::to_string).unwrap_or_default();
@@ -99,20 +99,20 @@ pub fn event_properties(job: &Job, id: &str, event_type: &str) -> BasicPropertie
     properties
 }
 
-/// How often the broker has delivered this message before, where it counts (quorum queues).
+/// How often the broker has delivered this message before, if it counts (quorum queues).
 #[must_use]
 pub fn deliveries(properties: &BasicProperties) -> u64 {
     header_number(properties, DELIVERY_COUNT)
 }
 
-/// How often we have published this message afresh to its own queue.
+/// How often we have republished this message to its own queue.
 #[must_use]
 pub fn handed_on(properties: &BasicProperties) -> u64 {
     header_number(properties, HANDED_ON)
 }
 
-/// The properties of a message that goes to the end of its own queue: the broker counts its
-/// deliveries afresh, and we how often that was done.
+/// The properties of a message that is republished to the end of its own queue. The broker counts its deliveries
+/// anew, and we count how often it was republished.
 #[must_use]
 pub fn handed_on_properties(original: &BasicProperties) -> BasicProperties {
     let mut headers = carried_headers(original);
@@ -138,7 +138,7 @@ pub fn sent_back_properties(dead: &BasicProperties) -> BasicProperties {
     properties.with_headers(headers)
 }
 
-/// Why it is a dead letter, where it is one of ours.
+/// Why the message is a dead letter, if it is one of ours.
 #[must_use]
 pub fn dead_reason(properties: &BasicProperties) -> Option<String> {
     header_text(properties, REASON)
@@ -149,8 +149,8 @@ pub(super) const DETAIL: &str = "x-comet-detail";
 const DELIVERY_COUNT: &str = "x-delivery-count";
 pub(super) const HANDED_ON: &str = "x-comet-handed-on";
 
-/// The headers of a message that is published again: not the broker's count of deliveries, which would never begin anew; not what
-/// would route it elsewhere; not what the wire says of it.
+/// The headers of a message that is published again. They don't include the broker's count of deliveries, which would
+/// never begin anew, routing headers, or the notes of [`super::wire`].
 fn carried_headers(original: &BasicProperties) -> FieldTable {
     let dropped =
         |name: &str| [DELIVERY_COUNT, UNREADABLE, APPENDED].contains(&name) || ROUTING.contains(&name);
@@ -175,13 +175,13 @@ fn header_text(properties: &BasicProperties, name: &str) -> Option<String> {
 fn header_number(properties: &BasicProperties, name: &str) -> u64 {
     let number = || {
         let value = header_value(properties, name)?;
-        // Which width it comes in differs by client and broker.
+        // The integer's width differs by client and broker.
         value.as_long_long_int().or_else(|| value.as_long_int().map(i64::from))
     };
     number().and_then(|number| u64::try_from(number).ok()).unwrap_or_default()
 }
 
-/// The properties of a dead letter: the message's own, and why.
+/// The properties of a dead letter: the message's own properties, and the reason.
 #[must_use]
 pub fn dead_properties(original: &BasicProperties, reason: &str, detail: &str) -> BasicProperties {
     let mut headers = carried_headers(original);
@@ -191,8 +191,8 @@ pub fn dead_properties(original: &BasicProperties, reason: &str, detail: &str) -
     kept(original).with_headers(headers).with_delivery_mode(2)
 }
 
-/// All but the expiration, by which the dead letter would vanish, and the user id, which the broker
-/// holds against ours.
+/// All properties except the expiration, which would make the dead letter vanish, and the user id, which the broker
+/// compares with ours.
 fn kept(original: &BasicProperties) -> BasicProperties {
     type Set = fn(BasicProperties, ShortString) -> BasicProperties;
     let texts: [(&Option<ShortString>, Set); 8] = [
@@ -220,7 +220,7 @@ fn kept(original: &BasicProperties) -> BasicProperties {
     properties
 }
 
-/// AMQP's short strings end at 255 bytes; what comes here is bounded well below.
+/// AMQP's short strings end at 255 bytes; what is passed here is bounded well below that.
 fn short(text: &str) -> ShortString {
     let end = (0..=text.len().min(255)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.get(..end).unwrap_or_default().into()

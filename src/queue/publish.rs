@@ -1,8 +1,7 @@
-//! Publishing, confirmed: a pool of channels with one outstanding publish each.
+//! Publishes with confirms, over a pool of channels with one outstanding publish each.
 //!
-//! One outstanding publish, since lapin 4.12.3 attaches a returned message to whichever confirm
-//! comes next on the channel. After a timeout the channel is closed and nothing that still arrives
-//! on it is believed.
+//! There is only one, because lapin 4.12.3 attaches a returned message to whichever confirm comes next on the
+//! channel. After a timeout the channel is closed, and what still arrives on it is ignored.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,49 +18,49 @@ use super::topology::{self, Names};
 use super::{Address, ConnectError};
 use crate::metrics::Metrics;
 
-/// One message on its way out.
+/// One message to be published.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// `""` is the default exchange: the routing key is a queue's name.
+    /// `""` is the default exchange: the routing key is the name of a queue.
     pub exchange: String,
     pub routing_key: String,
-    /// Unroutable messages come back as [`Routed::Nowhere`] rather than being dropped unseen.
+    /// An unroutable message comes back as [`Routed::Nowhere`], instead of being dropped silently.
     pub mandatory: bool,
     pub properties: BasicProperties,
     pub body: Bytes,
 }
 
-/// What a confirmed publish came to.
+/// The result of a confirmed publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Routed {
     /// At least one queue has it, or it wasn't mandatory.
     ToQueue,
-    /// Mandatory, and no queue takes it.
+    /// It was mandatory, and no queue took it.
     Nowhere,
 }
 
-/// The broker didn't confirm. Whether it has the message is unknown; publishing it again is right.
+/// The broker didn't confirm. Whether it has the message is unknown, so publish it again.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PublishError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("RabbitMQ did not take the message: {0}")]
     Failed(String),
-    /// A queue that the message is routed to refuses it (`basic.nack`). The others of them have it, and get a copy with each
-    /// repetition.
+    /// A queue that the message is routed to refuses it (`basic.nack`). The other queues have it, and get a copy with
+    /// each repetition.
     #[error("a queue behind exchange {0:?} refuses the message")]
     Refused(String),
     /// The user of `amqp.url` may not write to this exchange; `""` is the default one.
     #[error("there is no right to publish to exchange {0:?}")]
     Forbidden(String),
-    /// It was deleted: [`Publish::restore`] first.
+    /// The exchange was deleted. Call [`Publish::restore`] first.
     #[error("there is no exchange {0}")]
     NoExchange(String),
     #[error("RabbitMQ did not confirm within {0:?} (a memory or disk alarm holds publishers up)")]
     NotConfirmed(Duration),
 }
 
-/// What the life of a job needs of the broker to tell its end.
+/// What a job's life needs from the broker to publish the job's end.
 #[async_trait]
 pub trait Publish: Send + Sync {
     /// # Errors
@@ -69,7 +68,7 @@ pub trait Publish: Send + Sync {
     /// [`PublishError`]: publish the same message again.
     async fn publish(&self, message: &Outgoing) -> Result<Routed, PublishError>;
 
-    /// Makes the exchange and the queues anew that somebody has deleted, where that is ours to do.
+    /// Declares the exchange and the queues again if they were deleted, unless that is the operator's task.
     async fn restore(&self);
 }
 
@@ -81,15 +80,16 @@ pub struct Publisher {
     places: Semaphore,
     idle: Mutex<Vec<Channel>>,
     connection: tokio::sync::Mutex<Link>,
-    /// What [`Publish::restore`] makes; `None` where the operator does.
+    /// What [`Publish::restore`] declares; `None` if the operator declares it.
     topology: Option<Names>,
     metrics: Metrics,
-    /// For [`DIRECT_REPLY`]; `None` in this one itself.
+    /// The publisher for [`DIRECT_REPLY`]; `None` in that publisher itself.
     apart: Option<Box<Publisher>>,
 }
 
-/// Names of this kind stand for a client's channel, and the broker has made them up. RabbitMQ 3.10 answers one that a producer has
-/// made up with `INTERNAL_ERROR` and closes the connection, so they are published to over a connection that carries nothing else.
+/// The broker makes up names with this prefix for a client's channel. If a producer makes one up, RabbitMQ 3.10
+/// answers a publish to it with `INTERNAL_ERROR` and closes the connection. So messages to such names go over a
+/// connection that carries nothing else.
 const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
 const APART_CHANNELS: usize = 4;
 
@@ -97,15 +97,15 @@ const APART_CHANNELS: usize = 4;
 struct Link {
     connection: Option<Connection>,
     connected_before: bool,
-    /// Until then a new try would fail as the last one did.
+    /// Until this time a new try would fail as the last one did.
     refused_until: Option<(Instant, ConnectError)>,
 }
 
-/// After a failed connect, others don't try for this long.
+/// After a failed connect, other tasks don't try for this long.
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 impl Publisher {
-    /// Connects with the first publish.
+    /// Creates the publisher, which connects at the first publish.
     #[must_use]
     pub fn new(
         address: Address,
@@ -135,7 +135,7 @@ impl Publisher {
         }
     }
 
-    /// Closes the connection; what is under way is not waited for.
+    /// Closes the connection without waiting for publishes under way.
     pub async fn close(&self) {
         if let Some(apart) = &self.apart {
             Box::pin(apart.close()).await;
@@ -171,7 +171,7 @@ impl Publisher {
         }
     }
 
-    /// A channel in confirm mode: an idle one, or a new one.
+    /// Returns a channel in confirm mode: an idle one, or a new one.
     async fn channel(&self) -> Result<Channel, PublishError> {
         loop {
             let Some(channel) = self.idle().pop() else { break };
@@ -238,7 +238,7 @@ impl Publish for Publisher {
         let result = self.publish_on(&channel, message).await;
         match &result {
             Ok(_) => self.idle().push(channel),
-            // What still comes on this channel belongs to a publish that nobody waits for.
+            // What still arrives on this channel belongs to a publish that no task waits for.
             Err(_) => abandon(channel),
         }
         drop(place);
@@ -263,12 +263,12 @@ impl Publish for Publisher {
 pub(super) const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
 
-/// Why the broker has closed the channel or the connection, by AMQP's number.
+/// AMQP's code for why the broker has closed the channel or the connection.
 pub(super) fn reply_code(error: &lapin::Error) -> Option<u16> {
     if let ErrorKind::ProtocolError(told) = error.kind() { Some(told.get_id()) } else { None }
 }
 
-/// Closes without waiting: on a connection that is held up, closing hangs as well.
+/// Closes without waiting, because closing also hangs on a blocked connection.
 fn abandon(channel: Channel) {
     tokio::spawn(async move {
         let closing = channel.close(200, "not confirmed in time".into());

@@ -1,7 +1,8 @@
-//! Whether the user of `amqp.url` may do what `run` does: publish to the exchange and to the default exchange, and consume.
+//! Checks that the user of `amqp.url` may do what `run` does: publish to the exchange and to the default exchange,
+//! and consume.
 //!
-//! RabbitMQ checks the right to write when a message is published, and it does so within a transaction too: a transaction that is
-//! rolled back tries the right and leaves no message behind.
+//! RabbitMQ checks the right to write when a message is published, also within a transaction. So a transaction that
+//! is rolled back tries the right and leaves no message behind.
 
 use std::time::Duration;
 
@@ -25,15 +26,15 @@ pub struct MissingRight {
     pub right: &'static str,
     /// `amq.default`, `exchange comet.events`, `queue comet.jobs`
     pub resource: String,
-    /// What can't be done without it.
+    /// What the worker can't do without it.
     pub consequence: &'static str,
 }
 
-/// Tries each right, where the thing that it is about exists.
+/// Tries each right whose resource exists.
 ///
 /// # Errors
 ///
-/// RabbitMQ's answer, where it is another one than that the right is missing.
+/// RabbitMQ's answer, if it is not that the right is missing.
 pub async fn missing(connection: &Connection, names: &Names) -> Result<Vec<MissingRight>, String> {
     let mut missing = Vec::new();
     if !may(connection, |channel| publish_nothing(channel, "")).await? {
@@ -60,10 +61,11 @@ pub async fn missing(connection: &Connection, names: &Names) -> Result<Vec<Missi
     Ok(missing)
 }
 
-/// On a channel of its own, which a refusal closes. What doesn't exist refuses nobody.
+/// Tries the act on a channel of its own, because a refusal closes the channel. Also returns true if the resource
+/// doesn't exist.
 ///
-/// A refusal that comes between two steps of the act leaves only "the channel is closing" behind, without the broker's reason; the
-/// next try most likely has it.
+/// A refusal that comes between two steps of the act leaves only "the channel is closing", without the broker's
+/// reason. The next try most likely returns the reason.
 async fn may<F>(connection: &Connection, act: impl Fn(Channel) -> F) -> Result<bool, String>
 where
     F: Future<Output = lapin::Result<()>>,
@@ -103,7 +105,8 @@ fn publish_nothing(channel: Channel, exchange: &str) -> impl Future<Output = lap
     }
 }
 
-/// With the lowest priority, so that the broker gives messages to the workers first; one that comes all the same goes back.
+/// Consumes with the lowest priority, so that the broker gives messages to the workers first; a message that still
+/// comes is requeued.
 fn consume_nothing(channel: Channel, queue: &str) -> impl Future<Output = lapin::Result<()>> {
     let queue = queue.to_owned();
     async move {

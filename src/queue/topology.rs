@@ -1,4 +1,4 @@
-//! The queues and the exchange, declared: what exists with other arguments is used as it is.
+//! Declares the queues and the exchange. What exists with other arguments is used as it is.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Connection, ExchangeKind};
 use tokio::time::timeout;
 
-/// Events that no queue took are kept up to this number, the oldest dropped.
+/// How many events without a queue are kept. Beyond that the oldest are dropped.
 pub const UNROUTED_MAX: i64 = 100_000;
 
 const DECLARE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,25 +26,25 @@ pub struct Names {
 }
 
 impl Names {
-    /// The worker's own queues: no producer may have anything put into these.
+    /// The worker's own queues. No producer may have messages put into these.
     #[must_use]
     pub fn queues(&self) -> [&str; 3] {
         [&self.jobs, &self.dead, &self.unrouted]
     }
 }
 
-/// Something is there already, and is not what we would have made.
+/// Something exists already and differs from what we would declare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// `queue comet.jobs`
     pub what: String,
-    /// The broker's words: which argument, what it is, what we wanted.
+    /// The broker's message: which argument differs, its value, and the value that we wanted.
     pub difference: String,
-    /// What is weaker for it.
+    /// What is weaker because of it.
     pub consequence: &'static str,
 }
 
-/// Why the topology isn't there.
+/// Why the topology is incomplete.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{what}: {message}")]
 pub struct TopologyError {
@@ -58,11 +58,11 @@ enum Thing {
     Queue(FieldTable),
 }
 
-/// Makes what is missing, or with `declare = false` only looks whether it is there.
+/// Declares what is missing. With `declare = false` it only checks that everything exists.
 ///
 /// # Errors
 ///
-/// [`TopologyError`] when something is missing and can't be made, or the connection broke.
+/// [`TopologyError`] if something is missing and can't be declared, or the connection broke.
 pub async fn ensure(
     connection: &Connection,
     names: &Names,
@@ -90,7 +90,7 @@ pub async fn ensure(
     Ok(differences)
 }
 
-/// What there is under one of our names.
+/// What exists under one of our names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// `queue comet.jobs`
@@ -108,7 +108,7 @@ pub enum Presence {
         consumers: u32,
         difference: Option<Difference>,
     },
-    /// It is there, and this user may not declare it, so whether it is what we would have made can't be told.
+    /// It exists, and this user may not declare it. So its arguments can't be compared.
     NotOurs {
         messages: u32,
         consumers: u32,
@@ -116,13 +116,13 @@ pub enum Presence {
     },
 }
 
-/// Looks at everything and makes nothing. What is there is compared by declaring it once more, which
-/// changes nothing: AMQP has no other question for the arguments. (Should it be deleted in just that
-/// moment, the worker's own thing stands in its place.)
+/// Looks at everything and declares nothing that is missing. What exists is compared by declaring it once more, which
+/// changes nothing, because AMQP has no other way to ask for the arguments. (If it is deleted at that moment, the
+/// worker's own declaration takes its place.)
 ///
 /// # Errors
 ///
-/// [`TopologyError`] when RabbitMQ doesn't say, or the connection broke.
+/// [`TopologyError`] if RabbitMQ doesn't answer, or the connection broke.
 pub async fn look(connection: &Connection, names: &Names) -> Result<Vec<Seen>, TopologyError> {
     let mut seen = Vec::new();
     for (name, thing, consequence) in things(names) {
@@ -147,13 +147,13 @@ pub async fn look(connection: &Connection, names: &Names) -> Result<Vec<Seen>, T
     Ok(seen)
 }
 
-/// How many messages wait in a queue; `None` where that can't be told.
+/// How many messages wait in a queue; `None` if that is unknown.
 pub async fn messages(connection: &Connection, queue: &str) -> Option<u32> {
     let thing = Thing::Queue(FieldTable::default());
     attempt(connection, queue, &thing, true).await.ok().map(|(messages, _)| messages)
 }
 
-/// Everything that the worker needs, and what is weaker when it is there with other arguments.
+/// Everything that the worker needs, and what is weaker if it exists with other arguments.
 fn things(names: &Names) -> [(&String, Thing, &'static str); 4] {
     [
         (&names.dead, Thing::Queue(dead_arguments()), "a dead letter may be lost with the broker's node"),
@@ -180,7 +180,7 @@ impl Thing {
     }
 }
 
-/// On a channel of its own: a refused declare closes its channel. Answers with the numbers of messages
+/// Declares on a channel of its own, because a refused declare closes its channel. Returns the numbers of messages
 /// and consumers, 0 for an exchange.
 async fn attempt(
     connection: &Connection,
@@ -215,8 +215,8 @@ async fn attempt(
     }
 }
 
-/// What the job queue is declared with. Dead lettering is the broker's at-least-once kind: what
-/// expires or reaches a delivery limit waits until the dead-letter queue has confirmed it.
+/// The arguments of the job queue. Dead-lettering is the broker's at-least-once kind: a message that expires or
+/// reaches a delivery limit waits until the dead-letter queue has confirmed it.
 fn job_arguments(dead: &str) -> FieldTable {
     table([
         ("x-queue-type", text("quorum")),

@@ -1,9 +1,9 @@
-//! The socket under the client library: where RabbitMQ is dialled, and where its bytes are looked at first.
+//! The socket under the client library. RabbitMQ is dialled here, and its bytes are checked here first.
 //!
-//! lapin ends a connection over one message that it can't read, and with the connection all that it carries. It can't be
-//! told to skip that message, but it takes a stream of ours: `Filtered` stands between the socket (or the TLS on it)
-//! and lapin, and hands on what lapin can read. See `inbound` for what is changed, and `outbound` for the one number
-//! that goes out changed.
+//! If lapin can't read one message, it ends the connection, and with it everything that the connection carries. lapin
+//! can't be told to skip that message, but it accepts a stream of ours. `Filtered` stands between the socket (or the
+//! TLS on it) and lapin, and passes on what lapin can read. `inbound` says what is changed, and `outbound` has the
+//! one number that is changed on the way out.
 
 mod header;
 mod inbound;
@@ -37,27 +37,29 @@ use self::outbound::Outbound;
 use crate::net::{self, Server, tls};
 
 pub(super) use self::header::{APPENDED, UNREADABLE, WITHHELD};
-pub use self::large::{Large, Place};
+pub use self::large::{Large, LargeMessagePermit};
 pub use self::seen::{Seen, SeenMessage};
 
-/// The longest frame that the broker is asked for: RabbitMQ's own default, and as much as lapin's buffer of 32 frames of
-/// [`super::FRAME_MAX`] holds four times over. A frame that the buffer can't hold is never sent.
+/// The longest frame that the broker is asked for. It is RabbitMQ's own default, and a quarter of what lapin's buffer
+/// of 32 frames of [`super::FRAME_MAX`] holds. A frame that doesn't fit into the buffer is never sent.
 pub(super) const FRAME_MAX: u32 = 128 * 1024;
 /// The shortest "longest frame" that AMQP allows.
 pub(super) const FRAME_MAX_LEAST: u32 = 4096;
 
-/// Read from the socket at a time.
+/// Bytes that are read from the socket at a time.
 const PIECE: usize = 16 * 1024;
 
-/// While the body of a large message waits, lapin gets a heartbeat as often as this: no byte of the broker's is read meanwhile.
+/// How often lapin gets a heartbeat while the body of a large message waits. No byte from the broker is read
+/// meanwhile.
 const BEAT: Duration = Duration::from_secs(1);
-/// It doesn't wait for longer, lest the messages behind it wait for one whose dead letter nobody takes.
+/// The longest such wait. Otherwise the messages behind it would wait for a message whose dead letter no queue
+/// accepts.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// The longest frame that the broker takes from us, once a connection has asked; 0 before that.
+/// The longest frame that the broker accepts from us, once a connection has asked; 0 before that.
 pub(super) type FrameMax = Arc<AtomicU32>;
 
-/// What the connections of one address share, and the worker with them.
+/// What the connections of one address share with each other and with the worker.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shared {
     pub(super) frame_max: FrameMax,
@@ -65,7 +67,7 @@ pub(super) struct Shared {
     pub(super) large: Option<Large>,
 }
 
-/// Lets lapin speak over the filtered stream.
+/// Connects lapin over the filtered stream.
 ///
 /// # Errors
 ///
@@ -77,9 +79,9 @@ pub(super) async fn connect(
     shared: Shared,
 ) -> lapin::Result<Connection> {
     let runtime = Runtime::new(Kit::current());
-    // What lapin's own frames may be long; the broker is asked for another number.
+    // The longest frame of lapin's own; the broker is asked for another number.
     let own = uri.query.frame_max.unwrap_or(super::FRAME_MAX).max(FRAME_MAX_LEAST);
-    // lapin asks once, since its own recovery is off.
+    // lapin asks once, because its own recovery is off.
     let dialled = Arc::new(Mutex::new(Some(stream)));
     let hand_over = async move |_: AMQPUri, _: Runtime<Kit>| {
         let stream = dialled.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -89,7 +91,7 @@ pub(super) async fn connect(
     Connection::connector(uri, runtime, hand_over, properties).await
 }
 
-/// One connection to a node, by TCP, or by TLS with these certificates.
+/// Opens one connection to a node, by TCP, or by TLS with these certificates.
 ///
 /// # Errors
 ///
@@ -106,7 +108,7 @@ pub(super) async fn dial(
     })
 }
 
-/// What is under the filter.
+/// The stream under the filter.
 type Socket = Compat<net::Stream>;
 
 /// A stream whose frames lapin can read.
@@ -115,7 +117,7 @@ pub(super) struct Filtered {
     inbound: Inbound,
     outbound: Outbound,
     shared: Shared,
-    /// For lapin, from `given` on.
+    /// The bytes for lapin, from `given` on.
     ready: Vec<u8>,
     given: usize,
     piece: Box<[u8]>,
@@ -124,12 +126,12 @@ pub(super) struct Filtered {
     runtime: Handle,
 }
 
-/// For a large message's place.
+/// A wait for the permit of a large message.
 struct Waiting {
     place: Pin<Box<dyn Future<Output = ()> + Send>>,
     until: Instant,
     beat: Pin<Box<Sleep>>,
-    /// What was read already.
+    /// The bytes that were read already.
     rest: Vec<u8>,
 }
 
@@ -148,7 +150,7 @@ impl Filtered {
         }
     }
 
-    /// What has been read goes on to lapin, or waits for the place of a large message.
+    /// Passes what has been read on to lapin, or waits for the permit of a large message.
     fn feed(&mut self, piece: &[u8]) {
         let rest = self.inbound.feed(piece, &mut self.ready);
         if let Some(large) = self.inbound.waits() {
@@ -162,7 +164,7 @@ impl Filtered {
         }
     }
 
-    /// Ready when nothing is waited for any more, or lapin gets a heartbeat meanwhile.
+    /// Returns ready when nothing is waited for any more, or when lapin gets a heartbeat meanwhile.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(waiting) = &mut self.waiting else { return Poll::Ready(()) };
         let has_place = waiting.place.as_mut().poll(cx).is_ready();
@@ -185,7 +187,7 @@ impl Filtered {
         Poll::Ready(())
     }
 
-    /// What the broker is asked for: its own offer, within ours.
+    /// The frame length that the broker is asked for: its own offer, within our bounds.
     fn asked(&self) -> u32 {
         match self.inbound.offered() {
             None | Some(0) => FRAME_MAX,
@@ -203,7 +205,7 @@ impl Filtered {
         if self.given >= self.ready.len() {
             self.given = 0;
             self.ready.clear();
-            // A header of a megabyte isn't kept room for.
+            // Room for a header of a megabyte isn't kept.
             self.ready.shrink_to(2 * PIECE);
         }
         count
@@ -248,7 +250,8 @@ impl AsyncWrite for Filtered {
         let mut bytes = bytes.to_vec();
         let _ = this.outbound.rewrite(&mut bytes, asked);
         let written = ready!(Pin::new(&mut this.socket).poll_write(cx, &bytes))?;
-        // Only what was taken has gone by; the bytes are the rewritten ones, which rewriting leaves as they are.
+        // Only the bytes that were written count. They are the rewritten ones, and rewriting them again leaves them
+        // unchanged.
         let gone = bytes.get_mut(..written).unwrap_or_default();
         this.outbound = this.outbound.rewrite(gone, asked);
         if this.outbound.is_through() {

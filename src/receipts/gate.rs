@@ -1,4 +1,4 @@
-//! What the receipts' store itself is: its name, and whether it is the gate that it should be.
+//! The store of the receipts itself: its id, and whether it works as a gate.
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -8,24 +8,24 @@ use object_store::path::Path;
 use super::{Created, Receipts};
 use crate::storage::StoreError;
 
-/// How often, and by how many at once, it is tried whether one creator wins.
+/// How often the store's create is tested, and by how many creators at the same time.
 const RACES: u32 = 4;
 const RACERS: u32 = 8;
 
-/// The store's own name.
+/// The store's own id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreId {
     pub id: String,
-    /// It was given just now: nobody has used this store before.
+    /// Whether the id was created just now, since this store was not used before.
     pub is_new: bool,
 }
 
 impl Receipts {
-    /// The store's own name, created with the first call; the same for all workers on this store.
+    /// Returns the store's own id. The first call creates it; it is the same for all workers on this store.
     ///
     /// # Errors
     ///
-    /// The store's.
+    /// Those of the store.
     pub async fn store_id(&self) -> Result<StoreId, StoreError> {
         let fresh = Bytes::from(uuid::Uuid::new_v4().to_string());
         let key = self.store_id_key();
@@ -36,32 +36,33 @@ impl Receipts {
         Ok(StoreId { id: String::from_utf8_lossy(&bytes).into_owned(), is_new })
     }
 
-    /// The name that the store has now; it is given none.
+    /// Returns the id that the store has now, without creating one.
     ///
     /// # Errors
     ///
-    /// The store's.
+    /// Those of the store.
     pub async fn store_name(&self) -> Result<Option<String>, StoreError> {
         let found = self.read(&self.store_id_key()).await?;
         Ok(found.map(|found| String::from_utf8_lossy(&found).into_owned()))
     }
 
-    /// The store is the one of that name, and nothing is written to another that its path may lead to.
+    /// Binds this to the store with that id. Nothing is written to another store at the same path.
     pub fn belong_to(&self, id: &str) {
         self.storage.marked_by(&self.store_id_key(), id);
     }
 
-    /// Whether the store lets one of many creators win, and refuses to create what is there: tried on objects of its own. A
-    /// store that looks first and writes then lets several win that look at the same moment.
+    /// Whether the store lets exactly one of many creators win, and refuses to create what exists. It is tested on
+    /// separate objects. A store that checks first and writes afterwards lets several creators win that check at the
+    /// same moment.
     ///
     /// # Errors
     ///
-    /// The store's.
+    /// Those of the store.
     pub async fn creates_only_once(&self) -> Result<bool, StoreError> {
         for _ in 0..RACES {
             let key = self.storage.key(["receipts", &format!("probe-{}", uuid::Uuid::new_v4())]);
             let won = self.race(&key).await;
-            // It may not be allowed to delete, and needs not be.
+            // The worker may lack the right to delete, and doesn't need it.
             let _ = self.storage.objects().delete(&key).await;
             if !won? {
                 return Ok(false);
@@ -70,7 +71,7 @@ impl Receipts {
         Ok(true)
     }
 
-    /// Whether exactly one of many creators at once wins, and none that comes later.
+    /// Whether exactly one of many simultaneous creators wins, and no later one.
     async fn race(&self, key: &Path) -> Result<bool, StoreError> {
         let bodies: Vec<Bytes> = (0..RACERS).map(|number| Bytes::from(format!("racer {number}"))).collect();
         let asks = bodies.iter().map(|body| self.passes(key, body.clone()));
@@ -82,7 +83,7 @@ impl Receipts {
         Ok(wins == 1 && !late && kept.as_ref() == winner.and_then(|winner| bodies.get(winner)))
     }
 
-    /// Whether this ask wins, also if it is a repeated one that has won before.
+    /// Whether this ask wins; a repeated ask that has won before wins again.
     async fn passes(&self, key: &Path, body: Bytes) -> Result<bool, StoreError> {
         Ok(match self.create(key, body.clone()).await? {
             Created::Now => true,

@@ -1,35 +1,32 @@
-//! The sweep: receipts that are of no more use are removed, those of unfinished jobs never.
+//! The sweep: it removes receipts that are no longer needed, and never those of unfinished jobs.
 //!
-//! A job's receipts go all together or not at all: when every one of them is older than the age that
-//! was asked for, and the job has ended and waits for nobody. The age is the store's own
-//! `last_modified` against the clock of the machine that sweeps. Nothing rests on those two agreeing
-//! but the age's order of magnitude, and an age is days.
+//! A job's receipts are removed all together or not at all: if every one of them is older than the age that was asked
+//! for, and the job has ended and needs no person. The age is the store's own `last_modified` compared with the clock
+//! of the machine that sweeps. The two clocks need to agree only in the order of magnitude, since an age is days.
 //!
 //! # While workers run
 //!
-//! Workers read and create receipts meanwhile, and nothing stops them. What keeps the two apart is
-//! the age, not a lock:
+//! Workers read and create receipts during a sweep, and nothing stops them. The age keeps the two apart, not a lock:
 //!
-//! - A job that is under way has a receipt that is young, or no `result`: it is kept. A young receipt
-//!   behind an old `result` (a task id that was noted late, a correction) makes the whole job young.
-//! - A copy of the job's message that comes after its end is answered by the word of Redis, which remembers it
-//!   for `redis.remember_s`, and the age is not shorter than that. With Redis flushed it is answered
-//!   from the receipts: `intent-1`, by which a worker sees that there was a job at all, and `result`.
-//!   So these two are the last to go, and the answer is the same until the first of them has gone.
-//! - A copy that comes after that is a new job, and paid for. The age must therefore be longer than
-//!   any copy can lie in a queue; the user is told so, since nobody here can know it.
-//! - A worker that has read `intent-1` and finds no `result`, since both went in between, takes the
-//!   job for one whose POST is open: it looks it up. That takes a copy of that age at that moment.
-//! - Receipts are never changed, so what was listed is what is removed, unless somebody has removed
-//!   it and a new job of that id has come since. Two sweeps at once could do that; therefore `result`
-//!   is read again right before its job goes, and where it is gone, so is the claim to the rest.
+//! - A job that is under way has a young receipt or no `result`, so it is kept. A young receipt after an old `result` (a
+//!   task id that was noted late, a correction) makes the whole job young.
+//! - A copy of the job's message that comes after its end is answered from Redis, which remembers the job for
+//!   `redis.remember_s`, and the age is not shorter than that. If Redis was flushed, the copy is answered from two receipts:
+//!   `intent-1`, which shows a worker that the job exists, and `result`. So these two are removed last, and the answer is
+//!   the same until the first of them is removed.
+//! - A copy that comes after that is a new job, and paid for. So the age must be longer than any copy can stay in a queue.
+//!   The user is told this, since no program here can know it.
+//! - If a worker has read `intent-1`, and both are removed before it reads `result`, it takes the job for one with an open
+//!   POST and looks its task up. This needs a copy of that age at that moment.
+//! - Receipts are never changed, so what was listed is what is removed, unless it was removed and a new job with that id
+//!   has come since. Two sweeps at the same time could do that. Therefore `result` is read again immediately before its job
+//!   is removed; if it is missing, the rest is not removed either.
 //!
-//! # Half way
+//! # If a sweep is interrupted
 //!
-//! A sweep may die at any point. It leaves `result`, by which the next one sees that the job has
-//! ended, until nothing else is there but `resolved`, which by itself is a leftover: it is never
-//! written before `result`. In the other order a `result` that says "unknown" would wait for a person
-//! who has been there.
+//! A sweep may die at any point. It leaves `result`, which shows the next sweep that the job has ended, until only
+//! `resolved` remains. `resolved` alone is a leftover, since it is never written before `result`. In the other order,
+//! a `result` that says "unknown" would remain and wait for a person although a person has already decided.
 
 mod removal;
 
@@ -40,16 +37,16 @@ use crate::job::{JobId, Reason};
 
 pub use removal::{Kept, Removed, Sweep, Tally};
 
-/// What a receipt is about.
+/// The kind of a receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// The first intent: without it nobody reads the others.
+    /// The first intent; without it no worker reads the other receipts.
     FirstIntent,
-    /// What is of use to a job that is under way only, or to a person.
+    /// A receipt that is only needed while the job is under way, or by a person.
     Step,
     Result,
     Resolved,
-    /// A newer worker's.
+    /// A receipt of a newer worker.
     Unknown,
 }
 
@@ -69,7 +66,7 @@ impl Kind {
         if is_step { Self::Step } else { Self::Unknown }
     }
 
-    /// Who goes first; the reasons are in the head of this file.
+    /// The order of removal; the reasons are at the head of this file.
     fn turn(self) -> u8 {
         match self {
             Self::Unknown | Self::Step => 0,
@@ -84,38 +81,38 @@ impl Kind {
 struct Receipt {
     kind: Kind,
     key: Path,
-    /// The store's time, in Unix milliseconds.
+    /// When it was written by the store's clock, in Unix milliseconds.
     written_ms: i64,
 }
 
-/// The job and the kind of a receipt by its name. A job's id may have dots, a kind has none.
+/// The job and the kind in a receipt's name. A job id may contain dots, a kind has none.
 fn named(name: &str) -> Option<(JobId, Kind)> {
     let (job, kind) = name.rsplit_once('.')?;
     Some((job.parse().ok()?, Kind::of(kind)))
 }
 
-/// Why the receipts of a job stay.
+/// Why the receipts of a job are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Keep {
     /// One of them is not old enough.
     Young,
-    /// There is no result.
+    /// There is no `result`.
     Unfinished,
-    /// Its outcome is unknown, and a person has not cleared it up.
+    /// The outcome is unknown, and no person has cleared it up.
     OutcomeUnknown,
-    /// A newer worker's, or no longer readable.
+    /// A receipt is from a newer worker, or no longer readable.
     NotUnderstood,
 }
 
-/// What the names and the times say of a job.
+/// What the names and the times show about a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Look {
     Keep(Keep),
-    /// It has ended, but how is in its `result`.
+    /// The job has ended; its `result` says how.
     Ended {
         resolved: bool,
     },
-    /// What an earlier sweep left.
+    /// The rest of an interrupted sweep.
     Leftover,
 }
 
@@ -135,7 +132,7 @@ fn look(receipts: &[Receipt], before_ms: i64) -> Look {
     }
 }
 
-/// Why a job that has ended so stays all the same.
+/// Why the receipts of a job with this result are kept nevertheless.
 fn holds_back(result: &[u8], resolved: bool) -> Option<Keep> {
     if resolved {
         return None;

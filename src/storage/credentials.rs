@@ -1,7 +1,8 @@
-//! The variables by which the clouds' credentials come, and what is said where they are wrong or missing.
+//! Reads the variables with the clouds' credentials, and says what is wrong or missing.
 //!
-//! A value goes into headers, and the client library panics on one that none can have; most often it is a line break
-//! behind a value that came out of a file. So the variables are read here, trimmed, and refused by name.
+//! A value goes into HTTP headers, and the client library panics on a value that no header can have. Most often that
+//! is a line break at the end of a value that came from a file. So the variables are read here, trimmed, and refused
+//! by name.
 
 use std::ffi::OsString;
 use std::fmt::Debug;
@@ -18,11 +19,11 @@ use super::error::NoCredentials;
 pub(super) struct Variables(Vec<(String, String)>);
 
 impl Variables {
-    /// Those that begin with `prefix` and that `is_known` says are read.
+    /// The variables that begin with `prefix` and that are read according to `is_known`.
     ///
     /// # Errors
     ///
-    /// Names the variable that holds what can't be in a header, and where in it; never its value.
+    /// Names the variable that holds a character that no header can have, and its position; never the value.
     pub(super) fn of(
         prefix: &str,
         is_known: impl Fn(&str) -> bool,
@@ -46,7 +47,7 @@ impl Variables {
                      one that isn't ASCII): set it again without that"
                 )));
             }
-            // Set and empty is how containers say "not set".
+            // Containers often set an empty value to say "not set".
             if !value.is_empty() {
                 variables.push((key, value.to_owned()));
             }
@@ -68,13 +69,13 @@ impl Variables {
     }
 }
 
-/// Where credentials are asked for that are not plainly set.
+/// Where credentials are requested that are not directly set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tried {
     /// What to say if there are none.
     pub words: String,
-    /// A variable names who is asked, so that the answer is worth telling. Where the machine itself is asked, it is about an
-    /// address that nobody has configured.
+    /// A variable names the service that is asked, so its answer is worth showing. If the machine itself is asked,
+    /// the answer is about an address that is not in the configuration.
     pub is_named: bool,
 }
 
@@ -88,7 +89,7 @@ impl Tried {
     }
 }
 
-/// What is tried for S3's credentials, where they are not plainly set; `None`: they are.
+/// What is tried for S3's credentials if they are not directly set; `None` if they are.
 pub(super) fn tried_for_s3(variables: &Variables) -> Option<Tried> {
     let profile = aws_profile(variables).map_or_else(String::new, |words| format!("; {words}"));
     let tried = if variables.get("aws_access_key_id").or(variables.get("aws_secret_access_key")).is_some() {
@@ -114,7 +115,7 @@ pub(super) fn tried_for_s3(variables: &Variables) -> Option<Tried> {
     Some(Tried { words: format!("{}{profile}", tried.words), ..tried })
 }
 
-/// What to say of a profile, which is not read.
+/// A message about a profile, which is not read.
 pub(super) fn aws_profile(variables: &Variables) -> Option<String> {
     variables.get("aws_profile").map(|profile| {
         format!(
@@ -161,7 +162,7 @@ pub(super) fn tried_for_azure(variables: &Variables) -> Option<Tried> {
     })
 }
 
-/// Credentials that say what was tried where they can't be had.
+/// Credentials that say what was tried if there are none.
 #[derive(Debug)]
 pub(super) struct Explained<T> {
     pub inner: Arc<dyn CredentialProvider<Credential = T>>,

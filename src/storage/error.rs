@@ -1,8 +1,8 @@
-//! What a store's error means: the one place that says so. Pure.
+//! Defines in one place what a store's error means. Pure.
 //!
-//! Stores say the same thing in many ways: by a status, by a code in XML, by the operating system's own number, by a
-//! cause deep below "error sending request". Here each becomes a kind, the words that name what happened, and what a person
-//! can do about it.
+//! Stores say the same thing in many ways: by a status, by a code in XML, by the operating system's own number, or by
+//! a cause deep below "error sending request". Here each becomes a kind, words that name what happened, and what a
+//! person can do about it.
 
 use std::error::Error as StdError;
 use std::io;
@@ -10,11 +10,11 @@ use std::io;
 use crate::net::trouble;
 use crate::redact::{bounded, for_people};
 
-/// Longest part of a message that the store has a say in, and the longest message, in characters.
+/// The longest part of a message that comes from the store, and the longest message, in characters.
 const WORDS_MAX: usize = 300;
 const MESSAGE_MAX: usize = 900;
 
-/// A fault of the store, in words for people, with what to do. The caller tries again.
+/// A fault of the store, in words for people, with what to do. The caller retries.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {
@@ -22,44 +22,44 @@ pub struct StoreError {
     message: String,
 }
 
-/// What is wrong with the store, as far as it can be told.
+/// What is wrong with the store, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum StoreErrorKind {
-    /// It doesn't know how to create an object only if that is absent.
+    /// The store can't create an object only if it is absent.
     NoConditionalPut,
     /// The folder's file system has neither hard links nor a rename that replaces nothing.
     NoExclusiveCreate,
-    /// It refuses to say whether an object is absent, since the credentials may not list.
+    /// The store doesn't say whether an object is absent, because the credentials may not list.
     MayNotList,
-    /// The credentials may not do this.
+    /// The credentials have no permission for this.
     Forbidden,
-    /// The credentials are not known, or the signature is wrong.
+    /// The credentials are unknown, or the signature is wrong.
     BadCredentials,
-    /// No credentials could be had.
+    /// No credentials were found.
     NoCredentials,
-    /// The credentials were good once.
+    /// The credentials have expired.
     ExpiredCredentials,
-    /// The bucket lies in another region than the requests are signed for.
+    /// The bucket is in another region than the one that the requests are signed for.
     OtherRegion,
-    /// The clocks differ by too much for a signature.
+    /// The clocks differ too much for a signature.
     ClockSkew,
-    /// It asks to be asked less.
+    /// The store asks for fewer requests.
     SlowDown,
-    /// It has a fault of its own.
+    /// The store has a fault of its own.
     Failing,
     NoBucket,
-    /// It wants a checksum that isn't sent, or refuses the one that is.
+    /// The store wants a checksum that isn't sent, or refuses the one that is sent.
     Checksum,
-    /// It takes no object that large, whatever its space.
+    /// The store accepts no object that large, however much space it has.
     TooLarge,
     Full,
     ReadOnly,
-    /// No TLS with it.
+    /// No TLS connection to the store can be made.
     Tls,
-    /// This process has no file descriptor left, which is no fault of the store's.
+    /// This process has no file descriptor left, which is not the store's fault.
     OutOfFiles,
     Unreachable,
-    /// The folder is gone, or another one has come in its place.
+    /// The folder is gone, or another one is in its place.
     Gone,
     /// Anything else.
     Other,
@@ -126,7 +126,7 @@ impl StoreErrorKind {
 }
 
 impl StoreError {
-    /// A fault in words of our own.
+    /// A fault in our own words.
     pub(crate) fn new(what: &str, error: &impl ToString) -> Self {
         Self::plain(format!("{what}: {}", error.to_string()))
     }
@@ -140,7 +140,7 @@ impl StoreError {
         Self { kind, message: bounded(&message, MESSAGE_MAX) }
     }
 
-    /// A fault of the store below, while `what` was tried.
+    /// A fault of the underlying store during `what`.
     pub(crate) fn of(what: &str, error: &object_store::Error) -> Self {
         let (kind, words) = meaning(error);
         Self::of_kind(kind, what, &words)
@@ -157,14 +157,14 @@ impl StoreError {
     }
 }
 
-/// No credentials: what was tried for them.
+/// There are no credentials; says what was tried to find them.
 #[derive(Debug, thiserror::Error)]
 #[error("no credentials: {tried}")]
 pub(super) struct NoCredentials {
     pub tried: String,
 }
 
-/// The folder that was opened isn't there any more.
+/// The folder that was opened doesn't exist any more.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Gone(pub String);
@@ -174,7 +174,7 @@ pub(super) struct Gone(pub String);
 #[error("{0}")]
 pub(super) struct NoExclusiveCreate(pub io::Error);
 
-/// Codes in a store's XML, and what they mean. They count before the status.
+/// Codes in a store's XML, and what they mean. They take precedence over the status.
 const CODES: &[(&str, StoreErrorKind)] = &[
     ("RequestTimeTooSkewed", StoreErrorKind::ClockSkew),
     ("ExpiredToken", StoreErrorKind::ExpiredCredentials),
@@ -205,7 +205,7 @@ const CODES: &[(&str, StoreErrorKind)] = &[
     ("InsufficientStorage", StoreErrorKind::Full),
 ];
 
-/// What the statuses mean that come without a code that we know.
+/// The meaning of a status that comes without a known code.
 fn of_status(status: u16) -> Option<StoreErrorKind> {
     match status {
         301 | 302 | 307 | 308 => Some(StoreErrorKind::OtherRegion),
@@ -220,7 +220,7 @@ fn of_status(status: u16) -> Option<StoreErrorKind> {
     }
 }
 
-/// What the operating system says of a folder.
+/// The meanings of the operating system's errors for a folder.
 const OF_SYSTEM: [(io::ErrorKind, StoreErrorKind); 6] = [
     (io::ErrorKind::StorageFull, StoreErrorKind::Full),
     (io::ErrorKind::QuotaExceeded, StoreErrorKind::Full),
@@ -247,7 +247,7 @@ pub(super) fn meaning(error: &object_store::Error) -> (StoreErrorKind, String) {
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(cause) = next {
         let text = cause.to_string();
-        // Most of these errors say what their cause says, too.
+        // Most of these errors repeat what their cause says.
         if !words.iter().any(|said| said.contains(&text)) {
             words.push(text);
         }
@@ -259,7 +259,7 @@ pub(super) fn meaning(error: &object_store::Error) -> (StoreErrorKind, String) {
         } else if cause.is::<NoExclusiveCreate>() {
             kind = kind.or(Some(StoreErrorKind::NoExclusiveCreate));
         } else if let Some(none) = cause.downcast_ref::<NoCredentials>() {
-            // What lies below are words about addresses that nobody has configured.
+            // The causes below are about addresses that are not in the configuration.
             return (StoreErrorKind::NoCredentials, none.to_string());
         }
         next = cause.source();
@@ -274,7 +274,7 @@ pub(super) fn meaning(error: &object_store::Error) -> (StoreErrorKind, String) {
     }
 }
 
-/// From what an HTTP client, and a server in XML, have said.
+/// Finds the meaning in the words of an HTTP client, and of a server that answers in XML.
 fn by_text(all: String) -> (StoreErrorKind, String) {
     let status = all.split_once("status code: ").and_then(|(_, rest)| rest.get(..3)?.parse::<u16>().ok());
     let code = between(&all, "Code");

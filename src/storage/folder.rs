@@ -1,14 +1,15 @@
-//! A folder as store: files by object_store, and two things that it doesn't do.
+//! A folder as the store. object_store handles the files; this module adds two things that it lacks.
 //!
-//! **It is still the same folder.** Where a mount vanishes, the path leads to the disk underneath, and a file that is
-//! written there is lost to all others: an image that nobody finds, a gate that stands open once more. So nothing is written,
-//! and nothing is said to be absent, once the path leads to another folder than it did; unless that one has the marker
-//! of the store, as a network file system has that was mounted again.
+//! **It is still the same folder.** If a mount vanishes, the path leads to the disk underneath, and a file that is
+//! written there is lost for all other workers: an image that can't be found, or a gate that is open once more. So
+//! once the path leads to another folder, nothing is written and no object is reported as absent. The exception is a
+//! folder that has the store's marker, such as a network file system that was mounted again.
 //!
-//! **Created if absent, also without hard links.** object_store makes a staged file visible by a hard link, which fails where its
-//! name is taken. Where the file system has none (FAT, exFAT, many of CIFS and FUSE), a rename that replaces nothing does
-//! the same: what is there is whole, and one of many wins. An exclusive `open` would be had in more places, but the file would be seen
-//! before it is whole, and a half of a sealed outcome is none.
+//! **An object is created only if it is absent, also without hard links.** object_store makes a staged file visible
+//! by a hard link, which fails if its name is taken. If the file system has no hard links (FAT, exFAT, many of CIFS
+//! and FUSE), a rename that replaces nothing does the same: a visible file is complete, and one of many creates wins.
+//! More file systems have an exclusive `open`, but then the file would be visible before it is complete, and half of
+//! a sealed outcome is useless.
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -29,14 +30,14 @@ use super::error::{Gone, NoExclusiveCreate};
 
 const STORE: &str = "folder";
 
-/// A folder, by what it is and not by its path.
+/// Identifies a folder itself, not its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Identity {
     device: u64,
     inode: u64,
 }
 
-/// A file within the folder that says whose store it is.
+/// A file within the folder that says which store it is.
 #[derive(Debug, Clone)]
 struct Marker {
     path: PathBuf,
@@ -63,7 +64,7 @@ struct Known {
 }
 
 impl Folder {
-    /// `root` exists, is absolute and without symbolic links.
+    /// Opens the folder. `root` exists, is absolute and has no symbolic links.
     ///
     /// # Errors
     ///
@@ -100,7 +101,7 @@ impl Root {
         let found = std::fs::metadata(&self.path);
         let mut known = self.known();
         match found {
-            // A number that was given back is given out again, to a file perhaps.
+            // The system may reuse the number of a deleted folder, perhaps for a file.
             Ok(found) if found.is_dir() && identity(&found) == known.identity => Ok(()),
             Ok(found) if known.marker.as_ref().is_some_and(Marker::is_there) => {
                 known.identity = identity(&found);
@@ -135,7 +136,7 @@ fn identity(metadata: &Metadata) -> Identity {
     Identity { device: metadata.dev(), inode: metadata.ino() }
 }
 
-/// Only the folder's absence is noticed.
+/// Here only the absence of the folder is noticed.
 #[cfg(not(unix))]
 fn identity(_: &Metadata) -> Identity {
     Identity { device: 0, inode: 0 }
@@ -149,17 +150,17 @@ async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 's
     tokio::task::spawn_blocking(act).await.unwrap_or_else(|error| Err(failed(io::Error::other(error))))
 }
 
-/// Writes the file beside its place, and gives it its name only if that is free.
+/// Writes a staged file beside its place, and gives it its name only if the name is free.
 fn create(wanted: &FilePath, body: &PutPayload, fsync: bool) -> Result<()> {
     let parent = wanted.parent().unwrap_or(wanted);
     if !parent.exists() {
         super::open::create_folder(parent, fsync).map_err(failed)?;
     }
-    // object_store takes a name with digits behind a "#" for a staged file, and lists none of them.
+    // object_store takes a name with digits behind a "#" for a staged file, and lists no such files.
     let staged = PathBuf::from(format!("{}#{}", wanted.display(), uuid::Uuid::new_v4().as_u64_pair().0));
     let published = stage(&staged, body, fsync).map_err(failed).and_then(|()| publish(&staged, wanted));
     if published.is_err() {
-        // It may never have come to be.
+        // The file may not exist.
         let _ = std::fs::remove_file(&staged);
     }
     published?;
@@ -184,7 +185,7 @@ fn publish(staged: &FilePath, wanted: &FilePath) -> Result<()> {
     };
     match std::fs::hard_link(staged, wanted) {
         Ok(()) => {
-            // One that stays is listed by nobody.
+            // A staged file that stays is never listed.
             let _ = std::fs::remove_file(staged);
             return Ok(());
         }
@@ -202,7 +203,8 @@ fn publish(staged: &FilePath, wanted: &FilePath) -> Result<()> {
     }
 }
 
-/// How file systems say that they don't know a call; EPERM is Linux's own word for those without hard links.
+/// The errors by which file systems say that they don't know a call; EPERM is Linux's error for those without hard
+/// links.
 fn has_no_such_call(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let said = [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTTY, Errno::INVAL];

@@ -1,4 +1,4 @@
-//! From the options to an open store.
+//! Opens a store from its options.
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use super::folder::Folder;
 use super::place::Place;
 use super::{Storage, StorageOptions, StoreError};
 
-/// Of the HTTP client to the store: options of object_store's own, in its notation.
+/// The options of the HTTP client to the store, in object_store's notation.
 const CLIENT: [(ClientConfigKey, &str); 2] =
     [(ClientConfigKey::ConnectTimeout, "5 seconds"), (ClientConfigKey::Timeout, "30 seconds")];
 
-/// Few and short: whoever calls tries again on its own, and tells people meanwhile.
+/// Retries are few and short, because the caller also retries and reports the fault meanwhile.
 fn retries() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig { max_backoff: Duration::from_secs(2), ..Default::default() },
@@ -85,7 +85,7 @@ pub(super) fn open(options: &StorageOptions) -> Result<Storage, StoreError> {
     })
 }
 
-/// The folder, created where it is missing, absolute and without symbolic links.
+/// The folder, created if it is missing, absolute and without symbolic links.
 fn folder(path: &str, fsync: bool) -> Result<PathBuf, StoreError> {
     let what = || format!("storage.url: can't use the folder {path}");
     if path.is_empty() {
@@ -129,12 +129,12 @@ fn s3(
     bucket: &str,
     warnings: &mut Vec<String>,
 ) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    // A profile is none of object_store's variables, and still one that people set.
+    // A profile is not a variable of object_store's, but people do set it.
     let known = |name: &str| name == "aws_profile" || name.parse::<AmazonS3ConfigKey>().is_ok();
     let variables = Variables::of("AWS_", known, std::env::vars_os())?;
     let tried = credentials::tried_for_s3(&variables);
     warnings.extend(credentials::aws_profile(&variables).filter(|_| tried.is_some()));
-    // A dot in the bucket's name is no name in a certificate.
+    // A certificate doesn't match a host name with a dot in the bucket's name.
     let in_path = options.path_style || bucket.contains('.');
     let mut builder = AmazonS3Builder::new().with_client_options(trusting(options)?);
     for (key, value) in variables.iter() {
@@ -142,14 +142,15 @@ fn s3(
             builder = with_variable(builder, key, value);
         }
     }
-    // A bucket with Object Lock takes nothing without one, and the digest is made for the signature anyway.
+    // A bucket with Object Lock accepts nothing without a checksum, and the digest is made for the signature anyway.
     if variables.get("aws_checksum_algorithm").is_none() {
         builder = builder.with_checksum_algorithm(Checksum::SHA256);
     }
     builder = builder
         .with_bucket_name(bucket)
         .with_virtual_hosted_style_request(!in_path)
-        // Objects are deleted one by one; not every server, and not every policy, has the request for many.
+        // Objects are deleted one by one, because not every server, and not every policy, supports the request for
+        // many.
         .with_config(AmazonS3ConfigKey::DisableBulkDelete, "true")
         .with_retry(retries());
     if let Some(region) = &options.region {
@@ -172,7 +173,7 @@ fn s3(
 }
 
 fn with_variable(builder: AmazonS3Builder, key: AmazonS3ConfigKey, value: &str) -> AmazonS3Builder {
-    // Our own word, for a server that refuses requests with a checksum.
+    // Our own value, for a server that refuses requests with a checksum.
     if key == AmazonS3ConfigKey::Checksum && value == "none" {
         builder
     } else {
@@ -180,7 +181,7 @@ fn with_variable(builder: AmazonS3Builder, key: AmazonS3ConfigKey, value: &str) 
     }
 }
 
-/// The options of a client that believes the issuers in `storage.ca_file`, too. What variables say goes over it.
+/// The options of a client that also trusts the issuers in `storage.ca_file`. Variables override them.
 fn trusting(options: &StorageOptions) -> Result<ClientOptions, StoreError> {
     let issuers = options.certificates.issuers().map_err(StoreError::plain)?;
     issuers.iter().try_fold(ClientOptions::new(), |client, issuer| {
@@ -189,7 +190,7 @@ fn trusting(options: &StorageOptions) -> Result<ClientOptions, StoreError> {
     })
 }
 
-/// object_store wants the bucket in the endpoint's host already.
+/// object_store expects the bucket to be in the endpoint's host already.
 fn with_bucket(endpoint: &Url, bucket: &str) -> Result<Url, StoreError> {
     let what = "storage.endpoint must have a host name, or storage.path_style be true";
     let mut url = endpoint.clone();

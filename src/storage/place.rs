@@ -1,4 +1,4 @@
-//! Keys and locations: what an object is called within its store, and what the world calls it.
+//! Keys and locations: the name of an object within its store, and its name for the outside.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,12 @@ use url::Url;
 
 use super::StoreError;
 
-/// What all locations of a store begin with.
+/// The beginning of all locations of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     /// An absolute folder without symbolic links: `file:///folder/key`, percent-encoded as URLs are.
     Folder(PathBuf),
-    /// `scheme://bucket/key`; the key as it is, as is the custom with these.
+    /// `scheme://bucket/key`; the key is not encoded, as is usual for these.
     Bucket { scheme: &'static str, name: String },
     /// `memory:///key`
     Memory,
@@ -32,8 +32,7 @@ impl Place {
         }
     }
 
-    /// The key in a location; `None` if it leads elsewhere, or is none. The inverse of
-    /// [`Self::location`].
+    /// The key in a location; `None` if it leads elsewhere, or is not a location. The inverse of [`Self::location`].
     pub(super) fn key(&self, location: &str) -> Option<Path> {
         let raw = match self {
             Self::Folder(root) => {
@@ -47,12 +46,12 @@ impl Place {
             }
             Self::Memory => location.strip_prefix("memory:///")?.to_owned(),
         };
-        // Refuses `.`, `..`, empty segments and control characters.
+        // This refuses `.`, `..`, empty segments and control characters.
         Path::parse(&raw).ok().filter(|key| !key.is_root() && key.as_ref() == raw)
     }
 }
 
-/// `base` with the key behind its path, percent-encoded.
+/// `base` with the key appended to its path, percent-encoded.
 pub(super) fn public_url(base: &Url, key: &Path) -> String {
     let mut url = base.clone();
     if let Ok(mut segments) = url.path_segments_mut() {

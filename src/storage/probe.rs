@@ -1,8 +1,8 @@
-//! Whether the store works: what failed is what probes.
+//! Probes the store with the same act that failed.
 //!
-//! A store that is nearly full takes a small object and no image, so the probe is as large as the largest object that was
-//! refused. Deleting is no part of what a worker needs, so a probe that stays is none that failed; each process writes its
-//! own over and over, which bounds what stays.
+//! A nearly full store accepts a small object but no image, so the probe is as large as the largest object that was
+//! refused. A worker doesn't need to delete, so a probe that stays in the store has not failed. Each process
+//! overwrites its own probe, which bounds what stays.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,19 +12,19 @@ use uuid::Uuid;
 
 use super::{Storage, StoreError, StoreErrorKind, bounded};
 
-/// What this process knows of its puts.
+/// What this process knows about its puts.
 #[derive(Debug)]
 pub(super) struct Probing {
-    /// Of this process alone.
+    /// The name of this process's probe.
     name: String,
-    /// Bytes of the largest object that was refused since one of that size was taken; 0: none.
+    /// Bytes of the largest object that was refused since one of that size was accepted; 0 if there is none.
     refused: AtomicUsize,
 }
 
 /// A probe that worked.
 #[derive(Debug)]
 pub struct Probed {
-    /// `Err`: the probe stays behind, and so would what `comet-worker sweep` is to remove.
+    /// `Err`: the probe stays in the store, and so would what `comet-worker sweep` tries to remove.
     pub deleted: Result<(), StoreError>,
 }
 
@@ -35,15 +35,15 @@ impl Default for Probing {
 }
 
 impl Probing {
-    /// A put of so many bytes has come to this.
+    /// Learns from the result of a put of this many bytes.
     pub(super) fn put(&self, bytes: usize, error: Option<&StoreError>) {
         match error.map(StoreError::kind) {
             None => {
                 let is_as_large = |refused| (refused <= bytes).then_some(0);
-                // An error says that it was larger.
+                // An error here means that the refused object was larger.
                 let _ = self.refused.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_as_large);
             }
-            // No smaller one, and no other, tells anything about that.
+            // A smaller object, or another one, says nothing about that.
             Some(StoreErrorKind::TooLarge) => {}
             Some(_) => {
                 self.refused.fetch_max(bytes, Ordering::Relaxed);
@@ -53,7 +53,7 @@ impl Probing {
 }
 
 impl Storage {
-    /// Bytes of the largest object that was refused since one of that size was taken; 0: none.
+    /// Bytes of the largest object that was refused since one of that size was accepted; 0 if there is none.
     #[must_use]
     pub fn refused_bytes(&self) -> usize {
         self.probing.refused.load(Ordering::Relaxed)
@@ -63,11 +63,12 @@ impl Storage {
         self.probing.put(bytes, error);
     }
 
-    /// Looks for an object that is absent, writes one as large as the largest that was refused, reads it back, and deletes it if it may.
+    /// Reads an absent object, writes one as large as the largest that was refused, reads it back, and deletes it if
+    /// it may.
     ///
     /// # Errors
     ///
-    /// The first of the reads and writes that doesn't work.
+    /// The first read or write that fails.
     pub async fn probe(&self) -> Result<Probed, StoreError> {
         self.probe_absent().await?;
         let key = self.key([self.probing.name.as_str()]);
@@ -79,7 +80,7 @@ impl Storage {
             bounded(&what, self.objects.put(&key, body.into())).await?;
             self.probing.put(large, None);
         }
-        // Over the large one, so that it takes no space where it can't be deleted.
+        // This overwrites the large object, so that it takes no space if it can't be deleted.
         bounded("can't write", self.objects.put(&key, words.clone().into())).await?;
         let found = self.get("can't read back what was written", &key).await?;
         if found != words.as_bytes() {
@@ -94,7 +95,8 @@ impl Storage {
         Ok(Probed { deleted: bounded("can't delete", deleting).await })
     }
 
-    /// A receipt that is absent says that nothing was paid; a store that doesn't tell so tells nothing.
+    /// Checks that an absent object is reported as absent. An absent receipt means that nothing was paid, and that
+    /// can't be relied on if the store doesn't say so.
     async fn probe_absent(&self) -> Result<(), StoreError> {
         let key = self.key([format!("{}-absent", self.probing.name).as_str()]);
         let what = "can't see that an object is absent";

@@ -1,8 +1,8 @@
-//! The fields of a log line, message included: whatever they hold, the line stays one line.
+//! The fields of a log line, message included. Whatever they contain, the line stays one line.
 //!
-//! Names and texts of producers, providers and brokers come into messages in many places. A line break in one would begin a line
-//! that looks like ours, and an escape sequence would colour or overwrite a terminal. So no place has to think of it: what is
-//! written into a line passes here.
+//! Names and texts of producers, providers and brokers get into messages in many places. A line break in one of them
+//! would begin a line that looks like ours, and an escape sequence would colour or overwrite a terminal. Everything
+//! that is written into a line passes here, so no other place has to handle that.
 
 use std::fmt::{self, Debug, Write};
 use std::io;
@@ -61,7 +61,7 @@ impl Write for Printable<'_, '_> {
     }
 }
 
-/// Lines of JSON, in which a serializer escapes less than a terminal obeys.
+/// Lines of JSON. It escapes characters that a terminal obeys and a JSON serializer doesn't escape.
 pub(super) struct PrintableJson<W>(pub(super) W);
 
 impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for PrintableJson<W> {
@@ -75,7 +75,7 @@ impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for PrintableJson<W> {
 pub(super) struct JsonLine<W>(W);
 
 impl<W: io::Write> io::Write for JsonLine<W> {
-    /// Gets a whole line at a time.
+    /// Receives a whole line at a time.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let (line, end) = match bytes.split_last() {
             Some((b'\n', line)) => (line, "\n"),

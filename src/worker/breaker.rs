@@ -1,5 +1,5 @@
-//! The breaker: when the account, the provider or one of our own services stops every job, the
-//! worker takes no more of them, says so, and looks by itself whether it is over.
+//! The breaker. When the account, the provider or one of our own services fails every job, the worker takes no more
+//! jobs, reports the cause, and probes by itself whether the cause is gone.
 
 mod cause;
 mod pass;
@@ -20,34 +20,34 @@ pub use self::pass::{Pass, Sent};
 use self::posts::Posts;
 use self::turn::LET_THROUGH_EVERY;
 pub use self::turn::{Held, Turn};
+use crate::heartbeat::Heartbeat;
+use crate::job::answers::{AccountFault, AccountFaultKind, SubmitOutcome};
 use crate::job::pace::{Seed, backoff};
 use crate::metrics::Metrics;
-use crate::provider::{AccountFault, AccountFaultKind, Answer};
-use crate::pulse::Pulse;
 
-/// The requests of our own by which causes are looked at again.
+/// The requests by which the worker probes the open causes.
 #[async_trait]
 pub trait Probe: Send + Sync {
     /// # Errors
     ///
-    /// Why it still stands, for people.
+    /// Says why the cause is still open, for people.
     async fn probe(&self, cause: Cause) -> Result<(), String>;
 }
 
 /// What the consumer may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Take as many as configured.
+    /// It may take as many jobs as configured.
     Open,
-    /// Take one, to see whether it goes through.
+    /// It may take one job, to see whether that one succeeds.
     OneJob,
-    /// Take none.
+    /// It may take no job.
     Closed,
 }
 
-/// One cause that stands.
+/// One open cause.
 #[derive(Debug, Clone)]
-struct Fault {
+struct OpenFault {
     message: String,
     probes: u32,
     next_probe: Instant,
@@ -55,11 +55,11 @@ struct Fault {
     letting_one_through: bool,
     /// A held job tries.
     probing: bool,
-    /// When one of the queue may try, though held jobs wait to.
+    /// When a job from the queue may try, even if held jobs wait to try.
     let_through_at: Instant,
 }
 
-/// A cause that went away.
+/// A cause that is gone.
 #[derive(Debug, Clone, Copy)]
 struct Past {
     probes: u32,
@@ -68,8 +68,8 @@ struct Past {
 
 #[derive(Debug, Default, Clone)]
 struct State {
-    faults: BTreeMap<Cause, Fault>,
-    /// Causes that went away lately: one that comes back soon is not a new one.
+    faults: BTreeMap<Cause, OpenFault>,
+    /// Causes that went away a short time ago. If one of them returns soon, it is not new.
     past: BTreeMap<Cause, Past>,
     one_is_through: bool,
     /// Jobs that are held with the act that failed.
@@ -78,11 +78,11 @@ struct State {
 
 const FIRST_PROBE: Duration = Duration::from_secs(1);
 const LAST_PROBE: Duration = Duration::from_secs(60);
-/// Each such probe may cost a job its outcome.
+/// Each probe with a POST may cost a job its outcome.
 const LAST_PROBE_OF_POSTS: Duration = Duration::from_secs(300);
-/// A cause that went away so long ago is a new one, though no POST was accepted since.
+/// A cause that has been gone for this long counts as new, even if no POST was accepted since then.
 const REMEMBERED: Duration = Duration::from_secs(3600);
-/// A probe that hangs is a failed one, and no standstill of this process.
+/// A probe that takes longer has failed. It doesn't count as a standstill of this process.
 const PROBE_MAX: Duration = Duration::from_secs(30);
 
 /// Shared by all lives.
@@ -108,7 +108,7 @@ impl Breaker {
     pub async fn changed(&self) {
         let mut receiver = self.state.subscribe();
         let before = mode(&receiver.borrow_and_update());
-        // The sender is in self, so this can't end early.
+        // `self` holds the sender, so this wait can't end early.
         let _ = receiver.wait_for(|state| mode(state) != before).await;
     }
 
@@ -117,7 +117,7 @@ impl Breaker {
         let _ = self.state.subscribe().wait_for(|state| mode(state) == Mode::Closed).await;
     }
 
-    /// What stands, a line each, for readiness and people.
+    /// The open causes, one line each, for readiness and for people.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         let state = self.state.borrow();
@@ -128,30 +128,34 @@ impl Breaker {
             .collect()
     }
 
-    /// The labels of what stands.
+    /// The labels of the open causes.
     #[must_use]
     pub fn causes(&self) -> BTreeSet<&'static str> {
         self.state.borrow().faults.keys().map(|cause| cause.as_str()).collect()
     }
 
-    /// Learns from the answer to a POST. While causes stand, only that of the job which was let through tells: a POST from before
-    /// the fault may be answered late.
+    /// Learns from the answer to a POST. While causes are open, only the answer to the job that was let through
+    /// counts, because a POST from before the fault may be answered late.
     ///
-    /// An accepted POST alone shows that POSTs are answered: a refusal, and a "later" too, may be the gateway's own word, whose
-    /// backend is still down. After one of them another job may try at once, since it cost nothing.
-    pub fn note(&self, answer: &Answer, sent: Sent) {
+    /// Only an accepted POST shows that POSTs are answered. A refusal or a "later" may come from the gateway itself
+    /// while its backend is still down. After such an answer, another job may try at once, because the answer cost
+    /// nothing.
+    pub fn note(&self, answer: &SubmitOutcome, sent: Sent) {
         match answer {
-            Answer::Account(fault) => {
+            SubmitOutcome::Account(fault) => {
                 let cause = cause_of(fault.kind);
                 if sent.only_one {
                     self.probe_failed(cause, &fault.message);
                 }
                 self.fault(cause, &fault.message);
             }
-            Answer::Accepted(_) => self.accepted(sent, Posts::accepted),
-            // The provider has a task under this job's external id: that is an answer, if none to the other jobs.
-            Answer::Refused(_) | Answer::Later(_) | Answer::Unknown { exists: true, .. } => {}
-            Answer::Unknown { message, exists: false, .. } => {
+            SubmitOutcome::Accepted(_) => self.accepted(sent, Posts::accepted),
+            // The provider has a task under this job's external id. That is an answer, but it says nothing about
+            // other jobs.
+            SubmitOutcome::Refused(_)
+            | SubmitOutcome::Later(_)
+            | SubmitOutcome::Unknown { exists: true, .. } => {}
+            SubmitOutcome::Unknown { message, exists: false, .. } => {
                 let outage = self.posts.change(|posts| posts.unanswered(sent.number));
                 if sent.only_one {
                     self.probe_failed(Cause::Posts, message);
@@ -163,8 +167,8 @@ impl Breaker {
         }
     }
 
-    /// The task of a POST without an answer was found: its answer alone was lost. Where that is true of enough of them, there is no
-    /// outage.
+    /// The task of a POST without an answer was found, so only the answer was lost. If this is true of enough POSTs,
+    /// there is no outage.
     pub fn found(&self, sent: Sent) {
         self.accepted(Sent { only_one: false, ..sent }, Posts::found);
         if sent.only_one || !self.posts.change(|posts| posts.is_outage()) {
@@ -175,12 +179,12 @@ impl Breaker {
     fn accepted(&self, sent: Sent, count: fn(&mut Posts, u64) -> bool) {
         let forgotten = self.posts.change(|posts| count(posts, sent.number));
         self.state.send_if_modified(|state| {
-            // A cause that stands goes on; the next one of its kind is a new one.
+            // An open cause stays open; the next cause of the same kind counts as new.
             state.past.retain(|cause, _| {
                 let is_posts = *cause == Cause::Posts;
                 (is_posts && !forgotten) || !(is_posts || cause.is_seen_by_posts())
             });
-            // No one waits for this.
+            // No task waits for this change.
             false
         });
         if sent.only_one {
@@ -190,7 +194,7 @@ impl Breaker {
         }
     }
 
-    /// The causes that a real POST probes just now.
+    /// The causes that a real POST probes at the moment.
     fn let_through(&self) -> Vec<Cause> {
         let state = self.state.borrow();
         let through = state.faults.iter().filter(|(cause, fault)| {
@@ -203,7 +207,7 @@ impl Breaker {
         self.fault(cause_of(fault.kind), &fault.message);
     }
 
-    /// Something stops all jobs. Logged once, until it has gone away.
+    /// Records a fault that stops all jobs. It is logged once until it is gone.
     pub fn fault(&self, cause: Cause, message: &str) {
         let mut is_new = false;
         self.state.send_modify(|state| {
@@ -213,7 +217,7 @@ impl Breaker {
             is_new = true;
             let now = Instant::now();
             let probes = state.past.get(&cause).map_or(0, |past| past.probes_now(cause, now));
-            let fault = Fault {
+            let fault = OpenFault {
                 message: message.to_owned(),
                 probes,
                 next_probe: now + wait(cause, probes),
@@ -229,7 +233,7 @@ impl Breaker {
         }
     }
 
-    /// The real job that was to show whether it is over shows that it isn't.
+    /// The real job that probed this cause has failed.
     fn probe_failed(&self, cause: Cause, message: &str) {
         self.state.send_modify(|state| {
             if let Some(fault) = state.faults.get_mut(&cause)
@@ -266,17 +270,17 @@ impl Breaker {
         }
     }
 
-    /// Looks at what stands until `stop`, each with its own growing distance.
-    pub async fn watch(&self, probe: &dyn Probe, pulse: &Pulse, stop: &CancellationToken) {
+    /// Probes the open causes until `stop`, each one at growing intervals of its own.
+    pub async fn watch(&self, probe: &dyn Probe, heartbeat: &Heartbeat, stop: &CancellationToken) {
         let mut tick = tokio::time::interval(Duration::from_millis(250));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = tick.tick() => pulse.touch(),
+                _ = tick.tick() => heartbeat.touch(),
             }
             self.look_after_turns();
             for cause in self.due() {
-                pulse.touch();
+                heartbeat.touch();
                 if cause.probed_by() == (ProbedBy::Post { after_request: false }) {
                     self.state.send_modify(|state| let_one_through(state, cause));
                     continue;
@@ -303,7 +307,7 @@ impl Breaker {
         let state = self.state.borrow();
         let now = Instant::now();
         let is_held = |cause: &Cause| state.held.get(cause).is_some_and(|held| *held > 0);
-        let due = |cause: &Cause, fault: &Fault| {
+        let due = |cause: &Cause, fault: &OpenFault| {
             let by_request = match cause.probed_by() {
                 ProbedBy::Request | ProbedBy::Post { .. } => true,
                 ProbedBy::HeldJob { after_request } => after_request && !fault.probing && !is_held(cause),
@@ -345,11 +349,11 @@ fn wait(cause: Cause, probes: u32) -> Duration {
 }
 
 impl Past {
-    /// As which probe the next one counts, where the cause is back.
+    /// The number from which the probes of a returning cause are counted.
     fn probes_now(self, cause: Cause, now: Instant) -> u32 {
         let ago = now.duration_since(self.cleared);
         if cause.is_seen_by_posts() {
-            // No POST has been accepted since, or else this were forgotten.
+            // No POST was accepted since then, or this entry would have been removed.
             if ago < REMEMBERED { self.probes.saturating_add(1) } else { 0 }
         } else if ago < LAST_PROBE {
             self.probes

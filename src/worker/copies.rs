@@ -1,10 +1,9 @@
-//! Copies of a job that has a life in this process: a few wait for its end, the rest go to the tail
-//! of the queue.
+//! Copies of a job that has a life in this process. A few copies wait for its end; the others go to the tail of the
+//! queue.
 //!
-//! A copy that waits holds one of `worker.max_in_flight` places, for as long as a generation takes.
-//! A producer that sends one job 300 times would fill the worker, and everybody behind would starve.
-//! So only so many copies wait, of all jobs together. Every other one is published afresh and acked:
-//! its place goes to whoever stands behind it.
+//! A waiting copy holds one of the `worker.max_in_flight` places for as long as a generation takes. A producer that
+//! sends one job 300 times would fill the worker, and the jobs behind would starve. So only a few copies wait, of all
+//! jobs together. Every other copy is republished and acknowledged, and its place goes to the next message.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,32 +13,32 @@ use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::breaker::Mode;
+use super::in_flight::Alone;
 use super::life::Interrupts;
-use super::lives::Alone;
-use super::{Shared, tell};
+use super::{Shared, publish};
 use crate::job::JobId;
-use crate::job::step::HandBack;
+use crate::job::step::RequeueReason;
 use crate::queue::consume::Message;
 use crate::queue::message;
 
-/// A life that finds a known end and tells it again takes milliseconds: its copies need not move.
+/// A life that finds a known end and publishes it again takes milliseconds, so its copies need not move.
 const BEFORE_MOVING: Duration = Duration::from_millis(50);
-/// Between two copies that move: 200 a second, so whoever stands behind 300 copies begins within two
-/// seconds. One at a time, so it is one of the publishing channels, and a broker that is slow to
-/// confirm sets the pace itself.
+/// The pause between two copies that move: 200 a second, so a job behind 300 copies begins within two seconds. Copies
+/// move one at a time, so they use one of the publishing channels, and a broker that is slow to confirm sets the
+/// pace.
 const BETWEEN: Duration = Duration::from_millis(5);
-/// A copy that comes again has been around the whole queue, and what stood behind it has begun. With
-/// each such lap the pause doubles, twice: a queue of nothing but copies turns at 100 and then at 50
-/// a second, where a broker confirms thousands; whoever comes then waits six seconds behind 300.
+/// A copy that returns has been around the whole queue, and the jobs behind it have begun. With each such lap the
+/// pause doubles, at most twice. A queue of nothing but copies then turns at 100 and later at 50 a second, where a
+/// broker confirms thousands, and a new job behind 300 copies waits six seconds.
 const DOUBLINGS_MAX: u64 = 2;
-/// A copy with its images inline is megabytes, written anew by each of the broker's nodes.
+/// A copy with inline images has megabytes, and each of the broker's nodes writes them again.
 const BYTES_PER_S: u32 = 32 * 1024 * 1024;
 
-/// Where copies wait, and their turns to move.
+/// The places in which copies wait, and the turn to move.
 #[derive(Debug, Clone)]
 pub struct Copies {
     places: Arc<Semaphore>,
-    /// When the next one may move; locked while one does.
+    /// When the next copy may move; locked while one moves.
     turn: Arc<Mutex<Instant>>,
 }
 
@@ -53,16 +52,16 @@ impl Copies {
         }
     }
 
-    /// A place to wait in. Never, when the process has none to give.
+    /// Waits for a place to wait in. It never returns if the process has none to give.
     async fn place(&self) -> OwnedSemaphorePermit {
         match Arc::clone(&self.places).acquire_owned().await {
             Ok(place) => place,
-            // Nobody closes it.
+            // The semaphore is never closed.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// The turn to move, for as long as the answer is kept.
+    /// Waits for the turn to move. The turn lasts until the returned guard is dropped.
     async fn turn(&self, copy: &Message) -> OwnedMutexGuard<Instant> {
         sleep(BEFORE_MOVING).await;
         let mut next = Arc::clone(&self.turn).lock_owned().await;
@@ -72,8 +71,8 @@ impl Copies {
     }
 }
 
-/// Begins the only life of the job here, once there is none; `None`: the message went to the tail of
-/// the queue, and may be acked.
+/// Begins the only life of the job in this process once there is no other. Returns `None` if the message went to the
+/// tail of the queue, and may be acknowledged.
 ///
 /// # Errors
 ///
@@ -83,15 +82,15 @@ pub async fn enter(
     job: &JobId,
     original: &Message,
     interrupts: &Interrupts,
-) -> Result<Option<Alone>, HandBack> {
-    // In a block of its own: who moves must not stand in the line any more, and be given a life.
+) -> Result<Option<Alone>, RequeueReason> {
+    // This block drops `entering` before the move: a copy that moves must not get a life any more.
     let turn = {
         let mut entering = pin!(shared.lives.enter(job));
         tokio::select! {
             biased;
             why = interrupts.any() => return Err(why),
             alone = &mut entering => return Ok(Some(alone)),
-            // While one job is let through at a time, a copy that waits would be that one.
+            // While one job at a time is let through, a waiting copy would be that job.
             _place = shared.copies.place(), if shared.breaker.mode() != Mode::OneJob => {
                 return interrupts.or(entering).await.map(Some);
             }
@@ -99,17 +98,17 @@ pub async fn enter(
         }
     };
     tracing::debug!("another copy of a job that has a life here goes to the tail of the queue");
-    tell::hand_on(shared, original, interrupts).await?;
+    publish::republish(shared, original, interrupts).await?;
     drop(turn);
     Ok(None)
 }
 
-/// A tenth, at least one; but life and copies leave a place for others.
+/// A tenth, and at least one; but a life and its copies leave a place for other jobs.
 fn places(max_in_flight: u16) -> u16 {
     (max_in_flight / 10).max(1).min(max_in_flight.saturating_sub(2))
 }
 
-/// From one move to the next.
+/// The pause from one move to the next.
 fn pause(laps: u64, bytes: usize) -> Duration {
     let mut pause = BETWEEN;
     for _ in 0..laps.min(DOUBLINGS_MAX) {

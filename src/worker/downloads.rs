@@ -1,5 +1,6 @@
-//! The downloads of all jobs: so many at a time, and which have worked and failed of late. What works for others tells whose
-//! fault it is where a download fails; and where those of several jobs fail alike and none works, all of them have stopped.
+//! The downloads of all jobs: how many run at a time, and which have worked or failed of late. If a download fails,
+//! the downloads that work for other jobs show where the fault is. If the downloads of several jobs fail in the same
+//! way and none works, downloads have stopped for all jobs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,21 +9,22 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::images::trouble::Trouble;
 use crate::job::JobId;
+use crate::job::image::trouble::Trouble;
 use crate::job::step::{Blame, Others};
 
-/// So many downloads that worked are remembered, one of each job and host; and so many jobs whose downloads fail.
+/// The number of downloads that worked that are remembered, one of each job and host; and the number of jobs whose
+/// downloads fail.
 const REMEMBERED_MAX: usize = 64;
-/// Where the downloads of so many jobs fail alike and none works, it is none of these jobs' own fault.
+/// If the downloads of this many jobs fail in the same way and none works, the jobs are not at fault.
 const JOBS_MIN: usize = 3;
-/// A job whose downloads have failed for less than this may only have come too early: some hosts copy images lazily.
+/// A job whose downloads have failed for less than this may only be too early, because some hosts copy images lazily.
 const FAILING_MIN: Duration = Duration::from_secs(10);
 
 /// Shared by all lives. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Downloads {
-    /// `download.max_at_once` of them.
+    /// `download.max_at_once` permits.
     places: Arc<Semaphore>,
     seen: Arc<Mutex<Seen>>,
 }
@@ -30,7 +32,7 @@ pub struct Downloads {
 #[derive(Debug, Default)]
 struct Seen {
     worked: VecDeque<Worked>,
-    /// What the downloads of each job fail of, since one has worked.
+    /// Why the downloads of each job fail, since the last download that worked.
     failing: BTreeMap<JobId, Trouble>,
 }
 
@@ -41,9 +43,9 @@ struct Worked {
     at: Instant,
 }
 
-/// The right to have one image in memory: from before its download until it is stored, or given up.
+/// The right to have one image in memory, from before its download until it is stored or given up.
 #[derive(Debug)]
-pub struct Place {
+pub struct DownloadPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -53,12 +55,12 @@ impl Downloads {
         Self { places: Arc::new(Semaphore::new(at_once.max(1))), seen: Arc::default() }
     }
 
-    /// Waits for a free place.
-    pub async fn place(&self) -> Place {
-        Place { _permit: Arc::clone(&self.places).acquire_owned().await.ok() }
+    /// Waits for a permit.
+    pub async fn place(&self) -> DownloadPermit {
+        DownloadPermit { _permit: Arc::clone(&self.places).acquire_owned().await.ok() }
     }
 
-    /// An image of this job has come from this host, whole.
+    /// Notes that an image of this job has arrived complete from this host.
     pub fn note(&self, job: &JobId, host: &str) {
         let mut seen = self.lock();
         seen.failing.clear();
@@ -70,7 +72,7 @@ impl Downloads {
         }
     }
 
-    /// What has worked since then for other jobs than this one.
+    /// What has worked for other jobs since `since`.
     #[must_use]
     pub fn others(&self, job: &JobId, host: &str, since: Instant) -> Others {
         let is_since = |known: &&Worked| known.at >= since && known.job != *job;
@@ -79,16 +81,16 @@ impl Downloads {
         worked.iter().filter(is_since).map(of).max().unwrap_or(Others::None)
     }
 
-    /// A download of this job has failed, as all of them have since then. Returns what to tell people where downloads have stopped
-    /// working for all jobs.
+    /// Notes that a download of this job has failed, as all its downloads have since `since`. Returns a message for
+    /// people if downloads have stopped for all jobs.
     #[must_use]
     pub fn failed(&self, job: &JobId, trouble: Trouble, since: Instant, message: &str) -> Option<String> {
-        // An image that is none says nothing about the way to it.
+        // A file that is not an image says nothing about the network or the host.
         if trouble.blame() == Blame::Job || since.elapsed() < FAILING_MIN {
             return None;
         }
         let mut seen = self.lock();
-        // Another's download has worked while this job's failed: it says nothing about the others.
+        // A download of another job worked while this job's failed, so this failure says nothing about other jobs.
         if seen.worked.back().is_some_and(|last| last.at >= since) {
             return None;
         }
@@ -104,7 +106,7 @@ impl Downloads {
         })
     }
 
-    /// This job has come to an end: what its downloads failed of is of no account any more.
+    /// The job has ended, so its failed downloads don't count any more.
     pub fn forget(&self, job: &JobId) {
         self.lock().failing.remove(job);
     }
@@ -151,7 +153,7 @@ mod tests {
         assert_eq!(downloads.lock().worked.len(), REMEMBERED_MAX);
     }
 
-    /// A job that has failed for eleven seconds and does so once more.
+    /// Lets a job fail for eleven seconds and once more.
     async fn stops(downloads: &Downloads, id: &str, trouble: Trouble) -> bool {
         let since = Instant::now();
         tokio::time::sleep(Duration::from_secs(11)).await;

@@ -1,19 +1,20 @@
-//! How many deliveries the consumer may bring, so that `worker.max_in_flight` bounds what the worker holds. Pure.
+//! Decides how many deliveries the consumer may bring, so that `worker.max_in_flight` bounds what the worker holds.
+//! Pure.
 //!
-//! RabbitMQ counts a prefetch for each consumer: after a pause a new consumer gets a whole new one, while what the consumers
-//! before it have brought is still held. So a consumer is started with the room that the older deliveries leave, and is started anew
-//! with more room when enough of them have ended.
+//! RabbitMQ counts a prefetch for each consumer. After a pause, a new consumer gets a whole new prefetch while the
+//! worker still holds deliveries of the consumers before it. So a consumer starts with the room that the older
+//! deliveries leave, and starts anew with more room when enough of them have ended.
 
 use super::breaker::Mode;
 
-/// What there is, at one moment.
+/// The state at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Intake {
     /// `worker.max_in_flight`
     pub max: u16,
-    /// All deliveries that this process still works on, of all the consumers that it has had.
+    /// All deliveries that this process still works on, from all its consumers so far.
     pub held: usize,
-    /// The prefetch that the present consumer was started with; `None` while there is none.
+    /// The prefetch that the present consumer was started with; `None` while there is no consumer.
     pub prefetch: Option<u16>,
     /// How many of the held deliveries the present consumer has brought.
     pub own: usize,
@@ -24,12 +25,12 @@ pub struct Intake {
 pub enum Change {
     Keep,
     Stop,
-    /// Start one in place of the present one, with this prefetch.
+    /// Start a new consumer with this prefetch in place of the present one.
     Start(u16),
 }
 
 impl Intake {
-    /// Called when the breaker's mode has changed, and now and then.
+    /// Called when the breaker's mode has changed, and at intervals.
     #[must_use]
     pub fn change(self, mode: Mode, mode_has_changed: bool) -> Change {
         let room = self.max.saturating_sub(u16::try_from(self.held).unwrap_or(u16::MAX));
@@ -45,8 +46,8 @@ impl Intake {
             (Some(_), Mode::OneJob | Mode::Open) if mode_has_changed && wanted == 0 => Change::Stop,
             (Some(_), Mode::OneJob | Mode::Open) if mode_has_changed => Change::Start(wanted),
             (Some(prefetch), Mode::Open) => {
-                // Each new start hands back what the broker has sent meanwhile, and makes what is held now older, so it
-                // has to bring a larger prefetch and a good part of the bound.
+                // Each new start requeues what the broker has sent meanwhile, and turns what is held now into older
+                // deliveries. So it must bring a larger prefetch, and a good part of the bound.
                 let may_still_bring = usize::from(prefetch).saturating_sub(self.own);
                 let gain = usize::from(room).saturating_sub(may_still_bring);
                 let worth = if self.held == 0 { 1 } else { usize::from(self.max / 4).max(1) };
@@ -87,18 +88,18 @@ mod tests {
 
     #[test]
     fn it_gets_more_room_once_enough_of_the_older_deliveries_have_ended() {
-        // Six older ones, and two that it may bring.
+        // Six older deliveries, and two that the consumer may bring.
         assert_eq!(at(6, Some(2), 0).change(Mode::Open, false), Change::Keep);
         assert_eq!(at(8, Some(2), 2).change(Mode::Open, false), Change::Keep);
         assert_eq!(at(6, Some(2), 2).change(Mode::Open, false), Change::Keep);
         assert_eq!(at(5, Some(2), 2).change(Mode::Open, false), Change::Start(3));
         assert_eq!(at(3, Some(2), 1).change(Mode::Open, false), Change::Start(5));
-        // The older ones have ended, and it is busy: a new start would bring no larger prefetch.
+        // The older deliveries have ended and the consumer is busy: a new start would bring no larger prefetch.
         assert_eq!(at(5, Some(5), 5).change(Mode::Open, false), Change::Keep);
         assert_eq!(at(3, Some(5), 3).change(Mode::Open, false), Change::Keep);
         assert_eq!(at(2, Some(5), 2).change(Mode::Open, false), Change::Start(6));
         assert_eq!(at(1, Some(5), 1).change(Mode::Open, false), Change::Start(7));
-        // Nothing is held any more.
+        // No delivery is held any more.
         assert_eq!(at(0, Some(7), 0).change(Mode::Open, false), Change::Start(8));
         assert_eq!(at(0, Some(8), 0).change(Mode::Open, false), Change::Keep);
     }

@@ -1,8 +1,8 @@
-//! What the worker learns of how long tasks take, and what it looks at them by.
+//! What the worker learns about how long tasks take, and the schedules of polls that it makes from that.
 //!
-//! A life asks for the schedule of its job's model and tells what it has seen; neither waits for anything.
-//! Every few seconds the news go to Redis, the knowledge of all workers comes back, and new schedules are
-//! made from it. Without Redis a worker learns from its own jobs alone.
+//! A life asks for the schedule of its job's model and reports what it has seen; neither waits for I/O. Every few
+//! seconds the news go to Redis, the knowledge of all workers comes back, and new schedules are made from it. Without
+//! Redis, a worker learns only from its own jobs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,17 +11,17 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::heartbeat::Heartbeat;
 use crate::job::Job;
 use crate::job::pace::{Durations, Ended, Pace, Schedule};
 use crate::ledger::durations::SharedDurations;
-use crate::pulse::Pulse;
 
-/// From one exchange with Redis to the next, for each model that is in use.
+/// The time from one exchange with Redis to the next, for each model in use.
 const EXCHANGE: Duration = Duration::from_secs(5);
-/// How many jobs' callbacks are remembered, as it were.
+/// Roughly how many jobs' callbacks are remembered.
 const CALLBACKS_MEMORY: f64 = 50.0;
-/// So many ends without a callback are taken as seen, before the first and ever after: that all callbacks
-/// come is never quite believed.
+/// This many ends without a callback are always counted in addition, so the share of callbacks that arrive never
+/// reaches one.
 const CALLBACKS_MISSED: f64 = 2.0;
 
 /// Shared by all lives of a worker.
@@ -41,15 +41,15 @@ struct State {
 #[derive(Debug, Default)]
 struct Model {
     known: Durations,
-    /// Seen since the last exchange.
+    /// What was seen since the last exchange.
     news: Durations,
-    /// A job has asked for a schedule since the last exchange.
+    /// Whether a job has asked for a schedule since the last exchange.
     used: bool,
     alone: Option<Arc<Schedule>>,
     called_back: Option<Arc<Schedule>>,
 }
 
-/// Of the jobs that the provider is to call back for: for how many it did, in time, lately.
+/// For the jobs that the provider should call back: how many there were lately, and how many callbacks came in time.
 #[derive(Debug, Default)]
 struct Callbacks {
     jobs: f64,
@@ -62,7 +62,7 @@ impl Learning {
         Self { pace, state: Arc::default(), met: Arc::default() }
     }
 
-    /// What a job like this one is to be looked at by; `None` while too little is known.
+    /// The schedule by which a job like this one is polled; `None` while too little is known.
     #[must_use]
     pub fn schedule(&self, job: &Job) -> Option<Arc<Schedule>> {
         if self.pace.is_fixed() {
@@ -73,13 +73,13 @@ impl Learning {
             model.used = true;
             return if job.calls_back { model.called_back.clone() } else { model.alone.clone() };
         }
-        // What the others know is asked for at once, and is here before the first look.
+        // The other workers' knowledge is requested at once, and arrives before the first poll.
         state.models.insert(job.model.clone(), Model { used: true, ..Model::default() });
         self.met.notify_one();
         None
     }
 
-    /// A life has seen its task's end, `called` for by a callback or not.
+    /// A life has seen the end of its task; `called` says whether a callback announced it.
     pub fn saw(&self, job: &Job, ended: Ended, called: bool) {
         if self.pace.is_fixed() {
             return;
@@ -92,8 +92,8 @@ impl Learning {
         }
     }
 
-    /// Exchanges what is known with the other workers until `stop`.
-    pub async fn share(&self, with: &dyn SharedDurations, pulse: &Pulse, stop: &CancellationToken) {
+    /// Exchanges knowledge with the other workers until `stop`.
+    pub async fn share(&self, with: &dyn SharedDurations, heartbeat: &Heartbeat, stop: &CancellationToken) {
         loop {
             tokio::select! {
                 biased;
@@ -101,7 +101,7 @@ impl Learning {
                 () = self.met.notified() => {}
                 () = tokio::time::sleep(EXCHANGE) => {}
             }
-            pulse.touch();
+            heartbeat.touch();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -110,7 +110,7 @@ impl Learning {
         }
     }
 
-    /// Once, for every model that is in use.
+    /// Exchanges once, for every model in use.
     pub async fn exchange(&self, with: &dyn SharedDurations) {
         for (model, news) in self.take_news() {
             let known = with.learn(&model, &news).await;
@@ -130,7 +130,7 @@ impl Learning {
         self.lock().models.iter_mut().filter_map(in_use).collect()
     }
 
-    /// `shared` is what all workers know, these news included.
+    /// `shared` is the knowledge of all workers, including these news.
     fn learn(&self, name: &str, news: &Durations, shared: Option<Durations>) {
         let (known, told) = {
             let mut state = self.lock();
@@ -142,7 +142,7 @@ impl Learning {
             }
             (model.known.clone(), told)
         };
-        // Some milliseconds of work, so outside of the lock.
+        // This takes some milliseconds, so it happens outside of the lock.
         let alone = Schedule::learn(&known, &self.pace, 0.0).map(Arc::new);
         let called_back = match &alone {
             Some(_) if told > 0.0 => Schedule::learn(&known, &self.pace, told).map(Arc::new),

@@ -1,7 +1,8 @@
-//! The life of a job, acted out: decide in [`crate::job::step`], act here, settle the delivery.
+//! The life of a job: [`crate::job::step`] decides what to do next, this module does it and then settles the
+//! delivery.
 //!
-//! An act that others may repeat is given up as soon as the worker stops or loses the connection
-//! that brought the job. A POST isn't, nor is the note of what it came to.
+//! An act that other workers may repeat is given up as soon as the worker stops or loses the connection that brought
+//! the job. A POST is not given up, nor is the note of its outcome.
 
 mod finishing;
 mod first;
@@ -20,31 +21,31 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 pub use self::interrupts::Interrupts;
-use self::storing::Entry;
+use self::storing::ImageStoring;
 use super::breaker::{Pass, Sent};
-use super::submits::{Place, SlowDown};
-use super::{Shared, copies, panics, tell};
+use super::submits::{SlowDown, SubmitPermit};
+use super::{Shared, copies, panics, publish};
 use crate::clock;
 use crate::job::pace::{Seed, Watch};
 use crate::job::request::{self, DeadLetter, DeadReason};
-use crate::job::step::{Act, Basis, HandBack, Life, Rules};
+use crate::job::step::{Action, BeginPrecondition, Machine, RequeueReason, Rules};
 use crate::job::{Envelope, Fault, Job, JobId, TaskId};
-use crate::ledger::hints::Waiting;
+use crate::ledger::hints::HintListener;
 use crate::ledger::slots::Slots;
 use crate::queue::consume::{Message, Settle};
 use crate::queue::message;
 
-/// So many deliveries are near the limit at which a broker gives a message up (20 by default).
+/// This many deliveries are close to the limit at which a broker drops a message (20 by default).
 const DELIVERIES_MAX: u64 = 15;
-/// A record that this worker can't read is left to others for a moment before the job goes back.
+/// A job whose record this worker can't read is requeued after this pause, so that other workers get time for it.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
 /// A job over which the worker panicked is not tried again at once.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
-/// One delivery, from its arrival to its settling.
+/// One delivery, from its arrival until it is settled.
 ///
-/// Ten thousand of these wait, so nothing is kept in them that only their beginning needs: what a future has moved out of a
-/// variable still takes its place.
+/// Ten thousand of these wait, so they keep nothing that only their beginning needs. A variable still takes its place
+/// in a future after its value has moved out.
 pub fn live<'a>(
     shared: &'a Shared,
     message: Box<Message>,
@@ -52,29 +53,29 @@ pub fn live<'a>(
     interrupts: &'a Interrupts,
 ) -> BoxFuture<'a, ()> {
     if message::deliveries(&message.properties) >= DELIVERIES_MAX {
-        return Box::pin(hand_on(shared, message, settle, interrupts));
+        return Box::pin(republish(shared, message, settle, interrupts));
     }
     match parsed(shared, &message) {
         Ok(taken) => {
             let span = tracing::info_span!("job", job_id = %taken.job.id);
             Box::pin(run(shared, Box::new(taken), message, settle, interrupts).instrument(span))
         }
-        Err(dead) => Box::pin(async move { bury(shared, &message, &dead, settle, interrupts).await }),
+        Err(dead) => Box::pin(async move { dead_letter(shared, &message, &dead, settle, interrupts).await }),
     }
 }
 
-/// To the tail of its queue, where the broker counts its deliveries anew.
-async fn hand_on(shared: &Shared, message: Box<Message>, settle: &dyn Settle, interrupts: &Interrupts) {
-    match tell::hand_on(shared, &message, interrupts).await {
+/// Republishes the message to the tail of its queue, where the broker counts its deliveries anew.
+async fn republish(shared: &Shared, message: Box<Message>, settle: &dyn Settle, interrupts: &Interrupts) {
+    match publish::republish(shared, &message, interrupts).await {
         Ok(()) => {
             shared.metrics.handed_back("handed_on");
             settle.ack().await;
         }
-        Err(why) => hand_back(shared, settle, why).await,
+        Err(why) => requeue(shared, settle, why).await,
     }
 }
 
-/// A job as it was read, without what can be read again.
+/// A parsed job, without the parts that can be parsed again.
 struct Taken {
     job: Job,
     submission: Result<Submission, Vec<Fault>>,
@@ -84,9 +85,10 @@ struct Taken {
 #[derive(Debug)]
 enum Submission {
     Ready(Bytes),
-    /// It is as long as the message, which is kept anyhow: it is made from that once more when it is time to post.
+    /// The JSON is as long as the message, which is kept anyway. It is made from the message again when it is time to
+    /// post.
     InMessage,
-    /// It can't be needed any more.
+    /// The JSON can't be needed any more.
     Gone,
 }
 
@@ -132,29 +134,29 @@ async fn run(
             shared.metrics.handed_back("copy");
             return settle.ack().await;
         }
-        Err(why) => return hand_back(shared, settle, why).await,
+        Err(why) => return requeue(shared, settle, why).await,
     };
     if let Some(dead) = shared.panics.quarantined(&id) {
-        return Box::pin(bury(shared, &original, &dead, settle, interrupts)).await;
+        return Box::pin(dead_letter(shared, &original, &dead, settle, interrupts)).await;
     }
     match panics::caught(acting(shared, *taken, original, interrupts)).await {
         Ok(Ok(())) => {
             shared.panics.forget(&id);
             settle.ack().await;
         }
-        Ok(Err(why)) => hand_back(shared, settle, why).await,
+        Ok(Err(why)) => requeue(shared, settle, why).await,
         Err(panic) => Box::pin(panicked(shared, &id, panic, settle, interrupts)).await,
     }
     drop(alone);
 }
 
-/// The only life of a job here, acted out until the delivery may be acked.
+/// The only life of a job in this process; it runs until the delivery may be acknowledged.
 fn acting<'a>(
     shared: &'a Shared,
     taken: Taken,
     original: Box<Message>,
     interrupts: &'a Interrupts,
-) -> BoxFuture<'a, Result<(), HandBack>> {
+) -> BoxFuture<'a, Result<(), RequeueReason>> {
     let Taken { job, submission } = taken;
     let settings = &shared.settings;
     let rules = Rules {
@@ -175,12 +177,12 @@ fn acting<'a>(
         Err(faults) => (Submission::Gone, faults),
     };
     let slots = Slots { count: job.images, keep: rules.timeout + rules.quiet + rules.gate };
-    let life = Life::new(rules, job.digest.clone(), faults, queued_ms(&job.envelope))
+    let life = Machine::new(rules, job.digest.clone(), faults, queued_ms(&job.envelope))
         .with_sight(shared.lives.kept(&job.id));
     let life = if original.is_first_delivery() { life.delivered_first() } else { life };
     let hints = shared.hints.wait_for(&job.id);
     let original = Some(original);
-    let entry = Entry::none();
+    let entry = ImageStoring::none();
     let mut actor = Actor {
         shared,
         job,
@@ -210,8 +212,8 @@ fn acting<'a>(
     })
 }
 
-/// Until the dead letter is confirmed, and the delivery acked.
-async fn bury(
+/// Publishes a dead letter until it is confirmed, and acknowledges the delivery.
+async fn dead_letter(
     shared: &Shared,
     original: &Message,
     dead: &DeadLetter,
@@ -219,9 +221,9 @@ async fn bury(
     interrupts: &Interrupts,
 ) {
     tracing::warn!(reason = dead.reason.as_str(), "dead letter: {}", dead.detail);
-    match tell::bury(shared, original, dead, interrupts).await {
+    match publish::dead_letter(shared, original, dead, interrupts).await {
         Ok(()) => settle.ack().await,
-        Err(why) => hand_back(shared, settle, why).await,
+        Err(why) => requeue(shared, settle, why).await,
     }
 }
 
@@ -230,83 +232,83 @@ async fn panicked(shared: &Shared, job: &JobId, panic: String, settle: &dyn Sett
     shared.metrics.handed_back("panicked");
     let times = shared.panics.note(job, panic.clone());
     tracing::error!(times, "a job's life panicked; the job goes back to the queue: {panic}");
-    if let Err(HandBack::Disconnected) = interrupts.or(tokio::time::sleep(AFTER_PANIC)).await {
+    if let Err(RequeueReason::Disconnected) = interrupts.or(tokio::time::sleep(AFTER_PANIC)).await {
         return;
     }
-    settle.hand_back().await;
+    settle.requeue().await;
 }
 
-async fn hand_back(shared: &Shared, settle: &dyn Settle, why: HandBack) {
+async fn requeue(shared: &Shared, settle: &dyn Settle, why: RequeueReason) {
     shared.metrics.handed_back(why.as_str());
     match why {
-        // The broker has done it itself.
-        HandBack::Disconnected => {}
-        HandBack::Paused
-        | HandBack::Unreadable
-        | HandBack::NeedsMessage
-        | HandBack::Stopping
-        | HandBack::HeldLong => settle.hand_back().await,
+        // The broker has requeued it itself.
+        RequeueReason::Disconnected => {}
+        RequeueReason::Paused
+        | RequeueReason::Unreadable
+        | RequeueReason::NeedsMessage
+        | RequeueReason::Stopping
+        | RequeueReason::HeldLong => settle.requeue().await,
     }
 }
 
 fn queued_ms(envelope: &Envelope) -> Option<u64> {
     let published_ms = i64::try_from(envelope.timestamp_s?).ok()?.checked_mul(1000)?;
-    // Two clocks are compared: a negative difference is theirs, not ours.
+    // Two clocks are compared, so a negative difference is the clocks' fault.
     Some(u64::try_from(clock::unix_ms() - published_ms).unwrap_or(0))
 }
 
-/// The right to one POST: a place in the line, and the breaker's pass.
-struct Right {
-    _place: Place,
+/// The right to one POST: a submit permit, and the breaker's pass.
+struct SubmitRight {
+    _place: SubmitPermit,
     pass: Pass,
 }
 
-/// A life and what it needs to be acted out.
+/// A life, and what its acts need.
 struct Actor<'a> {
     shared: &'a Shared,
     job: Job,
     submission: Submission,
     /// The message as it came, for a dead letter; dropped when it can't be needed any more.
     original: Option<Box<Message>>,
-    life: Life,
+    life: Machine,
     interrupts: &'a Interrupts,
-    right: Option<Right>,
-    /// The POST of this life that had no answer.
+    right: Option<SubmitRight>,
+    /// The POST of this life that got no answer.
     unanswered: Option<Sent>,
-    /// Until then this job posts nothing, though others may.
+    /// Until this time this job posts nothing, though other jobs may.
     rests_until: Option<Instant>,
-    hints: Waiting,
-    entry: Entry,
+    hints: HintListener,
+    entry: ImageStoring,
     /// How long the task takes.
     watch: Watch,
-    /// What its task takes of the account.
+    /// The slots of the account that the job's task takes.
     slots: Slots,
-    /// What the other workers are still to be told.
+    /// The slow-down that the other workers don't know of yet.
     slow_down: Option<SlowDown>,
 }
 
-/// What thousands of jobs do at a time.
+/// The waits in which thousands of jobs can be at a time.
 enum Wait {
-    /// For the time of the next look at the task.
+    /// Waits for the time of the task's next poll.
     Task { task: TaskId, at: Duration },
-    /// For the right to post.
-    Line { attempt: u32, round: u32, basis: Basis },
-    /// For the record: after a restart, of every job that was in flight.
+    /// Waits for the right to post.
+    Line { attempt: u32, round: u32, basis: BeginPrecondition },
+    /// Waits for the record. After a restart, every job that was in flight does so.
     Record,
-    /// For a place among those that read receipts.
+    /// Waits for a permit to read receipts.
     Reader,
 }
 
 impl Wait {
-    /// Any other act is given back.
-    fn of(act: Act) -> Result<Self, Box<Act>> {
-        if let Act::Poll { task, at } = act {
+    /// Returns any other action unchanged.
+    fn of(act: Action) -> Result<Self, Box<Action>> {
+        if let Action::Poll { task, at } = act {
             Ok(Self::Task { task, at })
-        } else if let Act::Begin { attempt, round, basis, cancels: false } = act {
+        } else if let Action::Begin { attempt, round, basis, cancels: false } = act {
             Ok(Self::Line { attempt, round, basis })
-        } else if act == Act::Read {
+        } else if act == Action::Read {
             Ok(Self::Record)
-        } else if act == Act::Recall {
+        } else if act == Action::Recall {
             Ok(Self::Reader)
         } else {
             Err(Box::new(act))
@@ -315,11 +317,12 @@ impl Wait {
 }
 
 impl Actor<'_> {
-    /// Until the delivery may be acked.
+    /// Does one action after another until the delivery may be acknowledged.
     ///
-    /// A job waits for its task nearly all of the time, and before that in a line, and ten thousand of them do. All other acts need
-    /// much more memory than a [`Wait`]; they share one piece of it, up to the next one.
-    async fn act(&mut self) -> Result<(), HandBack> {
+    /// A job spends nearly all of its time waiting for its task, and before that in a line, and ten thousand jobs
+    /// wait at a time. All other acts need much more memory than a [`Wait`]. They share one allocation up to the next
+    /// wait.
+    async fn act(&mut self) -> Result<(), RequeueReason> {
         loop {
             match Wait::of(self.next()) {
                 Ok(Wait::Task { task, at }) => self.poll(task, at).await?,
@@ -331,13 +334,13 @@ impl Actor<'_> {
                     let _place = self.interrupts.or(self.shared.receipts.reader()).await?;
                     Box::pin(self.recall()).await?
                 }
-                Err(act) if *act == Act::Ack => return Ok(()),
+                Err(act) if *act == Action::Ack => return Ok(()),
                 Err(act) => Box::pin(self.work(act)).await?,
             }
         }
     }
 
-    fn next(&mut self) -> Act {
+    fn next(&mut self) -> Action {
         if !self.life.may_post() {
             self.submission = Submission::Gone;
             self.right = None;
@@ -345,51 +348,55 @@ impl Actor<'_> {
         self.life.next(self.shared.clock.now())
     }
 
-    /// This act and all that follow, up to the next wait or the end.
-    async fn work(&mut self, act: Box<Act>) -> Result<(), HandBack> {
+    /// Does this action and all that follow, up to the next wait or the end.
+    async fn work(&mut self, act: Box<Action>) -> Result<(), RequeueReason> {
         let mut act = *act;
         loop {
             match act {
-                Act::Poll { .. } | Act::Begin { cancels: false, .. } | Act::Read | Act::Recall | Act::Ack => {
+                Action::Poll { .. }
+                | Action::Begin { cancels: false, .. }
+                | Action::Read
+                | Action::Recall
+                | Action::Ack => {
                     return Ok(());
                 }
-                Act::Restore { over, rebuilt } => self.restore(over, rebuilt).await?,
-                Act::ReadAgain => self.read_again().await?,
-                Act::Begin { attempt, round, basis, cancels: true } => {
+                Action::Restore { over, rebuilt } => self.restore(over, rebuilt).await?,
+                Action::ReadAgain => self.read_again().await?,
+                Action::Begin { attempt, round, basis, cancels: true } => {
                     self.begin_to_cancel(attempt, round, basis).await?
                 }
-                Act::Ask { attempt, nonce } => self.ask(attempt, nonce).await?,
-                Act::Post if self.must_not_post() => self.life.withheld(),
-                Act::Post => self.post().await?,
-                Act::Accept { attempt, task } => self.accept(attempt, task).await?,
-                Act::NoteTask { attempt, task } => self.note_task(attempt, task).await?,
-                Act::Refuse { attempt } => self.refuse(attempt).await?,
-                Act::Reopen { attempt, nonce } => self.reopen(attempt, nonce).await?,
-                Act::SeeIntent { attempt } => self.see_intent(attempt).await?,
-                Act::LookUp => self.look_up().await?,
-                Act::LookOn { until } => self.look_on(until).await?,
-                Act::NoteFailure { attempt, task, charged } => {
+                Action::Ask { attempt, nonce } => self.ask(attempt, nonce).await?,
+                Action::Post if self.must_not_post() => self.life.withheld(),
+                Action::Post => self.post().await?,
+                Action::Accept { attempt, task } => self.accept(attempt, task).await?,
+                Action::NoteTask { attempt, task } => self.note_task(attempt, task).await?,
+                Action::Refuse { attempt } => self.refuse(attempt).await?,
+                Action::Reopen { attempt, nonce } => self.reopen(attempt, nonce).await?,
+                Action::SeeIntent { attempt } => self.see_intent(attempt).await?,
+                Action::LookUp => self.look_up().await?,
+                Action::LookOn { until } => self.look_on(until).await?,
+                Action::NoteFailure { attempt, task, charged } => {
                     self.note_failure(attempt, task, charged).await?
                 }
-                Act::Follow { attempt, failed } => self.follow(attempt, failed).await?,
-                Act::Shut { attempt, cancels } => self.shut(attempt, cancels).await?,
-                Act::Park => self.park().await?,
-                Act::Enter => self.enter().await?,
-                Act::Store { task, images } => self.store(task, images).await?,
-                Act::Seal { outcome, corrects } => self.seal(*outcome, corrects).await?,
-                Act::Freeze { words, expect } => self.freeze(words, expect).await?,
-                Act::Tell { event } => {
-                    tell::event(self.shared, &self.job, event, self.interrupts).await?;
-                    self.life.told();
+                Action::Follow { attempt, failed } => self.follow(attempt, failed).await?,
+                Action::Shut { attempt, cancels } => self.shut(attempt, cancels).await?,
+                Action::Park => self.park().await?,
+                Action::Enter => self.enter().await?,
+                Action::Store { task, images } => self.store(task, images).await?,
+                Action::Seal { outcome, corrects } => self.seal(*outcome, corrects).await?,
+                Action::Freeze { words, expect } => self.freeze(words, expect).await?,
+                Action::Publish { event } => {
+                    publish::event(self.shared, &self.job, event, self.interrupts).await?;
+                    self.life.published();
                 }
-                // The record first lives on for ever, then is only remembered: in this order nothing is lost.
-                Act::Remember { sealed } => self.remember(sealed).await?,
-                Act::Bury { why } => self.bury(why).await?,
-                Act::HandBack { why: HandBack::Unreadable } => {
+                // The event is published first, and the record begins to expire only then, so nothing is lost.
+                Action::Remember { sealed } => self.remember(sealed).await?,
+                Action::DeadLetter { why } => self.dead_letter(why).await?,
+                Action::Requeue { why: RequeueReason::Unreadable } => {
                     self.interrupts.or(tokio::time::sleep(UNREADABLE_PAUSE)).await?;
-                    return Err(HandBack::Unreadable);
+                    return Err(RequeueReason::Unreadable);
                 }
-                Act::HandBack { why } => return Err(why),
+                Action::Requeue { why } => return Err(why),
             }
             act = self.next();
         }

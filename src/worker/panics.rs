@@ -1,7 +1,7 @@
-//! A panic of a job's life is that job's alone, and a fault of this program. It is counted by job,
-//! so that a job over which the worker panics again and again doesn't come back for ever.
+//! A panic of a job's life concerns only that job, and is a fault of this program. Panics are counted per job, so
+//! that a job over which the worker always panics doesn't return for ever.
 //!
-//! What is counted is forgotten with the process: another version may have the fault no more.
+//! The counts are forgotten when the process ends, because another version may not have the fault.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -14,10 +14,10 @@ use crate::job::JobId;
 use crate::job::request::{DeadLetter, DeadReason};
 use crate::telemetry;
 
-/// After so many the job is not run here again.
+/// After this many panics the process doesn't run the job again.
 pub const PANICS_MAX: u32 = 5;
-/// Jobs whose panics are remembered. Beyond that the one that has been silent for longest is
-/// forgotten, and gets as many tries again.
+/// The number of jobs whose panics are remembered. Beyond that, the job that panicked longest ago is forgotten, and
+/// gets the full number of tries again.
 const JOBS_MAX: usize = 1000;
 
 /// The panics of this process, by job.
@@ -34,7 +34,7 @@ struct Panicked {
 }
 
 impl Panics {
-    /// Counts one; the answer is how many there were of this job.
+    /// Counts a panic, and returns how many this job has had.
     pub fn note(&self, job: &JobId, message: String) -> u32 {
         let mut jobs = self.lock();
         if jobs.len() >= JOBS_MAX && !jobs.contains_key(job) {
@@ -53,7 +53,7 @@ impl Panics {
         self.lock().remove(job);
     }
 
-    /// The dead letter that the job is to become in place of another life.
+    /// The dead letter that the job becomes in place of another life.
     #[must_use]
     pub fn quarantined(&self, job: &JobId) -> Option<DeadLetter> {
         let jobs = self.lock();
@@ -70,8 +70,7 @@ impl Panics {
     }
 }
 
-/// Lets `life` run to its end, or to its panic, of which the words are the error. Whatever the life
-/// held is dropped by then.
+/// Runs `life` to its end or to its panic. A panic's message is the error. What the life held is dropped by then.
 pub fn caught<T>(life: impl Future<Output = T>) -> impl Future<Output = Result<T, String>> {
     let caught = AssertUnwindSafe(life).catch_unwind();
     caught.map(|ended| ended.map_err(|panic| telemetry::panic_words(panic.as_ref())))

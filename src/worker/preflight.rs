@@ -1,4 +1,4 @@
-//! Before the first job: is the store the gate that it should be, and the one that the others use?
+//! Checks before the first job whether the store can be the gate, and is the store that the other workers use.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::job::pace::{Seed, backoff};
 use crate::ledger::LedgerError;
 use crate::receipts::StoreId;
 
-/// What this worker's promise lacks, for as long as it runs. Cheap to clone.
+/// What this worker can't guarantee while it runs. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Weaknesses(Arc<Mutex<Vec<String>>>);
 
 impl Weaknesses {
-    /// A sentence each.
+    /// One sentence per weakness.
     #[must_use]
     pub fn all(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -28,11 +28,11 @@ impl Weaknesses {
     }
 }
 
-/// Returns once this worker may take jobs, having said what it promises, or when told to stop.
+/// Logs what this worker guarantees, and returns once it may take jobs, or at the stop.
 ///
 /// # Errors
 ///
-/// What can't work, for people: this store is not the one that this Redis goes with.
+/// A fault that waiting can't remove, for people: this store doesn't belong to this Redis.
 pub async fn preflight(shared: &Shared, stop: &CancellationToken) -> Result<(), String> {
     if !shared.settings.receipts {
         shared.weaknesses.warn(
@@ -79,7 +79,7 @@ pub async fn preflight(shared: &Shared, stop: &CancellationToken) -> Result<(), 
     Ok(())
 }
 
-/// Two workers that ask at the same moment both pass: no Redis that forgets is needed for that.
+/// Two workers that ask at the same moment both pass the gate, even if Redis forgets nothing.
 const NO_GATE: &str = "payment guarantee: none where two workers have the same job, as after a lost connection: several that \
     create the same object at once in this store all succeed, so its receipts are no gate; use a store with atomic \
     conditional writes (S3, Google Cloud, Azure, a local folder)";
@@ -94,7 +94,8 @@ async fn look(shared: &Shared) -> Result<Verdict, (Cause, String)> {
     let redis = |error: LedgerError| (Cause::Redis, error.to_string());
     shared.ledger.probe().await.map_err(redis)?;
     let store = |error: crate::storage::StoreError| (Cause::Storage, error.to_string());
-    // It tells more than a create that fails: which right is missing, and that an absent receipt can be seen as such.
+    // The probe says more than a failed create: which right is missing, and whether an absent receipt can be
+    // recognized.
     shared.storage.probe().await.map_err(store)?;
     let gate = shared.receipts.creates_only_once().await.map_err(store)?;
     let StoreId { id: ours, is_new } = shared.receipts.store_id().await.map_err(store)?;
@@ -104,7 +105,7 @@ async fn look(shared: &Shared) -> Result<Verdict, (Cause, String)> {
         shared.receipts.belong_to(&ours);
     }
     if is_new && theirs == ours && shared.slots.is_capped() {
-        // Nobody can have submitted anything before.
+        // No worker can have submitted anything before.
         shared.ledger.begin_count().await.map_err(redis)?;
     }
     Ok(match (theirs == ours, gate) {

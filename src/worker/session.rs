@@ -1,4 +1,4 @@
-//! One connection to RabbitMQ after another, and the deliveries that each brings.
+//! Runs one connection to RabbitMQ after another, and takes the deliveries that each brings.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,13 +14,12 @@ use super::breaker::Mode;
 use super::intake::{Change, Intake};
 use super::life::{Interrupts, live};
 use super::panics;
-use super::standstills::{Waiting, What};
+use super::standstills::{OpenStandstill, What};
 use super::suspects::Suspects;
+use crate::heartbeat::Heartbeat;
 use crate::job::pace::{Seed, backoff};
-use crate::pulse::Pulse;
-use crate::queue::Address;
 use crate::queue::consume::{Incoming, JobConsumer};
-use crate::queue::topology;
+use crate::queue::{Address, topology};
 
 const TICK: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
@@ -36,21 +35,21 @@ pub struct Sessions {
     pub address: Address,
     /// `amqp.declare`
     pub declare: bool,
-    /// `worker.max_in_flight`: deliveries that are held at once, over all sessions and consumers.
+    /// `worker.max_in_flight`: the deliveries that are held at a time, over all sessions and consumers.
     pub prefetch: u16,
-    pub pulse: Pulse,
+    pub heartbeat: Heartbeat,
     pub stop: CancellationToken,
-    /// All lives, of all sessions.
+    /// All lives of all sessions.
     pub lives: TaskTracker,
     /// Whether jobs can come in, for readiness.
     pub connected: Arc<AtomicBool>,
     pub suspects: Suspects,
-    /// While there is no session.
-    pub waiting: Mutex<Option<Waiting>>,
+    /// The standstill while there is no session.
+    pub waiting: Mutex<Option<OpenStandstill>>,
 }
 
 impl Sessions {
-    /// Until told to stop, and until every life has then come to its end or been handed back.
+    /// Runs until the stop, and then until every life has ended or requeued its job.
     pub async fn run(&self) {
         self.sessions().await;
         self.wait_for_lives().await;
@@ -75,7 +74,7 @@ impl Sessions {
             }
             failures += 1;
             let wait = backoff(failures, FIRST_RETRY, LAST_RETRY, Seed::from_text("session"));
-            // The standstill says it once more when it has lasted for a moment.
+            // The standstill logs it once more when it has lasted for a moment.
             if failures == 1 {
                 tracing::warn!("no session with RabbitMQ, trying again in {wait:.1?}: {error}");
             } else {
@@ -83,13 +82,13 @@ impl Sessions {
             }
             let until = Instant::now() + wait;
             while Instant::now() < until && !self.stop.is_cancelled() {
-                self.pulse.touch();
+                self.heartbeat.touch();
                 let _ = timeout(TICK.min(until - Instant::now()), self.stop.cancelled()).await;
             }
         }
     }
 
-    /// One connection, from its opening to the stop (`Ok`) or to its end.
+    /// Runs one connection, from its opening to the stop (`Ok`) or to its end.
     async fn session(&self) -> Result<(), String> {
         let connecting = async {
             let connection = self.address.connect("consume").await.map_err(|error| error.to_string())?;
@@ -105,7 +104,7 @@ impl Sessions {
         let lost = CancellationToken::new();
         let result = self.take(&mut consumer, &lost).await;
         if result.is_ok() {
-            // Stopped: the lives settle over this connection, so it is closed after them.
+            // After a stop, the lives settle over this connection, so it is closed after them.
             let _ = timeout(TICK, consumer.stop()).await;
             self.wait_for_lives().await;
         }
@@ -131,7 +130,7 @@ impl Sessions {
 
     /// Takes deliveries as the breaker and `worker.max_in_flight` allow, until the stop or the end of the connection.
     async fn take(&self, consumer: &mut JobConsumer, lost: &CancellationToken) -> Result<(), String> {
-        // One for all lives: each of them would else carry a copy.
+        // All lives share this one; otherwise each of them would carry a copy.
         let shared = Arc::new(self.shared.clone());
         let mut mode = Mode::Closed;
         let mut prefetch = None;
@@ -175,7 +174,7 @@ impl Sessions {
                 () = self.stop.cancelled() => return Ok(()),
                 () = self.shared.breaker.changed() => {}
                 _ = tick.tick() => {
-                    self.pulse.touch();
+                    self.heartbeat.touch();
                     if !consumer.is_connected() {
                         return Err("the channel is closed".to_owned());
                     }
@@ -193,7 +192,7 @@ impl Sessions {
         *self.waiting() = None;
     }
 
-    /// There is no session: shown at once, and said once it has lasted for a moment.
+    /// Notes that there is no session. It shows at once, and is logged when it has lasted for a moment.
     fn disconnected(&self, error: &str) {
         self.connected.store(false, Ordering::Relaxed);
         let (detail, remedy) =
@@ -205,11 +204,11 @@ impl Sessions {
         }
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Option<Waiting>> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Option<OpenStandstill>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `own` is dropped with the delivery, whose consumer counts by it what it has brought.
+    /// `own` is dropped with the delivery, and so counts the deliveries of its consumer.
     fn spawn(&self, shared: &Arc<Shared>, incoming: Incoming, lost: &CancellationToken, own: Arc<()>) {
         let shared = Arc::clone(shared);
         let held_until = Instant::now() + shared.settings.hold;
@@ -217,13 +216,13 @@ impl Sessions {
         self.lives.spawn(async move {
             let Incoming { message, settle } = incoming;
             let life = async { live(&shared, message, settle.as_ref(), &interrupts).await };
-            // Once the job is known by its name, its life catches its own panics.
+            // Once the job's id is known, its life catches its own panics.
             if let Err(panic) = panics::caught(life).await {
                 shared.metrics.job_panicked();
                 shared.metrics.handed_back("panicked");
                 tracing::error!("a delivery panicked; its message goes back to the queue: {panic}");
                 tokio::time::sleep(AFTER_PANIC).await;
-                settle.hand_back().await;
+                settle.requeue().await;
             }
             drop(own);
         });
@@ -236,12 +235,13 @@ impl Sessions {
         loop {
             tokio::select! {
                 () = self.lives.wait() => return,
-                _ = tick.tick() => self.pulse.touch(),
+                _ = tick.tick() => self.heartbeat.touch(),
             }
         }
     }
 
-    /// Waiting is no standstill: the pulse goes on. `None` when the stop came first.
+    /// Runs `future` and keeps the heartbeat going, because waiting is not a standstill. Returns `None` if the stop
+    /// came first.
     pub async fn while_alive<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = std::pin::pin!(future);
         let mut tick = tokio::time::interval(TICK);
@@ -250,7 +250,7 @@ impl Sessions {
                 biased;
                 () = self.stop.cancelled() => return None,
                 value = &mut future => return Some(value),
-                _ = tick.tick() => self.pulse.touch(),
+                _ = tick.tick() => self.heartbeat.touch(),
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The line before the account's slots, and before a pace that is bounded: of all jobs that wait in this
-//! worker only the head asks, so that waiting costs the same whether ten jobs do or ten thousand.
+//! The line before the account's slots, and before a bounded pace of submits. Of all jobs that wait in this worker
+//! only the head asks Redis, so waiting costs the same for ten jobs and for ten thousand.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// The head asks this often, unless a hint says that it is its turn. Shorter than the reservation that
-/// each ask renews (`HEAD_KEEPS_MS` in `slots.lua`).
+/// The head asks this often, unless a hint says that it is its turn. This is shorter than the reservation that each
+/// ask renews (`HEAD_KEEPS_MS` in `slots.lua`).
 pub const ASKS_EVERY: Duration = Duration::from_secs(1);
 
-/// The bound of a pace ends this long after its last word at most (`FORGOTTEN_MS` in `pace.lua`).
+/// The bound of a pace ends at most this long after the last slow-down (`FORGOTTEN_MS` in `pace.lua`).
 const PACED_FOR: Duration = Duration::from_secs(120);
 
-/// First come, first served. There is no line without `generation.max_running` and without a bound.
+/// First come, first served. Without `generation.max_running` and without a bounded pace there is no line.
 #[derive(Debug, Clone)]
 pub struct SlotLine {
     capped: bool,
@@ -22,9 +22,9 @@ pub struct SlotLine {
     head: Arc<Semaphore>,
 }
 
-/// While this lives, nobody else in this worker asks for slots.
+/// While this exists, no other life in this worker asks for slots.
 #[derive(Debug)]
-pub struct Head {
+pub struct LineHead {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -40,7 +40,7 @@ impl SlotLine {
         self.capped
     }
 
-    /// The head was told to come again: for some time there is a line.
+    /// The ledger told the head to ask again later, so there is a line for some time.
     pub fn note_paced(&self) {
         *self.paced_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + PACED_FOR);
     }
@@ -50,13 +50,13 @@ impl SlotLine {
         until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Waits for the head of the line. One that `has_slots` already takes none from anybody, and its slots
-    /// may be what the head waits for: it passes by.
-    pub async fn head(&self, has_slots: bool) -> Head {
+    /// Waits until the job is the head of the line. A job that already `has_slots` skips the line: it takes no slots
+    /// from others, and the head may be waiting for its slots.
+    pub async fn head(&self, has_slots: bool) -> LineHead {
         if has_slots || !(self.capped || self.is_paced()) {
-            return Head { _permit: None };
+            return LineHead { _permit: None };
         }
-        Head { _permit: Arc::clone(&self.head).acquire_owned().await.ok() }
+        LineHead { _permit: Arc::clone(&self.head).acquire_owned().await.ok() }
     }
 }
 

@@ -1,7 +1,9 @@
-//! What has been stuck for longer than a moment: said once when it begins and once when it ends, shown by `/readyz`, and counted.
+//! Waits that last longer than a moment. Each is logged when it begins and when it ends, shown by `/readyz`, and
+//! counted.
 //!
-//! The breaker says by itself what stops the intake. Here stand the waits that have no breaker: for a connection to RabbitMQ, and
-//! for the confirm of an event or a dead letter. Without them a worker whose publishing is stuck fills up and says nothing.
+//! The breaker reports by itself what stops the intake. This module has the waits without a breaker: for a connection
+//! to RabbitMQ, and for the confirm of an event or a dead letter. Without them, a worker that can't publish would
+//! fill up without a word in the log.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +13,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
+use crate::heartbeat::Heartbeat;
 use crate::metrics::Metrics;
-use crate::pulse::Pulse;
 
-/// What is stuck for so long is a standstill.
+/// A wait that lasts this long is a standstill.
 const MOMENT: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_secs(1);
 
@@ -23,14 +25,14 @@ const TICK: Duration = Duration::from_secs(1);
 pub enum What {
     /// There is no session with RabbitMQ.
     RabbitMq,
-    /// Something that was published is not confirmed.
+    /// A published message is not confirmed.
     Publishing,
 }
 
 impl What {
     const ALL: [Self; 2] = [Self::RabbitMq, Self::Publishing];
 
-    /// The label of the metric, and the word in log and readiness.
+    /// The label of the metric, and the word in the log and in readiness.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -40,7 +42,7 @@ impl What {
     }
 }
 
-/// All that is stuck in this process. Clones share it.
+/// All waits of this process. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Standstills {
     state: Arc<Mutex<State>>,
@@ -63,9 +65,9 @@ struct Wait {
     remedy: String,
 }
 
-/// Something waits for as long as this lives.
+/// While this exists, the wait goes on.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct OpenStandstill {
     standstills: Standstills,
     key: (What, u64),
 }
@@ -76,29 +78,29 @@ impl Standstills {
         Self { state: Arc::default(), metrics }
     }
 
-    /// A wait begins. `detail` says what is waited for, `remedy` what a person can do, in the imperative.
+    /// Begins a wait. `detail` says what is waited for; `remedy` says what a person can do, in the imperative.
     #[must_use]
-    pub fn wait(&self, what: What, detail: impl Into<String>, remedy: impl Into<String>) -> Waiting {
+    pub fn wait(&self, what: What, detail: impl Into<String>, remedy: impl Into<String>) -> OpenStandstill {
         let mut state = self.state();
         let key = (what, state.next);
         state.next += 1;
         let wait = Wait { since: Instant::now(), detail: detail.into(), remedy: remedy.into() };
         state.waits.insert(key, wait);
-        Waiting { standstills: self.clone(), key }
+        OpenStandstill { standstills: self.clone(), key }
     }
 
-    /// The broker has confirmed something.
+    /// The broker has confirmed a publish.
     pub fn confirmed(&self) {
         self.state().confirmed = Some(Instant::now());
     }
 
-    /// What `what` waits for now, however short: the oldest wait.
+    /// The oldest wait for `what`, however short it is.
     #[must_use]
     pub fn now(&self, what: What) -> Option<String> {
         self.state().oldest(what).map(|(wait, _)| wait.words())
     }
 
-    /// The standstills because of which no job can finish, a sentence each.
+    /// The standstills that keep every job from finishing, one sentence each.
     #[must_use]
     pub fn hindering(&self) -> Vec<String> {
         let state = self.state();
@@ -110,14 +112,14 @@ impl Standstills {
         vec![format!("{}: {count} waiting, {}", What::Publishing.as_str(), wait.words())]
     }
 
-    /// Says what begins and what ends, until `stop`.
-    pub async fn watch(&self, breaker: &Breaker, pulse: &Pulse, stop: &CancellationToken) {
+    /// Logs the standstills that begin and end, until `stop`.
+    pub async fn watch(&self, breaker: &Breaker, heartbeat: &Heartbeat, stop: &CancellationToken) {
         let mut tick = tokio::time::interval(TICK);
         let mut paused = BTreeMap::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = tick.tick() => pulse.touch(),
+                _ = tick.tick() => heartbeat.touch(),
             }
             self.say();
             self.count_paused(breaker, &mut paused);
@@ -151,7 +153,7 @@ impl Standstills {
         }
     }
 
-    /// The breaker says at once what it stops for; the metric counts it once it has lasted for a moment.
+    /// Counts what the breaker stops for in the metric once it has lasted for a moment; the breaker logs it at once.
     fn count_paused(&self, breaker: &Breaker, paused: &mut BTreeMap<&'static str, Instant>) {
         let stand = breaker.causes();
         for label in crate::metrics::PAUSED {
@@ -170,7 +172,7 @@ impl Standstills {
 }
 
 impl State {
-    /// The oldest wait of a kind, and how many there are.
+    /// The oldest wait of a kind, and how many waits there are.
     fn oldest(&self, what: What) -> Option<(&Wait, usize)> {
         let mut waits = self.waits.range((what, 0)..=(what, u64::MAX)).map(|(_, wait)| wait);
         let first = waits.next()?;
@@ -184,8 +186,8 @@ impl Wait {
     }
 }
 
-impl Waiting {
-    /// What is waited for has become clearer.
+impl OpenStandstill {
+    /// Replaces the description of the wait when more is known.
     pub fn because(&self, detail: impl Into<String>, remedy: impl Into<String>) {
         if let Some(wait) = self.standstills.state().waits.get_mut(&self.key) {
             (wait.detail, wait.remedy) = (detail.into(), remedy.into());
@@ -193,7 +195,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for OpenStandstill {
     fn drop(&mut self) {
         self.standstills.state().waits.remove(&self.key);
     }

@@ -1,5 +1,6 @@
-//! Is it still the same store? A mount that vanishes under a running worker leaves an empty folder behind it, and a bucket can be
-//! exchanged: images would go where nobody looks for them, and a gate that has been passed would stand open again.
+//! Checks that the store is still the same one. A mount that vanishes under a running worker leaves an empty folder
+//! behind, and a bucket can be exchanged. Images would then go to the wrong place, and a gate that has been passed
+//! would be open again.
 
 use std::time::Duration;
 
@@ -8,29 +9,29 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::breaker::Cause;
-use crate::pulse::Pulse;
+use crate::heartbeat::Heartbeat;
 
-/// An idle worker, and one whose jobs all poll, notice within this.
+/// An idle worker, and one whose jobs all poll, notices a change within this time.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// Whether the store works, and is still the one that this worker began with.
+/// Checks that the store works, and is still the one that this worker began with.
 ///
 /// # Errors
 ///
-/// What is wrong with it, for people.
+/// What is wrong with the store, for people.
 pub async fn probe(shared: &Shared) -> Result<(), String> {
     shared.storage.probe().await.map_err(|error| error.to_string())?;
     is_ours(shared).await
 }
 
-/// Closes the intake where the store is another one, or can't be asked; the breaker's probes open it again.
-pub async fn watch(shared: &Shared, pulse: &Pulse, stop: &CancellationToken) {
+/// Closes the intake if the store has changed or can't be asked; the breaker's probes open it again.
+pub async fn watch(shared: &Shared, heartbeat: &Heartbeat, stop: &CancellationToken) {
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = tick.tick() => pulse.touch(),
+            _ = tick.tick() => heartbeat.touch(),
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -43,10 +44,10 @@ pub async fn watch(shared: &Shared, pulse: &Pulse, stop: &CancellationToken) {
     }
 }
 
-/// The name of a store that has lost it is not given again: it may be the folder under a mount.
+/// A store that has lost its id doesn't get a new one, because it may be the folder under a mount.
 async fn is_ours(shared: &Shared) -> Result<(), String> {
     let ours = shared.settings.request_rules.store.as_str();
-    // Without receipts, or before the first look, there is none.
+    // Without receipts, or before the preflight, there is no id.
     if ours.is_empty() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! The line before the POSTs: so many at a time, and none while the provider asks for a pause.
+//! The line before the POSTs: it limits how many run at a time, and stops them while the provider asks for a pause.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
+use crate::job::answers::SubmitOutcome;
 use crate::job::pace::{Seed, backoff};
-use crate::provider::Answer;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The rate is that of so long.
+/// The rate is measured over this time.
 const MEASURED_FOR: Duration = Duration::from_secs(10);
-/// Of a worker that has only begun: two a second.
+/// The rate of a worker that has only begun: two a second.
 const RATE_LEAST: u64 = 2000;
 
-/// `api.max_submits_at_once` places.
+/// `api.max_submits_at_once` permits.
 #[derive(Debug, Clone)]
 pub struct Submits {
     places: Arc<Semaphore>,
@@ -27,16 +27,16 @@ pub struct Submits {
 #[derive(Debug)]
 struct Pause {
     until: Instant,
-    /// Answers of "later" in a row, counted once for each pause.
+    /// "Later" answers in a row, counted once per pause.
     refusals: u32,
     rate: Rate,
 }
 
-/// What all workers are asked for.
+/// What all workers are asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlowDown {
     pub pause: Duration,
-    /// POSTs of this worker in 1000 seconds, of late.
+    /// POSTs of this worker in 1000 seconds, measured lately.
     pub rate: u64,
 }
 
@@ -45,13 +45,13 @@ pub struct SlowDown {
 struct Rate {
     since: Instant,
     answers: u64,
-    /// In 1000 seconds, of the time before.
+    /// The rate of the time before, in 1000 seconds.
     before: u64,
 }
 
 /// The right to have one POST under way.
 #[derive(Debug)]
-pub struct Place {
+pub struct SubmitPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -64,32 +64,32 @@ impl Submits {
         Self { places: Arc::new(Semaphore::new(at_once.max(1))), pause: Arc::new(Mutex::new(pause)) }
     }
 
-    /// Waits for a free place and for the end of the pause.
-    pub async fn place(&self) -> Place {
+    /// Waits for a permit and for the end of the pause.
+    pub async fn place(&self) -> SubmitPermit {
         let permit = Arc::clone(&self.places).acquire_owned().await.ok();
         loop {
             let until = self.lock().until;
             if until <= Instant::now() {
-                return Place { _permit: permit };
+                return SubmitPermit { _permit: permit };
             }
             sleep_until(until).await;
         }
     }
 
-    /// Learns from an answer: "later" begins or lengthens a pause, which all workers are to know of; an
-    /// acceptance ends the count.
+    /// Learns from an answer. "Later" begins or lengthens a pause, of which all workers should know; an acceptance
+    /// resets the count.
     #[must_use = "the other workers are to slow down, too"]
-    pub fn note(&self, answer: &Answer) -> Option<SlowDown> {
+    pub fn note(&self, answer: &SubmitOutcome) -> Option<SlowDown> {
         let mut pause = self.lock();
         let rate = pause.rate.count(Instant::now());
         match answer {
-            Answer::Accepted(_) => {
+            SubmitOutcome::Accepted(_) => {
                 pause.refusals = 0;
                 None
             }
-            // About one job's model: the others go on.
-            Answer::Later(later) if later.this_job_only => None,
-            Answer::Later(later) => {
+            // This answer is about one job's model, so other jobs go on.
+            SubmitOutcome::Later(later) if later.this_job_only => None,
+            SubmitOutcome::Later(later) => {
                 let now = Instant::now();
                 let until = pause.until;
                 if until <= now {
@@ -99,10 +99,10 @@ impl Submits {
                 }
                 let after = later.after.unwrap_or_default().min(Duration::from_secs(600));
                 pause.until = pause.until.max(now + after);
-                // One burst of such answers is one slow-down.
+                // One burst of such answers causes one slow-down.
                 (pause.until > until).then_some(SlowDown { pause: pause.until - now, rate })
             }
-            Answer::Account(_) | Answer::Refused(_) | Answer::Unknown { .. } => None,
+            SubmitOutcome::Account(_) | SubmitOutcome::Refused(_) | SubmitOutcome::Unknown { .. } => None,
         }
     }
 
@@ -112,7 +112,7 @@ impl Submits {
 }
 
 impl Rate {
-    /// One more answer; how many there are in 1000 seconds.
+    /// Counts one more answer, and returns the number in 1000 seconds.
     fn count(&mut self, now: Instant) -> u64 {
         let measured = |answers: u64, since: Instant| {
             let ms = u64::try_from((now - since).as_millis()).unwrap_or(u64::MAX);
@@ -132,10 +132,15 @@ impl Rate {
 mod tests {
     use super::*;
     use crate::job::TaskId;
-    use crate::provider::Later;
+    use crate::job::answers::Later;
 
-    fn later(after: Option<Duration>) -> Answer {
-        Answer::Later(Later { message: String::new(), provider_code: None, after, this_job_only: false })
+    fn later(after: Option<Duration>) -> SubmitOutcome {
+        SubmitOutcome::Later(Later {
+            message: String::new(),
+            provider_code: None,
+            after,
+            this_job_only: false,
+        })
     }
 
     async fn waited(submits: &Submits) -> Duration {
@@ -156,7 +161,7 @@ mod tests {
         assert!(first > Duration::ZERO && first <= FIRST_PAUSE, "one burst is one refusal: {first:?}");
         let _ = submits.note(&later(None));
         assert!(waited(&submits).await > FIRST_PAUSE);
-        assert_eq!(submits.note(&Answer::Accepted(TaskId::new("1").unwrap())), None);
+        assert_eq!(submits.note(&SubmitOutcome::Accepted(TaskId::new("1").unwrap())), None);
         let _ = submits.note(&later(None));
         assert!(waited(&submits).await <= FIRST_PAUSE);
     }
@@ -164,8 +169,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_job_that_waits_by_itself_makes_nobody_else_wait() {
         let submits = Submits::new(4);
-        let Answer::Later(later) = later(Some(Duration::from_secs(90))) else { panic!("not later") };
-        assert!(submits.note(&Answer::Later(Later { this_job_only: true, ..later })).is_none());
+        let SubmitOutcome::Later(later) = later(Some(Duration::from_secs(90))) else { panic!("not later") };
+        assert!(submits.note(&SubmitOutcome::Later(Later { this_job_only: true, ..later })).is_none());
         assert_eq!(waited(&submits).await, Duration::ZERO);
     }
 

@@ -1,9 +1,9 @@
-//! Sessions that end one after another with the same message at their head.
+//! Detects sessions that end one after another with the same message at the head of the queue.
 //!
-//! What comes off the wire is made safe before the client library sees it, and what we publish is bounded. Should a message
-//! end the session all the same, for whatever cause, each session brings it again, and none behind it is ever reached: that has
-//! to be said with the message, or an operator searches for days. So what a session has brought is compared with what the sessions
-//! before it had, from the third end in a row on.
+//! What comes over the wire is made safe before the client library sees it, and what we publish is bounded. If a
+//! message still ends the session, for any reason, then each session brings it again and the messages behind it are
+//! never reached. The log has to name that message, or an operator searches for days. So from the third end in a row
+//! on, what a session has brought is compared with what the sessions before it had brought.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,12 +15,12 @@ use crate::metrics::Metrics;
 use crate::queue::wire::{Seen, SeenMessage};
 use crate::redact;
 
-/// So many sessions in a row, none of which lasted.
+/// The number of short sessions in a row that raise the suspicion.
 const SESSIONS: usize = 3;
-/// A session that lasts longer is a good one: what was suspected is forgotten.
+/// A session that lasts longer is a good one, and clears the suspicion.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
 
-/// What the last sessions died with. Clones share it.
+/// What the last sessions ended with. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Suspects {
     state: Arc<Mutex<State>>,
@@ -31,7 +31,7 @@ pub struct Suspects {
 struct State {
     /// What each of the last sessions had brought when it ended.
     ended: VecDeque<Vec<SeenMessage>>,
-    /// Since when the present one stands.
+    /// When the present session began.
     began: Option<Instant>,
     /// The standstill, in words.
     said: Option<String>,
@@ -43,7 +43,7 @@ impl Suspects {
         Self { state: Arc::default(), metrics }
     }
 
-    /// Runs one session, and notes how it ended and with what.
+    /// Runs one session, and notes how it ended and what it had brought.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl Suspects {
         result
     }
 
-    /// The standstill, for readiness: what it is and what to do.
+    /// The standstill for readiness: what it is and what to do.
     #[must_use]
     pub fn standstill(&self) -> Option<String> {
         let mut state = self.state();
@@ -75,7 +75,7 @@ impl Suspects {
         }
         state.began = None;
         if brought.is_empty() {
-            // It wasn't a message that it ended over, nor is this one the end of a suspicion.
+            // No message ended this session, and that doesn't clear a suspicion either.
             return;
         }
         state.ended.push_back(brought);
@@ -114,7 +114,7 @@ impl State {
     }
 }
 
-/// What to say, where all of these sessions had brought a common message.
+/// The text of the standstill, if all these sessions had brought a common message.
 fn common(sessions: &VecDeque<Vec<SeenMessage>>) -> Option<String> {
     let (last, before) = sessions
         .iter()
@@ -139,7 +139,7 @@ fn common(sessions: &VecDeque<Vec<SeenMessage>>) -> Option<String> {
     ))
 }
 
-/// As much as finds it in its queue, and nothing of its input.
+/// What is needed to find the message in its queue, without any of its input.
 fn described(message: &SeenMessage) -> String {
     let job = match job_id(&message.start).or_else(|| job_id(&message.end)) {
         Some(job) => format!("job_id {job}"),
@@ -148,7 +148,7 @@ fn described(message: &SeenMessage) -> String {
     format!("a message of {} bytes ({job}, number {:016x})", message.body_size, message.number())
 }
 
-/// What stands behind `"job_id":`, if that is near the beginning or the end.
+/// The value after `"job_id":`, if that is near the beginning or the end of the body.
 fn job_id(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let (_, rest) = text.split_once("\"job_id\"")?;

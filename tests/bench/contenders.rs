@@ -1,4 +1,5 @@
-//! Who takes part: the worker in its settings, the floor, and the same job flow as users of other libraries would write it.
+//! The contenders: the worker in several settings, the floor, and the same job flow as users of other libraries would
+//! write it.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use crate::say;
 use crate::sim::Sim;
 use crate::stand::{Dialect, Line, Stand};
 
-/// Deliveries that a contender holds at once, where a measurement doesn't say otherwise: the worker's default.
+/// Deliveries that a contender holds at once, unless a measurement says otherwise: the worker's default.
 pub const PREFETCH: u16 = 256;
 
 /// One program in one setting.
@@ -19,21 +20,21 @@ pub const PREFETCH: u16 = 256;
 pub struct Contender {
     pub name: &'static str,
     pub kind: Kind,
-    /// Of the jobs of a round, what this one gets: slow ones would only take longer.
+    /// The share of a round's jobs that this contender gets: a slow one would only take longer.
     pub share: f64,
 }
 
 #[derive(Debug, Clone)]
 pub enum Kind {
-    /// `COMET_WORKER__…`, over those that all measurements have.
+    /// `COMET_WORKER__…`, in addition to the settings of all measurements.
     Worker(&'static [(&'static str, &'static str)]),
     Floor,
     Peer(Peer),
-    /// Why it takes no part.
+    /// Why it doesn't take part.
     Missing(String),
 }
 
-/// As users run it, but that every look is due at once and images are not flushed.
+/// Like a user's settings, except that every poll is due at once and images are not flushed.
 pub const INSTANT: &[(&str, &str)] = &[("POLL__FIRST_MS", "0")];
 /// At a fixed pace, so that the worker neither learns durations nor asks what others have learned: one call each five seconds.
 const INSTANT_UNLEARNED: &[(&str, &str)] =
@@ -50,12 +51,12 @@ impl Contender {
         Self { name: RECEIPTS_ON, kind: Kind::Worker(INSTANT), share: 1.0 }
     }
 
-    /// Polls by its defaults, or by what a measurement says.
+    /// A worker that polls by its defaults, or by a measurement's settings.
     pub fn patient_worker() -> Self {
         Self { kind: Kind::Worker(&[]), ..Self::worker() }
     }
 
-    /// Whose calls to Redis are all for its jobs.
+    /// A worker whose calls to Redis are all for its jobs.
     pub fn unlearning_worker() -> Self {
         Self { kind: Kind::Worker(INSTANT_UNLEARNED), ..Self::worker() }
     }
@@ -68,7 +69,7 @@ impl Contender {
         Self { name: FLOOR, kind: Kind::Floor, share: 1.0 }
     }
 
-    /// The peers, installed; one that can't be is said to be missing.
+    /// The peers, installed; a peer that can't be installed is reported as missing.
     pub async fn peers(stand: &Stand) -> Vec<Self> {
         let named = [(NODE, 0.7), ("FastStream", 0.3), ("Celery", 0.15)];
         let mut contenders = Vec::new();
@@ -107,7 +108,7 @@ impl Contender {
     }
 }
 
-/// What the floor and the peers want to know.
+/// Sets what the floor and the peers need to know.
 fn plain(mut command: Command, line: &Line<'_>, sim: &Sim) -> Command {
     let prefetch = PREFETCH.to_string();
     let folder: &Path = &line.images();
@@ -126,7 +127,7 @@ fn plain(mut command: Command, line: &Line<'_>, sim: &Sim) -> Command {
 
 fn worker(line: &Line<'_>, sim: &Sim, settings: &[(&str, &str)]) -> Result<Command> {
     let mut command = Command::new(line.stand.program("comet-worker")?);
-    // Not the configuration of a worker in earnest.
+    // This removes the configuration of a real worker.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("COMET_WORKER_") {
             command.env_remove(name);

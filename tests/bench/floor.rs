@@ -1,6 +1,7 @@
-//! `comet-floor`: the floor under the worker's cost. The shortest program that makes the calls of a job (submit, note the task id, look,
-//! download, write, tell, ack) on the client libraries that the worker has, and promises nothing at all: it never reads what it
-//! has noted, checks nothing, and a job that meets any trouble is dropped with a word on stderr.
+//! `comet-floor`: the floor under the worker's cost. It is the shortest program that makes the calls of a job
+//! (submit, note the task id, poll, download, write, publish, acknowledge) with the worker's client libraries, and it
+//! guarantees nothing. It never reads what it has noted, checks nothing, and drops a job that meets any trouble with
+//! a line on stderr.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -75,7 +76,7 @@ struct Job<'a> {
     metadata: Option<&'a RawValue>,
 }
 
-/// What goes to the provider: the input, and the job's id as the task's external one.
+/// The body for the provider: the input, and the job's id as the task's external id.
 #[derive(Serialize)]
 struct Body<'a> {
     #[serde(flatten)]

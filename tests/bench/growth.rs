@@ -1,4 +1,4 @@
-//! Whether a job costs more where there are many: in the queue, or in flight.
+//! Measures whether a job costs more if there are many, in the queue or in flight.
 
 use anyhow::{Context, Result};
 

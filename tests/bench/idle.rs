@@ -1,4 +1,4 @@
-//! A worker that has nothing to do.
+//! Measures a worker that has nothing to do.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
     let sim = Sim::start(stand, "fixed:0", &[]).await?;
     let mut line = Line::open(stand).await?;
     let mut worker = Contender::patient_worker().start(&line, &sim, &[])?;
-    // The connections are there, and code and buffers are touched, once a job has gone through.
+    // After one job, the connections exist, and code and buffers are in memory.
     line.feed(1, Dialect::Plain).await?;
     line.ended(1, || worker.still_runs()).await?;
     let (started, cpu) = (Instant::now(), worker.cpu()?);

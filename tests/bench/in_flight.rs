@@ -1,4 +1,4 @@
-//! Ten thousand generations in flight on one worker: memory, and connections to the provider.
+//! Measures ten thousand generations in flight on one worker: memory, and connections to the provider.
 
 use anyhow::Result;
 

@@ -1,4 +1,5 @@
-//! A kill with ten thousand in flight: how long until each is looked at again, and that none is submitted again.
+//! Measures a kill with ten thousand generations in flight: how long it takes until each is polled again, and that
+//! none is submitted again.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
         first.still_runs()?;
         sleep(LOOK_EVERY).await;
     }
-    // The answer to the last POST is on its way to Redis: a kill within a POST is another story.
+    // The answer to the last POST may still be on its way to Redis; a kill during a POST is not measured here.
     sleep(Duration::from_secs(1)).await;
     let before = sim.report().await?;
     ensure!(before.running == jobs, "only {} of {jobs} were generating at the kill", before.running);

@@ -42,7 +42,7 @@ async fn said(program: &str, arguments: &[&str]) -> String {
     }
 }
 
-/// A broker says its version with its first word, before it lets anybody in; lapin keeps that to itself.
+/// A broker sends its version first, before any login; lapin doesn't return it.
 async fn rabbit(stand: &Stand) -> Result<String> {
     let uri: lapin::uri::AMQPUri = stand.amqp_url.parse().map_err(anyhow::Error::msg)?;
     let mut stream = TcpStream::connect((uri.authority.host.as_str(), uri.authority.port)).await?;

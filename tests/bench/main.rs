@@ -1,12 +1,13 @@
-//! `comet-bench`: what comet-worker costs to run, beside the floor and beside what users would write by hand. Run it through
-//! `make bench`; `tests/bench/README.md` says how it measures, `docs/benchmarks.md` what came of it.
+//! `comet-bench`: what comet-worker costs to run, compared with the floor and with what users would write by hand.
+//! Run it through `make bench`. `tests/bench/README.md` says how it measures, and `docs/benchmarks.md` has the
+//! results.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `stand.rs`, `sim.rs`, `process.rs` | what all share: services, the stand-in for CometAPI, processes and what they have used |
-//! | `contenders.rs`, `peers.rs`, `floor.rs`, `peers/` | who takes part |
+//! | `contenders.rs`, `peers.rs`, `floor.rs`, `peers/` | the contenders |
 //! | `run.rs` | one contender doing one queue of jobs |
-//! | `throughput.rs` … | the measurements, one a file |
+//! | `throughput.rs` … | the measurements, one per file |
 //! | `report.rs`, `machine.rs` | tables, and where they were measured |
 
 mod contenders;
@@ -98,7 +99,7 @@ impl Effort {
 async fn main() -> ExitCode {
     match measure(&Options::parse()).await {
         Ok(true) => ExitCode::SUCCESS,
-        // A figure that was missed is told in its table; it is a finding, and no failure of the benchmark.
+        // A missed bound is reported in its table. It is a result, not a failure of the benchmark.
         Ok(false) => {
             say("some figures are not what was asked of them: see the tables");
             ExitCode::SUCCESS
@@ -150,7 +151,7 @@ async fn one(what: What, stand: &Stand, options: &Options) -> Result<Section> {
 
 /// Words for people, while it runs.
 pub fn say(words: &str) {
-    // Nobody is left to tell when this fails too.
+    // If this fails too, the message can't be shown anywhere.
     let _ = writeln!(std::io::stderr(), "bench: {words}");
 }
 

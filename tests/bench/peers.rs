@@ -1,5 +1,5 @@
-//! The peers' programs and what they need, installed below `target/bench`: pinned versions, as `requirements.txt` and
-//! `package-lock.json` have them.
+//! The peers' programs and what they need, installed below `target/bench` in the pinned versions of
+//! `requirements.txt` and `package-lock.json`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -27,7 +27,7 @@ impl Peer {
         }
     }
 
-    /// What the versions are pinned in.
+    /// The file that pins the versions.
     fn pins(self) -> &'static str {
         match self {
             Self::Node => "package-lock.json",
@@ -44,7 +44,7 @@ fn place(stand: &Stand, peer: Peer) -> PathBuf {
     stand.workshop.join(peer.folder())
 }
 
-/// Installs a peer, unless these very versions are there already.
+/// Installs a peer, unless exactly these versions are there already.
 pub async fn install(stand: &Stand, peer: Peer) -> Result<()> {
     let (place, sources) = (place(stand, peer), peer.sources());
     let pins = std::fs::read_to_string(sources.join(peer.pins()))?;
@@ -110,7 +110,7 @@ pub fn command(stand: &Stand, peer: Peer) -> Command {
     command
 }
 
-/// What it is that is measured: `Node 20.20.2, rabbitmq-client 5.0.8, …`.
+/// The versions that are measured: `Node 20.20.2, rabbitmq-client 5.0.8, …`.
 pub async fn versions(stand: &Stand, peer: Peer) -> Result<String> {
     let place = place(stand, peer);
     let (program, named): (_, &[&str]) = match peer {

@@ -1,7 +1,8 @@
-//! How often a generation is looked at, and how late its end is seen, by the spread of the durations: the worker's own schedule beside a
-//! fixed one of 2 s, and with callbacks.
+//! Measures how often a generation is polled, and how late its end is seen, for several spreads of the durations. It
+//! compares the worker's own schedule with a fixed one of 2 s, and with callbacks.
 //!
-//! A schedule that learns has to have seen some: the first half of the jobs isn't counted. Another spread is another line in `SPREADS`.
+//! A schedule that learns must have seen some durations, so the first half of the jobs isn't counted. Another spread
+//! is another line in `SPREADS`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +17,7 @@ use crate::say;
 use crate::sim::Sim;
 use crate::stand::{Dialect, Line, Stand};
 
-/// A distribution, and how many of the fixed schedule's looks are allowed.
+/// A distribution, and the share of the fixed schedule's polls that is allowed.
 const SPREADS: [(&str, f64); 2] = [("lognormal:15s,0.4", 0.7), ("lognormal:15s,0.15", 0.45)];
 const LAG_P90_MAX_S: f64 = 2.2;
 const CALLED_POLLS_MAX: f64 = 1.5;
@@ -51,7 +52,7 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
     let mut bound = |what: String, measured, most, unit| {
         bounds.push(Bound { what, measured, limit: Limit::AtMost(most), unit });
     };
-    // They wait nearly all of the time, so they are in nobody's way.
+    // They wait nearly all of the time, so they don't disturb each other.
     let [first, second] = SPREADS;
     let (one, other, called) = try_join!(
         pair(stand, first.0, jobs),

@@ -1,4 +1,4 @@
-//! Child processes, and what the kernel says that they have used.
+//! Child processes, and what they have used according to the kernel.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,9 @@ use tokio::time::timeout;
 
 /// How long a program gets to end after SIGTERM before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(20);
-/// Linux tells times to programs in hundredths of a second, whatever the kernel counts in.
+/// Linux reports times to programs in hundredths of a second, whatever the kernel counts in.
 const TICKS_PER_S: u64 = 100;
-/// Of a log, when something has gone wrong.
+/// How much of a log is shown when something has gone wrong.
 const LAST_WORDS: usize = 1500;
 
 /// A running program; killed when dropped.
@@ -28,7 +28,7 @@ impl Program {
     pub fn start(mut command: Command, name: &str, folder: &Path) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log)?;
-        // A proxy between two programs of one machine is nobody's wish.
+        // A proxy between two programs on one machine is never wanted.
         for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
             command.env_remove(proxy);
         }
@@ -42,7 +42,7 @@ impl Program {
         Ok(Self { child, name: name.to_owned(), log })
     }
 
-    /// An error with the end of its log, when it has ended by itself.
+    /// Returns an error with the end of its log if it has ended by itself.
     pub fn still_runs(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("{} has ended: {status}\n{}", self.name, self.last_words());
@@ -63,7 +63,7 @@ impl Program {
     /// User and system time of all its threads.
     pub fn cpu(&self) -> Result<Duration> {
         let stat = std::fs::read_to_string(self.proc("stat")?)?;
-        // The name stands in brackets and may hold anything; the numbers follow the last bracket.
+        // The name is in brackets and may contain anything; the numbers follow the last bracket.
         let (_, numbers) = stat.rsplit_once(')').context("an odd /proc/PID/stat")?;
         let ticks: u64 =
             numbers.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
@@ -81,7 +81,7 @@ impl Program {
         Ok(Memory { now: mib("VmRSS:")?, most: mib("VmHWM:")? })
     }
 
-    /// SIGTERM, and SIGKILL for one that doesn't listen.
+    /// Sends SIGTERM, and SIGKILL if it doesn't end.
     pub async fn stop(mut self) -> Result<()> {
         let id = self.id()?.to_string();
         let told = Command::new("kill").args(["-TERM", &id]).status().await?;

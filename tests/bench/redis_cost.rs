@@ -1,4 +1,4 @@
-//! What Redis does and keeps for a job.
+//! Measures what Redis does and stores for a job.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::report::{Bound, Limit, Section, Table, figure};
 use crate::sim::Sim;
 use crate::stand::{Dialect, Line, Stand};
 
-/// At its start a worker tries by one script what it may do.
+/// At its start a worker checks its rights with one script.
 const SCRIPTS_AT_START: f64 = 1.0;
 /// Records that are looked at one by one.
 const SAMPLE: u64 = 100;
@@ -88,7 +88,7 @@ async fn generating(stand: &Stand, redis: &mut MultiplexedConnection) -> Result<
         worker.still_runs()?;
         sleep(Duration::from_millis(50)).await;
     }
-    // The last task is on its way into its record.
+    // The last task may still be on its way into its record.
     sleep(Duration::from_millis(500)).await;
     let bytes = record_bytes(redis, &line.prefix, SAMPLE).await?;
     line.ended(SAMPLE, || worker.still_runs()).await?;

@@ -1,5 +1,5 @@
-//! Tables, as Markdown, and their place in a page: each measurement has a part of its own between two marks, which a new run of
-//! that measurement replaces.
+//! Markdown tables, and their place in a page. Each measurement has a part of its own between two marks, which a new
+//! run of that measurement replaces.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
-/// A figure that something was asked of.
+/// A figure with a required bound.
 pub struct Bound {
     pub what: String,
     pub measured: f64,
@@ -108,7 +108,7 @@ pub fn replace(page: &Path, name: &str, text: &str) -> Result<()> {
     Ok(std::fs::write(page, [before, &begin, text, &end, after].concat())?)
 }
 
-/// Three figures that matter, and no false ones.
+/// Three significant figures.
 pub fn figure(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 100.0 || size == 0.0 => 0,
@@ -119,7 +119,7 @@ pub fn figure(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// The middle one, and how far the others lie from it.
+/// The middle value, and how far the others are from it.
 #[derive(Debug, Clone, Copy)]
 pub struct Median {
     pub value: f64,

@@ -19,13 +19,13 @@ pub struct Plan<'a> {
     pub warm: u64,
     /// What is counted ends with this one.
     pub jobs: u64,
-    /// As many jobs as end are put into the queue while it runs, so that it stays as long as it is.
+    /// As many jobs as end are added to the queue while it runs, so that its length stays the same.
     pub refilled: bool,
     /// Settings of the worker.
     pub more: &'a [(&'a str, &'a str)],
 }
 
-/// Most that have ended before as many are put in again; of a short queue a tenth.
+/// The most jobs that end before as many are added; in a short queue it is a tenth.
 const REFILL_MAX: u64 = 100;
 
 impl Plan<'_> {

@@ -16,7 +16,7 @@ pub struct Sim {
     http: reqwest::Client,
 }
 
-/// What it says that it was asked for; see `tests/sim/README.md`.
+/// What it reports about its requests; see `tests/sim/README.md`.
 #[derive(Debug, Deserialize)]
 pub struct Report {
     pub submits: u64,

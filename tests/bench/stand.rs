@@ -1,4 +1,5 @@
-//! What all contenders share, one after another: the broker, Redis, the places of the programs; and for each run names of its own.
+//! What all contenders share, one after another: the broker, Redis and the programs. For each run it makes names of
+//! its own.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use tokio::time::timeout;
 
 /// Publishes on their way to the broker while a queue is filled.
 const PUBLISHES_AT_ONCE: usize = 500;
-/// Nothing told for so long means that nothing will be.
+/// After this long without an event, none is expected any more.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
 
 pub struct Stand {
@@ -30,8 +31,8 @@ pub struct Stand {
     programs: PathBuf,
     /// Peers are installed here.
     pub workshop: PathBuf,
-    /// Everything that a run writes is below it. In memory where that can be had: a disk's file system has costs of its own, which
-    /// differ from run to run (ext4 looks for a free inode past all that were deleted lately).
+    /// Everything that a run writes is below it. It is in memory if possible, because a disk's file system has costs
+    /// of its own, which differ from run to run (ext4 searches for a free inode after all that were deleted lately).
     pub folder: PathBuf,
 }
 
@@ -82,7 +83,7 @@ pub struct Line<'a> {
     ended: HashMap<String, End>,
 }
 
-/// What the event of a job told, and when it came; Unix milliseconds.
+/// The content of a job's event, and when it came, in Unix milliseconds.
 #[derive(Debug)]
 pub struct End {
     pub task_id: String,
@@ -90,7 +91,7 @@ pub struct End {
 }
 
 impl<'a> Line<'a> {
-    /// The topology is the worker's own, for everybody.
+    /// All contenders use the worker's topology.
     pub async fn open(stand: &'a Stand) -> Result<Line<'a>> {
         let unique = uuid::Uuid::new_v4().simple().to_string();
         let prefix = format!("comet-bench-{}", unique.get(..8).unwrap_or_default());
@@ -113,7 +114,7 @@ impl<'a> Line<'a> {
         let bind = QueueBindOptions::default();
         let events = names.events.as_str();
         channel.queue_bind(queue.into(), events.into(), "job.*".into(), bind, FieldTable::default()).await?;
-        // A channel of its own: what is told is acknowledged by being sent.
+        // It has a channel of its own, because its deliveries count as acknowledged when they are sent.
         let hear = connection.create_channel().await?;
         let no_ack = BasicConsumeOptions { no_ack: true, ..Default::default() };
         let told = hear.basic_consume(queue.into(), "".into(), no_ack, FieldTable::default()).await?;
@@ -217,7 +218,7 @@ impl<'a> Line<'a> {
         count_pictures(&self.images())
     }
 
-    /// Takes away what the run has left in services and folder.
+    /// Deletes what the run has left in services and folder.
     pub async fn close(self) -> Result<()> {
         let told = format!("{}.told", self.prefix);
         for queue in [&self.names.jobs, &self.names.dead, &self.names.unrouted, &told] {
@@ -255,7 +256,7 @@ fn count_pictures(folder: &Path) -> Result<u64> {
     Ok(pictures)
 }
 
-/// Deletes the keys of one run, in steps that hold Redis up for nobody.
+/// Deletes the keys of one run in small steps, so that Redis blocks no other client.
 async fn forget(url: &str, prefix: &str) -> Result<()> {
     let mut redis = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
     for pattern in [format!("{{{prefix}}}*"), format!("{prefix}:*")] {

@@ -1,4 +1,5 @@
-//! Throughput and CPU per job, side by side: all jobs wait in the queue, generations are instant, the first look is due at once.
+//! Measures throughput and CPU per job, side by side. All jobs wait in the queue, generations are instant, and the
+//! first poll is due at once.
 
 use anyhow::Result;
 
@@ -33,7 +34,7 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
                     ));
                     runs.push(measured);
                 }
-                // What is the worker's own is a failure of the benchmark; a peer's is told in the table.
+                // The worker's own error fails the benchmark; a peer's error is reported in the table.
                 Err(error) if matches!(contender.kind, Kind::Peer(_)) => {
                     say(&format!("!! round {round}: {} FAILED: {error:#}", contender.name));
                     notes.push(format!("**{}** failed in round {round}: {error}", contender.name));

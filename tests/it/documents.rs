@@ -1,4 +1,4 @@
-//! The documents name what there is: files, headings, commands, targets, settings and metrics.
+//! The documents name what exists: files, headings, commands, targets, settings and metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use comet_worker::config::DEFAULT_TOML;
 use comet_worker::metrics::Metrics;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-/// A line of prose is read on half a screen.
+/// A line of prose should fit on half a screen.
 const PROSE_MAX: usize = 119;
 const README_LINES_MAX: usize = 199;
 
@@ -106,7 +106,7 @@ fn prose_is_narrow_and_the_readme_short() {
         let (mut is_code, mut is_written_by_a_program) = (false, false);
         for (number, line) in (1..).zip(document.text.lines()) {
             is_code ^= line.starts_with("```");
-            // Rows of tables and addresses can't be broken; what `make bench` writes stands between two comments.
+            // Rows of tables and addresses can't be broken; the output of `make bench` is between two comments.
             is_written_by_a_program |= line.starts_with("<!-- ");
             is_written_by_a_program &= !line.starts_with("<!-- /");
             let is_prose =
@@ -123,7 +123,7 @@ fn prose_is_narrow_and_the_readme_short() {
     assert!(readme.lines().count() <= README_LINES_MAX, "{} lines", readme.lines().count());
 }
 
-/// Each `comet-worker …` with its flags, and each `make …` with its target.
+/// Checks each `comet-worker …` with its flags, and each `make …` with its target.
 #[test]
 fn every_command_line_can_be_typed() {
     let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();

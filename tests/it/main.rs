@@ -1,4 +1,4 @@
-//! Tests without services: the pure core walked through, the shell on doubles and a paused clock.
+//! Tests without services: every state of the pure core, and the shell on doubles with a paused clock.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,6 +16,7 @@ mod documents;
 mod doubles;
 #[path = "../shared/durations_suite.rs"]
 mod durations_suite;
+mod layers;
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;
 mod lifecycle;

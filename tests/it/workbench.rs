@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use comet_worker::clock::Clock;
+use comet_worker::heartbeat::Heartbeats;
 use comet_worker::job::pace::Pace;
+use comet_worker::job::record::{Record, Snapshot, Stage};
 use comet_worker::job::request;
 use comet_worker::ledger::Ledger;
 use comet_worker::ledger::hints::Hints;
-use comet_worker::ledger::record::{Known, Record, Stage};
 use comet_worker::ledger::slots::Slots;
 use comet_worker::limits::Limits;
 use comet_worker::metrics::Metrics;
-use comet_worker::pulse::Pulses;
 use comet_worker::queue::consume::Message;
 use comet_worker::queue::topology::Names;
 use comet_worker::receipts::Receipts;
@@ -20,16 +20,15 @@ use comet_worker::storage::{Storage, StorageOptions};
 use comet_worker::worker::breaker::{Breaker, Cause, Probe};
 use comet_worker::worker::copies::Copies;
 use comet_worker::worker::downloads::Downloads;
+use comet_worker::worker::in_flight::JobsInFlight;
 use comet_worker::worker::learning::Learning;
 use comet_worker::worker::life::{Interrupts, live};
-use comet_worker::worker::lives::Lives;
 use comet_worker::worker::panics::Panics;
 use comet_worker::worker::preflight::Weaknesses;
 use comet_worker::worker::slots::SlotLine;
 use comet_worker::worker::standstills::Standstills;
-use comet_worker::worker::store_watch;
 use comet_worker::worker::submits::Submits;
-use comet_worker::worker::{Settings, Shared};
+use comet_worker::worker::{Settings, Shared, store_watch};
 use lapin::BasicProperties;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
@@ -45,12 +44,12 @@ use crate::doubles::observed::{ObservedLedger, observed};
 use crate::doubles::provider::FakeProvider;
 use crate::doubles::store::ObservedStore;
 
-/// What a test may want otherwise.
+/// What a test may change.
 pub struct Options {
     pub settings: Settings,
     pub submits_at_once: usize,
     pub max_in_flight: u16,
-    /// `generation.max_running`: the ledger counts, and so does the shell.
+    /// `generation.max_running`: the ledger and the shell count slots.
     pub max_running: u32,
     /// A store of its own, by `storage.url`, in place of the observed one.
     pub storage_url: Option<String>,
@@ -66,9 +65,9 @@ pub struct Workbench {
     pub store: Arc<ObservedStore>,
     pub effects: Effects,
     pub shared: Shared,
-    /// The process stops.
+    /// Cancelled when the process stops.
     pub stop: CancellationToken,
-    /// The connection that brings the deliveries is lost.
+    /// Cancelled when the connection that brings the deliveries is lost.
     pub lost: CancellationToken,
     submits_at_once: usize,
     max_running: u32,
@@ -91,7 +90,7 @@ pub fn job(id: &str) -> Message {
     message(&json!({"job_id": id, "input": input()}))
 }
 
-/// As RabbitMQ delivers it a second time.
+/// A message as RabbitMQ delivers it a second time.
 pub fn again(id: &str) -> Message {
     Message { redelivered: true, ..job(id) }
 }
@@ -104,7 +103,7 @@ pub fn external(job: &str) -> String {
     external_of(&json!({"job_id": job, "input": input()}), 1)
 }
 
-/// The external id of that generation of a job.
+/// The external id of this generation of a job.
 pub fn external_of(job: &Value, generation: u32) -> String {
     let body = job.to_string();
     let request = request::parse(body.as_bytes(), &request::Properties::default(), &request::Rules::page());
@@ -198,7 +197,7 @@ impl Workbench {
             polls: Arc::new(Semaphore::new(64)),
             downloads: Downloads::new(16),
             hints: Hints::default(),
-            lives: Lives::default(),
+            lives: JobsInFlight::default(),
             learning: Learning::new(options.settings.pace),
             copies: Copies::new(options.max_in_flight),
             panics: Panics::default(),
@@ -225,7 +224,7 @@ impl Workbench {
         }
     }
 
-    /// Another process in the same world: what was in memory is gone.
+    /// Another process in the same world; what was in memory is gone.
     pub fn another(&self) -> Self {
         self.effects.revive();
         let metrics = Metrics::new();
@@ -236,7 +235,7 @@ impl Workbench {
             polls: Arc::new(Semaphore::new(64)),
             downloads: Downloads::new(16),
             hints: Hints::default(),
-            lives: Lives::default(),
+            lives: JobsInFlight::default(),
             learning: Learning::new(self.shared.settings.pace),
             copies: Copies::new(self.max_in_flight),
             panics: Panics::default(),
@@ -262,7 +261,7 @@ impl Workbench {
         }
     }
 
-    /// As configured with a consumer timeout that is longer than anything.
+    /// Configured with a consumer timeout longer than any wait.
     pub fn patient() -> Self {
         Self::with(|options| options.settings.hold = Duration::from_secs(100 * 24 * 3600))
     }
@@ -285,7 +284,7 @@ impl Workbench {
         self.memory.table.lock().unwrap().flush();
     }
 
-    /// The user wants the job no more, and this process hears of it.
+    /// The user cancels the job, and this process gets the hint.
     pub async fn cancel(&self, job: &str) {
         self.memory.cancel(&job.parse().unwrap()).await.unwrap();
         self.shared.hints.wake(job);
@@ -302,26 +301,26 @@ impl Workbench {
         Delivery { life, settled }
     }
 
-    /// Delivers and waits for the end.
+    /// Delivers, and waits for the end.
     pub async fn run(&self, message: Message) -> Option<Settled> {
         self.deliver(message).ended().await
     }
 
-    /// Looks after the breaker, as the daemon does.
+    /// Watches the breaker, as the daemon does.
     pub fn watch_breaker(&self) {
         let (shared, stop) = (self.shared.clone(), self.stop.clone());
         tokio::spawn(async move {
-            let pulse = Pulses::new().register("breaker", Duration::from_secs(60));
-            shared.breaker.watch(&Probes(&shared), &pulse, &stop).await;
+            let heartbeat = Heartbeats::new().register("breaker", Duration::from_secs(60));
+            shared.breaker.watch(&Probes(&shared), &heartbeat, &stop).await;
         });
     }
 
-    /// The record of a job, past the effects.
+    /// Reads the record of a job without an effect.
     pub async fn record(&self, job: &str) -> Option<Record> {
         self.known(job).await.record
     }
 
-    pub async fn known(&self, job: &str) -> Known {
+    pub async fn known(&self, job: &str) -> Snapshot {
         self.memory.read(&job.parse().unwrap(), Slots::NONE).await.unwrap()
     }
 
@@ -366,12 +365,12 @@ impl Probe for Probes<'_> {
 }
 
 impl Delivery {
-    /// The end of the life, and how it settled the delivery; `None`: it didn't.
+    /// Waits for the end of the life, and returns how it settled the delivery; `None` if it didn't.
     pub async fn ended(mut self) -> Option<Settled> {
         self.end().await
     }
 
-    /// As [`Self::ended`], for who may have to kill it.
+    /// Like [`Self::ended`], for a test that may have to kill the life.
     pub async fn end(&mut self) -> Option<Settled> {
         let bound = Duration::from_secs(3 * 24 * 3600);
         let life = tokio::time::timeout(bound, &mut self.life).await.expect("a life ends within three days");
@@ -385,7 +384,7 @@ impl Delivery {
         self.settled.borrow().is_none() && !self.life.is_finished()
     }
 
-    /// The process dies; how the delivery had been settled before.
+    /// Kills the process. Returns how the delivery had been settled before.
     pub async fn kill(self) -> Option<Settled> {
         self.life.abort();
         let _ = self.life.await;

@@ -1,4 +1,5 @@
-//! A stop of the account stops no job: intake ends, the jobs stay with the broker, and it goes on by itself.
+//! A fault of the account stops no job: the intake ends, the jobs stay with the broker, and the worker resumes by
+//! itself.
 
 use serde_json::json;
 
@@ -128,7 +129,7 @@ async fn while_only_the_post_is_down_a_handful_of_jobs_is_lost_and_the_others_wa
 async fn a_provider_that_is_down_costs_no_job() {
     Place::run("down", async |place| {
         let sim = Sim::start(&["--durations", "fixed:1s"]).await;
-        // Nobody listens there: nothing was sent, for sure.
+        // No server listens there, so certainly nothing was sent.
         let mut lost = Worker::start(place, &sim, &[("API__BASE_URL", "http://127.0.0.1:1")]);
         let broker = Broker::connect(place).await;
         broker.listen(place).await;
@@ -153,7 +154,7 @@ async fn a_store_that_takes_nothing_holds_the_jobs_and_loses_none() {
         let worker = Worker::start(place, &sim, &[]);
         let broker = Broker::connect(place).await;
         broker.listen(place).await;
-        // A file where the folder of the images would be.
+        // A file takes the place of the folder of the images.
         let folder = place.images().join("images");
         std::fs::create_dir_all(place.images()).unwrap();
         std::fs::write(&folder, "in the way").unwrap();

@@ -1,4 +1,4 @@
-//! Everything that can be wrong with a message is answered before anything is paid, and told.
+//! Every fault of a message is found before anything is paid for, and published.
 
 use lapin::BasicProperties;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::jobs::job;
 use crate::support::{Broker, Place, Sim, Worker};
 
-/// A job that is wrong at `pointer`.
+/// A job with a fault at `pointer`.
 fn wrong(id: &str, pointer: &str, value: Value) -> Value {
     let mut job = job(id);
     let (parent, member) = pointer.rsplit_once('/').unwrap();
@@ -91,7 +91,7 @@ async fn a_message_that_can_not_be_named_is_a_dead_letter_that_says_why() {
         }
         broker.ready_is(&place.queue(), 0).await;
         assert_eq!(sim.report().await.number("submits"), 0, "{}", worker.log());
-        // And it works on.
+        // The worker goes on.
         let named = BasicProperties::default().with_message_id("by-the-message-id".into());
         broker.publish_raw(place, nameless.to_string().as_bytes(), named).await;
         let ends = broker.ends(place, 1).await;

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use comet_worker::callback::Callbacks;
+use comet_worker::job::callback::Callbacks;
 use serde_json::json;
 
 use crate::support::jobs::{external, job, jobs};
 use crate::support::listener::{Listener, SECRET, SELDOM};
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
-/// What callbacks may pull forward for one job.
+/// The number of polls that callbacks may bring forward for one job.
 const PULLS_MAX: u64 = 8;
 
-/// A worker that holds jobs and listens for nothing, and one beside it that listens and takes none of
-/// their jobs: its queue is another one.
+/// One worker holds jobs and doesn't listen for callbacks; the other listens and takes none of these jobs, because it
+/// has another queue.
 struct Pair {
     holder: Worker,
     listener: Listener,
@@ -90,7 +90,7 @@ async fn a_hit_on_one_worker_wakes_the_one_that_holds_the_job() {
 #[tokio::test]
 async fn a_flood_of_hits_costs_a_bounded_number_of_looks() {
     Place::run("flood", async |place| {
-        // The stand-in's own are lost, so that all there are come from here.
+        // The stand-in's own callbacks are lost, so that all callbacks come from this test.
         let sim = Sim::start(&["--durations", "fixed:600s", "--fault", "callback-lost"]).await;
         let broker = Broker::connect(place).await;
         let pair = Pair::start(place, &sim).await;

@@ -1,4 +1,4 @@
-//! `comet-worker cancel`, the process, beside a worker.
+//! `comet-worker cancel`, as a process beside a worker.
 
 use crate::support::jobs::{job, jobs};
 use crate::support::process::environment;
@@ -50,7 +50,7 @@ async fn jobs_are_cancelled_before_they_are_seen_while_they_generate_and_not_aft
         assert!(late.words.contains("1 job had ended already"), "{late:?}");
         assert_eq!(broker.ends(place, 1).await["running-1"][0].json()["type"], "comet.job.cancelled");
 
-        // One that nobody holds: it ends with its next delivery.
+        // No worker holds this job, so it ends with its next delivery.
         assert!(worker.stop().await.success());
         assert_eq!(tool(&environment, &["cancel", "running-2"]).await.code, Some(0));
         let _worker = Worker::start(place, &sim, &[]);

@@ -1,13 +1,15 @@
-//! The chaos run: three workers, a private RabbitMQ and a private Redis, a provider that charges for every POST that it takes,
-//! and a nemesis that kills, freezes, cuts off, flushes and restarts them for as long as one cares to watch, while a user cancels
-//! jobs by the command line. Then everything is healed, and what was published, charged and told is held against the promises.
+//! The chaos run has three workers, a private RabbitMQ, a private Redis, and a provider that charges for every POST
+//! that it accepts. A nemesis kills, freezes, cuts off, flushes and restarts them for a given time, while a user
+//! cancels jobs by the command line. Then everything is healed, and the published jobs, the charges and the events
+//! are checked against the promises.
 //!
-//! `make chaos` runs it for three minutes. `COMET_CHAOS_S` is its length in seconds, `COMET_SEED` repeats a draw (what is
-//! drawn and when; what the processes are at in that moment is theirs). The workers' settings can be overridden by their own
-//! variables: `COMET_WORKER__GENERATION__RECEIPTS=false make chaos` takes a safeguard out, and must fail.
+//! `make chaos` runs it for three minutes. `COMET_CHAOS_S` is its length in seconds, and `COMET_SEED` repeats a draw
+//! (what is done and when, but not what the processes are doing at that moment). The workers' settings can be
+//! overridden by their own variables: `COMET_WORKER__GENERATION__RECEIPTS=false make chaos` removes a safeguard, and
+//! must fail.
 //!
-//! What breaks a promise by contract is left out: a POST that arrives after `quiet_s`. The way to the provider is slowed down
-//! by less than what `quiet_s` has over `gate_s` and `submit_timeout_s`.
+//! It leaves out what may break a promise by contract: a POST that arrives after `quiet_s`. The way to the provider
+//! is slowed down by less than `quiet_s` minus `gate_s` and `submit_timeout_s`.
 
 mod canceller;
 mod diary;

@@ -1,4 +1,4 @@
-//! Redis's wall clock jumps, and the answer of the gate comes after the time in which a POST may leave.
+//! Redis's wall clock jumps, and the gate answers after the time in which a POST may leave.
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ async fn a_gate_that_answers_after_gate_s_is_followed_by_no_post_of_that_attempt
         let broker = Broker::connect(place).await;
         broker.listen(place).await;
         worker.says("taking jobs").await;
-        // There and back takes longer than the POST has, so nothing gets through the gate in time.
+        // A round trip takes longer than the POST may, so nothing passes the gate in time.
         way.slow_down(Duration::from_millis(900));
         broker.publish(place, &job("a")).await;
         wait_for("the first attempt's end", async || has("refused-1").await.then_some(())).await;
@@ -109,7 +109,7 @@ async fn a_gate_that_answers_after_gate_s_is_followed_by_no_post_of_that_attempt
     .await;
 }
 
-/// As the receipts' module documents it.
+/// The key that the receipts' module documents.
 fn receipt(job: &str, kind: &str) -> Path {
     let folder = Sha256::digest(job.as_bytes())[0];
     Path::from(format!("receipts/{folder:02x}/{job}.{kind}"))

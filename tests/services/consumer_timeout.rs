@@ -1,5 +1,6 @@
-//! Generations that take longer than RabbitMQ waits for an ack. It closes the whole channel then, with all that came over it,
-//! so a worker that knows the timeout hands each delivery back before that; one that doesn't must survive it.
+//! Generations that take longer than RabbitMQ waits for an acknowledgement. RabbitMQ then closes the whole channel,
+//! with everything that came over it. A worker that knows the timeout requeues each delivery before that; a worker
+//! that doesn't know it must survive it.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::private::PrivateRabbit;
 use crate::support::jobs::jobs;
 use crate::support::{Broker, Place, Sim, Worker, redis_url, wait_for};
 
-/// How RabbitMQ's log says that it closes a channel.
+/// The words in RabbitMQ's log when it closes a channel.
 const CLOSED: &str = "has timed out waiting for";
 
 #[tokio::test]
@@ -49,7 +50,7 @@ async fn a_worker_whose_channel_the_broker_closes_for_a_late_ack_goes_on_with_wh
     let rabbit = PrivateRabbit::start_with_consumer_timeout(Duration::from_secs(4)).await;
     Place::run_on("closing", rabbit.url(), redis_url(), async |place| {
         let sim = Sim::start(&["--durations", "fixed:10s"]).await;
-        // It takes the timeout to be half an hour.
+        // This worker assumes a timeout of half an hour.
         let worker = Worker::start(place, &sim, &[]);
         let broker = Broker::connect(place).await;
         broker.listen(place).await;

@@ -1,5 +1,5 @@
-//! What is slow, or what something quicker covers already: `make verify` runs these, `make test` does not. Which quicker
-//! test stands for each is said in docs/contributing.md.
+//! Tests that are slow, or that a quicker test covers already: `make verify` runs them, `make test` does not.
+//! docs/contributing.md says which quicker test stands for each.
 
 mod bench;
 mod copies;

@@ -6,7 +6,7 @@ use crate::support::process::environment;
 use crate::support::tool::tool;
 use crate::support::{Broker, Place, Sim, Worker};
 
-/// A PNG's head, of these dimensions: all that anybody looks at before a generation.
+/// A PNG's head with these dimensions, which is all that is read before a generation.
 fn png(side: u32) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     bytes.extend([side.to_be_bytes(), side.to_be_bytes()].concat());
@@ -14,8 +14,8 @@ fn png(side: u32) -> Vec<u8> {
     bytes
 }
 
-/// Submits a job with these settings for worker and tool, waits for its end, and tells which of its fields
-/// had no effect at the provider.
+/// Submits a job with these settings for worker and tool, waits for its end, and returns which of its fields had no
+/// effect at the provider.
 async fn ignored(place: &'static Place, rules: &str, settings: &[(&str, &str)], job: &Value) -> Value {
     let sim = Sim::start(&["--rules", rules, "--check-pixels", "--durations", "fixed:100ms"]).await;
     let mut environment = environment(place, &sim.url);

@@ -1,4 +1,4 @@
-//! `comet-worker resolve --fetch`, the process: the images of a task that ended after its job did.
+//! `comet-worker resolve --fetch`, as a process: the images of a task that ended after its job did.
 
 use serde_json::json;
 
@@ -47,7 +47,7 @@ async fn the_late_picture_of_a_job_that_timed_out_is_fetched_and_told_as_a_corre
         let path = location.strip_prefix("file://").unwrap();
         assert!(std::fs::metadata(path).unwrap().len() > 0);
 
-        // Said again, it is told again, in the same words; so is a further copy of the job.
+        // A second run publishes the same words again, and so does a further copy of the job.
         assert_eq!(fetch(place, &sim, "late").await.code, Some(0));
         broker.publish(place, &late).await;
         for _ in 0..2 {
@@ -85,7 +85,7 @@ async fn jobs_whose_tasks_fail_are_generated_again_as_often_as_is_allowed() {
         let report = sim.report().await;
         assert_eq!(report.number("accepted"), u64::try_from(generations).unwrap());
         assert!(generations > 30, "no task failed");
-        // Each generation under an external id of its own.
+        // Each generation has an external id of its own.
         report.nothing_was_paid_for_twice();
     })
     .await;

@@ -1,5 +1,5 @@
-//! Redis loses all that it knew, under two running workers, and every job comes a second time behind that: at each point one
-//! charge and one wording of the outcome.
+//! Redis loses all its data under two running workers, and every job comes a second time after that. At each point
+//! there is one charge and one wording of the outcome.
 
 use std::collections::BTreeMap;
 
@@ -73,7 +73,7 @@ async fn on_a_redis_of_ones_own<F: Future<Output = ()>>(name: &str, test: impl F
 
 impl<'a> Scene<'a> {
     async fn set(place: &'a Place, provider: &[&str]) -> Self {
-        // It would charge for each of two POSTs.
+        // This provider would charge for each of two POSTs.
         let sim = Sim::start(&[&["--duplicates", "accept"], provider].concat()).await;
         let workers = [Worker::start(place, &sim, &[]), Worker::start(place, &sim, &[])];
         let broker = Broker::connect(place).await;
@@ -87,14 +87,15 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// In the other order, since RabbitMQ gives to the workers by turns: each gets what the other one has had.
+    /// Publishes in the other order, because RabbitMQ gives messages to the workers in turn, so each worker gets what
+    /// the other has had.
     async fn publish_again(&self) {
         for job in self.jobs.iter().rev() {
             self.broker.publish(self.place, job).await;
         }
     }
 
-    /// Until the provider has counted so many as there are jobs.
+    /// Waits until the provider has counted as many as there are jobs.
     async fn wait_for(&self, what: &str) {
         wait_for(what, async || (self.sim.report().await.number(what) == JOBS as u64).then_some(())).await;
     }

@@ -3,7 +3,7 @@
 use crate::support::tool::{Said, tool};
 use crate::support::{Place, Sim, Worker, wait_for};
 
-/// The command with the configuration of a container: where the worker listens, and no secret.
+/// Runs the command with the configuration of a container: the address where the worker listens, and no secret.
 async fn health(listen: &str, arguments: &[&str]) -> Said {
     let environment = [("COMET_WORKER__ADMIN__LISTEN".to_owned(), listen.to_owned())];
     tool(&environment, &[&["health"], arguments].concat()).await
@@ -28,9 +28,13 @@ async fn it_tells_a_worker_that_lives_from_one_that_takes_jobs() {
         let listen = without_redis.admin_address().await;
         let alive = health(&listen, &[]).await;
         assert_eq!(alive.code, Some(0), "waiting for Redis is no reason for a restart: {alive:?}");
-        let ready = health(&listen, &["--ready"]).await;
-        assert_eq!((ready.code, ready.data.as_str()), (Some(1), ""), "{ready:?}");
-        assert!(ready.words.contains("not ready") && ready.words.contains("redis.url"), "{ready:?}");
+        let waiting = wait_for("what is in the way", async || {
+            let ready = health(&listen, &["--ready"]).await;
+            ready.words.contains("redis.url").then_some(ready)
+        })
+        .await;
+        assert_eq!((waiting.code, waiting.data.as_str()), (Some(1), ""), "{waiting:?}");
+        assert!(waiting.words.contains("not ready"), "{waiting:?}");
     })
     .await;
 }

@@ -1,5 +1,5 @@
-//! Workers killed and stopped at the points that matter: every job one outcome, nothing submitted again. Chaos
-//! kills, stops and freezes them at random.
+//! Workers are killed and stopped at the points that matter: every job has one outcome, and nothing is submitted
+//! again. Chaos kills, stops and freezes them at random.
 
 use redis::AsyncCommands;
 
@@ -72,7 +72,7 @@ async fn a_kill_within_the_post_ends_as_outcome_unknown_and_is_never_posted_agai
     .await;
 }
 
-/// The id in the record, once it is there.
+/// The task id in the record, once it is there.
 async fn task_in_redis(place: &Place, job: &str) -> Option<String> {
     let client = redis::Client::open(place.redis_url.as_str()).unwrap();
     let mut redis = client.get_multiplexed_async_connection().await.unwrap();

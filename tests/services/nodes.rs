@@ -1,4 +1,4 @@
-//! Which server is talked to: what a URL names, one of several that answers, and a login that changes meanwhile.
+//! Which server is used: the one that a URL names, one of several that answers, and a login that changes meanwhile.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Services that go away and come back: polls go on, nothing new starts, nothing is lost.
+//! Services that go away and come back: polls go on, nothing new starts, and nothing is lost.
 
 use crate::private::{PrivateRabbit, PrivateRedis};
 use crate::support::jobs::{job, jobs};

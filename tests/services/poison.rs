@@ -1,5 +1,5 @@
-//! No message stops anybody: whatever bytes a producer gets RabbitMQ to accept, the others go on, and that one is a job
-//! all the same or a dead letter with its reason.
+//! No message stops a worker. Whatever bytes a producer gets RabbitMQ to accept, the other jobs go on, and this
+//! message becomes a job anyway, or a dead letter with its reason.
 
 mod large;
 
@@ -12,9 +12,9 @@ use crate::support::raw::{Properties, Raw, header, long, nested, text_header};
 use crate::support::tool::tool;
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
-/// What becomes of a message.
+/// The end of a message.
 enum End {
-    /// It is a job like any other.
+    /// It runs like any other job.
     Runs,
     Dead(&'static str),
 }
@@ -33,12 +33,12 @@ fn none() -> Properties {
     Properties::default()
 }
 
-/// Each is published with a job of its own that is named and right.
+/// Each is published with a valid job of its own.
 fn odd_properties() -> Vec<Case> {
     let odd: &[u8] = &[0xff, 0xfe, 0x9f];
     let unprintable = "line\nline\u{1b}[31m\u{202e}".as_bytes();
     let many: Vec<u8> = (0..9_000).flat_map(|n| text_header(n.to_string().as_bytes(), b"v")).collect();
-    // The frame is as long as the broker takes, to the byte.
+    // The frame is exactly as long as the broker accepts.
     let longest = |rest: Properties| {
         let room = 131_072 - rest.clone().frame() - (4 + 1 + 1 + 1 + 4);
         text_header(b"x", &vec![b'x'; room])
@@ -94,7 +94,7 @@ fn forged() -> Vec<u8> {
     .concat()
 }
 
-/// Publishes them all, good jobs before, between and behind them, and sees every one to its end.
+/// Publishes them all, with good jobs before, between and after them, and waits for the end of every one.
 async fn no_message_stops_the_others(place: &Place) {
     let sim = Sim::start(&["--durations", "fixed:100ms"]).await;
     let mut worker = Worker::start(place, &sim, &[]);
@@ -154,7 +154,7 @@ async fn every_type_of_header_that_the_broker_passes_on_is_taken() {
         let mut passed = String::new();
         for kind in (b'A'..=b'Z').chain(b'a'..=b'z') {
             for length in [0, 1, 2, 4, 5, 8] {
-                // Most are refused: what is left of the value is no header.
+                // RabbitMQ refuses most of them, because the rest of the value is not a header.
                 let table = [header(b"odd", kind, &vec![0; length]), text_header(b"after", b"one")].concat();
                 let mut raw = Raw::connect(&place.amqp_url).await;
                 let id = format!("{}-{length}", char::from(kind));
@@ -226,7 +226,7 @@ async fn a_dead_letter_routes_nowhere_else() {
         let queue = [b"S".to_vec(), long(place.queue().as_bytes())].concat();
         for name in [b"CC".as_slice(), b"BCC"] {
             let routing = header(name, b'A', &long(&queue));
-            // RabbitMQ routes this one to the queue twice, and one copy of both is dead-lettered each.
+            // RabbitMQ routes this message to the queue twice, and dead-letters one copy of each.
             raw.publish(&place.queue(), &none().headers(&routing), b"no JSON").await.unwrap();
             let letter = broker.next(&place.dead_queue()).await;
             assert_eq!(letter.header("CC"), None, "{letter:?}");

@@ -1,5 +1,5 @@
-//! Polls are counted by the stand-in: how many a job takes, once it is known how long tasks take, and once
-//! callbacks are known to come.
+//! The stand-in counts the polls of a job, once the fleet knows how long tasks take, and once it knows that callbacks
+//! come.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use tokio::net::TcpListener;
 use crate::support::jobs::{external, jobs};
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
-/// Close looks, as long as nothing is known: some ten for a job of three seconds.
+/// Frequent polls as long as no duration is known: about ten for a job of three seconds.
 const CLOSE: [(&str, &str); 3] =
     [("POLL__FIRST_MS", "200"), ("POLL__MIN_MS", "200"), ("POLL__MAX_MS", "5000")];
 
-/// Runs so many jobs to their ends, and counts the looks at each.
+/// Runs this many jobs to their ends, and counts the polls of each.
 async fn polls(place: &Place, broker: &Broker, sim: &Sim, name: &str, number: usize) -> Vec<u64> {
     let jobs = jobs(name, number);
     for job in &jobs {
@@ -33,7 +33,7 @@ async fn polls(place: &Place, broker: &Broker, sim: &Sim, name: &str, number: us
     ends.iter().map(of_job).collect()
 }
 
-/// How many jobs the fleet remembers the durations of, as it were.
+/// Roughly how many jobs' durations the fleet remembers.
 async fn remembered(place: &Place) -> f64 {
     let client = redis::Client::open(place.redis_url.as_str()).unwrap();
     let mut redis = client.get_multiplexed_async_connection().await.unwrap();

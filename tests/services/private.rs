@@ -1,5 +1,5 @@
-//! A RabbitMQ and a Redis that belong to one test alone, for what can't be done to a shared one: stop it, kill it, cut its
-//! connections, fill its memory.
+//! A RabbitMQ and a Redis that belong to one test alone, for what can't be done to a shared one: stop it, kill it,
+//! cut its connections, fill its memory.
 //!
 //! Each node has a port and a folder of its own, and ends with the test.
 
@@ -28,7 +28,8 @@ use guarded::{ANSWER_LIMIT, Guarded, TICK, come_up};
 /// A RabbitMQ node without plugins, with the user `guest` and the virtual host `/`.
 #[derive(Debug)]
 pub(crate) struct PrivateRabbit {
-    // Before the folder, since fields are dropped in order and a running node would write into it again.
+    // It comes before the folder, because fields are dropped in order and a running node would write into the folder
+    // again.
     node: Option<Guarded>,
     folder: TempDir,
     port: u16,
@@ -36,13 +37,13 @@ pub(crate) struct PrivateRabbit {
 }
 
 impl PrivateRabbit {
-    /// Starts a node and returns when it takes connections.
+    /// Starts a node and returns when it accepts connections.
     pub(crate) async fn start() -> Self {
         Self::start_with("[].").await
     }
 
-    /// A node that closes a channel on which a delivery has waited for its ack for so long. The timeout is the node's, and
-    /// it is looked after each minute by default.
+    /// Starts a node that closes a channel if a delivery on it has waited this long for its acknowledgement. The node
+    /// checks its timeout once a minute by default.
     pub(crate) async fn start_with_consumer_timeout(consumer_timeout: Duration) -> Self {
         let timeout_ms = consumer_timeout.as_millis();
         let settings = format!("{{consumer_timeout, {timeout_ms}}}, {{channel_tick_interval, 500}}");
@@ -53,7 +54,7 @@ impl PrivateRabbit {
         Self::start_in(tempfile::tempdir().expect("a temporary folder"), advanced).await
     }
 
-    /// A node of the same cluster as this one.
+    /// Starts a node of the same cluster as this one.
     pub(crate) async fn start_beside(&self) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let cookie = ".erlang.cookie";
@@ -66,8 +67,8 @@ impl PrivateRabbit {
         node
     }
 
-    /// A node that also takes connections by TLS, and logins by a certificate alone (by its common name), on the port that is returned.
-    /// The files `ca.pem`, `server.pem` and `server.key` are in this folder.
+    /// Starts a node that also accepts connections by TLS, and logins by a certificate alone (by its common name), on
+    /// the port that is returned. The files `ca.pem`, `server.pem` and `server.key` are in this folder.
     pub(crate) async fn start_with_tls(files: &Path) -> (Self, u16) {
         let [port] = free_ports();
         let file = |name: &str| files.join(name).display().to_string();
@@ -97,7 +98,7 @@ impl PrivateRabbit {
         fs::write(folder.path().join("plugins"), plugins).expect("a list of plugins");
         fs::write(folder.path().join("advanced.config"), advanced).expect("a configuration");
         let [port, erlang, control] = free_ports();
-        // A nearly full disk is no reason for an alarm of a node that is thrown away.
+        // A nearly full disk is no reason for an alarm on a throw-away node.
         let settings =
             format!("listeners.tcp.1 = 127.0.0.1:{port}\ndisk_free_limit.absolute = 1MB\n{more}\n");
         fs::write(folder.path().join("rabbitmq.conf"), settings).expect("a configuration");
@@ -114,7 +115,7 @@ impl PrivateRabbit {
         self.port
     }
 
-    /// Runs `rabbitmqctl` against this node and gives what it prints; panics when it fails.
+    /// Runs `rabbitmqctl` against this node and returns what it prints; panics if it fails.
     pub(crate) async fn ctl(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(program("rabbitmqctl"));
         command.args(["-q", "--node", &self.name()]).args(arguments);
@@ -142,15 +143,16 @@ impl PrivateRabbit {
 
     /// SIGKILL; data and port are kept for `start_again`.
     ///
-    /// RabbitMQ 3.10 confirms a new quorum queue up to half a second before it is on the disk, and never gets it going
-    /// again when it is killed meanwhile. That is RabbitMQ's, and not what is tested here: its tables are synced before.
+    /// RabbitMQ 3.10 confirms a new quorum queue up to half a second before it is on the disk, and the queue never
+    /// works again if the node is killed meanwhile. That is RabbitMQ's fault and not tested here, so its tables are
+    /// synced first.
     pub(crate) async fn kill(&mut self) {
         self.ctl(&["eval", "[dets:sync(Table) || Table <- dets:all()]."]).await;
         self.node.take().expect("the node runs").kill();
         silence(self.port).await;
     }
 
-    /// The same node again after `stop` or `kill`; returns when it takes connections.
+    /// Starts the same node again after `stop` or `kill`; returns when it accepts connections.
     pub(crate) async fn start_again(&mut self) {
         assert!(self.node.is_none(), "the node runs already");
         let command = [program("rabbitmq-server").display().to_string()];
@@ -158,7 +160,7 @@ impl PrivateRabbit {
         self.node = Some(
             come_up(&command, &self.environment(), self.folder.path(), async || talks_amqp(port).await).await,
         );
-        // Connections are taken a little before the node is through with starting.
+        // A node accepts connections shortly before it has finished its start.
         self.ctl(&["await_startup"]).await;
     }
 
@@ -166,7 +168,8 @@ impl PrivateRabbit {
         format!("comet-test-{}@localhost", self.port)
     }
 
-    /// Every place where a node or `rabbitmqctl` looks is named, so that nothing of the machine's own RabbitMQ gets in.
+    /// Every place where a node or `rabbitmqctl` looks for configuration is set, so the machine's own RabbitMQ has no
+    /// effect.
     fn environment(&self) -> Vec<(&'static str, String)> {
         let inside = |name: &str| self.folder.path().join(name).display().to_string();
         let [erlang, control] = self.ports_of_erlang;
@@ -319,13 +322,13 @@ async fn silence(port: u16) {
     silent.await.expect("nobody listens any more");
 }
 
-/// Ports where nobody listens, all at once so that they differ.
+/// Ports without a listener, chosen at once so that they differ.
 pub(crate) fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
     let listeners = [(); COUNT].map(|()| listen_below_the_outgoing_ports());
     listeners.map(|listener| listener.local_addr().expect("the port of a listener").port())
 }
 
-/// Where Linux takes no ports for outgoing connections, so that a stopped node finds its port free again.
+/// Listens where Linux takes no ports for outgoing connections, so that a stopped node finds its port free again.
 fn listen_below_the_outgoing_ports() -> TcpListener {
     (0..100)
         .map(|_| 10_000 + RandomState::new().build_hasher().finish() % 22_000)
@@ -334,8 +337,8 @@ fn listen_below_the_outgoing_ports() -> TcpListener {
         .expect("a free port")
 }
 
-/// Out of the folder that `COMET_TEST_PROGRAMS` names, where it is set, else this machine's own. Debian's programs in `/usr/sbin` insist
-/// on being root and turn into the user rabbitmq; the real ones are behind them.
+/// A program from the folder that `COMET_TEST_PROGRAMS` names, if it is set, or this machine's own. Debian's programs
+/// in `/usr/sbin` insist on root and change to the user rabbitmq; the real programs are behind them.
 fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let chosen = std::env::var_os("COMET_TEST_PROGRAMS").map(PathBuf::from);

@@ -8,11 +8,11 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::jobs::jobs;
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
-/// No resolver knows it, so what is fetched from there came by the proxy.
+/// No resolver knows it, so what is fetched from it came through the proxy.
 const HOST: &str = "images.invalid";
 
-/// A forward proxy that refuses everything until it is opened. It takes plain HTTP, leads [`HOST`] to a port of this machine, and
-/// keeps the heads of requests.
+/// A forward proxy that refuses everything until it is opened. It accepts plain HTTP, leads [`HOST`] to a port of
+/// this machine, and keeps the heads of requests.
 struct ForwardProxy {
     port: u16,
     heads: Arc<Mutex<Vec<String>>>,
@@ -59,7 +59,7 @@ async fn serve(
             .await;
     }
     let Some(path) = text.strip_prefix(&format!("GET http://{HOST}")) else {
-        // TLS to a host that has none.
+        // It answers TLS to a host that has none.
         return client
             .write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             .await;
@@ -89,7 +89,7 @@ async fn images_come_by_the_proxy_and_one_that_refuses_costs_time_and_no_generat
         let event = ends["p-0"][0].json();
         assert_eq!(event["type"], "comet.job.succeeded", "{event}\n{}", worker.log());
         assert_eq!(sim.report().await.number("submits"), 1);
-        // By its name and as who it was told to be: "us:pa/ss".
+        // The proxy was asked for the host by its name, with the configured login "us:pa/ss".
         assert!(proxy.asked_for(&format!("GET http://{HOST}/")) >= 1);
         assert!(proxy.asked_for("Basic dXM6cGEvc3M=") >= 1, "{:?}", proxy.heads);
         assert!(!worker.log().contains("pa%2Fss") && !worker.log().contains("pa/ss"));

@@ -1,11 +1,12 @@
-//! What RabbitMQ does to a worker: connections closed, consumers cancelled, queues deleted, confirms
-//! lost, events that nobody takes, and a topology that somebody else has made.
+//! What RabbitMQ does to a worker: connections closed, consumers cancelled, queues deleted, confirms lost, events
+//! that no queue takes, and a topology that an operator has made.
 
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
 use crate::private::PrivateRabbit;
 use crate::support::jobs::{job, jobs};
+use crate::support::listener::SELDOM;
 use crate::support::proxy::Proxy;
 use crate::support::{Broker, Place, Sim, Worker, redis_url, wait_for};
 
@@ -13,8 +14,9 @@ use crate::support::{Broker, Place, Sim, Worker, redis_url, wait_for};
 async fn jobs_go_on_after_the_broker_closed_all_connections() {
     let rabbit = PrivateRabbit::start().await;
     Place::run_on("closed", rabbit.url(), redis_url(), async |place| {
-        let sim = Sim::start(&["--durations", "uniform:1s-4s"]).await;
-        let worker = Worker::start(place, &sim, &[]);
+        let sim = Sim::start(&["--durations", "fixed:100ms"]).await;
+        // No job ends before the connections are closed; behind that each is looked at once.
+        let worker = Worker::start(place, &sim, &SELDOM);
         Broker::connect(place).await.listen(place).await;
         let broker = Broker::connect(place).await;
         for job in jobs("c", 30) {
@@ -119,7 +121,7 @@ async fn a_deleted_exchange_loses_no_event() {
         broker.publish(place, &job("a")).await;
         wait_for("the task", async || (sim.report().await.number("accepted") == 1).then_some(())).await;
         broker.delete_exchange(&place.exchange()).await;
-        // Nobody is bound to the new one any more, so the event is among the unrouted.
+        // No queue is bound to the new one, so the event is among the unrouted.
         let event = broker.next(&place.unrouted_queue()).await.json();
         assert_eq!(event["subject"], "a", "{}", worker.log());
         broker.ready_is(&place.queue(), 0).await;

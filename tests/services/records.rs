@@ -1,24 +1,24 @@
-//! What a hundred thousand finished jobs leave in Redis, written by the scripts that the worker runs.
+//! What a hundred thousand finished jobs leave in Redis, written by the worker's scripts.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::step::{Basis, Moved};
+use comet_worker::job::record::{Nonce, Stage};
+use comet_worker::job::step::{BeginPrecondition, MoveResult};
 use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
 use comet_worker::ledger::connection::Connection;
-use comet_worker::ledger::record::{Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
-use comet_worker::ledger::{Entry, Ledger, RedisLedger};
+use comet_worker::ledger::{JobRef, Ledger, RedisLedger};
 use futures_util::StreamExt;
 
 use crate::private::PrivateRedis;
 
 const RECORDS: u64 = 100_000;
 const CONNECTIONS: u64 = 4;
-/// Jobs on their way at once, over one of them.
+/// Jobs on their way at once, over one connection.
 const AT_ONCE: usize = 200;
-/// Bytes of a finished record, keys and Redis's own bookkeeping included. Its event is in a receipt; a change that keeps more than
-/// it must goes beyond this.
+/// Bytes of a finished record, including keys and Redis's own bookkeeping. Its event is in a receipt; a change that
+/// stores more than needed exceeds this.
 const BYTES_MAX: u64 = 420;
 
 /// As long as the event of one image with small metadata is.
@@ -67,7 +67,7 @@ fn job(number: u64) -> JobId {
 /// The moves before the end of a job.
 async fn begin(ledger: &RedisLedger, number: u64) {
     let (job, digest) = (job(number), digest());
-    let entry = Entry {
+    let entry = JobRef {
         job: &job,
         digest: &digest,
         round: 1,
@@ -75,14 +75,15 @@ async fn begin(ledger: &RedisLedger, number: u64) {
         under: None,
         slots: Slots::NONE,
     };
-    let begun = ledger.begin(entry, 1, &Nonce::new("n".repeat(32)), &Basis::Unread).await.unwrap();
-    assert_eq!(begun, Moved::Yes { cancelled: false });
+    let begun =
+        ledger.begin(entry, 1, &Nonce::new("n".repeat(32)), &BeginPrecondition::Unread).await.unwrap();
+    assert_eq!(begun, MoveResult::Yes { cancelled: false });
     ledger.accept(entry, 1, &TaskId::new("878106242831892487").unwrap()).await.unwrap();
 }
 
 async fn finish(ledger: &RedisLedger, number: u64) {
     let (job, digest) = (job(number), digest());
-    let entry = Entry {
+    let entry = JobRef {
         job: &job,
         digest: &digest,
         round: 1,

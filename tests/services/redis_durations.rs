@@ -1,13 +1,13 @@
-//! How long tasks take, on a real Redis: it passes the suite, and what only Redis has.
+//! How long tasks take, on a real Redis: it passes the suite, and the tests of what only Redis has.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use comet_worker::job::pace::Durations;
+use comet_worker::job::record::Unreadable;
 use comet_worker::ledger::LedgerError;
 use comet_worker::ledger::connection::Connection;
 use comet_worker::ledger::durations::{RedisDurations, SharedDurations};
-use comet_worker::ledger::record::Unreadable;
 
 use crate::durations_suite::seen;
 use crate::support::redis_url;

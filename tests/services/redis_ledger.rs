@@ -1,15 +1,15 @@
-//! The Lua scripts on a real Redis pass the suite of every ledger, and what only Redis has.
+//! The Lua scripts on a real Redis pass the suite of every ledger, and the tests of what only Redis has.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::step::{Basis, Expect};
+use comet_worker::job::record::{Nonce, Snapshot, Unreadable};
+use comet_worker::job::step::{BeginPrecondition, FreezePrecondition};
 use comet_worker::job::{Digest, FailedTasks, JobId};
 use comet_worker::ledger::connection::Connection;
-use comet_worker::ledger::record::{Known, Nonce, Unreadable};
 use comet_worker::ledger::slots::{Account, Slots};
-use comet_worker::ledger::{Entry, Ledger, LedgerError, RedisLedger};
+use comet_worker::ledger::{JobRef, Ledger, LedgerError, RedisLedger};
 
 use crate::around::{Around, Asked, Call, Through};
 use crate::private::PrivateRedis;
@@ -18,8 +18,7 @@ use crate::support::redis_url;
 const REMEMBER: Duration = Duration::from_secs(600);
 const EVENT: &[u8] = include_bytes!("../fixtures/events/succeeded.v1.json");
 
-/// A ledger of its own for every test: a prefix that expires with nothing, so the keys are given an
-/// end by being few.
+/// Every test has a ledger of its own. Its prefix doesn't expire, but it has few keys.
 fn ledger_at(url: &str, prefix: &str) -> RedisLedger {
     let connection = Connection::new(url, Duration::from_secs(5), || {}).unwrap();
     RedisLedger::new(connection, prefix, REMEMBER)
@@ -56,7 +55,7 @@ fn cleaning(ledger: RedisLedger) -> Arc<dyn Ledger> {
     Arc::new(Through(Cleaning(Arc::new(ledger))))
 }
 
-/// The ledger, with every record made to expire soon: the suite leaves nothing in a shared Redis.
+/// The ledger, with every record made to expire soon, so that the suite leaves nothing in a shared Redis.
 struct Cleaning(Arc<RedisLedger>);
 
 impl Cleaning {
@@ -75,7 +74,7 @@ impl Around for Cleaning {
     async fn around<T: Send + 'static>(&self, asked: Asked, call: Call<T>) -> Result<T, LedgerError> {
         let answer = call(Arc::<RedisLedger>::clone(&self.0)).await;
         match (asked.name, &asked.job) {
-            // They make no key.
+            // These make no key.
             ("read" | "enter" | "leave" | "probe" | "begin_count", _) => {}
             ("meet_store", _) => {
                 let key = self.0.key(&"x".parse().unwrap()).replace(":job:x", ":store-id");
@@ -103,8 +102,8 @@ impl One {
         Self { url, ledger, job: "one".parse().unwrap(), digest: Digest::new("d".to_owned()) }
     }
 
-    fn entry(&self) -> Entry<'_> {
-        Entry {
+    fn entry(&self) -> JobRef<'_> {
+        JobRef {
             job: &self.job,
             digest: &self.digest,
             round: 1,
@@ -127,19 +126,22 @@ impl One {
 async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
     let one = One::new();
     let nonce = Nonce::new("n".to_owned());
-    one.ledger.begin(one.entry(), 1, &nonce, &Basis::Read).await.unwrap();
+    one.ledger.begin(one.entry(), 1, &nonce, &BeginPrecondition::Read).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "an unfinished record expires");
     one.ledger.told(one.entry(), None).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "told without an outcome");
-    one.ledger.freeze(one.entry(), &Expect::Unfinished, Bytes::from_static(b"e"), true).await.unwrap();
+    one.ledger
+        .freeze(one.entry(), &FreezePrecondition::Unfinished, Bytes::from_static(b"e"), true)
+        .await
+        .unwrap();
     assert_eq!(one.expires_in().await, -1, "not told yet");
-    one.ledger.told(Entry { round: 2, ..one.entry() }, None).await.unwrap();
+    one.ledger.told(JobRef { round: 2, ..one.entry() }, None).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "told for another round");
     one.ledger.told(one.entry(), None).await.unwrap();
     let left = one.expires_in().await;
     assert!(left > 0 && left <= 600_000, "{left}");
     let corrected = Digest::new("other".to_owned());
-    let entry = Entry {
+    let entry = JobRef {
         job: &one.job,
         digest: &corrected,
         round: 2,
@@ -147,7 +149,7 @@ async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
         under: None,
         slots: Slots::NONE,
     };
-    one.ledger.begin(entry, 1, &nonce, &Basis::Read).await.unwrap();
+    one.ledger.begin(entry, 1, &nonce, &BeginPrecondition::Read).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "a corrected job's record would vanish while it runs");
     one.remove().await;
 }
@@ -155,7 +157,7 @@ async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
 #[tokio::test]
 async fn a_record_that_ends_with_its_telling_keeps_no_event_and_expires() {
     let one = One::new();
-    one.ledger.begin(one.entry(), 1, &Nonce::new("n".to_owned()), &Basis::Unread).await.unwrap();
+    one.ledger.begin(one.entry(), 1, &Nonce::new("n".to_owned()), &BeginPrecondition::Unread).await.unwrap();
     one.ledger.accept(one.entry(), 1, &comet_worker::job::TaskId::new("t").unwrap()).await.unwrap();
     one.ledger.told(one.entry(), Some(&Bytes::from_static(EVENT))).await.unwrap();
     let left = one.expires_in().await;
@@ -192,10 +194,15 @@ async fn a_record_of_a_newer_version_is_reported_and_left_alone() {
     let nonce = Nonce::new("n".to_owned());
     let task = comet_worker::job::TaskId::new("t").unwrap();
     newer(one.ledger.read(&one.job, Slots::NONE).await.err());
-    newer(one.ledger.begin(one.entry(), 1, &nonce, &Basis::Read).await.err());
+    newer(one.ledger.begin(one.entry(), 1, &nonce, &BeginPrecondition::Read).await.err());
     newer(one.ledger.reopen(&one.job, 1, Some(&nonce)).await.err());
     newer(one.ledger.accept(one.entry(), 1, &task).await.err());
-    newer(one.ledger.freeze(one.entry(), &Expect::Unfinished, Bytes::from_static(b"e"), false).await.err());
+    newer(
+        one.ledger
+            .freeze(one.entry(), &FreezePrecondition::Unfinished, Bytes::from_static(b"e"), false)
+            .await
+            .err(),
+    );
     newer(one.ledger.told(one.entry(), Some(&Bytes::from_static(EVENT))).await.err());
     let after: Vec<(String, String)> = query(&one.url, redis::cmd("HGETALL").arg(&key)).await;
     assert_eq!(before, after);
@@ -207,9 +214,9 @@ async fn scripts_run_also_after_the_server_has_forgotten_them() {
     let redis = PrivateRedis::start().await;
     let ledger = ledger_at(&redis.url(), "forgotten");
     let job: JobId = "one".parse().unwrap();
-    assert_eq!(ledger.read(&job, Slots::NONE).await.unwrap(), Known::default());
+    assert_eq!(ledger.read(&job, Slots::NONE).await.unwrap(), Snapshot::default());
     let _: String = query(&redis.url(), redis::cmd("SCRIPT").arg("FLUSH")).await;
-    assert_eq!(ledger.read(&job, Slots::NONE).await.unwrap(), Known::default());
+    assert_eq!(ledger.read(&job, Slots::NONE).await.unwrap(), Snapshot::default());
 }
 
 #[tokio::test]
@@ -243,7 +250,7 @@ async fn a_job_that_was_cancelled_before_it_was_seen_is_remembered_for_a_while_a
     let bounds = 1..=i64::try_from(REMEMBER.as_millis()).unwrap();
     assert!(bounds.contains(&time_to_live().await));
     let digest = Digest::new("digest".to_owned());
-    let entry = Entry {
+    let entry = JobRef {
         job: &job,
         digest: &digest,
         round: 1,
@@ -251,6 +258,6 @@ async fn a_job_that_was_cancelled_before_it_was_seen_is_remembered_for_a_while_a
         under: None,
         slots: Slots::NONE,
     };
-    ledger.begin(entry, 1, &Nonce::new("n".to_owned()), &Basis::Read).await.unwrap();
+    ledger.begin(entry, 1, &Nonce::new("n".to_owned()), &BeginPrecondition::Read).await.unwrap();
     assert_eq!(time_to_live().await, -1, "an unfinished job never expires");
 }

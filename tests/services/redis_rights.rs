@@ -1,4 +1,4 @@
-//! What the user of Redis may do, and what Redis says and does before anybody has done anything.
+//! What the user of Redis may do, and what Redis reports and does before it was ever used.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn url_of_user(place: &Place) -> String {
     place.redis_url.replace("redis://", "redis://narrow:pw@")
 }
 
-/// Makes the user by a rule as `check` gives it.
+/// Makes the user with a rule as `check` prints it.
 async fn make_user(redis: &PrivateRedis, rule: &str) {
     let rule = rule.replace("NAME", "narrow").replace("PASSWORD", "pw");
     let _: () = redis.query(&["ACL", "DELUSER", "narrow"]).await;

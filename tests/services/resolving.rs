@@ -1,4 +1,4 @@
-//! `comet-worker resolve`, the process: what nobody could know, cleared up by a person.
+//! `comet-worker resolve`, as a process: a person decides what the workers can't know.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::support::process::environment;
 use crate::support::tool::{Said, tool};
 use crate::support::{Broker, Place, Sim, Worker};
 
-/// Long enough for `generation.quiet_s` to be believed, short enough to wait for.
+/// Long enough that `generation.quiet_s` holds, and short enough to wait for.
 const QUIET: (&str, &str) = ("GENERATION__QUIET_S", "3");
 
 struct Bench {
@@ -18,7 +18,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// A worker whose POSTs are lost as the fault says.
+    /// Starts a worker whose POSTs are lost as the fault says.
     async fn start(place: &'static Place, fault: &str) -> Self {
         let sim = Sim::start(&["--durations", "fixed:1s", "--duplicates", "accept", "--fault", fault]).await;
         let worker = Worker::start(place, &sim, &[QUIET]);
@@ -43,7 +43,7 @@ impl Bench {
         tool(&environment(self.place, &self.sim.url), &[&["resolve"], arguments].concat()).await
     }
 
-    /// The first event and the correction of a job, in this order.
+    /// Waits for the first event and the correction of a job, in this order.
     async fn correction(&self, job: &str) -> Value {
         loop {
             let mut ends = self.broker.ends(self.place, 1).await;
@@ -90,7 +90,7 @@ async fn a_job_that_was_accepted_is_fetched_by_its_task_id() {
 #[tokio::test]
 async fn a_job_that_was_not_accepted_is_submitted_again_and_one_that_nobody_wants_is_given_up() {
     Place::run("resolveagain", async |place| {
-        // The gateway breaks off, and nothing was made.
+        // The gateway breaks off, and no task was made.
         let bench = Bench::start(place, "bad-gateway").await;
         bench.park(&[job("again"), job("gone")]).await;
         assert_eq!(bench.resolve(&["again", "--submit-again"]).await.code, Some(0));

@@ -62,7 +62,7 @@ async fn outcomes(broker: &Broker, place: &Place, jobs: usize) -> BTreeMap<Strin
     outcomes
 }
 
-/// Plays a scenario alone and tells what became of its jobs.
+/// Plays a scenario alone and returns the outcomes of its jobs.
 async fn play(name: &str, with: &str, expected: &str) -> BTreeMap<String, usize> {
     let seen = RefCell::new(BTreeMap::new());
     Place::run("scene", async |place| {
@@ -94,7 +94,7 @@ async fn play(name: &str, with: &str, expected: &str) -> BTreeMap<String, usize>
             sim.faults(json!({})).await;
         }
         let ending = outcomes(&broker, place, 3);
-        // A scenario that ends no job is told by its name and not by a panic that knows none.
+        // A scenario that ends no job is reported by its name, not by a panic without it.
         if let Ok(ended) = tokio::time::timeout(Duration::from_secs(100), ending).await {
             *seen.borrow_mut() = ended;
         }
@@ -108,8 +108,8 @@ async fn play(name: &str, with: &str, expected: &str) -> BTreeMap<String, usize>
     seen.into_inner()
 }
 
-/// How a worker is called: it looks by itself only where no call comes, so that each job's end is seen through
-/// a call or not at all.
+/// The settings for a worker that gets callbacks. It polls by itself only if no callback comes, so the end of each
+/// job is seen through a callback or not at all.
 fn calls<'a>(called: Option<&'a Listener>, name: &str) -> Vec<(&'static str, &'a str)> {
     let Some(called) = called else { return Vec::new() };
     let seldom = if name == "callback-lost" { &[][..] } else { &SELDOM };
@@ -145,12 +145,13 @@ async fn each_scenario_alone_ends_its_jobs_as_it_should() {
     assert_eq!(wrong, Vec::<&str>::new());
 }
 
-/// A fault of the account or of the route stops the intake until it is over. One of a file does so only where it strikes all of them.
+/// Whether the scenario stops the intake until it is over. A fault of the account or of the route does; a fault of a
+/// file does only if it hits all files.
 pub fn stops(name: &str) -> bool {
     name != "no-channel" && !name.starts_with("file-") && STOPS.iter().any(|(stops, _)| *stops == name)
 }
 
-/// Those of a task's submit and its looks, or those of its files and its callbacks.
+/// The scenarios of a task's submit and its polls, or those of its files and its callbacks.
 fn one_job_s(files: bool) -> Vec<(&'static str, &'static str)> {
     let is_of_files = |name: &str| name.starts_with("file-") || name.starts_with("callback-");
     let chosen = EXPECTED.iter().filter(|(name, _, _)| !stops(name) && is_of_files(name) == files);
@@ -173,7 +174,8 @@ async fn faults_of_the_account_at_once_end_no_job_and_nothing_is_paid_twice() {
     mix("mix-account", 40, account.collect()).await;
 }
 
-/// The ends of the mixed jobs. Others go on coming meanwhile, since where no download works for anybody, no job ends for want of one.
+/// The ends of the mixed jobs. Other jobs keep coming meanwhile, because no job ends for a failed download while
+/// downloads work for no job.
 async fn ends_beside_others(broker: &Broker, place: &Place, jobs: usize) -> BTreeMap<String, Vec<Letter>> {
     let mut ends = BTreeMap::new();
     let mixed =
@@ -193,7 +195,8 @@ async fn ends_beside_others(broker: &Broker, place: &Place, jobs: usize) -> BTre
     ends
 }
 
-/// Plays scenarios at once, each with its odds, on so many jobs, and holds each job's end to those that struck it.
+/// Plays scenarios at once, each with its odds, on this many jobs, and checks each job's end against the scenarios
+/// that hit it.
 pub async fn mix(name: &str, jobs: usize, odds: Vec<(&'static str, &'static str)>) {
     Place::run(name, async |place| {
         let all: Vec<String> = odds.iter().map(|(name, odds)| format!("{name}={odds}")).collect();
@@ -233,7 +236,7 @@ pub async fn mix(name: &str, jobs: usize, odds: Vec<(&'static str, &'static str)
         assert_eq!(strange, Vec::<String>::new());
         report.nothing_was_paid_for_twice();
         assert!(counts.get(SUCCEEDED).is_some_and(|succeeded| *succeeded > jobs / 3), "{counts:?}");
-        // A rare one misses now and then.
+        // A rare scenario doesn't occur in some runs.
         assert!(faults.len() > odds.len() * 7 / 10, "{:?}", faults.keys().collect::<BTreeSet<_>>());
         broker.ready_is(&place.queue(), 0).await;
         wait_for("readiness", async || (worker.admin("/readyz").await.0 == 200).then_some(())).await;

@@ -1,14 +1,14 @@
-//! What Redis has stored of moments, as it is left behind by a clock that was set back by an hour since: nothing waits for longer than
-//! it could have without that.
+//! Times that Redis stored before its clock was set back by an hour: nothing waits for longer than it could have
+//! waited without that.
 
 use std::time::Duration;
 
-use comet_worker::job::step::{Basis, Moved};
+use comet_worker::job::record::Nonce;
+use comet_worker::job::step::{BeginPrecondition, MoveResult};
 use comet_worker::job::{Digest, FailedTasks, JobId};
 use comet_worker::ledger::connection::Connection;
-use comet_worker::ledger::record::Nonce;
 use comet_worker::ledger::slots::{Account, Slots};
-use comet_worker::ledger::{Entry, Ledger, RedisLedger};
+use comet_worker::ledger::{JobRef, Ledger, RedisLedger};
 
 use crate::private::PrivateRedis;
 use crate::support::wait_for;
@@ -54,18 +54,20 @@ impl Skewed {
         let _: i64 = self.query(&["HSET", &Self::key(part), field, value]).await;
     }
 
-    async fn ask(&self) -> Moved {
+    async fn ask(&self) -> MoveResult {
         let (job, digest): (JobId, _) = ("asks".parse().unwrap(), Digest::new("d".to_owned()));
         let slots = Slots { count: 1, keep: Duration::from_secs(60) };
         let entry =
-            Entry { job: &job, digest: &digest, round: 1, failed: FailedTasks::none(), under: None, slots };
-        self.ledger.begin(entry, 1, &Nonce::new("n".to_owned()), &Basis::Read).await.unwrap()
+            JobRef { job: &job, digest: &digest, round: 1, failed: FailedTasks::none(), under: None, slots };
+        self.ledger.begin(entry, 1, &Nonce::new("n".to_owned()), &BeginPrecondition::Read).await.unwrap()
     }
 
-    /// In the end it may post.
+    /// Checks that it may post in the end.
     async fn is_let_through(&self) {
-        wait_for("the right to post", async || matches!(self.ask().await, Moved::Yes { .. }).then_some(()))
-            .await;
+        wait_for("the right to post", async || {
+            matches!(self.ask().await, MoveResult::Yes { .. }).then_some(())
+        })
+        .await;
     }
 }
 
@@ -78,7 +80,7 @@ async fn a_pause_that_the_provider_asked_for_is_no_longer_than_it_was() {
     {
         skewed.set("pace", field, &value.to_string()).await;
     }
-    let Moved::Paced { wait } = skewed.ask().await else { panic!("the pause is not over") };
+    let MoveResult::Paced { wait } = skewed.ask().await else { panic!("the pause is not over") };
     assert!(wait <= Duration::from_millis(1500), "{wait:?}");
     skewed.is_let_through().await;
 }
@@ -94,9 +96,9 @@ async fn a_pace_that_lies_far_ahead_by_any_of_its_moments_holds_no_one_up() {
         }
         skewed.set("pace", field, &then.to_string()).await;
         match skewed.ask().await {
-            Moved::Paced { wait } => assert!(wait <= Duration::from_secs(601), "{field}: {wait:?}"),
-            Moved::Yes { .. } => {}
-            Moved::Full | Moved::No(_) => panic!("{field}"),
+            MoveResult::Paced { wait } => assert!(wait <= Duration::from_secs(601), "{field}: {wait:?}"),
+            MoveResult::Yes { .. } => {}
+            MoveResult::Full | MoveResult::No(_) => panic!("{field}"),
         }
         let stored: u64 = skewed.query(&["HGET", &Skewed::key("pace"), field]).await;
         assert!(stored <= now + 700_000, "{field}: the next one is not held up again");
@@ -111,7 +113,7 @@ async fn a_slow_down_behind_a_jump_slows_from_now_on() {
         skewed.set("pace", field, &value.to_string()).await;
     }
     skewed.ledger.slow_down(Duration::from_secs(2), 2000).await.unwrap();
-    let Moved::Paced { wait } = skewed.ask().await else { panic!("not slowed") };
+    let MoveResult::Paced { wait } = skewed.ask().await else { panic!("not slowed") };
     assert!(wait <= Duration::from_secs(3), "{wait:?}");
 }
 
@@ -120,7 +122,7 @@ async fn a_count_that_was_lost_is_trusted_again_no_later_than_usual() {
     let skewed = Skewed::start(4).await;
     let then = skewed.in_an_hour().await;
     skewed.set("slots:count", "trusted_ms", &then.to_string()).await;
-    assert!(matches!(skewed.ask().await, Moved::Full));
+    assert!(matches!(skewed.ask().await, MoveResult::Full));
     skewed.is_let_through().await;
 }
 
@@ -133,7 +135,7 @@ async fn slots_of_a_task_that_is_given_up_are_free_no_later_than_usual() {
         let _: i64 = skewed.query(&["ZADD", &Skewed::key("slots:until"), &then.to_string(), gone]).await;
     }
     skewed.set("slots:count", "taken", "2").await;
-    assert!(matches!(skewed.ask().await, Moved::Full));
+    assert!(matches!(skewed.ask().await, MoveResult::Full));
     skewed.is_let_through().await;
 }
 
@@ -143,6 +145,6 @@ async fn a_head_of_the_line_that_is_gone_reserves_nothing_for_longer_than_usual(
     let then = skewed.in_an_hour().await;
     let waits = format!("{} {then} 1", then - 2 * HOUR_MS);
     skewed.set("slots:line", "gone", &waits).await;
-    assert!(matches!(skewed.ask().await, Moved::Full));
+    assert!(matches!(skewed.ask().await, MoveResult::Full));
     skewed.is_let_through().await;
 }

@@ -1,5 +1,5 @@
-//! The account's slots, counted over all workers. What their deaths and a loss of Redis make of the count stands in
-//! `deep::slots`, and for one ledger in the slots suite.
+//! The account's slots, counted over all workers. `deep::slots` tests the count under workers' deaths and a loss of
+//! Redis, and the slots suite tests one ledger.
 
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ pub fn job_of(id: &str, images: u64) -> Value {
     job
 }
 
-/// Of the provider, at one moment.
+/// The state of the provider at one moment.
 pub struct Moment {
     pub running: u64,
     pub accepted: u64,

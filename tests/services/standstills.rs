@@ -1,4 +1,4 @@
-//! What a worker says when nothing moves, and what it holds meanwhile.
+//! What a worker reports when nothing moves, and what it holds meanwhile.
 
 use lapin::options::{QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -23,7 +23,7 @@ async fn is_ready(worker: &Worker) {
     wait_for("readiness", async || (worker.admin("/readyz").await.0 == 200).then_some(())).await;
 }
 
-/// One message fits into it, and is in it.
+/// A queue with room for one message, which is full.
 pub async fn a_full_queue(channel: &Channel, place: &Place) -> String {
     let name = format!("{}.full", place.prefix);
     let mut arguments = FieldTable::default();

@@ -1,10 +1,11 @@
 //! The store in a bucket, against a server that speaks S3 (moto).
 
 use bytes::Bytes;
-use comet_worker::images::Image;
+use comet_worker::job::image::Image;
+use comet_worker::job::receipt::{Gate, IntentFacts, Shut};
+use comet_worker::job::record::Nonce;
 use comet_worker::job::{Digest, JobId, SentUnder};
-use comet_worker::ledger::record::Nonce;
-use comet_worker::receipts::{Gate, Of, Receipts, Shut};
+use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
 use object_store::{Attribute, ObjectStoreExt};
 use url::Url;
@@ -39,12 +40,12 @@ fn options(url: String, endpoint: Option<Url>) -> StorageOptions {
     }
 }
 
-/// Credentials come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; moto takes any.
+/// Credentials come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; moto accepts any.
 #[tokio::test]
 async fn s3_store_behaves_like_the_folder() {
     let endpoint = endpoint();
     let bucket = format!("comet-{}", Uuid::new_v4());
-    // Unsigned: moto takes it so.
+    // moto accepts the unsigned request.
     let created = reqwest::Client::new().put(endpoint.join(&bucket).unwrap()).send().await.unwrap();
     assert!(created.status().is_success(), "{created:?}");
 
@@ -96,7 +97,7 @@ async fn s3_store_behaves_like_the_folder() {
     assert!(broken.probe().await.is_err());
 }
 
-/// One gate, many hands: in a folder and in a bucket, one of them passes.
+/// Many workers ask at one gate: in a folder and in a bucket, one of them passes.
 #[tokio::test]
 async fn one_of_many_asks_passes_the_gate_in_a_folder_and_in_a_bucket() {
     let endpoint = endpoint();
@@ -113,7 +114,7 @@ async fn one_of_many_asks_passes_the_gate_in_a_folder_and_in_a_bucket() {
 
         let (job, digest): (JobId, _) = ("raced".parse().unwrap(), Digest::new("d".to_owned()));
         let under = SentUnder::from_words("cw-1").unwrap();
-        let of = Of { job: &job, digest: &digest, round: 1, under: &under, max_attempts: 1 };
+        let of = IntentFacts { job: &job, digest: &digest, round: 1, under: &under, max_attempts: 1 };
         let nonces: Vec<Nonce> = (0..8).map(|number| Nonce::new(format!("ask-{number}"))).collect();
         let asks = nonces.iter().map(|nonce| receipts.intend(of, 1, nonce));
         let gates = futures_util::future::try_join_all(asks).await.unwrap();

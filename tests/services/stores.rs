@@ -1,4 +1,4 @@
-//! Stores with a fault: what `check` says of each without starting a worker, and what a worker does with it.
+//! Stores with a fault: what `check` reports of each without starting a worker, and what a worker does with it.
 
 use serde_json::Value;
 
@@ -10,9 +10,9 @@ use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
 const QUICK: &[(&str, &str)] = &[("GENERATION__QUIET_S", "3"), ("AMQP__HEARTBEAT_S", "2")];
 
-/// What `check` finds of the store: verdict and message.
+/// What `check` finds about the store: verdict and message.
 pub(crate) async fn found(place: &Place, store: &[(String, String)]) -> Vec<(String, String)> {
-    // Nobody listens there; the store is what is looked at.
+    // No server listens there; this test is only about the store.
     let environment = [environment(place, "http://127.0.0.1:9"), store.to_vec()].concat();
     let said = tool(&environment, &["check", "--json"]).await;
     let findings = said.data.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -64,7 +64,7 @@ async fn check_finds_what_a_bucket_lacks_and_says_what_to_do() {
                 );
             }
         }
-        // Where a checksum is what a server can't have, it is left out.
+        // If the server refuses a checksum, it is left out.
         let store = FakeS3::start(Fault::WantsChecksum).await;
         let without = [store.environment(), vec![set("AWS_CHECKSUM_ALGORITHM", "none")]].concat();
         says(&found(place, &without).await, "fail", "InvalidRequest");
@@ -105,7 +105,7 @@ async fn check_reads_variables_with_a_line_break_and_names_what_is_missing() {
     .await;
 }
 
-/// 501, a busy store, a token that expires: a pause with one line, and then the jobs' images.
+/// 501, a busy store, a token that expires: a pause with one log line, and then the jobs' images.
 #[tokio::test]
 async fn a_store_that_answers_with_a_fault_costs_a_pause_and_no_job() {
     Place::run("store-pause", async |place| {
@@ -136,7 +136,7 @@ async fn a_store_that_answers_with_a_fault_costs_a_pause_and_no_job() {
     .await;
 }
 
-/// The probe of a nearly full store is as large as what was refused, so nothing more is bought.
+/// The probe of a nearly full store is as large as what was refused, so no more generations are bought.
 #[tokio::test]
 async fn a_store_that_is_nearly_full_buys_no_more_generations() {
     Place::run("nearly-full", async |place| {
@@ -162,7 +162,7 @@ async fn a_store_that_is_nearly_full_buys_no_more_generations() {
     .await;
 }
 
-/// Without the right to delete, a failed write is over when it is over.
+/// Without the right to delete, the worker still resumes when the fault is over.
 #[tokio::test]
 async fn a_worker_that_may_not_delete_goes_on_after_a_fault() {
     Place::run("no-delete", async |place| {
@@ -186,7 +186,7 @@ async fn a_worker_that_may_not_delete_goes_on_after_a_fault() {
     .await;
 }
 
-/// What a mount that vanishes leaves behind: an empty folder at its place.
+/// A mount that vanishes leaves an empty folder at its place.
 #[tokio::test]
 async fn a_folder_that_vanishes_under_a_worker_closes_the_intake_and_nothing_goes_underneath() {
     Place::run("vanished", async |place| {
@@ -220,7 +220,7 @@ async fn a_folder_that_vanishes_under_a_worker_closes_the_intake_and_nothing_goe
     .await;
 }
 
-/// An idle worker notices as well, though no job asks for the store.
+/// An idle worker notices it too, although no job uses the store.
 #[tokio::test]
 async fn a_store_that_loses_its_id_under_an_idle_worker_closes_the_intake_and_gets_no_other() {
     Place::run("lost-id", async |place| {
@@ -259,7 +259,7 @@ async fn a_worker_on_a_store_that_is_no_gate_says_so_and_takes_jobs() {
     .await;
 }
 
-/// As FAT, exFAT and many of CIFS and FUSE: the system call for hard links is refused to this one process.
+/// Like FAT, exFAT and many of CIFS and FUSE: the system call for hard links is refused to this process.
 #[tokio::test]
 async fn a_folder_without_hard_links_is_a_gate_by_a_rename_that_replaces_nothing() {
     Place::run("no-links", async |place| {

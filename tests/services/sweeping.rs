@@ -1,12 +1,13 @@
-//! `comet-worker sweep`, the process: against a folder that a worker works on, and a bucket.
+//! `comet-worker sweep`, as a process: against a folder that a worker uses, and a bucket.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use comet_worker::job::receipt::IntentFacts;
+use comet_worker::job::record::Nonce;
 use comet_worker::job::{Digest, JobId, SentUnder};
-use comet_worker::ledger::record::Nonce;
-use comet_worker::receipts::{Of, Receipts};
+use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
 use serde_json::json;
 
@@ -102,11 +103,11 @@ async fn a_sweep_beside_a_running_worker_removes_what_ended_long_ago_and_nothing
         assert_eq!(names(&files(&receipts)), left);
         assert_eq!(files(&place.images().join("images")), images, "images are never touched");
 
-        // While Redis remembers it, a swept job is still the same job, though nobody has its event any more.
+        // While Redis remembers it, a swept job is still the same job, although its event is gone.
         broker.publish(place, &job("ended.v1-0")).await;
         let letter = broker.next(&place.dead_queue()).await;
         assert_eq!(letter.header("x-comet-reason").as_deref(), Some("forgotten"));
-        // One that was not swept is told again, as it was.
+        // The event of a job that was not swept is published again, unchanged.
         broker.publish(place, &job("young")).await;
         let again = broker.ends(place, 1).await;
         assert_eq!(again["young"][0].body, ends["young"][0].body);
@@ -158,7 +159,7 @@ async fn a_bucket_is_swept_like_a_folder() {
     let jobs: [JobId; 2] = ["ended".parse().unwrap(), "open".parse().unwrap()];
     for job in &jobs {
         let (digest, under) = (Digest::new("d".to_owned()), SentUnder::from_words("cw-1").unwrap());
-        let of = Of { job, digest: &digest, round: 1, under: &under, max_attempts: 1 };
+        let of = IntentFacts { job, digest: &digest, round: 1, under: &under, max_attempts: 1 };
         receipts.intend(of, 1, &Nonce::new("n".to_owned())).await.unwrap();
     }
     let event = br#"{"id":"ended/failed","type":"comet.job.failed","data":{"job_id":"ended"}}"#;
@@ -186,7 +187,7 @@ async fn a_bucket_is_swept_like_a_folder() {
     assert_eq!(receipts.store_id().await.unwrap().id, id);
 }
 
-/// What a lifecycle rule over all of `receipts/` does one day.
+/// A lifecycle rule over all of `receipts/` does this one day.
 #[tokio::test]
 async fn a_store_that_has_lost_its_id_is_refused_with_the_way_out() {
     Place::run("store-id", async |place| {

@@ -1,4 +1,4 @@
-//! TLS with real servers, and certificates that the test makes: of an issuer that no system knows.
+//! TLS with real servers, and with certificates that the test makes, from an issuer that no system knows.
 
 use std::fs;
 use std::path::Path;
@@ -53,7 +53,7 @@ fn certificates(kind: Certificate) -> tempfile::TempDir {
     folder
 }
 
-/// A Redis that takes connections by TLS at the port that is returned, from those who show a certificate.
+/// A Redis that accepts TLS connections at the returned port, from clients that present a certificate.
 async fn redis_with_tls(files: &Path) -> (PrivateRedis, u16) {
     let [port] = free_ports();
     let file = |name: &str| files.join(name).display().to_string();
@@ -151,7 +151,7 @@ async fn the_api_the_store_and_the_downloads_by_an_issuer_of_ones_own() {
         let created = reqwest::Client::new().put(endpoint.join(&bucket).unwrap()).send().await.unwrap();
         assert!(created.status().is_success(), "{created:?}");
         let store_port = tls_before(endpoint.port().unwrap(), files.path()).await;
-        // The stand-in is told its address with TLS before it has one of its own.
+        // The stand-in gets its address with TLS before it has one of its own.
         let way = Proxy::to_nowhere().await;
         let api_port = tls_before(way.port(), files.path()).await;
         let api = format!("https://127.0.0.1:{api_port}");
@@ -203,7 +203,7 @@ async fn what_is_wrong_with_a_certificate_is_one_line_that_says_what_to_do() {
         Place::run_on("wrong-tls", amqp_url(), redis.url(), async |place| {
             let ca = files.path().join("ca.pem").display().to_string();
             let ca = if believed { ca.as_str() } else { "" };
-            // The same port for both: nothing gets beyond the handshake.
+            // Both use the same port, because nothing gets beyond the handshake.
             let amqp = format!("amqps://guest:guest@127.0.0.1:{redis_port}/%2f");
             let redis = format!("rediss://127.0.0.1:{redis_port}");
             let settings = [

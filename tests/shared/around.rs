@@ -1,4 +1,5 @@
-//! A ledger around another one, whose calls all go through one place: to be counted, made twice, cut off or cleaned up after.
+//! A ledger around another one, whose calls all go through one place, so that a test can count them, make them twice,
+//! cut them off or clean up after them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,14 +7,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
+use comet_worker::job::record::{Nonce, Snapshot, Stage};
+use comet_worker::job::step::{
+    BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
+};
 use comet_worker::job::{Digest, FailedTasks, JobId, SentUnder, TaskId};
-use comet_worker::ledger::record::{Known, Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
-use comet_worker::ledger::{Entry, Ledger, LedgerError};
+use comet_worker::ledger::{JobRef, Ledger, LedgerError};
 use futures_util::future::BoxFuture;
 
-/// One call, ready to be made of a ledger, as often as one likes.
+/// One call, ready to be made of a ledger, any number of times.
 pub type Call<T> = Box<dyn Fn(Arc<dyn Ledger>) -> BoxFuture<'static, Result<T, LedgerError>> + Send + Sync>;
 
 /// Which call it is.
@@ -35,7 +38,7 @@ impl fmt::Display for Asked {
     }
 }
 
-/// What is done about every call.
+/// What is done with every call.
 #[async_trait]
 pub trait Around: Send + Sync {
     async fn around<T: Send + 'static>(&self, asked: Asked, call: Call<T>) -> Result<T, LedgerError>;
@@ -44,7 +47,7 @@ pub trait Around: Send + Sync {
 /// The ledger whose calls all go through [`Around::around`].
 pub struct Through<A>(pub A);
 
-/// An [`Entry`] that outlives the call.
+/// A [`JobRef`] that outlives the call.
 struct Owned {
     job: JobId,
     digest: Digest,
@@ -55,7 +58,7 @@ struct Owned {
 }
 
 impl Owned {
-    fn of(entry: Entry<'_>) -> Self {
+    fn of(entry: JobRef<'_>) -> Self {
         Self {
             job: entry.job.clone(),
             digest: entry.digest.clone(),
@@ -66,9 +69,9 @@ impl Owned {
         }
     }
 
-    fn entry(&self) -> Entry<'_> {
+    fn entry(&self) -> JobRef<'_> {
         let Self { job, digest, round, failed, under, slots } = self;
-        Entry { job, digest, round: *round, failed, under: under.as_ref(), slots: *slots }
+        JobRef { job, digest, round: *round, failed, under: under.as_ref(), slots: *slots }
     }
 }
 
@@ -101,18 +104,18 @@ fn of_all(name: &'static str) -> Asked {
 
 #[async_trait]
 impl<A: Around> Ledger for Through<A> {
-    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Snapshot, LedgerError> {
         let call = call!((job.clone(), slots), |ledger, (job, slots)| ledger.read(job, *slots));
         self.0.around(about("read", job), call).await
     }
 
     async fn begin(
         &self,
-        entry: Entry<'_>,
+        entry: JobRef<'_>,
         number: u32,
         nonce: &Nonce,
-        basis: &Basis,
-    ) -> Result<Moved, LedgerError> {
+        basis: &BeginPrecondition,
+    ) -> Result<MoveResult, LedgerError> {
         let asked = attempt("begin", entry.job, number);
         let held = (Owned::of(entry), number, nonce.clone(), basis.clone());
         let call = call!(held, |ledger, (entry, number, nonce, basis)| ledger.begin(
@@ -124,7 +127,12 @@ impl<A: Around> Ledger for Through<A> {
         self.0.around(asked, call).await
     }
 
-    async fn reopen(&self, job: &JobId, number: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
+    async fn reopen(
+        &self,
+        job: &JobId,
+        number: u32,
+        nonce: Option<&Nonce>,
+    ) -> Result<MoveResult, LedgerError> {
         let held = (job.clone(), number, nonce.cloned());
         let call = call!(held, |ledger, (job, number, nonce)| ledger.reopen(job, *number, nonce.as_ref()));
         self.0.around(attempt("reopen", job, number), call).await
@@ -132,11 +140,11 @@ impl<A: Around> Ledger for Through<A> {
 
     async fn restore(
         &self,
-        entry: Entry<'_>,
-        over: Over,
+        entry: JobRef<'_>,
+        over: RestorePrecondition,
         stage: &Stage,
         corrects: Option<&Bytes>,
-    ) -> Result<Known, LedgerError> {
+    ) -> Result<Snapshot, LedgerError> {
         let asked = about("restore", entry.job);
         let held = (Owned::of(entry), over, stage.clone(), corrects.cloned());
         let call = call!(held, |ledger, (entry, over, stage, corrects)| ledger.restore(
@@ -148,14 +156,19 @@ impl<A: Around> Ledger for Through<A> {
         self.0.around(asked, call).await
     }
 
-    async fn accept(&self, entry: Entry<'_>, number: u32, task: &TaskId) -> Result<Stage, LedgerError> {
+    async fn accept(&self, entry: JobRef<'_>, number: u32, task: &TaskId) -> Result<Stage, LedgerError> {
         let asked = attempt("accept", entry.job, number);
         let held = (Owned::of(entry), number, task.clone());
         let call = call!(held, |ledger, (entry, number, task)| ledger.accept(entry.entry(), *number, task));
         self.0.around(asked, call).await
     }
 
-    async fn follow(&self, job: &JobId, number: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
+    async fn follow(
+        &self,
+        job: &JobId,
+        number: u32,
+        failed: &FailedTasks,
+    ) -> Result<MoveResult, LedgerError> {
         let held = (job.clone(), number, failed.clone());
         let call = call!(held, |ledger, (job, number, failed)| ledger.follow(job, *number, failed));
         self.0.around(attempt("follow", job, number), call).await
@@ -163,11 +176,11 @@ impl<A: Around> Ledger for Through<A> {
 
     async fn freeze(
         &self,
-        entry: Entry<'_>,
-        expect: &Expect,
+        entry: JobRef<'_>,
+        expect: &FreezePrecondition,
         event: Bytes,
         replaceable: bool,
-    ) -> Result<Frozen, LedgerError> {
+    ) -> Result<FreezeResult, LedgerError> {
         let asked = about("freeze", entry.job);
         let held = (Owned::of(entry), expect.clone(), event, replaceable);
         let call = call!(held, |ledger, (entry, expect, event, replaceable)| ledger.freeze(
@@ -179,7 +192,7 @@ impl<A: Around> Ledger for Through<A> {
         self.0.around(asked, call).await
     }
 
-    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
+    async fn enter(&self, job: &JobId, life: &str) -> Result<Snapshot, LedgerError> {
         let call = call!((job.clone(), life.to_owned()), |ledger, (job, life)| ledger.enter(job, life));
         self.0.around(about("enter", job), call).await
     }
@@ -190,12 +203,12 @@ impl<A: Around> Ledger for Through<A> {
         self.0.around(about("leave", job), call).await
     }
 
-    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
+    async fn cancel(&self, job: &JobId) -> Result<Snapshot, LedgerError> {
         let call = call!(job.clone(), |ledger, job| ledger.cancel(job));
         self.0.around(about("cancel", job), call).await
     }
 
-    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
+    async fn told(&self, entry: JobRef<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
         let asked = about("told", entry.job);
         let held = (Owned::of(entry), sealed.cloned());
         let call = call!(held, |ledger, (entry, sealed)| ledger.told(entry.entry(), sealed.as_ref()));

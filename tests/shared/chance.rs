@@ -1,5 +1,5 @@
-//! Chance that repeats itself. Each use has a stream of its own, so what is drawn for one thing doesn't depend on what is
-//! drawn for another, nor on the order in which they are drawn.
+//! Repeatable random numbers. Each use has a stream of its own, so what is drawn for one thing doesn't depend on what
+//! is drawn for another, or in which order.
 
 use fastrand::Rng;
 

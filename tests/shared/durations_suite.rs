@@ -1,5 +1,4 @@
-//! What every place must do where workers tell each other how long tasks take: Redis and its double pass
-//! the same tests.
+//! The contract of every place where workers share how long tasks take: Redis and its double pass the same tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use comet_worker::ledger::durations::SharedDurations;
 
 type Shared = Arc<dyn SharedDurations>;
 
-/// So many jobs that took as long, to the moment.
+/// This many jobs that took exactly this long.
 pub fn seen(seconds: f64, jobs: u32) -> Durations {
     let age = Duration::from_secs_f64(seconds);
     let mut seen = Durations::default();

@@ -1,5 +1,5 @@
-//! What every ledger must do: Redis and its double pass the same tests, and pass them again with
-//! every call made twice, as after a lost answer.
+//! The contract of every ledger: Redis and its double pass the same tests, and pass them again with every call made
+//! twice, as after a lost answer.
 
 #[path = "ledger_bench.rs"]
 mod ledger_bench;
@@ -11,10 +11,12 @@ mod twice;
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
+use comet_worker::job::record::{Snapshot, Stage};
+use comet_worker::job::step::{
+    BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
+};
 use comet_worker::job::{Charged, Digest, FailedTasks};
-use comet_worker::ledger::Entry;
-use comet_worker::ledger::record::{Known, Stage};
+use comet_worker::ledger::JobRef;
 
 pub use self::ledger_bench::Bench;
 use self::ledger_bench::{YES, event, nonce, stage, task};
@@ -27,34 +29,37 @@ pub async fn an_unknown_job_has_no_record(bench: Bench) {
 
 pub async fn the_right_to_post_is_given_once_for_an_attempt(bench: Bench) {
     assert_eq!(bench.begin(1, "a").await, YES);
-    let Moved::No(Known { record: Some(record), .. }) = bench.begin(1, "b").await else {
+    let MoveResult::No(Snapshot { record: Some(record), .. }) = bench.begin(1, "b").await else {
         panic!("given twice")
     };
     assert_eq!(record.stage, Stage::Submitting { attempt: 1, nonce: nonce("a") });
     assert_eq!(record.digest, bench.digest);
-    assert!(matches!(bench.begin(2, "c").await, Moved::No(Known { record: Some(_), .. })));
+    assert!(matches!(bench.begin(2, "c").await, MoveResult::No(Snapshot { record: Some(_), .. })));
     assert_eq!(stage(bench.read().await), record.stage);
 }
 
 pub async fn a_later_attempt_of_an_unknown_job_is_refused(bench: Bench) {
-    assert_eq!(bench.begin(2, "a").await, Moved::No(Known::default()));
+    assert_eq!(bench.begin(2, "a").await, MoveResult::No(Snapshot::default()));
     assert_eq!(bench.read().await, None);
 }
 
 pub async fn a_reopened_attempt_lets_the_next_one_begin_and_not_itself(bench: Bench) {
     bench.begin(1, "a").await;
     assert!(
-        matches!(bench.reopen("b").await, Moved::No(Known { record: Some(_), .. })),
+        matches!(bench.reopen("b").await, MoveResult::No(Snapshot { record: Some(_), .. })),
         "with another's nonce"
     );
     assert_eq!(bench.reopen("a").await, YES);
     assert_eq!(stage(bench.read().await), Stage::New { attempt: 2 });
     assert!(
-        matches!(bench.begin(1, "a").await, Moved::No(Known { record: Some(_), .. })),
+        matches!(bench.begin(1, "a").await, MoveResult::No(Snapshot { record: Some(_), .. })),
         "the closed attempt begins again"
     );
     assert_eq!(bench.begin(2, "c").await, YES);
-    assert!(matches!(bench.reopen("a").await, Moved::No(Known { record: Some(_), .. })), "a stale reopen");
+    assert!(
+        matches!(bench.reopen("a").await, MoveResult::No(Snapshot { record: Some(_), .. })),
+        "a stale reopen"
+    );
 }
 
 pub async fn an_accepted_task_is_kept_and_its_age_known(bench: Bench) {
@@ -66,9 +71,9 @@ pub async fn an_accepted_task_is_kept_and_its_age_known(bench: Bench) {
     };
     assert_eq!(kept, task("t-1"));
     assert!(age < Duration::from_secs(60), "{age:?}");
-    assert!(matches!(bench.begin(1, "b").await, Moved::No(Known { record: Some(_), .. })));
-    assert!(matches!(bench.begin(2, "b").await, Moved::No(Known { record: Some(_), .. })));
-    assert!(matches!(bench.reopen("a").await, Moved::No(Known { record: Some(_), .. })));
+    assert!(matches!(bench.begin(1, "b").await, MoveResult::No(Snapshot { record: Some(_), .. })));
+    assert!(matches!(bench.begin(2, "b").await, MoveResult::No(Snapshot { record: Some(_), .. })));
+    assert!(matches!(bench.reopen("a").await, MoveResult::No(Snapshot { record: Some(_), .. })));
 }
 
 pub async fn an_accepted_task_is_knowledge_also_where_the_record_is_lost(bench: Bench) {
@@ -84,33 +89,42 @@ pub async fn a_second_task_does_not_take_the_place_of_the_first(bench: Bench) {
 
 pub async fn the_first_outcome_wins_for_everybody(bench: Bench) {
     bench.accept("t-1").await;
-    assert_eq!(bench.freeze(Expect::Unfinished, "first").await, event("first"));
-    assert_eq!(bench.freeze(Expect::Unfinished, "second").await, event("first"));
-    assert_eq!(bench.freeze(Expect::Unposted, "third").await, event("first"));
+    assert_eq!(bench.freeze(FreezePrecondition::Unfinished, "first").await, event("first"));
+    assert_eq!(bench.freeze(FreezePrecondition::Unfinished, "second").await, event("first"));
+    assert_eq!(bench.freeze(FreezePrecondition::Unposted, "third").await, event("first"));
     let Stage::Done { event, replaceable: false } = stage(bench.read().await) else { panic!("not done") };
     assert_eq!(event, "first");
 }
 
 pub async fn a_task_never_overwrites_an_outcome(bench: Bench) {
-    bench.freeze(Expect::Unfinished, "the end").await;
+    bench.freeze(FreezePrecondition::Unfinished, "the end").await;
     assert!(matches!(bench.accept("late").await, Stage::Done { .. }));
-    assert!(matches!(bench.begin(1, "a").await, Moved::No(Known { record: Some(_), .. })));
+    assert!(matches!(bench.begin(1, "a").await, MoveResult::No(Snapshot { record: Some(_), .. })));
 }
 
 pub async fn an_outcome_of_an_open_submit_needs_that_submit_to_be_open(bench: Bench) {
     bench.begin(1, "a").await;
-    let expect = |ask: &str| Expect::Submitting { nonce: nonce(ask) };
+    let expect = |ask: &str| FreezePrecondition::Submitting { nonce: nonce(ask) };
     assert!(
-        matches!(bench.freeze(expect("b"), "no").await, Frozen::Moved(Known { record: Some(_), .. })),
+        matches!(
+            bench.freeze(expect("b"), "no").await,
+            FreezeResult::Changed(Snapshot { record: Some(_), .. })
+        ),
         "of another ask"
     );
     assert!(
-        matches!(bench.freeze(Expect::Unposted, "no").await, Frozen::Moved(Known { record: Some(_), .. })),
+        matches!(
+            bench.freeze(FreezePrecondition::Unposted, "no").await,
+            FreezeResult::Changed(Snapshot { record: Some(_), .. })
+        ),
         "as if unposted"
     );
     bench.reopen("a").await;
     assert!(
-        matches!(bench.freeze(expect("a"), "no").await, Frozen::Moved(Known { record: Some(_), .. })),
+        matches!(
+            bench.freeze(expect("a"), "no").await,
+            FreezeResult::Changed(Snapshot { record: Some(_), .. })
+        ),
         "after it was closed"
     );
     bench.begin(2, "c").await;
@@ -118,7 +132,10 @@ pub async fn an_outcome_of_an_open_submit_needs_that_submit_to_be_open(bench: Be
 }
 
 pub async fn an_outcome_is_frozen_also_where_the_record_is_lost(bench: Bench) {
-    assert_eq!(bench.freeze(Expect::Submitting { nonce: nonce("a") }, "unknown").await, event("unknown"));
+    assert_eq!(
+        bench.freeze(FreezePrecondition::Submitting { nonce: nonce("a") }, "unknown").await,
+        event("unknown")
+    );
 }
 
 pub async fn a_corrected_input_takes_the_place_of_an_invalid_one(mut bench: Bench) {
@@ -126,49 +143,55 @@ pub async fn a_corrected_input_takes_the_place_of_an_invalid_one(mut bench: Benc
     let first = bench.digest.clone();
     bench.digest = Digest::new("corrected".to_owned());
     assert!(
-        matches!(bench.begin(1, "a").await, Moved::No(Known { record: Some(_), .. })),
+        matches!(bench.begin(1, "a").await, MoveResult::No(Snapshot { record: Some(_), .. })),
         "without counting the round"
     );
-    let entry = Entry { round: 2, ..bench.entry() };
-    assert_eq!(bench.ledger.begin(entry, 1, &nonce("a"), &Basis::Read).await.unwrap(), YES);
+    let entry = JobRef { round: 2, ..bench.entry() };
+    assert_eq!(bench.ledger.begin(entry, 1, &nonce("a"), &BeginPrecondition::Read).await.unwrap(), YES);
     let record = bench.read().await.unwrap();
     assert_eq!((record.round, &record.digest), (2, &bench.digest));
     bench.digest = first;
     assert!(matches!(
-        bench.freeze(Expect::Unposted, "the old one").await,
-        Frozen::Moved(Known { record: Some(_), .. })
+        bench.freeze(FreezePrecondition::Unposted, "the old one").await,
+        FreezeResult::Changed(Snapshot { record: Some(_), .. })
     ));
 }
 
 pub async fn another_invalid_input_is_frozen_in_a_round_of_its_own(mut bench: Bench) {
     bench.replaceable("invalid").await;
     bench.digest = Digest::new("another".to_owned());
-    let entry = Entry { round: 2, ..bench.entry() };
-    let frozen =
-        bench.ledger.freeze(entry, &Expect::Unposted, Bytes::from_static(b"again"), true).await.unwrap();
+    let entry = JobRef { round: 2, ..bench.entry() };
+    let frozen = bench
+        .ledger
+        .freeze(entry, &FreezePrecondition::Unposted, Bytes::from_static(b"again"), true)
+        .await
+        .unwrap();
     assert_eq!(frozen, event("again"));
 }
 
 pub async fn nothing_takes_the_place_of_a_paid_outcome(mut bench: Bench) {
-    bench.freeze(Expect::Unfinished, "paid").await;
+    bench.freeze(FreezePrecondition::Unfinished, "paid").await;
     bench.digest = Digest::new("another".to_owned());
-    let entry = Entry { round: 2, ..bench.entry() };
+    let entry = JobRef { round: 2, ..bench.entry() };
     assert!(matches!(
-        bench.ledger.begin(entry, 1, &nonce("a"), &Basis::Read).await.unwrap(),
-        Moved::No(Known { record: Some(_), .. })
+        bench.ledger.begin(entry, 1, &nonce("a"), &BeginPrecondition::Read).await.unwrap(),
+        MoveResult::No(Snapshot { record: Some(_), .. })
     ));
-    let frozen =
-        bench.ledger.freeze(entry, &Expect::Unposted, Bytes::from_static(b"no"), true).await.unwrap();
-    assert!(matches!(frozen, Frozen::Moved(Known { record: Some(_), .. })));
+    let frozen = bench
+        .ledger
+        .freeze(entry, &FreezePrecondition::Unposted, Bytes::from_static(b"no"), true)
+        .await
+        .unwrap();
+    assert!(matches!(frozen, FreezeResult::Changed(Snapshot { record: Some(_), .. })));
 }
 
 pub async fn a_told_job_is_still_answered_with_its_outcome(bench: Bench) {
-    bench.freeze(Expect::Unfinished, "the end").await;
+    bench.freeze(FreezePrecondition::Unfinished, "the end").await;
     bench.ledger.told(bench.entry(), None).await.unwrap();
     assert!(matches!(stage(bench.read().await), Stage::Done { .. }));
 }
 
-/// As long as it has to be to be told apart.
+/// Long enough to be distinguished from other events.
 const EVENT: &str = r#"{"id":"suite/succeeded","type":"comet.job.succeeded","data":{"job_id":"suite"}}"#;
 
 pub async fn a_job_whose_event_a_receipt_has_ends_when_it_is_told(bench: Bench) {
@@ -178,9 +201,12 @@ pub async fn a_job_whose_event_a_receipt_has_ends_when_it_is_told(bench: Bench) 
     let told = Stage::Told { event_id: "suite/succeeded".to_owned() };
     assert_eq!(stage(bench.read().await), told);
     assert_eq!(bench.accept("late").await, told, "a task after the end");
-    assert!(matches!(bench.begin(1, "b").await, Moved::No(_)), "a further attempt");
-    assert!(matches!(bench.freeze(Expect::Unfinished, "another").await, Frozen::Moved(_)), "another outcome");
-    let correcting = Expect::Correcting { first: Bytes::from_static(b"what was told") };
+    assert!(matches!(bench.begin(1, "b").await, MoveResult::No(_)), "a further attempt");
+    assert!(
+        matches!(bench.freeze(FreezePrecondition::Unfinished, "another").await, FreezeResult::Changed(_)),
+        "another outcome"
+    );
+    let correcting = FreezePrecondition::Correcting { first: Bytes::from_static(b"what was told") };
     assert_eq!(
         bench.freeze(correcting, "corrected").await,
         event("corrected"),
@@ -196,20 +222,21 @@ pub async fn a_job_that_was_lost_ends_when_it_is_told_and_anothers_does_not(mut 
     bench.job = format!("{}-other", bench.job).parse().unwrap();
     bench.begin(1, "a").await;
     let digest = Digest::new("of another input".to_owned());
-    let entry = Entry { digest: &digest, ..bench.entry() };
+    let entry = JobRef { digest: &digest, ..bench.entry() };
     bench.ledger.told(entry, Some(&Bytes::from_static(EVENT.as_bytes()))).await.unwrap();
     assert!(matches!(stage(bench.read().await), Stage::Submitting { .. }));
 }
 
 pub async fn an_ask_without_a_look_at_the_record_is_none_where_there_is_one(bench: Bench) {
-    let unread =
-        async |ask: &str| bench.ledger.begin(bench.entry(), 1, &nonce(ask), &Basis::Unread).await.unwrap();
+    let unread = async |ask: &str| {
+        bench.ledger.begin(bench.entry(), 1, &nonce(ask), &BeginPrecondition::Unread).await.unwrap()
+    };
     assert_eq!(unread("a").await, YES);
     assert_eq!(unread("a").await, YES, "the same ask once more");
-    assert!(matches!(unread("b").await, Moved::No(_)), "a record that is submitting");
+    assert!(matches!(unread("b").await, MoveResult::No(_)), "a record that is submitting");
     let new = Stage::New { attempt: 1 };
     assert_eq!(bench.restore(Some(1), new.clone()).await, new);
-    assert!(matches!(unread("c").await, Moved::No(_)), "a record that waits");
+    assert!(matches!(unread("c").await, MoveResult::No(_)), "a record that waits");
     assert_eq!(bench.begin(1, "d").await, YES);
 }
 
@@ -217,15 +244,17 @@ pub async fn an_ask_that_never_reached_the_gate_gives_way_to_one_that_names_it(b
     bench.begin(1, "a").await;
     let instead = |of: &'static str, ask: &'static str| {
         let (bench, of, ask) = (&bench, nonce(of), nonce(ask));
-        async move { bench.ledger.begin(bench.entry(), 1, &ask, &Basis::NeverAsked(of)).await.unwrap() }
+        async move {
+            bench.ledger.begin(bench.entry(), 1, &ask, &BeginPrecondition::NeverAsked(of)).await.unwrap()
+        }
     };
     assert!(
-        matches!(instead("x", "b").await, Moved::No(Known { record: Some(_), .. })),
+        matches!(instead("x", "b").await, MoveResult::No(Snapshot { record: Some(_), .. })),
         "in the place of another"
     );
     assert_eq!(instead("a", "b").await, YES);
     assert!(
-        matches!(instead("a", "c").await, Moved::No(Known { record: Some(_), .. })),
+        matches!(instead("a", "c").await, MoveResult::No(Snapshot { record: Some(_), .. })),
         "its place is taken"
     );
     assert_eq!(stage(bench.read().await), Stage::Submitting { attempt: 1, nonce: nonce("b") });
@@ -239,7 +268,7 @@ pub async fn on_the_word_of_a_receipt_an_attempt_is_closed_whoever_asked_last(be
     assert!(
         matches!(
             bench.ledger.reopen(&bench.job, 1, None).await.unwrap(),
-            Moved::No(Known { record: Some(_), .. })
+            MoveResult::No(Snapshot { record: Some(_), .. })
         ),
         "a stale word"
     );
@@ -261,7 +290,7 @@ pub async fn an_open_attempt_is_restored_to_what_the_receipts_say(bench: Bench) 
     assert_eq!(bench.restore(Some(1), later.clone()).await, later);
     let done = Stage::Done { event: Bytes::from_static(b"the end"), replaceable: false };
     assert_eq!(bench.restore(Some(2), done.clone()).await, done);
-    assert_eq!(bench.freeze(Expect::Unfinished, "another").await, event("the end"));
+    assert_eq!(bench.freeze(FreezePrecondition::Unfinished, "another").await, event("the end"));
 }
 
 pub async fn the_first_store_that_a_ledger_meets_is_its_own(bench: Bench) {

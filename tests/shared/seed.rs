@@ -1,6 +1,7 @@
-//! Where a run's chance begins.
+//! The seed of a run.
 
-/// `COMET_SEED`, or else always the same: a red run is then the change's. `make verify` draws one and prints it.
+/// `COMET_SEED`, or otherwise always the same number, so that a failed run is the change's fault. `make verify` draws
+/// one and prints it.
 pub fn seed() -> u64 {
     number("COMET_SEED").unwrap_or(1)
 }

@@ -1,4 +1,4 @@
-//! What every ledger must do with an account's slots and pace: Redis and its double pass the same tests, and pass
+//! The contract of every ledger for an account's slots and pace: Redis and its double pass the same tests, and pass
 //! them again with every call made twice, as after a lost answer.
 
 use std::collections::BTreeMap;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::step::{Basis, Expect, Moved, Over};
+use comet_worker::job::record::{Nonce, Stage};
+use comet_worker::job::step::{BeginPrecondition, FreezePrecondition, MoveResult, RestorePrecondition};
 use comet_worker::job::{Charged, Digest, FailedTasks, JobId, TaskId};
-use comet_worker::ledger::record::{Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
-use comet_worker::ledger::{Entry, Ledger};
+use comet_worker::ledger::{JobRef, Ledger};
 
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(200);
@@ -21,7 +21,7 @@ pub struct Account {
     digest: Digest,
 }
 
-/// Of one that was given up while it runs, and of one that has ended.
+/// The event of a job that was given up while it runs; the other is of a job that has ended.
 const GIVEN_UP: &[u8] = br#"{"id":"x","type":"comet.job.failed","data":{"job_id":"x","reason":"timed_out"}}"#;
 const ENDED: &[u8] = br#"{"id":"x","type":"comet.job.failed","data":{"job_id":"x","reason":"rejected"}}"#;
 
@@ -51,25 +51,28 @@ impl Account {
         self
     }
 
-    fn entry<'a>(&'a self, job: &'a JobId, slots: Slots) -> Entry<'a> {
-        Entry { job, digest: &self.digest, round: 1, failed: FailedTasks::none(), under: None, slots }
+    fn entry<'a>(&'a self, job: &'a JobId, slots: Slots) -> JobRef<'a> {
+        JobRef { job, digest: &self.digest, round: 1, failed: FailedTasks::none(), under: None, slots }
     }
 
-    async fn ask(&self, job: &str, attempt: u32, slots: Slots) -> Moved {
+    async fn ask(&self, job: &str, attempt: u32, slots: Slots) -> MoveResult {
         let job = id(job);
-        self.ledger.begin(self.entry(&job, slots), attempt, &nonce("n"), &Basis::Read).await.unwrap()
+        self.ledger
+            .begin(self.entry(&job, slots), attempt, &nonce("n"), &BeginPrecondition::Read)
+            .await
+            .unwrap()
     }
 
     /// Whether the job may be submitted.
     async fn begins(&self, job: &str, count: u32) -> bool {
         match self.ask(job, 1, slots(count, LONG)).await {
-            Moved::Yes { .. } => true,
-            Moved::Full => false,
-            moved @ (Moved::No(_) | Moved::Paced { .. }) => panic!("{job}: {moved:?}"),
+            MoveResult::Yes { .. } => true,
+            MoveResult::Full => false,
+            moved @ (MoveResult::No(_) | MoveResult::Paced { .. }) => panic!("{job}: {moved:?}"),
         }
     }
 
-    /// Asks until it may.
+    /// Asks until the job may be submitted.
     async fn begins_at_last(&self, job: &str, count: u32) {
         for _ in 0..1500 {
             if self.begins(job, count).await {
@@ -83,9 +86,9 @@ impl Account {
     /// For how long the job is held up by the pace, if it is.
     async fn held_up(&self, job: &str) -> Option<Duration> {
         match self.ask(job, 1, slots(1, LONG)).await {
-            Moved::Yes { .. } => None,
-            Moved::Paced { wait } => Some(wait),
-            moved @ (Moved::No(_) | Moved::Full) => panic!("{job}: {moved:?}"),
+            MoveResult::Yes { .. } => None,
+            MoveResult::Paced { wait } => Some(wait),
+            moved @ (MoveResult::No(_) | MoveResult::Full) => panic!("{job}: {moved:?}"),
         }
     }
 
@@ -103,7 +106,7 @@ impl Account {
     async fn end(&self, job: &str, event: &'static [u8]) {
         let (job, event) = (id(job), Bytes::from_static(event));
         let entry = self.entry(&job, slots(1, LONG));
-        self.ledger.freeze(entry, &Expect::Unfinished, event, false).await.unwrap();
+        self.ledger.freeze(entry, &FreezePrecondition::Unfinished, event, false).await.unwrap();
     }
 
     async fn reopen(&self, job: &str, attempt: u32) {
@@ -113,7 +116,7 @@ impl Account {
     async fn restore(&self, job: &str, stage: &Stage, count: u32) {
         let id = id(job);
         let entry = self.entry(&id, slots(count, LONG));
-        self.ledger.restore(entry, Over::Nothing, stage, None).await.unwrap();
+        self.ledger.restore(entry, RestorePrecondition::Nothing, stage, None).await.unwrap();
     }
 }
 
@@ -123,16 +126,20 @@ pub async fn slots_are_given_up_to_the_cap_and_no_further(account: Account) {
     assert!(!account.begins("b", 2).await);
     let known = account.ledger.read(&id("b"), Slots::NONE).await.unwrap();
     assert_eq!(known.record, None, "something has changed");
-    assert_eq!(account.ask("c", 1, Slots::NONE).await, Moved::Yes { cancelled: false }, "who takes none");
+    assert_eq!(
+        account.ask("c", 1, Slots::NONE).await,
+        MoveResult::Yes { cancelled: false },
+        "who takes none"
+    );
 }
 
 pub async fn one_job_takes_its_slots_once(account: Account) {
     let account = account.open().await;
     assert!(account.begins("a", 2).await);
     let (a, two) = (id("a"), slots(2, LONG));
-    let basis = Basis::NeverAsked(nonce("n"));
+    let basis = BeginPrecondition::NeverAsked(nonce("n"));
     let instead = account.ledger.begin(account.entry(&a, two), 1, &nonce("m"), &basis).await.unwrap();
-    assert!(matches!(instead, Moved::Yes { .. } | Moved::No(_)), "{instead:?}");
+    assert!(matches!(instead, MoveResult::Yes { .. } | MoveResult::No(_)), "{instead:?}");
     account.accept("a", two).await;
     account.ledger.read(&a, two).await.unwrap();
     assert!(account.begins("b", 2).await, "more was taken than the job has");
@@ -154,7 +161,11 @@ pub async fn an_attempt_that_was_surely_not_accepted_frees_its_slots(account: Ac
     assert!(account.begins("a", 4).await);
     account.reopen("a", 1).await;
     assert!(account.begins("b", 3).await);
-    assert_eq!(account.ask("a", 2, slots(4, LONG)).await, Moved::Full, "the next attempt needs them too");
+    assert_eq!(
+        account.ask("a", 2, slots(4, LONG)).await,
+        MoveResult::Full,
+        "the next attempt needs them too"
+    );
 }
 
 pub async fn a_failed_task_frees_its_slots_and_the_next_generation_takes_its_own(account: Account) {
@@ -164,13 +175,13 @@ pub async fn a_failed_task_frees_its_slots_and_the_next_generation_takes_its_own
     let failed = FailedTasks::NONE.and(task("a"), Charged::Unknown);
     account.ledger.follow(&id("a"), 1, &failed).await.unwrap();
     assert!(account.begins("b", 1).await, "free");
-    assert_eq!(account.ask("a", 2, slots(4, LONG)).await, Moved::Full);
+    assert_eq!(account.ask("a", 2, slots(4, LONG)).await, MoveResult::Full);
 }
 
 pub async fn a_task_that_was_given_up_keeps_its_slots_until_it_can_not_run_any_more(account: Account) {
     let account = account.open().await;
     for (job, keep) in [("a", LONG), ("b", SHORT)] {
-        assert!(matches!(account.ask(job, 1, slots(2, keep)).await, Moved::Yes { .. }));
+        assert!(matches!(account.ask(job, 1, slots(2, keep)).await, MoveResult::Yes { .. }));
         account.accept(job, slots(2, keep)).await;
         account.end(job, GIVEN_UP).await;
     }
@@ -180,7 +191,7 @@ pub async fn a_task_that_was_given_up_keeps_its_slots_until_it_can_not_run_any_m
 
 pub async fn a_submit_that_nobody_comes_back_to_leaks_nothing(account: Account) {
     let account = account.open().await;
-    assert!(matches!(account.ask("a", 1, slots(4, SHORT)).await, Moved::Yes { .. }));
+    assert!(matches!(account.ask("a", 1, slots(4, SHORT)).await, MoveResult::Yes { .. }));
     account.begins_at_last("b", 4).await;
 }
 
@@ -289,11 +300,11 @@ pub async fn a_burst_slows_once_and_cuts_no_pause_short(account: Account) {
 pub async fn who_will_not_post_is_not_held_up(account: Account) {
     let account = account.open().await;
     account.ledger.slow_down(LONG, 2000).await.unwrap();
-    assert_eq!(account.ask("a", 1, Slots::NONE).await, Moved::Yes { cancelled: false });
+    assert_eq!(account.ask("a", 1, Slots::NONE).await, MoveResult::Yes { cancelled: false });
 }
 
-/// Moves at random: the sum is never above the cap but for tasks that ran already, and nobody is refused
-/// for whom there is room beside those who wait.
+/// Random moves: the sum is never above the cap except for tasks that ran already, and no job is refused if there is
+/// room for it beside the waiting jobs.
 pub async fn whatever_happens_the_sum_is_that_of_the_running_tasks(account: Account) {
     let account = account.open().await;
     let seed = u64::from(uuid::Uuid::new_v4().as_fields().0);
@@ -323,16 +334,18 @@ pub async fn whatever_happens_the_sum_is_that_of_the_running_tasks(account: Acco
                 let attempt = 1 + over.get(&number).copied().unwrap_or(0);
                 waiting.remove(&number);
                 match account.ask(&format!("j{number}"), attempt, slots(count, LONG)).await {
-                    Moved::Yes { .. } => {
+                    MoveResult::Yes { .. } => {
                         assert!(taken + count <= 4, "seed {seed}: {taken} + {count}");
                         held.insert(number, count);
                     }
-                    Moved::Full => {
+                    MoveResult::Full => {
                         let before: u32 = waiting.values().sum();
                         assert!(taken + count + before > 4, "seed {seed}: {taken} + {count} + {before}");
                         waiting.insert(number, count);
                     }
-                    moved @ (Moved::No(_) | Moved::Paced { .. }) => panic!("seed {seed}: {moved:?}"),
+                    moved @ (MoveResult::No(_) | MoveResult::Paced { .. }) => {
+                        panic!("seed {seed}: {moved:?}")
+                    }
                 }
             }
             2 => {
@@ -346,11 +359,11 @@ pub async fn whatever_happens_the_sum_is_that_of_the_running_tasks(account: Acco
                 }
             }
             _ => {
-                // Of an attempt that was not accepted; a running task isn't reopened.
+                // The slots of an attempt that was not accepted; a running task isn't reopened.
                 if let Some((&number, &count)) = held.iter().next_back() {
                     let attempt = 1 + over.get(&number).copied().unwrap_or(0);
                     let moved = account.ledger.reopen(&id(&format!("j{number}")), attempt, None).await;
-                    if matches!(moved.unwrap(), Moved::Yes { .. }) {
+                    if matches!(moved.unwrap(), MoveResult::Yes { .. }) {
                         held.remove(&number);
                         over.insert(number, attempt);
                         waiting.insert(number, count);

@@ -1,4 +1,4 @@
-//! A ledger whose answers are lost, every first time.
+//! A ledger that loses every first answer.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use comet_worker::ledger::{Ledger, LedgerError};
 
 use crate::around::{Around, Asked, Call, Through};
 
-/// Makes every call twice and answers with the second.
+/// Makes every call twice and returns the second answer.
 pub struct EachTwice(Arc<dyn Ledger>);
 
 pub type Twice = Through<EachTwice>;

@@ -1,7 +1,7 @@
-//! An account with the provider: its money, its slots, and the external ids that it has used up.
+//! An account with the provider: its money, its slots, and the external ids that it has used.
 //!
-//! A task takes `n` slots from the moment that it is made to the moment that it ends, and its price is taken at once and given
-//! back when it fails, as the gateway does.
+//! A task takes `n` slots from the moment that it is made to the moment that it ends. Its price is taken at once and
+//! given back if it fails, as the gateway does.
 
 use std::{
     cmp::Reverse,

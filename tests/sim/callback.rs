@@ -1,5 +1,5 @@
-//! Callbacks: at each change of a task's status the `callback_url` of its POST is called, once and without a signature, as the
-//! provider does. What can go wrong with them is drawn when the task is made.
+//! Callbacks: at each change of a task's status the `callback_url` of its POST is called, once and without a
+//! signature, as the provider does. Their faults are drawn when the task is made.
 
 use std::{sync::Arc, time::Duration};
 
@@ -116,7 +116,7 @@ async fn sleep_until(sim: &Sim, then_ms: u64) {
     tokio::time::sleep(Duration::from_millis(then_ms.saturating_sub(sim.clock.now_ms()))).await;
 }
 
-/// Tells how the task stood at `then_ms`. After a reset there is nothing to tell.
+/// Reports the task's state at `then_ms`. After a reset there is nothing to report.
 async fn call(sim: &Sim, plan: &Plan, task_id: u64, then_ms: u64) {
     let told = sim.model().told_of(task_id, then_ms);
     let Some(task) = told else { return };
@@ -133,7 +133,7 @@ async fn call(sim: &Sim, plan: &Plan, task_id: u64, then_ms: u64) {
 }
 
 impl Model {
-    /// How a task calls back, and when, where it does.
+    /// How a task calls back, and when, if it does.
     fn callbacks(&self, task_id: u64) -> Option<(Plan, Vec<u64>)> {
         let task = self.task(task_id)?;
         Some((task.callbacks.clone()?, task.changes_ms()))
@@ -159,7 +159,7 @@ mod tests {
 
     type Heard = Arc<Mutex<Vec<String>>>;
 
-    /// A client that hears what it is told.
+    /// A client that records its callbacks.
     async fn client() -> (String, Heard) {
         let heard = Heard::default();
         let hear = async |State(heard): State<Heard>, body: String| heard.lock().unwrap().push(body);
@@ -170,7 +170,7 @@ mod tests {
         (url, heard)
     }
 
-    /// What a client hears, until it has heard `number` times, of a task that a POST has made.
+    /// What a client has received, after `number` callbacks about a task that a POST has made.
     async fn hears(options: &[&str], number: usize) -> (Arc<Sim>, Vec<String>) {
         let (url, heard) = client().await;
         let fixed = ["comet-sim", "--durations", "fixed:200ms", "--submit-latency", "0"];

@@ -1,6 +1,6 @@
-//! The other shapes that the same news comes in: which gateway version answers is nothing that a client can choose.
+//! The other shapes of the same replies. A client can't choose which gateway version answers.
 //!
-//! Each takes the transparent Kling reply of `shape.rs` and turns it into its own.
+//! Each function takes the transparent Kling reply of `shape.rs` and turns it into its own shape.
 
 use serde_json::{Value, json};
 

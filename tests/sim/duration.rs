@@ -1,6 +1,6 @@
-//! How long things take: lengths of time as people write them, and the distributions that a task's duration is drawn from.
+//! How long things take: durations as people write them, and the distributions that a task's duration is drawn from.
 //!
-//! The default, `lognormal:15s,0.4`, lies where measured generations lie: 8 to 40 s, most of them near 15 s.
+//! The default, `lognormal:15s,0.4`, matches measured generations: 8 to 40 s, most of them near 15 s.
 
 use std::{fmt, str::FromStr, time::Duration};
 

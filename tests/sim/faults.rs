@@ -1,7 +1,7 @@
 //! The switches that make the stand-in misbehave: each fault of the provider that a client must survive, by name.
 //!
-//! How often each strikes is in `switches.rs`. Which of them stand before the money and which behind it is
-//! the point of the list: a client may repeat the first kind and must never repeat the second.
+//! `switches.rs` says how often each strikes. The list separates the faults before the charge from the faults after
+//! it: a client may repeat a POST after the first kind, and must never repeat it after the second.
 
 use clap::ValueEnum;
 

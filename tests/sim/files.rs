@@ -1,4 +1,4 @@
-//! What can be wrong with the files that a task's URLs lead to.
+//! What can be wrong with the files behind a task's URLs.
 
 use std::{io, time::Duration};
 
@@ -112,7 +112,7 @@ pub(crate) static FILES: &[(Fault, Serve)] = &[
         ([(header::CONTENT_TYPE, "image/png")], gif.to_vec()).into_response()
     }),
     (Fault::FileGzip, |file| {
-        // Its header tells; nobody here unpacks it.
+        // Its header says gzip; no code here unpacks it.
         let body = [b"\x1f\x8b\x08\0\0\0\0\0\0\xff", &file.bytes[..]].concat();
         ([(header::CONTENT_TYPE, file.content_type), (header::CONTENT_ENCODING, "gzip")], body)
             .into_response()

@@ -1,7 +1,7 @@
-//! The real paths: what arrives is handed to the model, what it answers goes out as the provider would say it.
+//! The real paths. Each request goes to the model, and the model's answer goes out in the provider's form.
 //!
-//! The model is locked for each decision and never over a wait. A task is made when its POST has been read, and the latency
-//! comes after that: a client that goes away meanwhile has been charged all the same.
+//! The model is locked for each decision and never during a wait. A task is made when its POST has been read, and the
+//! latency comes after that, so a client that goes away meanwhile has been charged anyway.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -1,13 +1,15 @@
-//! `comet-sim`: a stand-in for CometAPI's Kling image routes, for tests, demos and benchmarks, ours and those of users.
+//! `comet-sim`: a stand-in for CometAPI's Kling image routes, for tests, demos and benchmarks, ours and those of
+//! users.
 //!
-//! A fake that only answers can't tell whether a client paid twice. This one is a model with state: it makes tasks, charges for
-//! them, refuses what the real one refuses, loses replies when told to, and tells at `/sim/report` what it all came to.
+//! A fake that only answers can't tell whether a client paid twice. This one is a model with state: it makes tasks,
+//! charges for them, refuses what the real provider refuses, loses replies when told to, and reports the result at
+//! `/sim/report`.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `model.rs`, `account.rs`, `task.rs` | the provider as a pure model; the time is a parameter |
 //! | `rules.rs` | what a request may be |
-//! | `shape.rs`, `refusal.rs` | how the provider says yes and no |
+//! | `shape.rs`, `refusal.rs` | how the provider accepts and refuses |
 //! | `said.rs`, `dress.rs`, `files.rs` | the same in other words, other shapes, and broken files |
 //! | `callback.rs` | the calls to a `callback_url` |
 //! | `faults.rs`, `scenarios.rs`, `switches.rs` | what can go wrong, by name, and how often |
@@ -69,7 +71,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell when this fails too.
+            // If this fails too, the message can't be shown anywhere.
             let _ = writeln!(std::io::stderr(), "comet-sim: {error:#}");
             ExitCode::FAILURE
         }

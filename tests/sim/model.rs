@@ -1,7 +1,8 @@
-//! The provider as a model with state: accounts, tasks, charges. No HTTP, no clock, no threads; the time comes in as a parameter.
+//! The provider as a model with state: accounts, tasks, charges. It has no HTTP, clock or threads; the time is a
+//! parameter.
 //!
-//! The order of the checks in `submit` is the order of the real thing: the gateway's door, the body, the account, and only then the
-//! task and its price. What is made is charged, whatever becomes of the reply: that gap is what clients are tested on.
+//! The checks in `submit` have the order of the real provider: the gateway, the body, the account, and then the task
+//! and its price. A task that is made is charged, whatever happens to the reply. Clients are tested on this gap.
 
 pub(crate) mod read;
 

@@ -1,4 +1,5 @@
-//! The command line. Every option has a default that makes a well-behaved provider of the page that the project started from.
+//! The command line. The defaults of all options make a well-behaved provider, as described by the page that the
+//! project started from.
 
 use std::{net::SocketAddr, time::Duration};
 

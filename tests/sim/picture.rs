@@ -1,7 +1,8 @@
-//! Real pictures, made here: PNG and JPEG files of the aspect ratio that was asked for, different for every task and index.
+//! Real pictures, made here: PNG and JPEG files with the requested aspect ratio, different for every task and index.
 //!
-//! Compressing is the dear part, so it is done once: a PNG keeps its compressed pixels and gets a palette of its own; a JPEG is
-//! made in sixteen tints. Both carry their task and index as text, which makes every file differ in its bytes.
+//! Compressing is the expensive part, so it is done once: a PNG keeps its compressed pixels and gets a palette of its
+//! own; a JPEG is made in sixteen tints. Both contain their task and index as text, which makes every file differ in
+//! its bytes.
 
 use std::{
     collections::HashMap,

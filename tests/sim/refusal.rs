@@ -1,8 +1,8 @@
-//! How the provider says no: every refusal with its HTTP status and its body (docs/provider.md,
-//! "Errors of the gateway" and "Kling's codes").
+//! How the provider refuses: every refusal with its HTTP status and its body (docs/provider.md, "Errors of the
+//! gateway" and "Kling's codes").
 //!
-//! Three families speak: Kling (`code`, `message`, `request_id`), the gateway (`error`), and the gateway's task routes
-//! (`code`, `message`, `data: null`). Proxies in front answer in HTML.
+//! There are three families of replies: Kling (`code`, `message`, `request_id`), the gateway (`error`), and the
+//! gateway's task routes (`code`, `message`, `data: null`). Proxies in front answer in HTML.
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ pub(crate) enum Refusal {
     NotJson(String),
     Invalid(String),
     TooLarge,
-    /// The client went away in the middle of its body; nobody reads this.
+    /// The client went away in the middle of its body, so this reply is never read.
     BrokenOff,
     AlreadyExists(String),
     TaskNotExist,

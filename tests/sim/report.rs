@@ -1,6 +1,7 @@
-//! What the stand-in tells about itself: what was asked, made and charged, and how often each task was polled.
+//! The stand-in's report: what was requested, made and charged, and how often each task was polled.
 //!
-//! A test of a client asserts on this: `charged_twice` empty, `charged_total` what the jobs are worth, `leaked_keys` zero.
+//! A client's test asserts on it: `charged_twice` is empty, `charged_total` is what the jobs are worth, `leaked_keys`
+//! is zero.
 
 use std::{
     collections::{BTreeMap, HashMap},

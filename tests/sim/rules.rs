@@ -1,9 +1,9 @@
-//! What CometAPI accepts: a request body is read here, strictly, or refused with the words of the provider.
+//! What CometAPI accepts. A request body is read strictly, or refused with the provider's words.
 //!
-//! There are two sets of rules, since there are two pages. `page` is the one that the project started from
-//! (Multi-Image to Image: 2 to 4 subject images, kling-v2, `scence_image`); `current` is CometAPI's newer one (1 to 4, kling-v2-1,
-//! `scene_image`, `negative_prompt`, `watermark_info`). Fields that the rules don't know are ignored, as the provider does: they are
-//! counted, since an ignored image is a wrong picture that was paid for.
+//! There are two sets of rules, because there are two pages. `page` is the one that the project started from
+//! (Multi-Image to Image: 2 to 4 subject images, kling-v2, `scence_image`); `current` is CometAPI's newer one (1 to
+//! 4, kling-v2-1, `scene_image`, `negative_prompt`, `watermark_info`). Fields that the rules don't know are ignored,
+//! as the provider does. They are counted, because an ignored image is a wrong picture that was paid for.
 
 use std::sync::Arc;
 
@@ -108,7 +108,7 @@ impl Rules {
         }
     }
 
-    /// The spelling that counts; the other one is a field that nobody knows.
+    /// The spelling that has an effect; the other one is an unknown field.
     fn scene_field(&self) -> &'static str {
         match self.page {
             Page::Page => "scence_image",

@@ -1,4 +1,4 @@
-//! Replies to a POST and to a query that nothing has to be computed for, word for word.
+//! Fixed replies to a POST and to a query, word for word.
 
 use crate::faults::Fault;
 

@@ -1,6 +1,6 @@
-//! Everything that the real provider has been seen or is said to do (docs/provider.md), by name, as one table.
+//! Everything that the real provider has been seen to do, or is said to do (docs/provider.md), by name, as one table.
 //!
-//! A scenario is a fault under the name that the provider's behaviour goes by; what a fault does is told in one place only.
+//! A scenario is a fault under the name of the provider's behaviour. What a fault does is defined in one place only.
 
 use crate::{faults::Fault, switches::Odds};
 

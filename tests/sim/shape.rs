@@ -1,7 +1,7 @@
-//! How the provider says yes: the JSON of an accepted submit and of a query.
+//! How the provider accepts: the JSON of an accepted submit and of a query.
 //!
-//! This is the transparent Kling shape (form A of docs/provider.md, "Replies to a submit"). `message` is
-//! "SUCCEED" for a failed task too: only `task_status` tells. Times are in milliseconds.
+//! This is the transparent Kling shape (form A of docs/provider.md, "Replies to a submit"). `message` is "SUCCEED"
+//! for a failed task too; only `task_status` says how it ended. Times are in milliseconds.
 
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ pub(crate) fn queried(task: &TaskView, request_id: &str, public_base: &str) -> V
     json!({"code": 0, "message": "SUCCEED", "request_id": request_id, "data": told(task, public_base)})
 }
 
-/// What there is to tell of a task. A callback is this and nothing around it.
+/// What is reported of a task. A callback is only this object.
 pub(crate) fn told(task: &TaskView, public_base: &str) -> Value {
     let info = match &task.external_task_id {
         Some(id) => json!({"external_task_id": &**id}),

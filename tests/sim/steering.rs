@@ -1,4 +1,4 @@
-//! The paths under `/sim/`: a test reads the report there and changes a running stand-in. They need no key.
+//! The paths under `/sim/`, where a test reads the report and changes a running stand-in. They need no key.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ async fn set_faults(State(sim): State<Arc<Sim>>, body: Bytes) -> Result<Json<Val
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Balance {
-    /// Must be there, so that a misspelt field doesn't make an account rich.
+    /// It is required, so that a misspelt field doesn't give an account unlimited money.
     #[serde(deserialize_with = "Option::deserialize")]
     balance: Option<u64>,
 }

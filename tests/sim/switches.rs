@@ -1,7 +1,7 @@
-//! How often each fault strikes, and whom it has struck.
+//! How often each fault strikes, and which jobs it has struck.
 //!
-//! By probability, a number of times, for a while each time, or all of these. A fault of the account is one that lasts: it strikes
-//! whoever comes until its while is over, and then everything goes on.
+//! A fault strikes with a probability, a number of times, for a while each time, or all of these. A fault of the
+//! account lasts: it strikes every request until its time is over, and then everything works again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

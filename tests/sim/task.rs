@@ -1,4 +1,4 @@
-//! A task of the provider: how it goes is settled when it is made, and read off the clock from then on.
+//! A task of the provider. Its course is decided when it is made, and its state is derived from the clock after that.
 //!
 //! So a task needs no timer, ten thousand cost nothing while they run, and one that has ended stays ended.
 

@@ -1,5 +1,5 @@
-//! The connections under HTTP: they are counted, and one can be cut before its reply, or let it through only byte by byte, which
-//! HTTP itself has no words for.
+//! The connections under HTTP. They are counted, and one can be cut before its reply, or throttled to single bytes,
+//! which HTTP itself can't express.
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! RabbitMQ: whether it lets us in, and what there is of the queues and the exchange.
+//! Checks RabbitMQ: whether it accepts the login, and which queues and exchange exist.
 
 use std::time::Duration;
 

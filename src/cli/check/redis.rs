@@ -1,4 +1,4 @@
-//! What Redis says of itself, read for what the ledger needs. Pure.
+//! Checks what Redis reports about itself against what the ledger needs. Pure.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use super::Finding;
 use crate::ledger::LedgerError;
 use crate::ledger::rights::{Refused, acl};
 
-/// From the text of `INFO`. What a managed Redis leaves out is told as unknown, not as wrong.
+/// Reads the text of `INFO`. What a managed Redis leaves out is reported as unknown, not as wrong.
 pub(super) fn findings(url: &str, info: &str) -> Vec<Finding> {
     let fields = fields(info);
     let field = |name: &str| fields.get(name).copied();
@@ -39,7 +39,7 @@ pub(super) fn findings(url: &str, info: &str) -> Vec<Finding> {
     findings
 }
 
-/// Of each command that the ledger needs.
+/// Reports the right to each command that the ledger needs.
 pub(super) fn rights(prefix: &str, tried: Result<Option<Refused>, LedgerError>) -> Vec<Finding> {
     let rule = acl(prefix);
     let refused = match tried {
@@ -64,7 +64,7 @@ pub(super) fn rights(prefix: &str, tried: Result<Option<Refused>, LedgerError>) 
     }
 }
 
-/// Jobs get on without, by their timers.
+/// Reports missing hints; jobs go on without them, by their timers.
 pub(super) fn no_hints(prefix: &str, said: &str) -> Finding {
     let channel = format!("{{{prefix}}}:hints");
     Finding::warning(format!(
@@ -96,7 +96,7 @@ fn persistence(aof_enabled: Option<&str>) -> Finding {
     }
 }
 
-/// `name:value` a line, between comments.
+/// One `name:value` per line, between comments.
 fn fields(info: &str) -> HashMap<&str, &str> {
     info.lines().filter_map(|line| line.trim_end().split_once(':')).collect()
 }

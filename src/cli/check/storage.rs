@@ -1,4 +1,4 @@
-//! Whether the store takes what a worker writes, and is the gate that its receipts need.
+//! Checks that the store accepts what a worker writes, and that its receipts can be a gate.
 
 use super::Finding;
 use crate::cli::parts;
@@ -7,7 +7,7 @@ use crate::receipts::Receipts;
 use crate::storage::{Storage, StoreError};
 
 pub(super) async fn look(config: &Config) -> Vec<Finding> {
-    // No secret can be in it (the configuration refuses a login), and a path is shown as it was written.
+    // It can't contain a secret (the configuration refuses a login), and a path is shown as it was written.
     let url = &config.storage.url;
     // The error says what to do.
     let fail = |error: &StoreError| Finding::fail(format!("{url}: {error}"));

@@ -1,8 +1,8 @@
-//! `comet-worker resolve --fetch`: the images of a task that ended after its job did.
+//! `comet-worker resolve --fetch`: fetches the images of a task that ended after its job did.
 //!
-//! Nothing of the job is left in a queue, so this process does itself what a worker would: download,
-//! store, seal, freeze, tell. Each of these may be repeated, and whoever seals first is believed, so a
-//! run that was broken off is mended by another one.
+//! No message of the job is left in a queue, so this process does what a worker would do: download, store, seal,
+//! freeze, publish. Each of these may be repeated, and the first seal counts, so another run completes a run that was
+//! interrupted.
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -12,31 +12,33 @@ use serde_json::value::RawValue;
 use super::parts;
 use crate::clock;
 use crate::config::Config;
-use crate::images::{Downloader, Image, Images as _};
+use crate::images::{Downloader, Images as _};
+use crate::job::answers::{ResultImage, TaskStatus};
 use crate::job::event::{Context, Event, EventView, may_be_corrected, says_unknown};
-use crate::job::step::{Expect, Frozen};
+use crate::job::image::Image;
+use crate::job::receipt::history::History;
+use crate::job::step::{FreezePrecondition, FreezeResult};
 use crate::job::{
     Digest, Envelope, ExternalIds, ExternalTaskId, FailedTasks, Job, JobId, Outcome, Success, TaskId, Timings,
 };
 use crate::ledger::slots::Slots;
-use crate::ledger::{Entry, Ledger as _};
+use crate::ledger::{JobRef, Ledger as _};
 use crate::metrics::Metrics;
-use crate::provider::{Provider as _, ResultImage, View};
+use crate::provider::Provider as _;
 use crate::queue::message::event_properties;
 use crate::queue::publish::{Outgoing, Publish as _, Publisher, Routed};
 use crate::queue::topology;
 use crate::receipts::Receipts;
-use crate::receipts::history::History;
 use crate::storage::Storage;
 
-/// Before a server that fails is asked again.
+/// The pause before a failing server is asked again.
 const REST: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Gets the images of the job's task and tells them; the event that was told is returned.
+/// Fetches the images of the job's task, publishes them, and returns the published event.
 ///
 /// # Errors
 ///
-/// There is nothing to fetch, or not now, or a service is away: saying it again is safe.
+/// There is nothing to fetch, or not yet, or a service is away. It is safe to run the command again.
 pub(super) async fn fetch(
     config: &Config,
     job: &JobId,
@@ -54,7 +56,7 @@ pub(super) async fn fetch(
     }
     let job = known_job(job, &first, history)?;
     let event = match &history.resolved {
-        // An earlier run got so far.
+        // An earlier run has done this part.
         Some(resolved) => resolved.clone(),
         None => {
             let event = stored_event(config, &job, &task, &told, history, storage).await?;
@@ -66,7 +68,7 @@ pub(super) async fn fetch(
     Ok(event)
 }
 
-/// What the event and the receipts still know of the job.
+/// What the event and the receipts still know about the job.
 fn known_job(id: &JobId, first: &[u8], history: &History) -> anyhow::Result<Job> {
     #[derive(Deserialize)]
     struct Told {
@@ -94,7 +96,7 @@ fn known_job(id: &JobId, first: &[u8], history: &History) -> anyhow::Result<Job>
     })
 }
 
-/// What the task of the job went out under: as its receipts say, or its event.
+/// The external id under which the job's task was sent, from its receipts or its event.
 fn external(job: &Job, told: &EventView, history: &History) -> ExternalTaskId {
     let noted = history.task().and_then(|(attempt, _)| history.sent_under(attempt)).map(|under| under.id);
     let told = || told.external_task_id.as_deref().and_then(ExternalTaskId::new);
@@ -110,16 +112,18 @@ async fn stored_event(
     storage: &Storage,
 ) -> anyhow::Result<Bytes> {
     let (images, units) = match parts::provider(config)?.query(task).await {
-        View::Succeeded { images, .. } if images.is_empty() => {
+        TaskStatus::Succeeded { images, .. } if images.is_empty() => {
             bail!(
                 "CometAPI calls task {task} a success, and its reply has no image where this version looks for one: try a later version"
             )
         }
-        View::Succeeded { images, units } => (images, units),
-        View::Running => bail!("task {task} still runs at CometAPI; say it again later"),
-        View::Failed { message, .. } => bail!("task {task} has failed at CometAPI: {message}"),
-        View::NotFound { message } => bail!("CometAPI has no task {task} any more: {message}"),
-        View::Unavailable { message, .. } => bail!("CometAPI gives no answer about task {task}: {message}"),
+        TaskStatus::Succeeded { images, units } => (images, units),
+        TaskStatus::Running => bail!("task {task} still runs at CometAPI; say it again later"),
+        TaskStatus::Failed { message, .. } => bail!("task {task} has failed at CometAPI: {message}"),
+        TaskStatus::NotFound { message } => bail!("CometAPI has no task {task} any more: {message}"),
+        TaskStatus::Unavailable { message, .. } => {
+            bail!("CometAPI gives no answer about task {task}: {message}")
+        }
     };
     let downloader = parts::downloader(config)?;
     let started = tokio::time::Instant::now();
@@ -155,22 +159,22 @@ async fn download(downloader: &Downloader, image: &ResultImage, attempts: u32) -
     }
 }
 
-/// So that a further copy of the job is told the same.
+/// Freezes the event, so that a further copy of the job publishes the same.
 async fn freeze(config: &Config, job: &Job, first: Bytes, event: &Bytes) -> anyhow::Result<()> {
     let again = "the images are stored and sealed; say it again to have them told";
     let ledger = parts::ledger(config, &Metrics::default())?;
     let (failed, slots) = (FailedTasks::none(), Slots::NONE);
-    let entry = Entry { job: &job.id, digest: &job.digest, round: 1, failed, under: None, slots };
-    let frozen = ledger.freeze(entry, &Expect::Correcting { first }, event.clone(), false).await;
+    let entry = JobRef { job: &job.id, digest: &job.digest, round: 1, failed, under: None, slots };
+    let frozen = ledger.freeze(entry, &FreezePrecondition::Correcting { first }, event.clone(), false).await;
     match frozen.context(again)? {
-        Frozen::Event(_) => {
-            // Lost, the record only stays longer.
+        FreezeResult::Event(_) => {
+            // If this write is lost, the record only stays longer.
             if let Err(error) = ledger.told(entry, None).await {
                 tracing::debug!("the record will not expire: {error}");
             }
             Ok(())
         }
-        Frozen::Moved(_) => bail!("another job with this job_id is in Redis by now; {again}"),
+        FreezeResult::Changed(_) => bail!("another job with this job_id is in Redis by now; {again}"),
     }
 }
 

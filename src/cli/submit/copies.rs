@@ -1,4 +1,4 @@
-//! `--out`: the images of finished jobs, copied from the store into a folder.
+//! `--out`: copies the images of finished jobs from the store into a folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::storage::Storage;
 const AT_ONCE: usize = 8;
 
 /// The copies under way.
-pub(super) struct Copies {
+pub(super) struct ImageCopies {
     storage: Storage,
     folder: PathBuf,
     places: Arc<Semaphore>,
@@ -22,10 +22,10 @@ pub(super) struct Copies {
     failed: usize,
 }
 
-impl Copies {
+impl ImageCopies {
     /// # Errors
     ///
-    /// When the folder can't be made.
+    /// The folder can't be created.
     pub(super) fn new(storage: Storage, folder: &Path) -> std::io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         Ok(Self {
@@ -55,7 +55,7 @@ impl Copies {
         self.under_way.is_empty()
     }
 
-    /// Waits for the next copy to end; never, when none is under way. `Some`: why it failed.
+    /// Waits for the next copy to end; never returns while none is under way. `Some` says why it failed.
     pub(super) async fn next(&mut self) -> Option<String> {
         let Some(ended) = self.under_way.join_next().await else { return std::future::pending().await };
         match ended.unwrap_or_else(|error| Err(error.to_string())) {
@@ -83,7 +83,7 @@ impl Copies {
     }
 }
 
-/// Never half there under its name.
+/// Copies one image; it never appears half written under its name.
 async fn copy(storage: &Storage, location: &str, path: &Path) -> Result<(), String> {
     let shown = path.file_name().unwrap_or_default().display();
     let bytes = storage.read(location).await.map_err(|error| {
@@ -98,7 +98,7 @@ async fn copy(storage: &Storage, location: &str, path: &Path) -> Result<(), Stri
     written.await.map_err(|error| format!("{} can't be written: {error}", path.display()))
 }
 
-/// `<job_id>-<index>.<ext>`, whatever the event says: it came from outside.
+/// `<job_id>-<index>.<ext>`, whatever the event says, because the event came from outside.
 fn file_name(job: &str, image: &ImageView) -> String {
     let extension = image.location.rsplit_once('.').map_or("", |(_, extension)| extension);
     let plain = (1..=5).contains(&extension.len()) && extension.bytes().all(|b| b.is_ascii_alphanumeric());

@@ -1,6 +1,6 @@
-//! Local images in a job: `"file:a.png"` where an image is expected becomes that file's bytes in base64.
+//! Local images in a job: `"file:a.png"` in place of an image becomes that file's bytes in base64.
 //!
-//! Only here, where a person names files of their own; a worker refuses such a name. The text around the
+//! This happens only here, where a person names their own files; a worker refuses such a name. The text around the
 //! names stays as it was written.
 
 use std::borrow::Cow;
@@ -13,14 +13,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 
+use crate::job::operation::{Check, Operation};
 use crate::job::request::Rules;
-use crate::operation::{Check, Operation};
 
 /// A job with its files in it.
 #[derive(Debug)]
 pub(super) struct Whole<'a> {
     pub(super) text: Cow<'a, str>,
-    /// By the place (JSON pointer) of each. The name of one that can't be read is still in `text`.
+    /// The files by their place (JSON pointer). The name of a file that can't be read is still in `text`.
     pub(super) files: BTreeMap<String, Result<Inlined, String>>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Inlined {
 
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
-/// Reads the files that a job names; relative names are looked for in `folder`.
+/// Reads the files that a job names; relative names are relative to `folder`.
 pub(super) fn read_in<'a>(text: &'a str, folder: &Path, rules: &Rules) -> Whole<'a> {
     let mut files = BTreeMap::new();
     let mut whole = String::new();
@@ -61,8 +61,8 @@ pub(super) fn read_in<'a>(text: &'a str, folder: &Path, rules: &Rules) -> Whole<
     Whole { text: whole.into(), files }
 }
 
-/// Place, value as it is written, and the name in it, in the order of the text. Nothing of what is no job:
-/// whoever parses it says so.
+/// Place, value as it is written, and the name in it, in the order of the text. Returns nothing if the text is not a
+/// job; the parser reports that.
 fn names<'a>(text: &'a str, operation: &Operation) -> Vec<(String, &'a str, String)> {
     let mut found: Vec<_> = pictures(text, operation)
         .into_iter()
@@ -72,7 +72,7 @@ fn names<'a>(text: &'a str, operation: &Operation) -> Vec<(String, &'a str, Stri
     found
 }
 
-/// Every value that is to be an image.
+/// Every value that should be an image.
 fn pictures<'a>(text: &'a str, operation: &Operation) -> Vec<(String, &'a RawValue)> {
     let members = |text: &'a str| serde_json::from_str::<Members<'a>>(text).unwrap_or_default();
     let Some(input) = members(text).remove("input") else { return Vec::new() };
@@ -104,7 +104,7 @@ fn pictures<'a>(text: &'a str, operation: &Operation) -> Vec<(String, &'a RawVal
     found
 }
 
-/// What stands behind `file:`, as it is: a path, not a URL.
+/// The text after `file:`, unchanged: a path, not a URL.
 fn name(value: &RawValue) -> Option<String> {
     let text: String = serde_json::from_str(value.get()).ok()?;
     let (scheme, name) = text.split_once(':')?;
@@ -117,7 +117,7 @@ fn name(value: &RawValue) -> Option<String> {
 fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
     let shown = file.display();
     let failed = |error: std::io::Error| format!("can't read {shown}: {error}");
-    // Before it is opened: a pipe would wait for its other end.
+    // Checked before it is opened, because opening a pipe would wait for its other end.
     let about = fs::metadata(file).map_err(failed)?;
     if !about.is_file() {
         return Err(format!("{shown} is not a file"));

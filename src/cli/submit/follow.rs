@@ -1,20 +1,20 @@
-//! Which jobs are still awaited, and what became of the others.
+//! Tracks which jobs are still awaited, and the outcomes of the others.
 
 use std::collections::HashSet;
 
 use crate::job::event::{EventKind, EventView};
 
-/// How many of those still running are told by name.
+/// How many running jobs are named.
 const NAMED_MAX: usize = 50;
 
 /// The jobs of one submit, until each has its first terminal event.
 #[derive(Debug)]
 pub(super) struct Follow {
-    /// In the order of the input, for telling.
+    /// In the order of the input, for the output.
     ids: Vec<String>,
     running: HashSet<String>,
     succeeded: usize,
-    /// Cancelled ones included.
+    /// Includes cancelled jobs.
     failed: usize,
 }
 
@@ -24,8 +24,7 @@ impl Follow {
         Self { running: ids.iter().cloned().collect(), ids, succeeded: 0, failed: 0 }
     }
 
-    /// Whether the event is the end of one of the jobs: copies, corrections and what isn't terminal
-    /// are not.
+    /// Whether the event is the end of one of the jobs. Copies, corrections and events that aren't terminal are not.
     pub(super) fn ends(&mut self, view: &EventView) -> bool {
         let Some(kind) = view.kind().filter(|kind| kind.is_terminal()) else { return false };
         if !self.running.remove(&view.job_id) {

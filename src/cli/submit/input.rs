@@ -1,8 +1,8 @@
-//! From a text to jobs that a worker will take, or to everything that is wrong with them.
+//! Turns a text into jobs that a worker accepts, or into all their faults.
 //!
-//! A text is any row of JSON values: one object, an array of objects, a job a line, or one value
-//! behind another. Jobs stay slices of that text: they go out as they were written, but for the names of
-//! files ([`files`]).
+//! A text is any sequence of JSON values: one object, an array of objects, one job per line, or one value after
+//! another. Jobs stay slices of that text, and are sent as they were written, except for the names of files
+//! ([`files`]).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,39 +16,39 @@ use super::files::{self, Inlined, Whole};
 use crate::job::request::{self, Properties, Rules};
 use crate::job::{Digest, Fault, JobId};
 
-/// One job, found wholesome.
+/// One valid job.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Job<'a> {
     pub(super) id: JobId,
-    /// Whether the id is fresh, so that a second submit would be a second job.
+    /// Whether this command made the id up, so that a second submit would be a second job.
     pub(super) named_here: bool,
-    /// As it was written, files read in.
+    /// The text as it was written, with the files read in.
     pub(super) text: Cow<'a, str>,
 }
 
-/// What jobs are held to.
+/// The rules for jobs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits<'a> {
     pub(super) rules: &'a Rules,
-    /// Where the files that a job names are looked for.
+    /// The folder for the files that a job names.
     pub(super) folder: &'a Path,
     /// `amqp.max_message_bytes`
     pub(super) message_bytes_max: usize,
-    /// Of all jobs together, files read in: they are held in memory.
+    /// The limit for all jobs together, with the files read in, because they are held in memory.
     pub(super) bytes_max: usize,
 }
 
-/// What came of a text.
+/// The result of reading a text.
 #[derive(Debug, Default)]
 pub(super) struct Checked<'a> {
     pub(super) jobs: Vec<Job<'a>>,
-    /// A line each, in the order of the jobs; if there is one, nothing may be submitted.
+    /// One line each, in the order of the jobs. If there is any, no job may be submitted.
     pub(super) faults: Vec<String>,
-    /// What isn't wrong and may surprise, a line each.
+    /// What isn't wrong but may surprise, one line each.
     pub(super) notes: Vec<String>,
 }
 
-/// A value, and where it stands.
+/// A value, and its place in the text.
 #[derive(Debug, Clone, Copy)]
 struct Item<'a> {
     /// From 1.
@@ -59,20 +59,20 @@ struct Item<'a> {
 }
 
 impl Item<'_> {
-    /// For people; `id` stands behind it.
+    /// For people; `id` follows it.
     fn place(&self, id: &str) -> String {
         format!("job {} (line {}{id})", self.number, self.line)
     }
 }
 
-/// Reads all jobs; `fresh_id` names those that have no name.
+/// Reads all jobs; `fresh_id` makes an id for each job without one.
 pub(super) fn check<'a>(
     text: &'a str,
     limits: Limits<'_>,
     mut fresh_id: impl FnMut() -> String,
 ) -> Checked<'a> {
     let mut checked = Checked::default();
-    // By the job's number: what isn't JSON is found before the first job is looked at.
+    // Sorted by the job's number, because invalid JSON is found before the first job is checked.
     let mut faults: Vec<(usize, String)> = Vec::new();
     let mut known: HashMap<JobId, (Digest, usize)> = HashMap::new();
     let mut bytes = 0_usize;
@@ -117,7 +117,7 @@ pub(super) fn check<'a>(
 
 /// # Errors
 ///
-/// Everything that is wrong with the job, a line each.
+/// Everything that is wrong with the job, one line each.
 fn wholesome<'a>(
     item: Item<'a>,
     limits: Limits<'_>,
@@ -145,7 +145,7 @@ fn wholesome<'a>(
     }
 }
 
-/// What makes a message so long, and what to do about it.
+/// Says what makes a message so long, and what to do about it.
 fn too_long(whole: &Whole<'_>, max: usize) -> String {
     let bytes = whole.text.len();
     let shown = |read: &Inlined| format!("{} of {} bytes", read.file.display(), read.bytes);
@@ -160,8 +160,8 @@ fn too_long(whole: &Whole<'_>, max: usize) -> String {
     )
 }
 
-/// All values, those of arrays one by one. What can't be read is a fault, and reading goes on with
-/// the next line that begins an object.
+/// All values; those of arrays one by one. What can't be read is a fault, and reading goes on with the next line that
+/// begins an object.
 fn items<'a>(text: &'a str, faults: &mut Vec<(usize, String)>) -> Vec<Item<'a>> {
     // RFC 8259 lets a reader ignore a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -208,7 +208,7 @@ fn elements(value: &RawValue) -> Vec<&str> {
     }
 }
 
-/// serde's words without its position, which counts from where it began.
+/// serde's message without its position, which counts from where the parser began.
 fn words(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rsplit_once(" at line ") {
@@ -221,7 +221,7 @@ fn newlines(text: &str, end: usize) -> usize {
     text.as_bytes().iter().take(end).filter(|byte| **byte == b'\n').count()
 }
 
-/// Counts lines up to ever later parts of a text, each byte once.
+/// Counts lines up to ever later parts of a text, reading each byte once.
 struct Lines<'a> {
     text: &'a str,
     offset: usize,
@@ -229,7 +229,7 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// The line that `part`, a slice of the text behind the last one asked for, begins on.
+    /// The line on which `part` begins; `part` is a slice of the text after the last one asked for.
     fn of(&mut self, part: &str) -> usize {
         let to = part.as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
         let between = self.text.get(self.offset..to).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! One job's message on its way to the broker, until it is confirmed.
+//! Publishes one job's message until it is confirmed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,18 +13,18 @@ use crate::clock;
 use crate::config::Config;
 use crate::queue::publish::{Outgoing, Publish as _, PublishError, Publisher, Routed};
 
-/// How often a message is tried: a job is one job, however often it is published.
+/// How often a message is tried. A job that is published twice is still one job.
 const TRIES: u32 = 3;
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 
-/// The way out.
+/// The connection to the broker, and the state of this submit.
 pub(super) struct Submit<'a> {
     config: &'a Config,
     publisher: Publisher,
     reply_to: Option<String>,
-    /// One has failed: no further one begins.
+    /// One message has failed, and no further one begins.
     failed: AtomicBool,
-    /// That one was tried again has been told.
+    /// The user has been told that a message is tried again.
     held_up: AtomicBool,
 }
 
@@ -44,7 +44,7 @@ impl<'a> Submit<'a> {
 
     /// # Errors
     ///
-    /// The job is surely not, or perhaps, submitted. From now on [`Self::has_failed`].
+    /// The job is certainly not, or perhaps, submitted. From now on [`Self::has_failed`] is true.
     pub(super) async fn send<'j>(&self, job: &'j Job<'_>) -> anyhow::Result<&'j Job<'j>> {
         let sent = self.publish(job).await;
         if sent.is_err() {

@@ -75,7 +75,7 @@ fn what_must_be_true_of_several_settings_is_checked_with_both_places() {
         refused("[amqp]\nconfirm_timeout_s = 19", &[])
             .contains("must be at least twice amqp.heartbeat_s = 10")
     );
-    // A setting that is wrong by itself is not compared as well.
+    // A setting that is wrong by itself is not compared with others.
     assert_eq!(refused("[poll]\nmin_ms = 0\nmax_ms = 0", &[]).lines().count(), 2);
 }
 

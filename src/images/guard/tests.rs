@@ -9,7 +9,7 @@ fn allowing(networks: &[&str]) -> Guard {
     Guard { networks: networks.iter().map(|net| net.parse().unwrap()).collect(), ..Guard::default() }
 }
 
-/// Whether a name that resolves to these may be connected to.
+/// Whether a name that resolves to these addresses may be connected to.
 fn admits(guard: &Guard, reach: Reach, found: &[&str]) -> bool {
     let found: Vec<_> = found.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 443)).collect();
     guard.admit(reach, &found).is_ok()
@@ -156,7 +156,7 @@ fn a_private_address_is_refused_in_every_notation() {
         let url = Url::parse(&format!("https://{host}/a.png")).unwrap();
         assert!(STRICT.reach(&url).is_err(), "{host} became {url}");
     }
-    // An address with a zone is no URL at all.
+    // An address with a zone is not a URL.
     assert!(Url::parse("https://[fe80::1%25eth0]/").is_err());
 }
 
@@ -240,7 +240,7 @@ async fn a_name_that_leads_home_is_refused_whole() {
 
 #[test]
 fn networks_that_are_allowed_are_reached_by_https_and_no_others() {
-    // A fake-IP proxy, a split DNS, a NAT64 of one's own.
+    // Such networks are a fake-IP proxy, a split DNS, or a NAT64 of one's own.
     let guard =
         allowing(&["198.18.0.0/15", "10.1.0.0/16", "fc00::/18", "64:ff9b:1:ffff::/96", "240.0.0.0/4"]);
     for inside in [
@@ -338,7 +338,7 @@ proptest! {
         let url = Url::parse(&format!("https://{host}/a.png")).unwrap();
         prop_assert_eq!(url.host(), Some(Host::Ipv4(plain)), "{}", host);
         prop_assert_eq!(STRICT.reach(&url).is_ok(), is_public(plain.into()));
-        // The same by the standard library's own lists.
+        // The standard library's own lists say the same.
         if plain.is_private() || plain.is_loopback() || plain.is_link_local() || plain.is_multicast()
             || plain.is_documentation() || plain.is_unspecified() || plain.is_broadcast()
         {

@@ -195,7 +195,7 @@ fn a_time_has_milliseconds_and_is_never_out_of_reach() {
 
 #[test]
 fn stored_bytes_come_back_untouched_or_not_at_all() {
-    // Another version's spelling, order and fields.
+    // The spelling, order and fields of another version.
     let other = Bytes::from_static(
         br#"{ "type": "comet.job.cancelled", "new": [1], "id": "a/cancelled", "data": {} }"#,
     );

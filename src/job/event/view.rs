@@ -1,20 +1,20 @@
 //! An event as our own tools read it (`watch`, `submit --wait`).
 //!
-//! Written like any good consumer: what it doesn't know it passes over, what is missing it does
-//! without, so that a tool of today reads the events of a newer worker.
+//! They read it like any good consumer: they skip what they don't know and accept that fields are missing, so that an
+//! older tool can read the events of a newer worker.
 
 use serde::{Deserialize, Deserializer};
 
 use super::EventKind;
 use crate::job::{Fault, Reason};
 
-/// What a reader wants of an event.
+/// The parts of an event that a reader needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventView {
     pub id: String,
-    /// CloudEvents' `type`, verbatim; [`EventView::kind`] is ours of it.
+    /// CloudEvents' `type`, unchanged; [`EventView::kind`] is the same as an [`EventKind`].
     pub event_type: String,
-    /// RFC 3339; empty where there is none.
+    /// RFC 3339; empty if the event has none.
     pub time: String,
     pub job_id: String,
     pub task_id: Option<String>,
@@ -41,7 +41,7 @@ pub struct ImageView {
     pub url: Option<String>,
 }
 
-/// The bytes are not an event about a job. For a person.
+/// Why bytes are not an event about a job. The message is for a person.
 #[derive(Debug, thiserror::Error)]
 #[error("not an event of comet-worker: {0}")]
 pub struct NotAnEvent(#[from] serde_json::Error);
@@ -51,9 +51,9 @@ impl EventView {
     ///
     /// # Errors
     ///
-    /// Not JSON, or without `id`, `type` or `data.job_id`.
+    /// The bytes are not JSON, or lack `id`, `type` or `data.job_id`.
     pub fn parse(bytes: &[u8]) -> Result<Self, NotAnEvent> {
-        let Envelope { id, event_type, time, data, supersedes } = serde_json::from_slice(bytes)?;
+        let StoredEnvelope { id, event_type, time, data, supersedes } = serde_json::from_slice(bytes)?;
         Ok(Self {
             id,
             event_type,
@@ -78,15 +78,15 @@ impl EventView {
     }
 }
 
-/// Whether the event says that nobody knows what became of the job.
+/// Whether the event says that the outcome of the job is unknown.
 #[must_use]
 pub fn says_unknown(event: &[u8]) -> bool {
     EventView::parse(event)
         .is_ok_and(|event| event.reason.as_deref() == Some(Reason::OutcomeUnknown.as_str()))
 }
 
-/// Whether another event may take this one's place: nobody knew what became of the job, or its task was
-/// accepted and its images are not stored, and a person has had them fetched.
+/// Whether another event may correct this one: the outcome was unknown, or the task was accepted and its images are
+/// not stored, so that a person may have had them fetched.
 #[must_use]
 pub fn may_be_corrected(event: &[u8]) -> bool {
     EventView::parse(event).is_ok_and(|event| {
@@ -95,7 +95,8 @@ pub fn may_be_corrected(event: &[u8]) -> bool {
     })
 }
 
-/// Whether the job's task may go on at the provider behind the event: it was given up, and not ended.
+/// Whether the job's task may still run at the provider after the event, since the job was given up before the task
+/// ended.
 #[must_use]
 pub fn may_run_on(event: &[u8]) -> bool {
     let given_up = [Reason::TimedOut, Reason::OutcomeUnknown].map(Reason::as_str);
@@ -106,7 +107,7 @@ pub fn may_run_on(event: &[u8]) -> bool {
 }
 
 #[derive(Deserialize)]
-struct Envelope {
+struct StoredEnvelope {
     id: String,
     #[serde(rename = "type")]
     event_type: String,
@@ -140,7 +141,7 @@ struct Data {
     supersedes: Option<String>,
 }
 
-/// `null` is as good as absent.
+/// `null` has the same meaning as a missing field.
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,9 +1,9 @@
-//! JPEG: segments behind markers, and scans of coded pixels between them, up to the end marker
-//! ([ITU-T T.81, annex B](https://www.w3.org/Graphics/JPEG/itu-t81.pdf)).
+//! JPEG: segments after markers, and scans of coded pixels between them, up to the end marker ([ITU-T T.81, annex
+//! B](https://www.w3.org/Graphics/JPEG/itu-t81.pdf)).
 //!
-//! A marker is `ff` and a code. Any number of further `ff` may stand before it as fill bytes. In a scan a coded `ff` is followed by
-//! `00`, and restart markers are part of the scan. A thumbnail with an end marker of its own lies inside a segment, whose
-//! length leads past it.
+//! A marker is `ff` and a code. Any number of further `ff` may precede it as fill bytes. In a scan, a coded `ff` is
+//! followed by `00`, and restart markers belong to the scan. A thumbnail with its own end marker lies inside a
+//! segment, and the length of that segment leads past it.
 
 use super::{NoEnd, big_endian_u16};
 
@@ -15,7 +15,7 @@ const FIRST: usize = 2;
 const START: u8 = 0xd8;
 const END: u8 = 0xd9;
 const SCAN: u8 = 0xda;
-/// It tells the number of lines where the frame's header leaves it open.
+/// It gives the number of lines if the frame's header leaves that open.
 const LINES: u8 = 0xdc;
 /// For private use, without a segment.
 const TEMPORARY: u8 = 0x01;
@@ -68,9 +68,9 @@ pub(super) fn end(bytes: &[u8]) -> Result<usize, NoEnd> {
     }
 }
 
-/// The code of the marker that comes next, and where its segment begins.
+/// Returns the code of the next marker, and where its segment begins.
 ///
-/// What stands before it is the coded pixels of a scan, or bytes that don't belong there, which decoders skip as well.
+/// The bytes before it are the coded pixels of a scan, or bytes that don't belong there and that decoders skip too.
 fn marker(bytes: &[u8], from: usize) -> Option<(u8, usize)> {
     let mut at = from;
     loop {
@@ -84,7 +84,7 @@ fn marker(bytes: &[u8], from: usize) -> Option<(u8, usize)> {
     }
 }
 
-/// Of the codes from `c0` to `cf` three are tables and one is reserved.
+/// Three of the codes from `c0` to `cf` are not frames: two are tables and one is reserved.
 fn begins_frame(code: u8) -> bool {
     (0xc0..=0xcf).contains(&code) && !matches!(code, 0xc4 | 0xc8 | 0xcc)
 }

@@ -1,4 +1,4 @@
-//! PNG: a signature, and chunks up to `IEND`. Each has its length, its name, its data and a checksum
+//! PNG: a signature, and chunks up to `IEND`. Each chunk has a length, a name, data and a checksum
 //! ([specification](https://www.w3.org/TR/png-3/#5DataRep)).
 
 use super::{NoEnd, big_endian_u32, part};
@@ -7,7 +7,7 @@ pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// Length, name and checksum of a chunk.
 const FRAME: usize = 12;
-/// The specification's bound of a chunk's data.
+/// The specification's limit for a chunk's data.
 const LONGEST: u32 = i32::MAX.cast_unsigned();
 
 pub(super) fn size(bytes: &[u8]) -> Option<(u32, u32)> {

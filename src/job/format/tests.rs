@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Files as encoders wrote them: name, format.
+/// Files that encoders have written, with their formats.
 const PICTURES: &[(&str, Format)] = &[
     ("pillow-baseline.jpg", Format::Jpeg),
     ("pillow-progressive.jpg", Format::Jpeg),
@@ -50,7 +50,7 @@ fn encoded_jpeg(width: u16, height: u16, progressive: bool, restarts: u16) -> Ve
     bytes
 }
 
-/// All of them: name, bytes.
+/// All pictures, as names and bytes.
 fn pictures() -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<(String, Vec<u8>)> =
         PICTURES.iter().map(|(name, _)| ((*name).to_owned(), fixture(name))).collect();
@@ -64,7 +64,7 @@ fn pictures() -> Vec<(String, Vec<u8>)> {
     all
 }
 
-/// Places at which a JPEG's markers outside of its scans begin, the first one left out.
+/// The places where a JPEG's markers outside of its scans begin, without the first one.
 fn markers(jpeg: &[u8]) -> Vec<usize> {
     let mut places = Vec::new();
     let mut at = 2;
@@ -125,7 +125,7 @@ fn fill_bytes_before_any_marker_of_a_jpeg_are_legal() {
     }
 }
 
-/// A marker of its own kind in each place where decoders are known to meet one.
+/// A special marker in each place where decoders are known to meet one.
 #[test]
 fn odd_but_legal_jpegs_are_whole() {
     let bytes = fixture("pillow-baseline.jpg");

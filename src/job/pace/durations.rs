@@ -1,18 +1,18 @@
-//! How long tasks take, as far as it was seen: a histogram that forgets.
+//! How long tasks take, as far as polls have shown it: a histogram that forgets.
 
 use std::time::Duration;
 
-/// A task's end, as its looks have shown it: past the first age, and at the second at the latest. Ages
-/// count from the acceptance.
+/// The end of a task, as its polls have shown it: after the age `after`, and by the age `until`. Ages count from the
+/// acceptance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
     pub after: Duration,
     pub until: Duration,
 }
 
-/// Weights by duration. The bins grow with the duration, a sixteenth of e each, from a quarter of a
-/// second to 30 hours; what is longer counts as the longest. Bins and weights are what Redis has
-/// (`ledger/durations.lua`): another division is another version there.
+/// Weights by duration. The bins grow with the duration, by a sixteenth of e each, from a quarter of a second to 30
+/// hours; a longer duration counts as the longest one. Redis stores the same bins and weights
+/// (`ledger/durations.lua`), so another division needs another version there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Durations {
     weights: Box<[f64]>,
@@ -22,14 +22,14 @@ pub struct Durations {
 const FIRST_S: f64 = 0.25;
 const BINS_PER_E: f64 = 16.0;
 const BINS: usize = 208;
-/// How many jobs are remembered, as it were: what was known before them has a weight of 1/e. After
-/// three times as many a twentieth is left of a provider that has changed since.
+/// How many jobs are remembered. After as many new jobs, older knowledge has a weight of 1/e; after three times as
+/// many, when the provider has changed, a twentieth of it is left.
 pub const MEMORY_JOBS: f64 = 100.0;
-/// An end that was seen late may have been anywhere since the look before. This part of it is believed to
-/// lie where ends are known to lie, the rest anywhere. All of it, and what is known would never be
-/// put right where nobody looks; nothing of it, and rare looks would blur what close ones had shown.
+/// If an end was seen late, it may have happened at any time since the poll before. This part of it is placed where
+/// ends are known to happen, and the rest evenly. If all of it were placed by knowledge, wrong knowledge would never
+/// be corrected where there are no polls; if nothing were, rare polls would blur what frequent ones have shown.
 const BELIEVED: f64 = 0.9;
-/// Fewer than so many jobs between two looks are no knowledge.
+/// With fewer known jobs than this between two polls, nothing is known there.
 const KNOWN_MIN: f64 = 0.5;
 
 impl Default for Durations {
@@ -39,7 +39,7 @@ impl Default for Durations {
 }
 
 impl Durations {
-    /// Of the bins that are told, by their number; others are nobody's.
+    /// Reads the bins with their numbers; it ignores numbers that don't exist.
     pub fn from_bins(bins: impl IntoIterator<Item = (u16, f64)>) -> Self {
         let mut durations = Self::default();
         for (bin, weight) in bins {
@@ -53,28 +53,28 @@ impl Durations {
         durations
     }
 
-    /// Those that aren't empty, by their number.
+    /// The bins that aren't empty, with their numbers.
     pub fn bins(&self) -> impl Iterator<Item = (u16, f64)> {
         (0..).zip(self.weights.iter().copied()).filter(|(_, weight)| *weight > 0.0)
     }
 
-    /// As many jobs as it stands for.
+    /// The number of jobs that this stands for.
     #[must_use]
     pub fn weight(&self) -> f64 {
         self.weights.iter().sum()
     }
 
-    /// The part of the jobs that took longer than the shortest durations that are told apart.
+    /// The part of the jobs that took longer than the first bin, which is the finest that is distinguished.
     pub(super) fn beyond_first(&self) -> f64 {
         let first = self.weights.first().copied().unwrap_or_default();
         1.0 - first / self.weight()
     }
 
-    /// One more job. `known` is what was known before, of where its end may have lain.
+    /// Adds one job. `known` is the earlier knowledge, which says where its end is likely.
     pub fn add(&mut self, ended: Ended, known: &Self) {
         let (after, until) = (ended.after.as_secs_f64(), ended.until.as_secs_f64());
         let (first, last) = (bin_of(after.min(until)), bin_of(until));
-        // Of each bin what lies between the two looks: in seconds, and in jobs that are known to end there.
+        // The part of each bin between the two polls: in seconds, and in jobs that are known to end there.
         let parts = |bin: usize| {
             let (from, to) = (edge_s(bin), edge_s(bin + 1));
             let seconds = (to.min(until) - from.max(after)).max(0.0);
@@ -93,8 +93,8 @@ impl Durations {
         }
     }
 
-    /// What is left of older knowledge behind `self`, and what that weighs of `self` itself: so that
-    /// together they never stand for more than [`MEMORY_JOBS`].
+    /// The part of the older knowledge that is left after `self`, and the factor for `self`, so that both together
+    /// never stand for more than [`MEMORY_JOBS`].
     #[must_use]
     pub fn fading(&self) -> Fading {
         let jobs = self.weight();
@@ -102,7 +102,7 @@ impl Durations {
         Fading { kept, scale: if jobs > 0.0 { MEMORY_JOBS * (1.0 - kept) / jobs } else { 0.0 } }
     }
 
-    /// Older knowledge fades behind the news.
+    /// Adds the news to the older knowledge, which fades.
     pub fn fold(&mut self, news: &Self) {
         let Fading { kept, scale } = news.fading();
         for (weight, new) in self.weights.iter_mut().zip(&news.weights) {
@@ -110,7 +110,7 @@ impl Durations {
         }
     }
 
-    /// Each bin shares some of its weight with its neighbours: some hundred jobs are a rough picture.
+    /// Each bin shares some of its weight with its neighbours, since a few hundred jobs give only a rough picture.
     pub(super) fn smoothed(&self) -> Vec<Bin> {
         let at = |bin: Option<usize>| bin.and_then(|bin| self.weights.get(bin)).copied();
         let smooth = |(bin, own): (usize, &f64)| {
@@ -128,12 +128,12 @@ impl Durations {
     }
 }
 
-/// What news do to what was known before.
+/// How news and earlier knowledge are weighed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fading {
-    /// What is left of each older weight.
+    /// The factor for each older weight.
     pub kept: f64,
-    /// What each new one counts.
+    /// The factor for each new weight.
     pub scale: f64,
 }
 

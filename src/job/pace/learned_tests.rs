@@ -1,5 +1,5 @@
-//! What learned schedules cost and how late they are, by integration over known distributions, beside a
-//! look every two seconds.
+//! The cost and the lateness of learned schedules, by integration over known distributions, compared with a poll
+//! every two seconds.
 
 #![expect(
     clippy::print_stdout,
@@ -14,7 +14,7 @@ use super::*;
 
 const PACE: Pace =
     Pace { first: Duration::from_secs(3), min: Duration::from_secs(1), max: Duration::from_secs(20) };
-/// What all thresholds are measured against: the first look after a second, and then every two.
+/// The reference for all thresholds: the first poll after a second, and then one every two seconds.
 const FIXED: Pace =
     Pace { first: Duration::from_secs(1), min: Duration::from_secs(2), max: Duration::from_secs(2) };
 
@@ -41,7 +41,7 @@ impl Known {
         Self(points)
     }
 
-    /// As if some hundred jobs had been seen that are just like it, each to the moment.
+    /// The durations of a few hundred jobs with exactly this distribution, each known exactly.
     fn durations(&self) -> Durations {
         let mut bins = [0.0; 300];
         for (seconds, weight) in &self.0 {
@@ -54,7 +54,7 @@ impl Known {
         Durations::from_bins((0..).zip(bins))
     }
 
-    /// The duration at a part of all of them.
+    /// The duration that this part of all jobs doesn't exceed.
     fn quantile(&self, part: f64) -> f64 {
         let mut below = 0.0;
         let mut points = self.0.iter();
@@ -70,7 +70,7 @@ fn exactly(seconds: f64) -> Ended {
 static SEEDS: LazyLock<Vec<Seed>> =
     LazyLock::new(|| (0..40).map(|job| Seed::from_text(&format!("job-{job}"))).collect());
 
-/// What a schedule comes to.
+/// The cost of a schedule.
 #[derive(Debug)]
 struct Cost {
     polls: f64,
@@ -78,7 +78,7 @@ struct Cost {
     p90_s: f64,
 }
 
-/// The ages at which a task is looked at that doesn't end before the last of them.
+/// The ages at the polls of a task that doesn't end before the last of them.
 fn ages(known_s: f64, wait: impl Fn(u32, Duration) -> Duration) -> Vec<f64> {
     let (mut ages, mut age) = (Vec::new(), Duration::ZERO);
     while ages.last().is_none_or(|last| *last < known_s) {
@@ -148,7 +148,8 @@ fn who_asks_for_closer_looks_gets_them_learned_as_well() {
     );
 }
 
-/// A user who asks for a look at once, of a provider whose tasks end at once, waited for half a second as soon as that was learned.
+/// The user asks for a poll at once and the provider's tasks end at once: learned schedules used to wait half a
+/// second.
 #[test]
 fn tasks_that_end_at_once_are_looked_at_when_the_user_says() {
     let mut known = Durations::default();
@@ -197,10 +198,10 @@ fn failures_that_come_at_once_are_worth_one_early_look_where_they_are_many() {
     assert!((1..=2).contains(&before_ten(&of(0.2))), "{}", before_ten(&of(0.2)));
 }
 
-/// Jobs whose ends are learned by the looks of the schedule that was learned from those before.
+/// Jobs whose ends are learned from the polls of a schedule that was learned from the jobs before.
 struct Loop {
     durations: Durations,
-    /// Not shared yet.
+    /// Durations that are not shared yet.
     news: Durations,
     schedule: Option<Schedule>,
     jobs: u32,
@@ -211,7 +212,7 @@ impl Loop {
         Self { durations: Durations::default(), news: Durations::default(), schedule: None, jobs: 0 }
     }
 
-    /// So many jobs, their durations spread evenly over the distribution and in no order.
+    /// Runs this many jobs. Their durations are spread evenly over the distribution, in no order.
     fn run(&mut self, known: &Known, jobs: u32) {
         for _ in 0..jobs {
             self.jobs += 1;
@@ -326,7 +327,7 @@ proptest! {
                 let wait = schedule.wait(polls, age, &pace, seed);
                 prop_assert!(polls == 0 || (min..=max).contains(&wait), "{polls} at {age:?}: {wait:?}");
                 prop_assert!(wait >= first.min(min), "{polls} at {age:?}: {wait:?}");
-                // A look takes a moment, and a callback may call for one at any time.
+                // A poll takes a moment, and a callback may ask for one at any time.
                 age += if polls % 7 == 3 { wait / 3 } else { wait + Duration::from_millis(20) };
             }
             for age in [Duration::MAX / 2, Duration::from_secs(u64::from(u32::MAX)), Duration::ZERO] {

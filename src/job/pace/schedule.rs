@@ -1,52 +1,53 @@
-//! When a task is looked at whose like have been seen to end.
+//! When a task is polled, if the durations of similar tasks are known.
 //!
-//! A look costs a request, and a look that comes late costs waiting. The schedule is the cheapest one
-//! under the known durations at a price of a look in seconds of waiting: a look is made where the chance
-//! that the task has ended since the last one, times the waiting that it saves, pays for it (as in the
-//! inspection schedules of Barlow and Proschan). The price is the highest one at which ends are seen a
-//! second late on average, as late as with a look every two seconds.
+//! A poll costs a request, and a late poll costs waiting. With the price of a poll in seconds of waiting, the
+//! schedule is the cheapest one for the known durations: it polls when the chance that the task has ended since the
+//! last poll, times the waiting that the poll saves, is worth the price (as in the inspection schedules of Barlow and
+//! Proschan). The price is the highest one at which ends are seen a second late on average, as late as with a poll
+//! every two seconds.
 
 use std::time::Duration;
 
 use super::durations::{Bin, Durations};
 use super::{Pace, Seed};
 
-/// How late an end is to be seen on average, in seconds; less, in proportion, where the longest wait is
-/// shorter than two. The jitter adds a little: so it is a second.
+/// How late an end may be seen on average, in seconds. If the longest wait is shorter than two seconds, it is smaller
+/// in proportion. The jitter adds a little, which makes a second.
 const LAG_MEAN_S: f64 = 0.95;
 const LONGEST_WAIT_S: f64 = 2.0;
-/// Bounds of what a look may cost, in seconds of waiting, in the same proportion. Ends that nobody can foretell would take looks
-/// without end to be seen within a second; ends that are foretold to the second need none more often.
+/// Bounds of the price of a poll, in seconds of waiting, in the same proportion. Ends that can't be predicted would
+/// need endless polls to be seen within a second; ends that are predicted to the second need no more of them.
 const PRICE_MIN_S: f64 = 0.05;
 const PRICE_MAX_S: f64 = 1.0;
-/// The price is halved towards so often.
+/// The number of steps of the search for the price.
 const PRICE_STEPS: u32 = 14;
-/// Fewer jobs than these say nothing.
+/// Fewer jobs than these prove nothing.
 const JOBS_MIN: f64 = 20.0;
-/// What lies below and above, of all durations, is hearsay: there is no look before, and a tail behind.
+/// The shortest and the longest durations, this part of all at each end, are not relied on: no poll is made before
+/// the others, and the polls after them become rarer.
 const HEARSAY: f64 = 0.005;
-/// Moments that a look may be made at: so many a bin, and so many within the longest wait.
+/// The moments for a poll: at least this many in each bin, and this many within the longest wait.
 const MOMENTS: f64 = 4.0;
 const MOMENTS_MAX: usize = 4096;
-/// Jobs that are submitted together are looked at apart: up to this part of the way to the next look. It
-/// is also what shows ends that lie between the looks of others.
+/// Jobs that are submitted together are polled at different times: up to this part of the time to the next poll
+/// later. That also shows ends between the polls of other jobs.
 const JITTER: f64 = 0.5;
 
-/// The ages at which a task is looked at, and behind them looks that become rarer.
+/// The ages at which a task is polled; the polls after them become rarer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Schedule {
     /// Milliseconds, ascending, never empty.
     ages_ms: Box<[u32]>,
-    /// All tasks end sooner after their acceptance than durations are told apart.
+    /// Whether all tasks end within the finest distinguished duration.
     is_instant: bool,
 }
 
 impl Schedule {
-    /// The best schedule within the bounds of `pace`; `None` where too few ends have been seen, or the
-    /// bounds leave nothing to learn: the bounds alone are the schedule then.
+    /// The best schedule within the bounds of `pace`. `None` if too few ends have been seen or the bounds leave
+    /// nothing to learn; then the bounds alone are the schedule.
     ///
-    /// `called_back` is the part of the ends that callbacks tell of anyway, in `0.0..1.0`: the looks
-    /// that are left are for the others.
+    /// `called_back` is the part of the ends that callbacks report, in `0.0..1.0`. The polls are only needed for the
+    /// others.
     #[must_use]
     pub fn learn(durations: &Durations, pace: &Pace, called_back: f64) -> Option<Self> {
         if pace.min >= pace.max || durations.weight() < JOBS_MIN {
@@ -58,18 +59,18 @@ impl Schedule {
         (!ages_ms.is_empty()).then_some(Self { ages_ms, is_instant: durations.beyond_first() < HEARSAY })
     }
 
-    /// How long to wait before the next look, after `polls` of them, at a task of this age. Within the
-    /// bounds of `pace`, but for the first look: that one may be far off, and as near as `pace.first`
-    /// where that is nearer than `pace.min`. Where all tasks end at once it is no later than `pace.first`.
+    /// How long to wait before the next poll, after `polls` of them, at a task of this age. The wait is within the
+    /// bounds of `pace`, except for the first poll: that one may be later, and as early as `pace.first` if that is
+    /// less than `pace.min`. If all tasks end at once, it is not later than `pace.first`.
     #[must_use]
     pub fn wait(&self, polls: u32, age: Duration, pace: &Pace, seed: Seed) -> Duration {
         let (min, max) =
             if polls == 0 { (pace.first.min(pace.min), Duration::MAX) } else { (pace.min, pace.max) };
         let shift = JITTER * seed.fraction(u32::MAX);
         let age_ms = age.as_secs_f64() * 1000.0;
-        // A look that would be due just now has been made, by a moment too soon or because of a callback.
+        // A poll that is due just now was already made: a moment too early, or because of a callback.
         let made_ms = if polls == 0 { age_ms } else { age_ms + pace.min.as_secs_f64() * 500.0 };
-        // The shifted ages are in order as well, each between its own and the next.
+        // The shifted ages are ascending too, since each lies between its own age and the next.
         let near = self.ages_ms.partition_point(|own| f64::from(*own) <= made_ms);
         let mut nearest =
             (near.saturating_sub(1)..=near).filter_map(|number| self.age_ms(number, shift, pace));
@@ -84,7 +85,7 @@ impl Schedule {
         if polls == 0 && self.is_instant { wait.min(pace.first) } else { wait }
     }
 
-    /// The age at the look of that number, shifted towards the next.
+    /// The age at the poll of this number, shifted towards the next one.
     fn age_ms(&self, number: usize, shift: f64, pace: &Pace) -> Option<f64> {
         let own = f64::from(*self.ages_ms.get(number)?);
         let gap = self
@@ -102,15 +103,15 @@ impl Schedule {
     }
 }
 
-/// Moments, and what is known about them.
+/// The possible moments of polls, and what is known about them.
 struct Plan {
     moments: Vec<Moment>,
     earliest_s: f64,
     min_s: f64,
     max_s: f64,
-    /// The part of the ends that no callback tells of.
+    /// The part of the ends that no callback reports.
     untold: f64,
-    /// Of all that is aimed at: 1, or less where looks are to be closer.
+    /// The factor for the aims above: 1, or less if polls have to be more frequent.
     closeness: f64,
 }
 
@@ -123,7 +124,7 @@ struct Moment {
     area: f64,
 }
 
-/// Looks, and how late the end is seen with them.
+/// A series of polls, and how late ends are seen with them.
 struct Looks {
     ages_s: Vec<f64>,
     lag_s: f64,
@@ -203,9 +204,10 @@ impl Plan {
         right
     }
 
-    /// From the last moment, which is looked at in any case, back to the first: what it costs from there on.
+    /// The cheapest polls, computed from the last moment, which always has a poll, back to the first.
     fn cheapest(&self, price_s: f64) -> Looks {
-        // Behind each moment, in the order from the last: what follows costs, and how many moments on it lies.
+        // For each moment, from the last to the first: the cost of the polls after it, and the number of moments to
+        // the next poll.
         let mut behind: Vec<(f64, usize)> = vec![(0.0, 0)];
         let count = self.moments.len();
         for (index, from) in self.moments.iter().enumerate().rev().skip(1) {
@@ -242,12 +244,13 @@ impl Plan {
         looks
     }
 
-    /// That a look at `to` is made, after one at `from`: the task runs on, or has ended and nobody told.
+    /// The chance that a poll at `to` is made after one at `from`: the task still runs, or it has ended without a
+    /// callback.
     fn chance(&self, from: &Moment, to: &Moment) -> f64 {
         (1.0 - to.ended) + self.untold * (to.ended - from.ended)
     }
 
-    /// How long ends between the two are waited for, on average over all tasks.
+    /// How long ends between the two moments wait to be seen, on average over all tasks.
     fn lag_s(&self, from: &Moment, to: &Moment) -> f64 {
         self.untold * (to.area - from.area - from.ended * (to.age_s - from.age_s))
     }

@@ -1,58 +1,58 @@
-//! What one life's looks show of how long its task takes.
+//! What the polls of one life show of the duration of its task.
 //!
-//! The provider's own times (`created_at`, `updated_at`) are not read. Their unit and meaning change with
-//! the reply's family, and a gateway that asks upstream now and then shows an end later than it says it
-//! was (docs/provider.md, "The gateway's wrapper" and "Limits and pace"): what a schedule needs is when
-//! an end can be seen.
+//! The provider's own times (`created_at`, `updated_at`) are not used. Their unit and meaning change with the reply's
+//! family, and a gateway that asks upstream only from time to time shows an end later than the time in its reply
+//! (docs/provider.md, "The gateway's wrapper" and "Limits and pace"). A schedule needs to know when an end becomes
+//! visible.
 
 use std::time::Duration;
 
 use super::durations::Ended;
 
-/// The looks of one life. A failure is an end like a success: it is waited for as well, and gives the
-/// account's slots back. A timeout is none: nobody saw one.
+/// The polls of one life. A failure is an end like a success, since the job waits for it too, and it frees the
+/// account's slots. A timeout is not an end, since no poll has seen one.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// This life's own POST was accepted: before its first look there was nothing to be seen.
+    /// Whether this life's own POST was accepted, so that nothing could be seen before its first poll.
     own: bool,
-    /// At which age it was last seen running.
+    /// The age at which the task was last seen running.
     running: Option<Duration>,
-    /// A callback has called for the look that is under way.
+    /// Whether a callback has caused the poll that is under way.
     called: bool,
     over: bool,
 }
 
-/// A callback comes so soon behind the end.
+/// The longest time between the end and its callback.
 const CALLED_WITHIN: Duration = Duration::from_secs(1);
-/// Who has taken a task over knows what it took where the last two looks were so close: a part of its
-/// duration, or this.
+/// A life that took the task over knows its duration if the last two polls were this close: a part of the duration,
+/// or the constant.
 const CLOSE_PART: u32 = 4;
 const CLOSE: Duration = Duration::from_secs(2);
 
 impl Watch {
-    /// Of a task that this life has just submitted.
+    /// For a task that this life has just submitted.
     #[must_use]
     pub fn own() -> Self {
         Self { own: true, ..Self::default() }
     }
 
-    /// A callback calls for the next look.
+    /// Records that a callback causes the next poll.
     pub fn called(&mut self) {
         self.called = true;
     }
 
-    /// Whether a callback had called for the last look that gave an answer.
+    /// Whether a callback had caused the last poll with an answer.
     #[must_use]
     pub fn was_called(&self) -> bool {
         self.called
     }
 
-    /// A look at this age saw it running.
+    /// Records that a poll at this age saw the task running.
     pub fn running(&mut self, age: Duration) {
         (self.running, self.called) = (Some(age), false);
     }
 
-    /// A look at this age saw its end; what is known by that, once.
+    /// Records that a poll at this age saw the end. Returns, once, what this shows.
     pub fn ended(&mut self, age: Duration) -> Option<Ended> {
         let before = if self.own { Some(self.running.unwrap_or_default()) } else { self.running };
         if std::mem::replace(&mut self.over, true) {
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn who_takes_over_knows_only_what_it_saw_from_close_by() {
         for age in [14, 1, 0] {
-            // Its age counts from when it was noted, and one that was found by a look-up is older than that.
+            // Its age counts from the note of its id, and a task that was found by a look-up is older.
             assert_eq!(Watch::default().ended(s(age)), None, "it may have ended long ago");
         }
         let seen = |running, end| {

@@ -1,4 +1,4 @@
-//! JSON as text: what makes two inputs the same, and what can be said of JSON before parsing it.
+//! JSON as text: when two inputs are the same, and what can be known of JSON before parsing it.
 
 use std::io::{self, Write};
 
@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::job::Digest;
 
-/// SHA-256 of the canonical form: keys sorted by their bytes, no whitespace, strings and numbers as
-/// `serde_json` prints them. Stored for as long as a job is remembered, so the form must never
-/// change; that is why the keys are sorted here, and not by whatever map `serde_json` was built with.
+/// SHA-256 of the canonical form: keys sorted by their bytes, no whitespace, strings and numbers as `serde_json`
+/// prints them. It is stored as long as a job is remembered, so the form must never change. That is why the keys are
+/// sorted here, whatever map `serde_json` was built with.
 pub(super) fn digest(value: &Value) -> Digest {
     let mut sink = Sink(Sha256::new());
     write(value, &mut sink).expect("a hash takes every byte, and a value has string keys only");
@@ -17,7 +17,7 @@ pub(super) fn digest(value: &Value) -> Digest {
     Digest::new(hex::encode(hash))
 }
 
-/// Straight into the hash: an input may hold megabytes of images.
+/// Writes directly into the hash, since an input may have megabytes of images.
 struct Sink(Sha256);
 
 impl Write for Sink {
@@ -31,7 +31,7 @@ impl Write for Sink {
     }
 }
 
-/// As deep as the value, which [`super::DEPTH_MAX`] bounds.
+/// Recurses as deep as the value, which [`super::DEPTH_MAX`] limits.
 fn write(value: &Value, out: &mut impl Write) -> io::Result<()> {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
@@ -63,8 +63,8 @@ fn write(value: &Value, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// How deep the brackets nest. Right for JSON; for anything else it is some number, in linear time
-/// and without recursion.
+/// How deep the brackets nest. For a text that isn't JSON it returns some number, also in linear time and without
+/// recursion.
 pub(super) fn depth(text: &str) -> usize {
     let mut strings = Strings::default();
     let (mut depth, mut deepest) = (0_usize, 0_usize);
@@ -83,19 +83,18 @@ pub(super) fn depth(text: &str) -> usize {
     deepest
 }
 
-/// JSON without the whitespace between its tokens, else unchanged: keys keep their order and numbers
-/// their spelling.
+/// Removes the whitespace between the tokens of JSON. Keys keep their order and numbers their spelling.
 pub(super) fn compact(json: &str) -> String {
     let mut strings = Strings::default();
     let mut keep = |c: char| {
-        // No byte of a longer character means anything to JSON.
+        // No byte of a longer character has a meaning in JSON.
         let outside = strings.outside(u8::try_from(c).unwrap_or(b'x'));
         !(outside && matches!(c, ' ' | '\t' | '\n' | '\r'))
     };
     json.chars().filter(|&c| keep(c)).collect()
 }
 
-/// Tells JSON's strings from what is between them.
+/// Distinguishes JSON's strings from the text between them.
 #[derive(Default)]
 struct Strings {
     inside: bool,

@@ -1,8 +1,7 @@
-//! The checks of `input`: everything that can be known to be wrong before paying, and the body that
-//! is left when nothing is.
+//! The checks of `input`: everything that can be known to be wrong before paying, and the body if nothing is wrong.
 //!
-//! What we know is checked, what we don't know passes through. An optional field that is `null` or
-//! `""` is left out: gateways treat `""` as given (docs/provider.md, "Request fields").
+//! Known fields are checked, unknown ones pass through. An optional field that is `null` or `""` is omitted, since
+//! gateways take `""` for a value (docs/provider.md, "Request fields").
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -13,18 +12,18 @@ use serde_json::{Map, Value};
 use super::faults::{Faults, found, member};
 use super::picture;
 use super::rules::Rules;
+use crate::job::operation::{Check, Field};
 use crate::job::{Digest, ExternalIds, ExternalTaskId, JobId};
-use crate::operation::{Check, Field};
 
-/// What an input comes to. All but the id mean something only if no fault was found.
+/// The result of the checks. Only the ids are valid if a fault was found.
 #[derive(Default)]
 pub(super) struct Checked {
     pub(super) body: Bytes,
     pub(super) images: u32,
     pub(super) model: String,
-    /// The body has a callback URL of ours.
+    /// Whether the body has a callback URL of ours.
     pub(super) calls_back: bool,
-    /// With the user's own, also of a job that is wrong elsewhere; `None` where there is no input at all.
+    /// The ids, with the user's own, also for a job that is wrong elsewhere; `None` if there is no input at all.
     pub(super) external_ids: Option<ExternalIds>,
 }
 
@@ -80,7 +79,7 @@ pub(super) fn check(
     Checked { body, images, model, calls_back, external_ids: Some(external_ids) }
 }
 
-/// An image takes one of the account's slots, and all of a job run at a time.
+/// Each image takes one of the account's slots, and all images of a job run at the same time.
 fn fits_account(name: &str, images: u32, rules: &Rules, faults: &mut Faults) {
     if rules.slots > 0 && images > rules.slots {
         let cap = rules.slots;
@@ -91,14 +90,14 @@ fn fits_account(name: &str, images: u32, rules: &Rules, faults: &mut Faults) {
     }
 }
 
-/// A view over the input, sorted: the images in it are copied once, into the body.
+/// A sorted view of the input: its images are copied only once, into the body.
 fn body(input: &Input, scene: Option<&Value>, id: &JobId, external: &ExternalTaskId, rules: &Rules) -> Bytes {
     let model = Value::from(rules.default_model.as_str());
     let callback = rules.callbacks.as_ref().map(|callbacks| Value::from(callbacks.url(id)));
     let external = Value::from(external.as_str());
     let mut view: BTreeMap<&str, &Value> = BTreeMap::new();
     view.insert("model_name", &model);
-    // Not in the digest: the same job is the same on a fleet that listens elsewhere, or not at all.
+    // The digest doesn't include it: a job is the same on a fleet that listens at another URL or at none.
     view.extend(callback.iter().map(|callback| ("callback_url", callback)));
     view.extend(input.iter().map(|(name, value)| (name.as_str(), value)));
     view.insert("external_task_id", &external);
@@ -129,7 +128,7 @@ fn leave_out_empty(input: &mut Input, rules: &Rules) {
 }
 
 fn pictures(input: &mut Input, name: &str, picture: &str, rules: &Rules, faults: &mut Faults) {
-    // Words only for what is wrong.
+    // The path is only built for a fault.
     let list_path = || member("/input", name);
     let (min, max) = (rules.subject_images.start(), rules.subject_images.end());
     let expected = || {
@@ -160,7 +159,7 @@ fn pictures(input: &mut Input, name: &str, picture: &str, rules: &Rules, faults:
     }
 }
 
-/// Both spellings are one field, so the same value under both is no contradiction.
+/// Both spellings are one field, so the same value under both is not a contradiction.
 fn scene_image(input: &mut Input, rules: &Rules, faults: &mut Faults) -> Option<Value> {
     let mut given = rules.operation.scene_names.iter().filter_map(|name| Some((*name, input.remove(*name)?)));
     let (first_name, mut first) = given.next()?;
@@ -195,7 +194,7 @@ fn check_image(path: &dyn Fn() -> String, value: &mut Value, rules: &Rules, faul
     }
 }
 
-/// Like [`found`], but what could be an image or a signed URL is not quoted.
+/// Like [`found`], but it doesn't quote what may be an image or a signed URL.
 fn found_image(value: &Value) -> String {
     if value.as_str().is_some_and(|text| !text.is_empty()) { "a string".to_owned() } else { found(value) }
 }

@@ -1,4 +1,4 @@
-//! Both editions of the provider's contract, and what a configuration says otherwise.
+//! Both editions of the provider's contract, and what a configuration changes.
 
 use serde_json::{Value, json};
 

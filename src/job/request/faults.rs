@@ -1,12 +1,12 @@
-//! Everything that is wrong with a job, gathered; and the words for it, bounded.
+//! The faults of a job, collected, and their wording, which is limited.
 //!
-//! Faults travel on events and are read by people: a value is quoted only as far as it helps, so
-//! that no prompt and no image lands in somebody's log.
+//! Events carry faults, and people read them. A value is quoted only as far as it helps, so that no prompt and no
+//! image gets into a log.
 
 use serde_json::Value;
 
 use crate::job::Fault;
-use crate::redact;
+use crate::job::text::printable;
 
 /// See [`super::FAULTS_MAX`].
 pub(super) const FAULTS_MAX: usize = 50;
@@ -33,10 +33,10 @@ impl Faults {
         self.list.is_empty()
     }
 
-    /// `None`: nothing is wrong.
+    /// `None` if there are no faults.
     pub(super) fn into_list(mut self) -> Option<Vec<Fault>> {
         if self.untold > 0 {
-            // The last one makes room for the note.
+            // The last fault makes room for the note.
             self.list.pop();
             let message = format!("and {} more faults", self.untold + 1);
             self.list.push(Fault { path: String::new(), message });
@@ -45,12 +45,12 @@ impl Faults {
     }
 }
 
-/// The JSON pointer (RFC 6901) of a member; a name of any length, so it is clipped.
+/// The JSON pointer (RFC 6901) of a member. The name is clipped, since it may have any length.
 pub(super) fn member(parent: &str, name: &str) -> String {
     format!("{parent}/{}", clip(name).replace('~', "~0").replace('/', "~1"))
 }
 
-/// What stands there instead of what is expected.
+/// Describes the value that is there instead of the expected one.
 pub(super) fn found(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
@@ -63,10 +63,11 @@ pub(super) fn found(value: &Value) -> String {
     }
 }
 
-/// Bounded, and of printable characters: names and values are the producer's, and these words come into logs and terminals.
+/// Clips a text and makes it printable: names and values are the producer's, and these messages get into logs and
+/// terminals.
 pub(super) fn clip(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARS_MAX) {
-        None => redact::printable(text),
-        Some((end, _)) => format!("{}…", redact::printable(text.get(..end).unwrap_or_default())),
+        None => printable(text),
+        Some((end, _)) => format!("{}…", printable(text.get(..end).unwrap_or_default())),
     }
 }

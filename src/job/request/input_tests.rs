@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::tests::{DESIGN, only_fault, paths, read, sent, with_input};
 use super::{Properties, Rules, parse};
-use crate::callback::Callbacks;
+use crate::job::callback::Callbacks;
 
 fn png(width: u32, height: u32) -> String {
     let mut bytes = Vec::new();
@@ -55,7 +55,7 @@ fn both_spellings_of_the_scene_are_one_field() {
     let prefixed = format!("data:image/png;base64,{image}");
     let body = sent(with_input(&json!({"scene_image": prefixed, "scence_image": image})));
     assert_eq!((&body["scene_image"], &body["scence_image"]), (&json!(image), &json!(image)));
-    // Wrong under both: told once.
+    // Wrong under both names: one fault.
     only_fault(&with_input(&json!({"scene_image": "!", "scence_image": "!"})));
     assert!(sent(with_input(&json!({"scene_image": ""}))).get("scene_image").is_none());
 }
@@ -90,7 +90,7 @@ fn an_image_in_base64_is_looked_into() {
         let request = style(&text);
         assert!(only_fault(&request).message.contains(words), "{:?}", only_fault(&request));
     }
-    // Too small and too long at once: both are told.
+    // Too small and too long at the same time: two faults.
     assert_eq!(paths(&style(&png(100, 1000))), ["/input/style_image", "/input/style_image"]);
 }
 
@@ -148,7 +148,7 @@ fn an_optional_field_without_a_value_is_as_good_as_absent() {
         }));
         assert_eq!(request.job.images, 1);
         let (mut one, mut other) = (sent(request), sent(with_input(&json!({}))));
-        // It is another input all the same, and goes out under another id.
+        // It is another input nevertheless, so it has another id.
         assert_ne!(one["external_task_id"], other["external_task_id"]);
         for body in [&mut one, &mut other] {
             body["external_task_id"] = json!(null);
@@ -158,7 +158,7 @@ fn an_optional_field_without_a_value_is_as_good_as_absent() {
     assert!(read(br#"{"job_id":"j","timeout_s":null}"#).unwrap().job.timeout_s.is_none());
 }
 
-/// As configured with `callback.public_url`.
+/// The rules with `callback.public_url` configured.
 fn calling_back() -> Rules {
     let url = "https://hooks.example.com".parse().unwrap();
     let callbacks = Callbacks::new(&url, &"a secret".to_owned().into(), "comet");

@@ -1,9 +1,9 @@
-//! What is JSON by its grammar and can't be held by a parser: half a surrogate pair (`"\ud83d"`), and numbers beyond the range
-//! of a double (`1e999`).
+//! Valid JSON that a parser can't represent: half a surrogate pair (`"\ud83d"`), and numbers beyond the range of a
+//! double (`1e999`).
 //!
-//! A parser refuses the whole text for one of them, though the job could be named and its producer waits for an event. So they
-//! are replaced before parsing by marks that the text doesn't have otherwise, and the marks are found again in what was parsed:
-//! each is a fault with its place.
+//! A parser refuses the whole text for one of them, although the job could be named and its producer waits for an
+//! event. So they are replaced before parsing by marks that don't occur in the text. The marks are found again in the
+//! parsed values, and each is a fault with its place.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use super::faults::{Faults, member};
 
-/// Characters that no text has: Unicode keeps them for a program's own use.
+/// Characters that no text contains: Unicode reserves them for a program's internal use.
 const NONCHARACTERS: Range<u32> = 0xfdd0..0xfdf0;
-/// In the place of what is no character: Unicode's own for that.
+/// Unicode's replacement for what is not a character.
 const REPLACEMENT: &str = "\u{fffd}";
 /// Shorter numbers without an exponent are in range.
 const LONG_NUMBER: usize = 300;
@@ -23,7 +23,7 @@ const HALF: &str =
     "has half a surrogate pair (a \\ud800 to \\udfff without its other half), which is no character";
 const BEYOND: &str = "expected a number that a double can hold, found one beyond 1e308";
 
-/// A text without what a parser would refuse it for.
+/// A text from which everything is removed that a parser would refuse.
 pub(super) struct Parsable<'a> {
     pub(super) text: Cow<'a, str>,
     marks: Option<Marks>,
@@ -59,14 +59,14 @@ impl<'a> Parsable<'a> {
         Self { text: Cow::Owned(replaced), marks: Some(marks) }
     }
 
-    /// Takes the marks out of a value again, and adds a fault for each of its places.
+    /// Removes the marks from a value, and adds a fault for each of their places.
     pub(super) fn settle(&self, path: &str, value: &mut Value, faults: &mut Faults) {
         if let Some(marks) = self.marks {
             marks.settle(path, value, faults);
         }
     }
 
-    /// The same for the text of a value.
+    /// Does the same for the text of a value.
     pub(super) fn settle_text<'t>(&self, path: &str, text: &'t str, faults: &mut Faults) -> Cow<'t, str> {
         let Some(marks) = self.marks else { return Cow::Borrowed(text) };
         if text.contains(marks.half) {
@@ -80,7 +80,7 @@ impl<'a> Parsable<'a> {
 }
 
 impl Marks {
-    /// As deep as a message may nest.
+    /// Recurses as deep as a message may nest.
     fn settle(self, path: &str, value: &mut Value, faults: &mut Faults) {
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -111,7 +111,7 @@ impl Marks {
     }
 }
 
-/// `None` only for a text that has each of them itself.
+/// `None` only for a text that contains all of these characters itself.
 fn marks_for(text: &str) -> Option<Marks> {
     let lowercase = text.to_ascii_lowercase();
     let is_free = |code: &u32| {
@@ -162,7 +162,7 @@ fn odd_places(text: &str) -> Vec<(Range<usize>, Odd)> {
     odd
 }
 
-/// The number of a `\u` with its four digits that begins here.
+/// The number in the `\u` escape of four digits at this place.
 fn escaped(bytes: &[u8], at: usize) -> Option<u32> {
     let escape = bytes.get(at..at.saturating_add(6))?;
     let digits = escape.strip_prefix(b"\\u").filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;

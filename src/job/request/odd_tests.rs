@@ -1,4 +1,4 @@
-//! JSON that a parser refuses, in every place where a message may have it.
+//! JSON that a parser refuses, at each place of a message where it may occur.
 
 use super::tests::read;
 use super::*;

@@ -1,8 +1,7 @@
 //! One image of a job: a URL that the provider fetches, or the bytes themselves in base64.
 //!
-//! A URL is never fetched here, only looked at; of bytes at hand everything is checked that the provider
-//! would refuse them for (docs/provider.md, "Input images"). No message quotes an image or a URL: the one
-//! is long, the other may be signed.
+//! A URL is only checked and never fetched. Bytes are checked for everything that the provider would refuse
+//! (docs/provider.md, "Input images"). No message quotes an image, which is long, or a URL, which may be signed.
 
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
@@ -11,16 +10,16 @@ use url::Url;
 
 use super::faults::{Faults, clip};
 use crate::job::format::{self, Format};
-use crate::operation::PictureRules;
+use crate::job::operation::PictureRules;
 
-/// The plain alphabet, padded. Left-over bits in the last character are let through: some encoders
-/// leave them, and no decoder minds.
+/// The plain alphabet with padding. Unused bits in the last character are accepted: some encoders leave them, and no
+/// decoder rejects them.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-/// Checks an image, and takes off a `data:` prefix, which the provider doesn't take.
+/// Checks an image, and removes a `data:` prefix, which the provider doesn't accept.
 pub(super) fn check(path: &dyn Fn() -> String, text: &mut String, rules: &PictureRules, faults: &mut Faults) {
     if starts_with(text, "http://") || starts_with(text, "https://") {
         if let Err(message) = check_url(text, rules) {
@@ -28,7 +27,7 @@ pub(super) fn check(path: &dyn Fn() -> String, text: &mut String, rules: &Pictur
         }
         return;
     }
-    // Whoever can write into the queue must not be able to read the workers' disks.
+    // A client that can write into the queue must not be able to read the workers' disks.
     if starts_with(text, "file:") {
         let expected = "expected an http or https URL, or base64";
         faults.add(
@@ -52,8 +51,8 @@ pub(super) fn check(path: &dyn Fn() -> String, text: &mut String, rules: &Pictur
     }
 }
 
-/// An `http` or `https` URL that means the same to every reader: what lenient parsers repair
-/// (whitespace, backslashes, a host after three slashes) goes to the provider unrepaired.
+/// Accepts an `http` or `https` URL that every reader understands in the same way. What lenient parsers repair
+/// (whitespace, backslashes, a host after three slashes) would reach the provider unrepaired.
 pub(super) fn check_url(text: &str, rules: &PictureRules) -> Result<(), String> {
     if text.len() > rules.url_bytes_max {
         let (max, length) = (rules.url_bytes_max, text.len());
@@ -82,7 +81,7 @@ fn decode(text: &str, rules: &PictureRules) -> Result<Vec<u8>, String> {
     if text.is_empty() {
         return Err("expected base64 after the data: prefix, found nothing".to_owned());
     }
-    // Before decoding: four characters are three bytes, or two less for the padding.
+    // This is checked before decoding: four characters are three bytes, less up to two for the padding.
     let bytes = (text.len() / 4 * 3).saturating_sub(2);
     if bytes > rules.bytes_max {
         let max = rules.bytes_max;

@@ -1,22 +1,23 @@
 //! A JSON value as it is written.
 //!
-//! `serde_json` reads a [`Value`] out of an object `{"$serde_json::private::RawValue": "…"}` by parsing that text, at any depth
-//! beyond the bound of the message's own; and an array of small objects takes eighty times the memory of its text. Neither is of
-//! use to an input, so a value is read here member by member, with a bound on how many there may be.
+//! For an object `{"$serde_json::private::RawValue": "…"}`, `serde_json` reads a [`Value`] by parsing that text, and
+//! the depth of that value is not limited by the message's depth. And an array of small objects takes eighty times
+//! the memory of its text. No input needs either, so a value is read here member by member, with a limit for their
+//! number.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// How many values an input may have, each member and item counted. A job of the provider's has some dozens.
+/// How many values an input may have, counting each member and item. A normal job has some dozens.
 pub(super) const VALUES_MAX: usize = 10_000;
 
-/// Reads a value out of its text.
+/// Reads a value from its text.
 ///
 /// # Errors
 ///
-/// The words of the parser, or of the bound.
+/// The error of the parser, or of the limit.
 pub(super) fn read(text: &str) -> Result<Value, serde_json::Error> {
     let mut left = VALUES_MAX;
     let mut deserializer = serde_json::Deserializer::from_str(text);

@@ -1,4 +1,4 @@
-//! Whatever comes in: no panic, one verdict, one digest.
+//! For any input: no panic, one verdict, one digest.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use super::tests::{read, read_json, with_input};
 use super::*;
 use crate::mutated::{corpus, mutated};
 
-/// JSON of any shape, with the names that we look at among its keys.
+/// JSON of any shape, with the names that the checks look for among its keys.
 fn any_json() -> impl Strategy<Value = Value> {
     let names = "job_id|input|metadata|timeout_s|model_name|prompt|subject_image_list|\
                  subject_image|scene_image|scence_image|style_image|n|aspect_ratio|callback_url|\
@@ -33,7 +33,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The same JSON, with its members the other way round and whitespace wherever it may be.
+/// The same JSON with its members in reverse order, and with whitespace wherever it is allowed.
 fn spread_out(value: &Value) -> String {
     match value {
         Value::Array(items) => {
@@ -50,7 +50,7 @@ fn spread_out(value: &Value) -> String {
     }
 }
 
-/// What a job's values may become.
+/// Values that may replace a job's values.
 const WORDS: &[&str] = &[
     "16:9",
     "kling-v2",
@@ -60,7 +60,7 @@ const WORDS: &[&str] = &[
     "a/b",
 ];
 
-/// As much of a PNG as tells its dimensions.
+/// The part of a PNG that contains its dimensions.
 fn header_of_png(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     bytes.extend(width.to_be_bytes());
@@ -69,7 +69,7 @@ fn header_of_png(width: u32, height: u32) -> Vec<u8> {
     bytes
 }
 
-/// As much of a JPEG of 640 x 480, behind an application segment.
+/// The part of a JPEG of 640 x 480 that contains its dimensions, after an application segment.
 const JPEG: &[u8] =
     b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0\xff\xc0\0\x0b\x08\x01\xe0\x02\x80\x01\x01\x11\0\xff\xd9";
 

@@ -1,44 +1,45 @@
-//! What the provider takes: an edition of its contract, and what the configuration says otherwise.
+//! What the provider accepts: an edition of its contract, and what the configuration changes.
 
 use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 
-use crate::callback::Callbacks;
-use crate::operation::{CURRENT, Edition, MULTI_IMAGE_TO_IMAGE, Operation, PAGE};
+use crate::job::callback::Callbacks;
+use crate::job::operation::{CURRENT, Edition, MULTI_IMAGE_TO_IMAGE, Operation, PAGE};
 
-/// What a job's input is held to, and how it goes out.
+/// The rules for a job's input and for the body that is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     pub operation: &'static Operation,
     /// Values of `model_name`.
     pub models: Vec<String>,
-    /// Sent where the job names none; always one of `models`.
+    /// The model that is sent if the job names none; always one of `models`.
     pub default_model: String,
-    /// How many subject images.
+    /// How many subject images are allowed.
     pub subject_images: RangeInclusive<usize>,
-    /// The spellings under which the scene image goes out, whichever it came in by. The provider drops an
-    /// unknown name silently, and a dropped scene is a picture paid for and wrong (docs/provider.md,
-    /// "The two editions of the page").
+    /// The names under which the scene image is sent, whichever name the job uses. The provider silently drops an
+    /// unknown name, and without its scene the picture is paid for and wrong (docs/provider.md, "The two editions of
+    /// the page").
     pub scene_names_sent: &'static [&'static str],
-    /// `generation.max_running`: a job that asks for more images than that could never run. 0: no cap.
+    /// `generation.max_running`: a job with more images than this could never run. 0 means no limit.
     pub slots: u32,
-    /// The store that has the receipts, for the external ids.
+    /// The store with the receipts, for the external ids.
     pub store: StoreName,
-    /// Where the provider calls back for a job that names no place of its own; `None`: nowhere.
+    /// Makes the callback URL for a job that has none of its own; `None` means no callbacks.
     pub callbacks: Option<Callbacks>,
 }
 
-/// The id of the store that has the receipts: known once the store was reached, and the same in all copies of these rules.
+/// The id of the store with the receipts. It is known after the first contact with the store, and all copies of these
+/// rules share it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreName(Arc<OnceLock<String>>);
 
 impl StoreName {
-    /// The first call counts.
+    /// Only the first call has an effect.
     pub fn set(&self, id: &str) {
         self.0.get_or_init(|| id.to_owned());
     }
 
-    /// Empty where there are no receipts.
+    /// Empty without receipts.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.get().map_or("", String::as_str)
@@ -46,7 +47,7 @@ impl StoreName {
 }
 
 impl Rules {
-    /// An edition as it is; the scene goes out under all of its names.
+    /// The rules of an edition, unchanged; the scene is sent under all of its names.
     #[must_use]
     pub fn of(operation: &'static Operation, edition: &Edition) -> Self {
         Self {
@@ -61,7 +62,7 @@ impl Rules {
         }
     }
 
-    /// With another model for jobs that name none; jobs may name it too.
+    /// Sets another model for jobs that name none; jobs may also name it.
     #[must_use]
     pub fn with_default_model(mut self, model: &str) -> Self {
         if !self.models.iter().any(|known| known == model) {
@@ -71,13 +72,13 @@ impl Rules {
         self
     }
 
-    /// `api.profile = "page"`.
+    /// The rules for `api.profile = "page"`.
     #[must_use]
     pub fn page() -> Self {
         Self::of(&MULTI_IMAGE_TO_IMAGE, &PAGE)
     }
 
-    /// `api.profile = "current"`.
+    /// The rules for `api.profile = "current"`.
     #[must_use]
     pub fn current() -> Self {
         Self::of(&MULTI_IMAGE_TO_IMAGE, &CURRENT)

@@ -12,7 +12,7 @@ pub(super) fn read_json(value: &Value) -> Request {
     read(value.to_string().as_bytes()).unwrap()
 }
 
-/// A job with an input over the smallest one.
+/// A job with these changes to the smallest input.
 pub(super) fn with_input(changes: &Value) -> Request {
     let mut input = json!({"subject_image_list": [
         {"subject_image": "https://example.com/a.png"},
@@ -24,7 +24,7 @@ pub(super) fn with_input(changes: &Value) -> Request {
     read_json(&json!({"job_id": "job", "input": input}))
 }
 
-/// Under other rules than those of the page.
+/// Parses a job under other rules than those of the page.
 pub(super) fn under(rules: &Rules, input: &Value) -> Request {
     let message = json!({"job_id": "job", "input": input}).to_string();
     parse(message.as_bytes(), &Properties::default(), rules).unwrap()
@@ -262,7 +262,7 @@ fn faults_are_bounded_and_the_rest_is_counted() {
     let request = with_input(&json!({"subject_image_list": entries}));
     let faults = request.body.unwrap_err();
     assert_eq!(faults.len(), FAULTS_MAX);
-    // 61 in all: the number of entries, and each of them.
+    // There are 61 faults: the number of entries, and each entry.
     assert_eq!(faults[FAULTS_MAX - 1].message, "and 12 more faults");
 }
 

@@ -1,70 +1,72 @@
-//! From the running task to the ack.
+//! From the running task to the acknowledgement.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::generation::{Generation, Pulls};
-use super::life::{At, Life, Then};
 use super::look::Recalling;
+use super::machine::{AfterPublish, Machine, State};
 use super::unstored::Tried;
-use super::{Expect, Frozen, Over, Stored, Words, outcome};
+use super::{EventSource, FreezePrecondition, FreezeResult, RestorePrecondition, Stored, outcome};
+use crate::job::answers::{Failed, TaskStatus};
 use crate::job::event::says_unknown;
+use crate::job::record::{Snapshot, Stage};
 use crate::job::{Charged, Outcome, Reason, Success};
-use crate::ledger::record::{Known, Stage};
-use crate::provider::{Failed, View};
 
-/// A success without images is asked for again this often before it is believed.
+/// How often a success without images is queried again before it is believed.
 const EMPTY_RESULTS_MAX: u32 = 3;
 const EMPTY_RESULT_WAIT: Duration = Duration::from_secs(10);
-/// And for so long, unless the job has less time.
+/// And for how long, unless the job's timeout is shorter.
 const EMPTY_RESULTS_FOR: Duration = Duration::from_secs(300);
-/// A task whose timeout is over, and about which alone the provider has no answer, is given up after so many looks.
+/// A task is given up after this many queries in vain, if its timeout is over and the provider answers about other
+/// tasks.
 const IN_VAIN_MAX: u32 = 4;
-/// The life that would be this one to enter the storing of the images doesn't: those before it died.
+/// The life with this number doesn't store the images but ends the job, since the lives before it died while storing.
 const ENTRIES_MAX: u32 = 5;
 
-impl Life {
-    /// The task was queried at `asked`.
-    pub fn viewed(&mut self, view: View, asked: Duration, now: Duration) {
-        let At::Generating(mut generation) = self.at.clone() else { return self.unexpected() };
+impl Machine {
+    /// Reports the answer to a query of the task that was sent at `asked`.
+    pub fn viewed(&mut self, view: TaskStatus, asked: Duration, now: Duration) {
+        let State::Generating(mut generation) = self.at.clone() else { return self.unexpected() };
         self.polls += 1;
         if generation.noted {
-            // Whether the job was given up has been looked at.
+            // At this point the life has already checked whether the job was given up.
             self.asked = None;
         }
         let last_look = generation.accepted.left(asked, &self.rules).is_zero();
-        let answered = !matches!(view, View::Unavailable { .. });
+        let answered = !matches!(view, TaskStatus::Unavailable { .. });
         (generation.failures, generation.in_vain) =
             if answered { (0, 0) } else { (generation.failures + 1, generation.in_vain) };
-        // Once ended, a task stays ended: caches and pollers behind the API have been seen to take it back.
-        let has_images = matches!(&view, View::Succeeded { images, .. } if !images.is_empty());
+        // A task that has succeeded stays so: caches and pollers behind the API are known to report an older status
+        // afterwards.
+        let has_images = matches!(&view, TaskStatus::Succeeded { images, .. } if !images.is_empty());
         if generation.succeeded && answered && !has_images {
             return self.taken_back(generation, now);
         }
         match view {
-            View::Running | View::NotFound { .. } if last_look => {
+            TaskStatus::Running | TaskStatus::NotFound { .. } if last_look => {
                 let timed_out = outcome::timed_out(generation.task.clone());
                 return self.end_badly(generation, timed_out, None);
             }
-            View::Running | View::NotFound { .. } => {
+            TaskStatus::Running | TaskStatus::NotFound { .. } => {
                 let due = now + self.rules.wait(self.polls, generation.accepted.age(now));
                 let deadline = now + generation.accepted.left(now, &self.rules);
                 generation.next_poll = due.min(deadline);
                 generation.pull_from = Pulls::after_look(asked, &self.rules.pace);
             }
-            View::Unavailable { after, .. } => {
+            TaskStatus::Unavailable { after, .. } => {
                 let wait = self.rules.pace.wait_after_failure(generation.failures, self.rules.seed);
                 generation.next_poll = now + after.unwrap_or_default().max(wait);
                 generation.pull_from = generation.next_poll;
             }
-            View::Failed { message, why, units } => {
+            TaskStatus::Failed { message, why, units } => {
                 self.timings.generate = Some(milliseconds(generation.accepted.age(now)));
                 let charged = outcome::charged(units.as_deref());
                 let failed = outcome::failed(generation.task.clone(), message, why == Failed::Policy, units);
                 return self.end_badly(generation, failed, (why == Failed::Technical).then_some(charged));
             }
-            View::Succeeded { images, units } if images.is_empty() => {
+            TaskStatus::Succeeded { images, units } if images.is_empty() => {
                 generation.empty_results += 1;
                 generation.next_poll =
                     now + EMPTY_RESULT_WAIT * generation.empty_results.min(EMPTY_RESULTS_MAX);
@@ -76,33 +78,33 @@ impl Life {
                     return self.end_badly(generation, without_images, None);
                 }
             }
-            View::Succeeded { images, units } => {
+            TaskStatus::Succeeded { images, units } => {
                 self.timings.generate.get_or_insert(milliseconds(generation.accepted.age(now)));
                 generation.succeeded = true;
                 self.at = match generation.entries {
-                    Some(_) => At::Entering { generation, images, units },
-                    None => At::Storing { generation, images, units },
+                    Some(_) => State::Entering { generation, images, units },
+                    None => State::Storing { generation, images, units },
                 };
                 return;
             }
         }
-        self.at = At::Generating(generation);
+        self.at = State::Generating(generation);
     }
 
-    /// Whether the task's timeout is over, and it is looked at only since nobody could say how it is.
+    /// Whether the task's timeout is over, so that it is only queried because the provider had no answer about it.
     #[must_use]
     pub fn is_overdue(&self, now: Duration) -> bool {
-        let At::Generating(generation) = &self.at else { return false };
+        let State::Generating(generation) = &self.at else { return false };
         generation.accepted.left(now, &self.rules).is_zero()
     }
 
-    /// The task was queried at `asked`, when it was overdue, without an answer, and the provider answers
-    /// about others: it is not the provider that is down.
+    /// Reports that a query at `asked` of an overdue task got no answer, although the provider answers about other
+    /// tasks: so the provider isn't down.
     pub fn viewed_in_vain(&mut self, message: String, asked: Duration, now: Duration) {
-        let At::Generating(generation) = &mut self.at else { return self.unexpected() };
+        let State::Generating(generation) = &mut self.at else { return self.unexpected() };
         generation.in_vain += 1;
         if generation.in_vain < IN_VAIN_MAX {
-            return self.viewed(View::Unavailable { message, fault: None, after: None }, asked, now);
+            return self.viewed(TaskStatus::Unavailable { message, fault: None, after: None }, asked, now);
         }
         self.polls += 1;
         let generation = generation.clone();
@@ -110,29 +112,29 @@ impl Life {
         self.end_badly(generation, never_answered, None);
     }
 
-    /// The task that this life knows to be running, as a ledger that has lost it is told: with the event that
-    /// its end will correct, if there is one.
+    /// Returns the running task of this life, and the event that its end will correct, if there is one. It is for a
+    /// ledger that has lost the task.
     #[must_use]
     pub fn running(&self) -> Option<(Stage, Option<Bytes>)> {
-        let At::Generating(generation) = &self.at else { return None };
+        let State::Generating(generation) = &self.at else { return None };
         let (attempt, task) = (generation.attempt, generation.task.clone());
         Some((Stage::Generating { attempt, task, age: Duration::ZERO }, self.corrects.clone()))
     }
 
-    /// Whether lives have died while they stored this job's images, as it seems.
+    /// Whether earlier lives seem to have died while they stored this job's images.
     #[must_use]
     pub fn is_suspect(&self) -> bool {
-        let At::Entering { generation, .. } = &self.at else { return false };
+        let State::Entering { generation, .. } = &self.at else { return false };
         generation.entries.is_some_and(|entries| entries > 1)
     }
 
-    /// This life is counted among those that have entered the storing of the images.
-    pub fn entered(&mut self, known: Known, now: Duration) {
-        let At::Entering { mut generation, images, units } = self.at.clone() else {
+    /// Reports that this life is counted among the lives that have begun to store the images.
+    pub fn entered(&mut self, known: Snapshot, now: Duration) {
+        let State::Entering { mut generation, images, units } = self.at.clone() else {
             return self.unexpected();
         };
         match &known.record {
-            // Lost: the images are as good.
+            // The record is lost, but the images are still valid.
             None => {}
             Some(record) if !matches!(record.stage, Stage::Generating { .. }) => {
                 return self.read(known, now);
@@ -144,18 +146,18 @@ impl Life {
             Some(_) => {}
         }
         (generation.entered, generation.entries) = (true, None);
-        self.at = At::Storing { generation, images, units };
+        self.at = State::Storing { generation, images, units };
         self.hinted(&known);
     }
 
-    /// The images are stored, or are not to be had this time.
+    /// Reports whether the images are stored.
     pub fn stored(&mut self, stored: Stored, took: Duration, now: Duration) {
-        let At::Storing { generation, units, .. } = self.at.clone() else { return self.unexpected() };
+        let State::Storing { generation, units, .. } = self.at.clone() else { return self.unexpected() };
         let why = match stored {
             Stored::All(images) => {
                 self.timings.store = Some(milliseconds(took));
                 let success = Success { task_id: generation.task, images, units };
-                return self.end(Outcome::Succeeded(success), Expect::Unfinished);
+                return self.end(Outcome::Succeeded(success), FreezePrecondition::Unfinished);
             }
             Stored::Not(why) => why,
         };
@@ -165,23 +167,24 @@ impl Life {
             let ended = ended(generation.task.clone(), why.message, units);
             return self.end_badly(generation, ended, None);
         }
-        // A URL that is spent is asked for afresh at once, the first time.
+        // The first time, a fresh URL is asked for at once instead of the one that gives nothing any more.
         let wait = if why.needs_fresh_url && tried.rounds == 1 {
             Duration::ZERO
         } else {
             self.rules.pace.wait_after_failure(tried.rounds, self.rules.seed)
         };
         self.wait_for_images(generation, tried, wait, now);
-        // The life that submitted the job enters with its next try, which frees the job's slots: the task has ended. Others have entered,
-        // and left; should they die now, it is not the image that has killed them.
-        if let At::Generating(generation) = &mut self.at
+        // The life that submitted the job is counted with its next try. That also frees the job's slots, since the
+        // task has ended. Other lives were counted before and got through the storing, so if they die now, the image
+        // is not the cause.
+        if let State::Generating(generation) = &mut self.at
             && !generation.entered
         {
             generation.entries = Some(0);
         }
     }
 
-    /// The provider called the task a success, and now says something else of it.
+    /// The provider reported a success before, and now reports something else.
     fn taken_back(&mut self, generation: Generation, now: Duration) {
         let mut tried = generation.tried.unwrap_or_else(|| Tried::new(Duration::ZERO));
         if tried.take_back(self.rules.patience, now) {
@@ -197,74 +200,80 @@ impl Life {
         generation.tried = Some(tried);
         generation.next_poll = now + wait;
         generation.pull_from = generation.next_poll;
-        self.at = At::Generating(generation);
+        self.at = State::Generating(generation);
     }
 
-    /// For how long the images have been tried for in vain, over all lives, where they have.
+    /// For how long, over all lives, the images have been tried for in vain; `None` if they have not.
     #[must_use]
     pub fn tried(&self) -> Option<Duration> {
-        let (At::Generating(generation) | At::Entering { generation, .. } | At::Storing { generation, .. }) =
-            &self.at
+        let (State::Generating(generation)
+        | State::Entering { generation, .. }
+        | State::Storing { generation, .. }) = &self.at
         else {
             return None;
         };
         generation.tried.map(|tried| tried.total)
     }
 
-    /// A receipt has the outcome, ours or somebody else's: these bytes.
+    /// Reports the bytes of the outcome in its receipt, which are this life's or another's.
     pub fn sealed(&mut self, event: Bytes) {
-        let At::Sealing { outcome } = self.at.clone() else { return self.unexpected() };
+        let State::Sealing { outcome } = self.at.clone() else { return self.unexpected() };
         self.at = if let Some(first) = self.corrects.clone() {
-            let expect = Expect::Correcting { first };
-            At::Freezing { words: Words::Sealed(event), expect, then: Then::Ack }
+            let expect = FreezePrecondition::Correcting { first };
+            State::Freezing { words: EventSource::Sealed(event), expect, then: AfterPublish::Ack }
         } else {
             let then = match (says_unknown(&event), is_unknown(&outcome)) {
-                // Somebody gave the job up while this hand came to know what became of it.
-                (true, false) => Then::Correct(outcome),
-                (true, true) => Then::LookBack,
-                // Everybody finds these bytes in the receipt: the record has nothing to add.
+                // Another life gave the job up while this life learned its real outcome.
+                (true, false) => AfterPublish::Correct(outcome),
+                (true, true) => AfterPublish::LookBack,
+                // Every life finds these bytes in the receipt, so the record has nothing to add.
                 (false, _) => {
-                    self.at = At::Telling { event, then: Then::Close };
+                    self.at = State::Publishing { event, then: AfterPublish::Close };
                     return;
                 }
             };
-            At::Freezing { words: Words::Sealed(event), expect: Expect::Unfinished, then }
+            State::Freezing {
+                words: EventSource::Sealed(event),
+                expect: FreezePrecondition::Unfinished,
+                then,
+            }
         };
     }
 
-    /// The outcome is in the ledger, ours or somebody else's.
-    pub fn frozen(&mut self, frozen: Frozen, now: Duration) {
-        let At::Freezing { then, .. } = self.at.clone() else { return self.unexpected() };
+    /// Reports that the ledger has the outcome, this life's or another's.
+    pub fn frozen(&mut self, frozen: FreezeResult, now: Duration) {
+        let State::Freezing { then, .. } = self.at.clone() else { return self.unexpected() };
         match frozen {
-            Frozen::Event(event) => self.at = At::Telling { event, then },
-            Frozen::Moved(known) => self.read(known, now),
+            FreezeResult::Event(event) => self.at = State::Publishing { event, then },
+            FreezeResult::Changed(known) => self.read(known, now),
         }
     }
 
-    /// The event, or the dead letter, is confirmed.
-    pub fn told(&mut self) {
-        if let At::Telling { event, then } = std::mem::replace(&mut self.at, At::Told) {
+    /// Reports that the event or the dead letter is confirmed.
+    pub fn published(&mut self) {
+        if let State::Publishing { event, then } = std::mem::replace(&mut self.at, State::Told) {
             self.follow(event, then);
         }
     }
 
-    /// The record is told, or whoever has moved it meanwhile is the one to do so.
+    /// Reports that the record says "published", or that the life that has moved the record meanwhile will write
+    /// that.
     pub fn remembered(&mut self) {
-        let At::Remembering { .. } = self.at else { return self.unexpected() };
-        self.at = At::Told;
+        let State::Remembering { .. } = self.at else { return self.unexpected() };
+        self.at = State::Told;
     }
 
-    /// What follows an event that is told.
-    pub(super) fn follow(&mut self, event: Bytes, then: Then) {
+    /// Continues after a published event.
+    pub(super) fn follow(&mut self, event: Bytes, then: AfterPublish) {
         self.at = match then {
-            Then::Ack => At::Remembering { sealed: None },
-            Then::Close => At::Remembering { sealed: Some(event) },
-            Then::LookBack => At::Recalling(Recalling::Ended { event, told: true }),
-            Then::Correct(outcome) => {
+            AfterPublish::Ack => State::Remembering { sealed: None },
+            AfterPublish::Close => State::Remembering { sealed: Some(event) },
+            AfterPublish::LookBack => State::Recalling(Recalling::Ended { event, told: true }),
+            AfterPublish::Correct(outcome) => {
                 self.corrects = Some(event);
-                At::Sealing { outcome }
+                State::Sealing { outcome }
             }
-            Then::Reopen(rebuilt) => At::Restoring { over: Over::Ended, rebuilt },
+            AfterPublish::Reopen(rebuilt) => State::Restoring { over: RestorePrecondition::Ended, rebuilt },
         };
     }
 }

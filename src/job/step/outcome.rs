@@ -1,7 +1,7 @@
-//! How each ending is worded, and whether it cost money.
+//! The wording of each end, and whether it cost money.
 
+use crate::job::answers::Refusal;
 use crate::job::{Cancellation, Charged, Failure, Fault, Outcome, Reason, TaskId};
-use crate::provider::Refusal;
 
 pub(super) fn invalid(faults: Vec<Fault>) -> Outcome {
     let places: Vec<_> = faults.iter().take(3).map(|fault| fault.path.as_str()).collect();
@@ -16,13 +16,13 @@ pub(super) fn refused(refusal: Refusal) -> Outcome {
     Outcome::Failed(Failure { provider_code: refusal.provider_code, ..failure })
 }
 
-/// Our own POST, without an answer that tells.
+/// This life's own POST got no conclusive answer.
 pub(super) fn unknown(message: String, provider_code: Option<String>) -> Outcome {
     let message = format!("whether the provider accepted the generation is unknown: {message}");
     Outcome::Failed(Failure { provider_code, ..failure(Reason::OutcomeUnknown, message, Charged::Unknown) })
 }
 
-/// Another hand's POST, never resolved.
+/// Another life's POST was never resolved.
 pub(super) fn left_open() -> Outcome {
     let message = "whether the provider accepted the generation is unknown: the worker that was submitting it \
                    ended before it noted the answer";
@@ -49,7 +49,7 @@ pub(super) fn failed(task: TaskId, message: String, content_policy: bool, units:
     of_task(task, reason, message, charged, units)
 }
 
-/// Whether a failed task is charged is documented nowhere (docs/provider.md, "Money"); its units say it.
+/// No document says whether a failed task is charged (docs/provider.md, "Money"), but its units do.
 pub(super) fn charged(units: Option<&str>) -> Charged {
     match units.map(str::parse::<f64>) {
         Some(Ok(0.0)) => Charged::No,
@@ -81,7 +81,7 @@ pub(super) fn quarantined(task: TaskId, entries: u32, units: Option<String>) -> 
     of_task(task, Reason::Quarantined, message, Charged::Yes, units)
 }
 
-/// `task` is what was accepted before the user cancelled.
+/// `task` is what the provider accepted before the user cancelled.
 pub(super) fn cancelled(charged: Charged, task: Option<TaskId>) -> Outcome {
     let message = match charged {
         Charged::No => "cancelled before anything was accepted by the provider",
@@ -93,7 +93,7 @@ pub(super) fn cancelled(charged: Charged, task: Option<TaskId>) -> Outcome {
     Outcome::Cancelled(Cancellation { message: message.to_owned(), charged, task_id: task })
 }
 
-/// By a person's decision about a job whose outcome was unknown.
+/// A person has given up a job whose outcome was unknown.
 pub(super) fn abandoned() -> Outcome {
     let message = "given up by a person; whether the provider accepted it stays unknown".to_owned();
     Outcome::Cancelled(Cancellation { message, charged: Charged::Unknown, task_id: None })

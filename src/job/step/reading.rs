@@ -1,22 +1,22 @@
-//! What the record makes of a life, whenever it is read.
+//! What a life does when it has read the record.
 
 use std::time::Duration;
 
 use super::generation::{Generation, Since};
-use super::life::{At, Life, Then};
 use super::look::Recalling;
+use super::machine::{AfterPublish, Machine, State};
 use super::unstored::Tried;
-use super::{Basis, Expect, HandBack, Unanswerable, Words, outcome};
+use super::{BeginPrecondition, EventSource, FreezePrecondition, RequeueReason, Unanswerable, outcome};
 use crate::job::event::says_unknown;
-use crate::ledger::record::{Known, Stage};
+use crate::job::record::{Snapshot, Stage};
 
-impl Life {
-    /// The record was read.
-    pub fn read(&mut self, known: Known, now: Duration) {
+impl Machine {
+    /// Reports the record.
+    pub fn read(&mut self, known: Snapshot, now: Duration) {
         self.cancelled |= known.cancelled;
         let Some(record) = known.record else {
             if self.rules.receipts {
-                self.at = At::Recalling(Recalling::Everything);
+                self.at = State::Recalling(Recalling::Everything);
             } else {
                 self.fresh(1, 1);
             }
@@ -25,15 +25,15 @@ impl Life {
         if record.digest != self.digest {
             return match record.stage {
                 Stage::Done { replaceable: true, .. } => self.fresh(1, record.round + 1),
-                // Written without a look at the receipts, perhaps, by the hand of a later job.
+                // Another life of a later job may have written this without reading the receipts.
                 Stage::Submitting { attempt, .. } if self.rules.receipts => {
-                    self.at = At::Recalling(Recalling::Whose { attempt });
+                    self.at = State::Recalling(Recalling::Whose { attempt });
                 }
                 Stage::Done { replaceable: false, .. }
                 | Stage::New { .. }
                 | Stage::Submitting { .. }
                 | Stage::Generating { .. }
-                | Stage::Told { .. } => self.at = At::Burying(Unanswerable::Conflict),
+                | Stage::Told { .. } => self.at = State::DeadLettering(Unanswerable::Conflict),
             };
         }
         self.round = record.round;
@@ -42,7 +42,7 @@ impl Life {
             Stage::New { attempt } => self.fresh(attempt, record.round),
             Stage::Submitting { attempt, nonce } => self.look_on(attempt, nonce, now),
             Stage::Generating { attempt, task, age } => {
-                // Whoever takes over looks at once.
+                // A life that takes over a task queries it at once.
                 let accepted = Since { noted: now, age_then: age };
                 let noted = self.noted.as_ref() == Some(&task);
                 let generation = Generation::new(attempt, task, accepted, now);
@@ -50,32 +50,32 @@ impl Life {
                 let (entries, succeeded) = (Some(record.entries), tried.is_some());
                 self.generate(Generation { noted, entries, succeeded, tried, ..generation });
             }
-            // The same input, and what was wrong beside it is corrected.
+            // The input is the same, and what was wrong in the rest of the message is corrected.
             Stage::Done { replaceable: true, .. } if self.faults.is_empty() => {
                 self.fresh(1, record.round + 1)
             }
             Stage::Done { event, .. } if self.rules.receipts && says_unknown(&event) => {
-                self.at = At::Recalling(Recalling::Ended { event, told: false });
+                self.at = State::Recalling(Recalling::Ended { event, told: false });
             }
-            Stage::Done { event, .. } => self.at = At::Telling { event, then: Then::Ack },
-            Stage::Told { .. } => self.at = At::Reading,
+            Stage::Done { event, .. } => self.at = State::Publishing { event, then: AfterPublish::Ack },
+            Stage::Told { .. } => self.at = State::Reading,
         }
     }
 
-    /// The record can't be read, and is not guessed at.
+    /// Reports that the record can't be read; its meaning is not guessed.
     pub fn unreadable(&mut self) {
-        self.at = At::HandingBack(HandBack::Unreadable);
+        self.at = State::Requeueing(RequeueReason::Unreadable);
     }
 
     pub(super) fn fresh(&mut self, attempt: u32, round: u32) {
         self.round = round;
         self.under = None;
         self.at = if self.faults.is_empty() {
-            At::Ready { attempt, basis: Basis::Read }
+            State::Ready { attempt, basis: BeginPrecondition::Read }
         } else {
-            // Nothing was paid and nothing is: this one needs no receipt.
-            let words = Words::New(Box::new(outcome::invalid(self.faults.clone())));
-            At::Freezing { words, expect: Expect::Unposted, then: Then::Ack }
+            // Nothing was paid and nothing will be, so this outcome needs no receipt.
+            let words = EventSource::New(Box::new(outcome::invalid(self.faults.clone())));
+            State::Freezing { words, expect: FreezePrecondition::Unposted, then: AfterPublish::Ack }
         };
     }
 }

@@ -5,133 +5,139 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::generation::{Generation, Since};
-use super::life::{At, Life, Then};
 use super::look::{LookOn, Recalling, Unanswered};
-use super::{Basis, Expect, HandBack, Moved, Rebuilt, Words, outcome};
+use super::machine::{AfterPublish, Machine, State};
+use super::{
+    BeginPrecondition, EventSource, FreezePrecondition, MoveResult, Rebuilt, RequeueReason, outcome,
+};
+use crate::job::answers::SubmitOutcome;
 use crate::job::event::says_unknown;
+use crate::job::receipt::Gate;
+use crate::job::record::{Nonce, Stage};
 use crate::job::{Charged, Outcome, TaskId};
-use crate::ledger::record::{Nonce, Stage};
-use crate::provider::Answer;
-use crate::receipts::Gate;
 
-impl Life {
-    /// The ledger was asked, at `asked` and with `nonce`, for the right to post.
-    pub fn begun(&mut self, moved: Moved, nonce: Nonce, asked: Duration, now: Duration) {
-        let At::Ready { attempt, .. } = self.at else { return self.unexpected() };
+impl Machine {
+    /// Reports the ledger's answer to the ask, at `asked` and with `nonce`, for the right to post.
+    pub fn begun(&mut self, moved: MoveResult, nonce: Nonce, asked: Duration, now: Duration) {
+        let State::Ready { attempt, .. } = self.at else { return self.unexpected() };
         match moved {
-            Moved::Yes { cancelled } => {
+            MoveResult::Yes { cancelled } => {
                 self.cancelled |= cancelled;
                 self.asked = Some(asked);
                 self.at = match (self.cancelled, self.rules.receipts) {
-                    (false, true) => At::Asking { attempt, nonce, asked },
-                    (false, false) => At::Gated { attempt, nonce, asked },
-                    // The right to post, given up for good: at the gate it is decided, as ever.
+                    (false, true) => State::Asking { attempt, nonce, asked },
+                    (false, false) => State::Gated { attempt, nonce, asked },
+                    // The right to post is given up for good, so the gate decides, as always.
                     (true, true) => {
-                        At::Shutting { look: LookOn::new(attempt, nonce, Some(now)), cancels: true }
+                        State::Shutting { look: LookOn::new(attempt, nonce, Some(now)), cancels: true }
                     }
                     (true, false) => {
-                        return self.end(outcome::cancelled(Charged::No, None), Expect::Submitting { nonce });
+                        return self.end(
+                            outcome::cancelled(Charged::No, None),
+                            FreezePrecondition::Submitting { nonce },
+                        );
                     }
                 };
             }
-            // It waits in the line.
-            Moved::Full | Moved::Paced { .. } => {}
-            Moved::No(known) => self.read(known, now),
+            // The job waits for its turn.
+            MoveResult::Full | MoveResult::Paced { .. } => {}
+            MoveResult::No(known) => self.read(known, now),
         }
     }
 
-    /// The receipts were asked. The clock of the last look runs from the ledger's ask on, also when
-    /// this ask had to be repeated.
+    /// Reports the answer of the receipts. `generation.gate_s` counts from the ask at the ledger, also if the ask at
+    /// the gate had to be repeated.
     pub fn gated(&mut self, gate: Gate, now: Duration) {
-        let At::Asking { attempt, nonce, asked } = self.at.clone() else { return self.unexpected() };
+        let State::Asking { attempt, nonce, asked } = self.at.clone() else { return self.unexpected() };
         self.at = match gate {
-            Gate::Mine => At::Gated { attempt, nonce, asked },
-            // What that hand has come to may be in the receipts already.
+            Gate::Mine => State::Gated { attempt, nonce, asked },
+            // The result of that life may already be in the receipts.
             Gate::Taken => {
                 let sight = self.sighted(attempt, now);
-                At::Recalling(Recalling::Attempt(LookOn::new(attempt, nonce, Some(sight))))
+                State::Recalling(Recalling::Attempt(LookOn::new(attempt, nonce, Some(sight))))
             }
         };
     }
 
-    /// The right to post is given up unused; whoever comes next gets the next attempt.
+    /// Gives the right to post up unused; the next ask is for the next attempt.
     pub fn withheld(&mut self) {
-        let At::Gated { attempt, nonce, .. } = self.at.clone() else { return self.unexpected() };
+        let State::Gated { attempt, nonce, .. } = self.at.clone() else { return self.unexpected() };
         self.close(attempt, nonce, false);
     }
 
-    /// The POST came to this.
-    pub fn answered(&mut self, answer: Answer, took: Duration) {
-        let At::Gated { attempt, nonce, asked } = self.at.clone() else { return self.unexpected() };
+    /// Reports the provider's answer to the POST.
+    pub fn answered(&mut self, answer: SubmitOutcome, took: Duration) {
+        let State::Gated { attempt, nonce, asked } = self.at.clone() else { return self.unexpected() };
         match answer {
-            Answer::Accepted(task) => {
+            SubmitOutcome::Accepted(task) => {
                 self.timings.submit = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-                self.at = At::Accepting { attempt, task };
+                self.at = State::Accepting { attempt, task };
             }
-            Answer::Later(_) => self.close(attempt, nonce, false),
-            Answer::Account(_) => self.close(attempt, nonce, true),
-            Answer::Refused(refusal) => {
-                self.end(outcome::refused(refusal), Expect::Submitting { nonce });
+            SubmitOutcome::Later(_) => self.close(attempt, nonce, false),
+            SubmitOutcome::Account(_) => self.close(attempt, nonce, true),
+            SubmitOutcome::Refused(refusal) => {
+                self.end(outcome::refused(refusal), FreezePrecondition::Submitting { nonce });
             }
-            Answer::Unknown { message, provider_code, exists } => {
+            SubmitOutcome::Unknown { message, provider_code, exists } => {
                 let unanswered = Unanswered { message, provider_code, exists };
                 self.posted(attempt, asked);
                 let look = LookOn::new(attempt, nonce, Some(asked)).after_own_post(unanswered);
-                self.at = At::LookingOn(look);
+                self.at = State::LookingOn(look);
             }
         }
     }
 
-    /// The attempt was surely not accepted.
-    fn close(&mut self, attempt: u32, nonce: Nonce, hand_back: bool) {
+    /// The attempt was certainly not accepted.
+    fn close(&mut self, attempt: u32, nonce: Nonce, requeue: bool) {
         self.at = if self.rules.receipts {
-            At::Refusing { attempt, hand_back }
+            State::Refusing { attempt, requeue }
         } else {
-            At::Reopening { attempt, nonce: Some(nonce), hand_back }
+            State::Reopening { attempt, nonce: Some(nonce), requeue }
         };
     }
 
-    /// A receipt says that the attempt is closed.
+    /// Reports that a receipt closes the attempt.
     pub fn refused(&mut self) {
-        let (attempt, hand_back) = if let At::Refusing { attempt, hand_back } = self.at {
-            (attempt, hand_back)
-        } else if let At::Gated { attempt, .. } = self.at {
+        let (attempt, requeue) = if let State::Refusing { attempt, requeue } = self.at {
+            (attempt, requeue)
+        } else if let State::Gated { attempt, .. } = self.at {
             (attempt, false)
         } else {
             return self.unexpected();
         };
-        self.at = At::Reopening { attempt, nonce: None, hand_back };
+        self.at = State::Reopening { attempt, nonce: None, requeue };
     }
 
-    /// The record is past the attempt, or somebody else moved it.
-    pub fn reopened(&mut self, moved: Moved, now: Duration) {
-        let (attempt, hand_back) = if let At::Reopening { attempt, hand_back, .. } = self.at {
-            (attempt, hand_back)
-        } else if let At::Gated { attempt, .. } = self.at {
+    /// Reports that the record is past the attempt, or that another life has moved it.
+    pub fn reopened(&mut self, moved: MoveResult, now: Duration) {
+        let (attempt, requeue) = if let State::Reopening { attempt, requeue, .. } = self.at {
+            (attempt, requeue)
+        } else if let State::Gated { attempt, .. } = self.at {
             (attempt, false)
         } else {
             return self.unexpected();
         };
         match moved {
-            Moved::Yes { .. } if hand_back => {
+            MoveResult::Yes { .. } if requeue => {
                 self.forget();
-                self.at = At::HandingBack(HandBack::Paused);
+                self.at = State::Requeueing(RequeueReason::Paused);
             }
-            Moved::Yes { cancelled } => {
+            MoveResult::Yes { cancelled } => {
                 self.cancelled |= cancelled;
                 self.forget();
                 self.under = None;
-                self.at = At::Ready { attempt: attempt + 1, basis: Basis::Read };
+                self.at = State::Ready { attempt: attempt + 1, basis: BeginPrecondition::Read };
             }
-            // No answer to this, so it is asked again.
-            Moved::Full | Moved::Paced { .. } => {}
-            Moved::No(known) => self.read(known, now),
+            // Neither is an answer to this action, so the action is repeated.
+            MoveResult::Full | MoveResult::Paced { .. } => {}
+            MoveResult::No(known) => self.read(known, now),
         }
     }
 
-    /// The task id is in the ledger, and so far is the job now; `noted` where a receipt has it too.
+    /// Reports that the ledger has the task id. `stage` is the job's stage now; `noted` is true if a receipt also has
+    /// the task id.
     pub fn accepted(&mut self, stage: Stage, noted: bool, now: Duration) {
-        let At::Accepting { attempt, task } = self.at.clone() else { return self.unexpected() };
+        let State::Accepting { attempt, task } = self.at.clone() else { return self.unexpected() };
         let first = now + self.rules.wait(0, Duration::ZERO);
         match stage {
             Stage::Generating { attempt, task: known, age } => {
@@ -144,18 +150,21 @@ impl Life {
                 self.generate(generation);
             }
             Stage::Done { event, .. } => {
-                // It was given up while the POST was under way. What this task comes to corrects it.
+                // The job was given up while the POST was under way. The outcome of this task corrects that.
                 let unknown = self.rules.receipts && says_unknown(&event);
-                let then =
-                    if unknown { Then::Reopen(self.late(attempt, task, event.clone())) } else { Then::Ack };
-                self.at = At::Telling { event, then };
+                let then = if unknown {
+                    AfterPublish::Reopen(self.late(attempt, task, event.clone()))
+                } else {
+                    AfterPublish::Ack
+                };
+                self.at = State::Publishing { event, then };
             }
-            Stage::Told { .. } => self.at = At::Reading,
-            Stage::New { .. } | Stage::Submitting { .. } => self.at = At::Unread,
+            Stage::Told { .. } => self.at = State::Reading,
+            Stage::New { .. } | Stage::Submitting { .. } => self.at = State::Unread,
         }
     }
 
-    /// A task that has come to light after the job was given up by this event.
+    /// The record of a task that became known after the job was given up with this event.
     pub(super) fn late(&self, attempt: u32, task: TaskId, corrects: Bytes) -> Rebuilt {
         Rebuilt {
             digest: Some(self.digest.clone()),
@@ -167,20 +176,20 @@ impl Life {
         }
     }
 
-    /// A receipt has the task id.
+    /// Reports that a receipt has the task id.
     pub fn noted(&mut self) {
-        let At::Generating(generation) = &self.at else { return self.unexpected() };
+        let State::Generating(generation) = &self.at else { return self.unexpected() };
         self.note(generation.task.clone());
     }
 
-    /// The job ends so: sealed in a receipt first, where there are receipts.
-    pub(super) fn end(&mut self, outcome: Outcome, expect: Expect) {
+    /// Ends the job with this outcome, which is sealed in a receipt first if there are receipts.
+    pub(super) fn end(&mut self, outcome: Outcome, expect: FreezePrecondition) {
         let outcome = Box::new(self.failed.counted_in(outcome));
         self.forget();
         self.at = if self.rules.receipts {
-            At::Sealing { outcome }
+            State::Sealing { outcome }
         } else {
-            At::Freezing { words: Words::New(outcome), expect, then: Then::Ack }
+            State::Freezing { words: EventSource::New(outcome), expect, then: AfterPublish::Ack }
         };
     }
 }

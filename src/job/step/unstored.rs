@@ -1,30 +1,30 @@
-//! Images that were paid for and can't be had, as it seems: how long they are tried for, and when a job ends without them.
+//! Images that were paid for and can't be fetched: how long they are tried for, and when a job ends without them.
 //!
-//! The time that counts is the time for which this job was tried in vain, measured by the clock of each life that tried, and handed
-//! on from life to life through the record. No two clocks are compared, a clock that jumps ends nothing, and a
-//! delivery that is handed back at half of the consumer timeout begins nothing anew.
+//! The time that counts is the time for which this job was tried in vain. Each life measures it by its own clock and
+//! passes it to the next life through the record. No two clocks are compared, a clock that jumps ends no job, and a
+//! delivery that is requeued at half of the consumer timeout doesn't start the time again.
 
 use std::time::Duration;
 
-/// Whose fault it is that an image could not be had.
+/// Whose fault it is that an image can't be fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Blame {
-    /// The image's own: it is there, and is none that we store.
+    /// The image's own fault: there is a file, but not an image that we store.
     Job,
-    /// The host's: it answers, and gives no whole image.
+    /// The host's fault: it answers, but doesn't give a whole image.
     Host,
-    /// That of the way to the host, which begins in our own network: the host itself has said nothing.
+    /// The fault of the way to the host, which begins in our own network. The host itself has not answered.
     Network,
 }
 
-/// Which downloads of other jobs have worked in this process while this job's did not.
+/// Which downloads of other jobs have worked in this process while this job's downloads failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Others {
-    /// There was none.
+    /// No other download has worked.
     None,
-    /// Some have worked, from other hosts.
+    /// Some have worked, but only from other hosts.
     Elsewhere,
-    /// Some have worked, from the very host that this job's image is at.
+    /// Some have worked from the host of this job's image.
     SameHost,
 }
 
@@ -32,45 +32,46 @@ pub enum Others {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Unstored {
     pub blame: Blame,
-    /// What is there is no image, rather than none being there.
+    /// There is a file that is not an image, as opposed to no file.
     pub is_no_image: bool,
-    /// The URL is no good any more: a fresh one is asked for at once.
+    /// The URL gives nothing any more, so the provider is asked for a fresh one at once.
     pub needs_fresh_url: bool,
     pub others: Others,
-    /// Downloads have stopped working for all jobs: this time counts against none.
+    /// Downloads have stopped working for all jobs, so this time doesn't count.
     pub paused: bool,
-    /// For a person.
+    /// A message for a person.
     pub message: String,
 }
 
 /// How long a job's images have been tried for in vain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Tried {
-    /// Over all lives.
+    /// The time in vain over all lives.
     pub(super) total: Duration,
-    /// When this life saw it last; `None` before it has.
+    /// When this life last updated the total; `None` before its first update.
     seen: Option<Duration>,
-    /// Rounds in vain of this life.
+    /// How many rounds of this life were in vain.
     pub(super) rounds: u32,
-    /// Since when, by the total, every round has found the image itself to be at fault, and how many did.
+    /// The total at the first of the latest consecutive rounds that found the image itself at fault, and the number
+    /// of these rounds.
     job_to_blame: Option<(Duration, u32)>,
 }
 
-/// An image that is none is believed after so long, and so many fresh URLs.
+/// How long, and over how many fresh URLs, a file must stay not an image before this is believed.
 const JOB_PATIENCE: Duration = Duration::from_secs(60);
 const ROUNDS_MIN: u32 = 3;
-/// Where no other download tells whose fault it is, so many times the patience.
+/// The factor for the patience if no other download shows whose fault it is.
 const ALONE: u32 = 24;
-/// More than this between two rounds is a wait for something else.
+/// A longer time between two rounds was spent on something else and doesn't count.
 const BETWEEN_ROUNDS_MAX: Duration = Duration::from_secs(600);
 
 impl Tried {
-    /// `total` is what the lives before this one have noted.
+    /// `total` is the time that the earlier lives have recorded.
     pub(super) fn new(total: Duration) -> Self {
         Self { total, seen: None, rounds: 0, job_to_blame: None }
     }
 
-    /// The images are still not to be had at `now`.
+    /// Counts the time up to `now` as time in vain.
     fn pass(&mut self, paused: bool, now: Duration) {
         let passed = now.saturating_sub(self.seen.unwrap_or(now)).min(BETWEEN_ROUNDS_MAX);
         self.seen = Some(now);
@@ -79,7 +80,7 @@ impl Tried {
         }
     }
 
-    /// One more round in vain; returns whether the job ends with it.
+    /// Counts one more round in vain; returns whether the job ends with it.
     pub(super) fn fail(&mut self, why: &Unstored, patience: Duration, now: Duration) -> bool {
         self.pass(why.paused, now);
         self.rounds += 1;
@@ -98,7 +99,8 @@ impl Tried {
             && limit(why.blame, why.others, patience).is_some_and(|limit| tried >= limit)
     }
 
-    /// The provider takes its success back, or gives it without images; returns whether it has done so for too long.
+    /// Counts a round in which the provider took its success back or gave it without images; returns whether this has
+    /// gone on for too long.
     pub(super) fn take_back(&mut self, patience: Duration, now: Duration) -> bool {
         self.pass(false, now);
         self.rounds += 1;
@@ -106,10 +108,10 @@ impl Tried {
     }
 }
 
-/// How long images are tried for before the job ends without them; `None`: as long as it takes.
+/// How long images are tried for before the job ends without them; `None` means without a limit.
 ///
-/// That they are no longer to be had is true only where our own network is known to work meanwhile. The provider forgets a
-/// task at some time, and with that even a job whose host can't be reached comes to an end.
+/// That the images are gone can only be known while our own network works. The provider forgets a task at some time,
+/// so even a job whose host can't be reached ends eventually.
 fn limit(blame: Blame, others: Others, patience: Duration) -> Option<Duration> {
     match (blame, others) {
         (Blame::Job, Others::None | Others::Elsewhere | Others::SameHost) => Some(patience.min(JOB_PATIENCE)),
@@ -123,8 +125,8 @@ fn limit(blame: Blame, others: Others, patience: Duration) -> Option<Duration> {
     }
 }
 
-/// What one job's several images came to together: all of them, or the fault that decides. An image that is none decides before one
-/// that can't be had now, since the job can't succeed with it.
+/// Combines the results of one job's images: all images, or the fault that decides. A file that is not an image
+/// decides before an image that can't be fetched now, since the job can't succeed with it.
 ///
 /// # Errors
 ///
@@ -160,7 +162,7 @@ mod tests {
         }
     }
 
-    /// When a job ends that fails so every ten seconds, on a life's own clock that begins anywhere.
+    /// When a job ends that fails like this every ten seconds. The life's own clock starts at an arbitrary value.
     fn ends_after(tried: &mut Tried, why: &Unstored, seconds: u64) -> Option<u64> {
         let begun = Duration::from_secs(77);
         (0..=seconds / 10)
@@ -195,7 +197,7 @@ mod tests {
         loop {
             let mut tried = Tried::new(noted);
             lives += 1;
-            // Handed back after a quarter of an hour.
+            // The job is requeued after a quarter of an hour.
             let ended = ends_after(&mut tried, &missing, 900);
             noted = tried.total;
             if ended.is_some() {

@@ -1,4 +1,4 @@
-//! One request, and its reply read to its end or to a bound.
+//! One request, and its reply, which is read to its end or to a limit.
 
 use std::error::Error as _;
 
@@ -6,21 +6,21 @@ use bytes::{Bytes, BytesMut};
 use reqwest::RequestBuilder;
 use reqwest::header::{AsHeaderName, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 
+use crate::job::answers::{AccountFault, AccountFaultKind};
 use crate::net::trouble;
 use crate::provider::wire::Reply;
-use crate::provider::{AccountFault, AccountFaultKind};
 use crate::redact::for_people;
 
-/// The most that is read of a reply, in bytes (docs/provider.md, "Transport").
+/// The most bytes that are read of a reply (docs/provider.md, "Transport").
 pub const REPLY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Most that is set aside for a reply before its bytes come.
+/// The most memory that is reserved for a reply before its bytes arrive.
 const AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 
-/// What gateways of the new-api family name a request by (docs/provider.md, "Errors of the gateway").
+/// The header with a request's id in gateways of the new-api family (docs/provider.md, "Errors of the gateway").
 const REQUEST_ID: &str = "x-oneapi-request-id";
 
-/// A reply read to its end.
+/// A reply that was read to its end.
 pub(super) struct Read {
     pub(super) status: u16,
     headers: HeaderMap,
@@ -28,34 +28,34 @@ pub(super) struct Read {
 }
 
 /// Why there is no reply.
-pub(super) enum Silence {
-    /// No connection came about, so nothing was sent.
+pub(super) enum TransportError {
+    /// There was no connection, so nothing was sent.
     NotSent(String),
-    /// Anything later: the request may have arrived.
+    /// The exchange failed later, so the request may have arrived.
     NoReply(String),
 }
 
-/// One request, and its reply read to the end or to the bound.
-pub(super) async fn exchange(request: RequestBuilder) -> Result<Read, Silence> {
+/// Sends one request, and reads its reply to the end or to the limit.
+pub(super) async fn exchange(request: RequestBuilder) -> Result<Read, TransportError> {
     let mut response = request.send().await.map_err(|error| {
         let message = told(&error);
-        // DNS, refused, TLS handshake, connect timeout: hyper says "connect" only before the first
-        // byte of the request (docs/provider.md, "Transport").
-        if error.is_connect() { Silence::NotSent(message) } else { Silence::NoReply(message) }
+        // DNS, refused, TLS handshake, connect timeout: hyper reports "connect" only before the first byte of the
+        // request (docs/provider.md, "Transport").
+        if error.is_connect() { TransportError::NotSent(message) } else { TransportError::NoReply(message) }
     })?;
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
     let mut body = BytesMut::with_capacity(announced.unwrap_or_default().min(AT_ONCE_BYTES_MAX));
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len().saturating_add(chunk.len()) > REPLY_BYTES_MAX => {
-                return Err(Silence::NoReply(format!(
+                return Err(TransportError::NoReply(format!(
                     "HTTP {} with a body of more than {REPLY_BYTES_MAX} bytes",
                     response.status().as_u16()
                 )));
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
-            Err(error) => return Err(Silence::NoReply(told(&error))),
+            Err(error) => return Err(TransportError::NoReply(told(&error))),
         }
     }
     Ok(Read {
@@ -79,7 +79,7 @@ impl Read {
     }
 }
 
-impl Silence {
+impl TransportError {
     /// For a GET: the message, and the fault if the provider can't be reached at all.
     pub(super) fn into_parts(self) -> (String, Option<AccountFault>) {
         match self {

@@ -1,4 +1,4 @@
-//! The key of the API, as it goes out.
+//! The key of the API, as it is sent.
 
 use std::sync::{PoisonError, RwLock};
 
@@ -12,7 +12,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// `None` if it can't go into a header.
+    /// `None` if the key can't be sent in a header.
     pub(super) fn new(secret: Secret) -> Option<Self> {
         let header = RwLock::new(bearer(&secret)?);
         Some(Self { secret, header })
@@ -22,7 +22,7 @@ impl Key {
         self.header.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// One that comes from a file may be another by now.
+    /// Reads the key again, since the key in a file may have been replaced.
     pub(super) fn read_again(&self) {
         if let Some(header) = bearer(&self.secret) {
             *self.header.write().unwrap_or_else(PoisonError::into_inner) = header;

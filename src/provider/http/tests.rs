@@ -7,16 +7,16 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// What a server does with one connection's request.
+/// What a server does with the request of one connection.
 #[derive(Clone)]
 enum Act {
     Reply(String),
     Hang,
-    /// Reads the request and closes.
+    /// Reads the request and closes the connection.
     Close,
 }
 
-/// A server that takes one request a connection, and keeps what it was sent.
+/// A server that takes one request on each connection and stores what it received.
 struct Server {
     url: Url,
     requests: Arc<Mutex<Vec<String>>>,
@@ -28,7 +28,7 @@ impl Server {
         Self::start_with(vec![act]).await
     }
 
-    /// One act a connection, the last one for all that follow.
+    /// One act for each connection; the last act is for all further connections.
     async fn start_with(acts: Vec<Act>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
@@ -99,7 +99,7 @@ fn task(id: &str) -> TaskId {
 async fn a_post_carries_key_type_and_body() {
     let server = Server::replying("200 OK", "", r#"{"code":0,"data":{"task_id":"7"}}"#).await;
     let answer = server.api().submit(Bytes::from_static(b"{\"n\":1}")).await;
-    assert_eq!(answer, Answer::Accepted(task("7")));
+    assert_eq!(answer, SubmitOutcome::Accepted(task("7")));
     let request = server.request();
     assert!(request.starts_with("POST /kling/v1/images/generations HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("authorization: Bearer SECRET-KEY\r\n"), "{request}");
@@ -111,7 +111,7 @@ async fn a_post_carries_key_type_and_body() {
 #[tokio::test]
 async fn a_get_has_the_id_as_one_encoded_segment() {
     let server = Server::replying("200 OK", "", r#"{"code":0,"data":{"task_status":"submitted"}}"#).await;
-    assert_eq!(server.api().query(&task("a/b?c#d%é")).await, View::Running);
+    assert_eq!(server.api().query(&task("a/b?c#d%é")).await, TaskStatus::Running);
     let request = server.request();
     assert!(
         request.starts_with("GET /kling/v1/images/generations/a%2Fb%3Fc%23d%25%C3%A9 HTTP/1.1\r\n"),
@@ -133,7 +133,7 @@ async fn everything_goes_by_the_proxy_with_its_login_and_nothing_past_it() {
     let way = format!("http://user:pass@{}", proxy.url.authority());
     let base = Url::parse("http://nowhere.invalid/").unwrap();
     let api = CometApi::new(Endpoints { proxy: way.into(), ..endpoints(base) }).unwrap();
-    assert_eq!(api.submit(Bytes::from_static(b"{}")).await, Answer::Accepted(task("7")));
+    assert_eq!(api.submit(Bytes::from_static(b"{}")).await, SubmitOutcome::Accepted(task("7")));
     let request = proxy.request();
     assert!(
         request.starts_with("POST http://nowhere.invalid/kling/v1/images/generations HTTP/1.1\r\n"),
@@ -153,7 +153,7 @@ async fn a_proxy_that_is_not_there_is_nobody_there() {
     let server = Server::replying("200 OK", "", "{}").await;
     let api = CometApi::new(Endpoints { proxy: way.into(), ..endpoints(server.url.clone()) }).unwrap();
     let answer = api.submit(Bytes::from_static(b"{}")).await;
-    assert!(matches!(answer, Answer::Account(_)), "{answer:?}");
+    assert!(matches!(answer, SubmitOutcome::Account(_)), "{answer:?}");
     assert_eq!(server.connections.load(Ordering::SeqCst), 0);
 }
 
@@ -164,9 +164,9 @@ async fn nobody_there_is_an_account_fault_and_nothing_was_sent() {
     drop(listener);
     for url in [url, Url::parse("http://no-such-host.invalid/").unwrap()] {
         let api = api(url.clone());
-        let Answer::Account(fault) = api.submit(Bytes::new()).await else { panic!("{url}") };
+        let SubmitOutcome::Account(fault) = api.submit(Bytes::new()).await else { panic!("{url}") };
         assert_eq!(fault.kind, AccountFaultKind::Unreachable, "{fault:?}");
-        let View::Unavailable { fault: Some(fault), .. } = api.query(&task("7")).await else {
+        let TaskStatus::Unavailable { fault: Some(fault), .. } = api.query(&task("7")).await else {
             panic!("{url}")
         };
         assert_eq!(fault.kind, AccountFaultKind::Unreachable);
@@ -178,7 +178,7 @@ async fn nobody_there_is_an_account_fault_and_nothing_was_sent() {
 async fn a_tls_handshake_that_fails_is_an_account_fault() {
     let server = Server::replying("400 Bad Request", "", "plain").await;
     let url = Url::parse(server.url.as_str().replace("http:", "https:").as_str()).unwrap();
-    let Answer::Account(fault) = api(url).submit(Bytes::new()).await else { panic!("not a fault") };
+    let SubmitOutcome::Account(fault) = api(url).submit(Bytes::new()).await else { panic!("not a fault") };
     assert_eq!(fault.kind, AccountFaultKind::Unreachable);
     assert!(!server.request().contains("SECRET-KEY"));
 }
@@ -192,18 +192,18 @@ async fn a_post_without_a_whole_reply_is_unknown_and_sent_once() {
         let api = server.api();
         let started = Instant::now();
         let answer = api.submit(Bytes::from_static(b"{}")).await;
-        assert!(matches!(answer, Answer::Unknown { .. }), "{answer:?}");
+        assert!(matches!(answer, SubmitOutcome::Unknown { .. }), "{answer:?}");
         assert!(started.elapsed() < Duration::from_secs(3));
         assert_eq!(server.connections.load(Ordering::SeqCst), 1);
         let view = api.query(&task("7")).await;
-        assert!(matches!(view, View::Unavailable { fault: None, .. }), "{view:?}");
+        assert!(matches!(view, TaskStatus::Unavailable { fault: None, .. }), "{view:?}");
     }
 }
 
 #[tokio::test]
 async fn redirects_are_faults_and_not_followed() {
-    let server = Server::replying("301 Moved Permanently", "location: /elsewhere\r\n", "").await;
-    let Answer::Account(fault) = server.api().submit(Bytes::new()).await else { panic!("followed") };
+    let server = Server::replying("301 MoveResult Permanently", "location: /elsewhere\r\n", "").await;
+    let SubmitOutcome::Account(fault) = server.api().submit(Bytes::new()).await else { panic!("followed") };
     assert_eq!(fault.kind, AccountFaultKind::Configuration);
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
 }
@@ -211,14 +211,14 @@ async fn redirects_are_faults_and_not_followed() {
 #[tokio::test]
 async fn headers_of_the_reply_are_read() {
     let server = Server::replying("429 Too Many Requests", "retry-after: 9\r\n", "{}").await;
-    let Answer::Later(later) = server.api().submit(Bytes::new()).await else { panic!("not later") };
+    let SubmitOutcome::Later(later) = server.api().submit(Bytes::new()).await else { panic!("not later") };
     assert_eq!(later.after, Some(Duration::from_secs(9)));
     let dates = "date: Wed, 21 Oct 2026 07:28:00 GMT\r\nretry-after: Wed, 21 Oct 2026 07:28:30 GMT\r\n";
     let server = Server::replying("429 Too Many Requests", dates, "{}").await;
-    let Answer::Later(later) = server.api().submit(Bytes::new()).await else { panic!("not later") };
+    let SubmitOutcome::Later(later) = server.api().submit(Bytes::new()).await else { panic!("not later") };
     assert_eq!(later.after, Some(Duration::from_secs(30)));
     let html = Server::replying("200 OK", "content-type: text/html\r\n", "moved").await;
-    let Answer::Account(fault) = html.api().submit(Bytes::new()).await else { panic!("no fault") };
+    let SubmitOutcome::Account(fault) = html.api().submit(Bytes::new()).await else { panic!("no fault") };
     assert_eq!(fault.kind, AccountFaultKind::Configuration);
 }
 
@@ -228,7 +228,7 @@ async fn a_status_word_that_nobody_knows_is_polled_on_and_counted() {
     let metrics = Metrics::new();
     let api = server.api().counted_in(metrics.clone());
     for _ in 0..2 {
-        assert_eq!(api.query(&task("7")).await, View::Running);
+        assert_eq!(api.query(&task("7")).await, TaskStatus::Running);
     }
     let text = metrics.encode();
     assert!(text.contains("comet_unknown_words_total 2\n") && !text.contains("brewing"), "{text}");
@@ -247,15 +247,15 @@ async fn a_post_that_is_forbidden_twice_while_another_is_accepted_is_its_jobs_fa
     let server = Server::start_with(vec![forbidden.clone(), forbidden.clone(), accepted, forbidden]).await;
     let api = server.api();
     for body in [r#"{"n":1}"#, r#"{"n":1}"#] {
-        let Answer::Account(fault) = api.submit(body.into()).await else { panic!("no fault") };
+        let SubmitOutcome::Account(fault) = api.submit(body.into()).await else { panic!("no fault") };
         assert_eq!(fault.kind, AccountFaultKind::Forbidden);
         assert!(fault.message.contains("POST /kling/v1/images/generations is not allowed"));
     }
-    assert_eq!(api.submit(r#"{"n":2}"#.into()).await, Answer::Accepted(task("7")));
-    assert!(matches!(api.submit(r#"{"n":1}"#.into()).await, Answer::Refused(_)));
+    assert_eq!(api.submit(r#"{"n":2}"#.into()).await, SubmitOutcome::Accepted(task("7")));
+    assert!(matches!(api.submit(r#"{"n":1}"#.into()).await, SubmitOutcome::Refused(_)));
 }
 
-/// Replies so to what begins with these words, and otherwise with 404 in JSON.
+/// Gives this reply to a request that begins with these words, and otherwise a 404 in JSON.
 async fn at_one_path(
     begins: &'static str,
     body: &'static str,
@@ -290,26 +290,26 @@ async fn a_task_is_asked_for_at_the_other_path_where_the_first_one_is_wrong_or_k
         r#"404 Not Found|{"error":{"message":"Invalid URL","type":"invalid_request_error"}}"#,
         r#"400 Bad Request|{"code":"task_not_exist","message":"task_not_exist","data":null}"#,
         "200 OK|<!doctype html>",
-        "301 Moved Permanently|",
+        "301 MoveResult Permanently|",
         "404 Not Found|<html>",
     ] {
         let (api, asked) = at_one_path(OTHER, RUNNING, elsewhere).await;
-        assert_eq!(api.query(&task("7")).await, View::Running, "{elsewhere}");
+        assert_eq!(api.query(&task("7")).await, TaskStatus::Running, "{elsewhere}");
         assert_eq!(asked.load(Ordering::SeqCst), 2);
     }
-    // What the first path says of the task, or of the account, is not asked again.
+    // If the first path has an answer about the task or about the account, the second is not asked.
     let (api, asked) = at_one_path("GET /kling/v1/images/generations/7 ", RUNNING, "404 Not Found|").await;
-    assert_eq!(api.query(&task("7")).await, View::Running);
+    assert_eq!(api.query(&task("7")).await, TaskStatus::Running);
     assert_eq!(asked.load(Ordering::SeqCst), 1);
     for elsewhere in ["401 Unauthorized|{}", "502 Bad Gateway|<html>", "429 Too Many Requests|{}"] {
         let (api, asked) = at_one_path(OTHER, RUNNING, elsewhere).await;
-        assert!(matches!(api.query(&task("7")).await, View::Unavailable { .. }), "{elsewhere}");
+        assert!(matches!(api.query(&task("7")).await, TaskStatus::Unavailable { .. }), "{elsewhere}");
         assert_eq!(asked.load(Ordering::SeqCst), 1, "{elsewhere}");
     }
-    // Both are wrong: the first one's words stand.
+    // Both paths are wrong: the message of the first one is kept.
     let (api, _) =
         at_one_path("GET /nowhere", RUNNING, r#"404 Not Found|{"error":{"message":"Invalid URL"}}"#).await;
-    let View::Unavailable { message, fault: Some(_), .. } = api.query(&task("7")).await else {
+    let TaskStatus::Unavailable { message, fault: Some(_), .. } = api.query(&task("7")).await else {
         panic!("found")
     };
     assert!(message.contains("Invalid URL"), "{message}");

@@ -1,4 +1,4 @@
-//! What time it is at the provider, by the `Date` of its replies: no clock of ours need agree with it.
+//! The provider's time, by the `Date` of its replies: our clock needs not agree with it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::provider::wire::Reply;
 
-/// An older reading is none: the two clocks may have been set since.
+/// An older reading is ignored, since one of the two clocks may have been set meanwhile.
 const READING_LASTS: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct TheirClock {
     clock: Clock,
-    /// Theirs in Unix milliseconds, and ours then.
+    /// The provider's time in Unix milliseconds, and our time at that moment.
     reading: Mutex<Option<(i64, Duration)>>,
 }
 
@@ -23,7 +23,7 @@ impl TheirClock {
         }
     }
 
-    /// It is at least so late there.
+    /// The provider's time now, or a little earlier.
     pub(super) fn now(&self) -> Option<i64> {
         let (theirs, ours) = (*self.reading.lock().unwrap_or_else(PoisonError::into_inner))?;
         let passed = self.clock.now().saturating_sub(ours);

@@ -13,13 +13,13 @@ fn body(model: &str, job: u32) -> Vec<u8> {
     serde_json::json!({"subject_image_list": [], "model_name": model, "prompt": job}).to_string().into_bytes()
 }
 
-fn accepted() -> Answer {
-    Answer::Accepted(TaskId::new("7").unwrap())
+fn accepted() -> SubmitOutcome {
+    SubmitOutcome::Accepted(TaskId::new("7").unwrap())
 }
 
-fn no_channel() -> Answer {
+fn no_channel() -> SubmitOutcome {
     let provider_code = Some("model_not_found".to_owned());
-    Answer::Later(Later {
+    SubmitOutcome::Later(Later {
         message: "HTTP 503: no".to_owned(),
         provider_code,
         after: None,
@@ -27,26 +27,26 @@ fn no_channel() -> Answer {
     })
 }
 
-fn gone() -> Answer {
+fn gone() -> SubmitOutcome {
     let provider_code = Some("1201".to_owned());
     let message = "HTTP 400: discontinued".to_owned();
-    Answer::Refused(Refusal { content_policy: false, no_model: true, message, provider_code })
+    SubmitOutcome::Refused(Refusal { content_policy: false, no_model: true, message, provider_code })
 }
 
-fn wait(answer: Answer) -> Duration {
-    let Answer::Later(Later { after: Some(after), this_job_only: true, .. }) = answer else {
+fn wait(answer: SubmitOutcome) -> Duration {
+    let SubmitOutcome::Later(Later { after: Some(after), this_job_only: true, .. }) = answer else {
         panic!("{answer:?}")
     };
     after
 }
 
-fn fault(answer: Answer) -> (AccountFaultKind, String) {
-    let Answer::Account(fault) = answer else { panic!("{answer:?}") };
+fn fault(answer: SubmitOutcome) -> (AccountFaultKind, String) {
+    let SubmitOutcome::Account(fault) = answer else { panic!("{answer:?}") };
     (fault.kind, fault.message)
 }
 
-fn refusal(answer: Answer) -> Refusal {
-    let Answer::Refused(refusal) = answer else { panic!("{answer:?}") };
+fn refusal(answer: SubmitOutcome) -> Refusal {
+    let SubmitOutcome::Refused(refusal) = answer else { panic!("{answer:?}") };
     refusal
 }
 
@@ -62,11 +62,11 @@ async fn a_job_without_a_channel_waits_longer_each_time_and_by_itself() {
     }
     assert!(wait(models.judge(&body(DEFAULT, 3), no_channel())) <= FIRST_WAIT, "each has its own count");
     let asked = Later { after: Some(Duration::from_secs(600)), ..later(no_channel()) };
-    assert_eq!(wait(models.judge(&body(DEFAULT, 4), Answer::Later(asked))), Duration::from_secs(600));
+    assert_eq!(wait(models.judge(&body(DEFAULT, 4), SubmitOutcome::Later(asked))), Duration::from_secs(600));
 }
 
-fn later(answer: Answer) -> Later {
-    let Answer::Later(later) = answer else { panic!("{answer:?}") };
+fn later(answer: SubmitOutcome) -> Later {
+    let SubmitOutcome::Later(later) = answer else { panic!("{answer:?}") };
     later
 }
 
@@ -90,7 +90,7 @@ async fn a_job_whose_own_model_stays_away_while_others_are_accepted_is_refused_i
     let started = Instant::now();
     let refused = loop {
         let answer = models.judge(&body(OWN, 1), no_channel());
-        if let Answer::Refused(refusal) = answer {
+        if let SubmitOutcome::Refused(refusal) = answer {
             break refusal;
         }
         tokio::time::sleep(wait(answer)).await;
@@ -106,7 +106,7 @@ async fn without_another_acceptance_no_time_makes_a_jobs_fault_of_it() {
     let models = models();
     for _ in 0..50 {
         let answer = models.judge(&body(OWN, 1), no_channel());
-        assert!(!matches!(answer, Answer::Refused(_)), "{answer:?}");
+        assert!(!matches!(answer, SubmitOutcome::Refused(_)), "{answer:?}");
         tokio::time::sleep(LONGEST_WAIT).await;
     }
     fault(models.judge(&body(OWN, 1), no_channel()));

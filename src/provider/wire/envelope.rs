@@ -1,8 +1,8 @@
-//! A reply's body, read into the few fields that the families of replies share.
+//! Reads a reply's body into the few fields that all families of replies have.
 //!
-//! Three envelopes occur (docs/provider.md, "How a reply is read"): Kling's own `{code: 0, message, data}`,
-//! the gateway's task wrapper `{code: "success", message, data}` with another one inside, and the
-//! gateway's `{error: {message, type, code}}`.
+//! There are three envelopes (docs/provider.md, "How a reply is read"): Kling's own `{code: 0, message, data}`, the
+//! gateway's task wrapper `{code: "success", message, data}` with another one inside, and the gateway's
+//! `{error: {message, type, code}}`.
 
 use serde_json::{Map, Value};
 
@@ -13,46 +13,46 @@ use crate::redact::bounded;
 pub(super) type Object = Map<String, Value>;
 
 pub(super) enum Body {
-    /// A web page: a proxy or a wrong path spoke, not the API (docs/provider.md, "How a reply is read",
-    /// step 1).
+    /// A web page: it comes from a proxy or a wrong path, and not from the API (docs/provider.md, "How a reply is
+    /// read", step 1).
     Html,
-    /// Empty, cut off, nested too deep, or JSON that is no object.
+    /// The body is empty, cut off, nested too deep, or JSON that isn't an object.
     Unreadable,
-    Json(Envelope),
+    Json(ReplyEnvelope),
 }
 
-pub(super) struct Envelope {
+pub(super) struct ReplyEnvelope {
     root: Object,
 }
 
 /// The `code` of a reply, normalised (docs/provider.md, "How a reply is read", step 3).
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Code {
-    /// `0`, `"0"`, `0.0`, `200`, `"success"`, `"succeed"`: the call worked, nothing more.
+    /// `0`, `"0"`, `0.0`, `200`, `"success"`, `"succeed"`: the call worked, and nothing more.
     Ok,
-    /// Missing, null or empty: says nothing.
+    /// Missing, null or empty: it says nothing.
     Absent,
     Number {
         value: i64,
         verbatim: String,
     },
-    /// Lower case in `value`.
+    /// `value` is in lower case.
     Word {
         value: String,
         verbatim: String,
     },
 }
 
-/// What a reply says is wrong, if anything.
-pub(super) struct Complaint {
+/// The error in a reply, if there is one.
+pub(super) struct ApiError {
     pub(super) code: Code,
     pub(super) message: Option<String>,
-    /// There is an `error`, whatever its code.
+    /// Whether there is an `error`, with any code.
     pub(super) is_error: bool,
-    /// The status is the upstream's, passed on: a 401 is then not about our key.
+    /// Whether the status is the upstream's, forwarded by the gateway: a 401 is then not about our key.
     pub(super) relayed: bool,
-    /// `{"code":null,"message":"404"}`: a route that is documented and not live (docs/provider.md,
-    /// "Other shapes").
+    /// Whether the reply is `{"code":null,"message":"404"}`: a route that is documented but not live
+    /// (docs/provider.md, "Other shapes").
     pub(super) route_is_dead: bool,
 }
 
@@ -62,18 +62,18 @@ pub(super) fn read(reply: &Reply<'_>) -> Body {
         text.trim_start().get(..9).is_some_and(|start| start.eq_ignore_ascii_case("text/html"))
     });
     match serde_json::from_slice(body) {
-        Ok(Value::Object(root)) => Body::Json(Envelope { root }),
+        Ok(Value::Object(root)) => Body::Json(ReplyEnvelope { root }),
         Ok(_) | Err(_) if said_html || body.starts_with(b"<") => Body::Html,
         Ok(_) | Err(_) => Body::Unreadable,
     }
 }
 
-impl Envelope {
+impl ReplyEnvelope {
     pub(super) fn root(&self) -> &Object {
         &self.root
     }
 
-    /// Kling's own, which its support asks for.
+    /// Kling's own request id, which its support asks for.
     pub(super) fn request_id(&self) -> Option<&str> {
         text_of(self.root.get("request_id"))
     }
@@ -87,16 +87,16 @@ impl Envelope {
         Code::of(self.root.get("code"))
     }
 
-    /// Code and message, from inside of a relayed upstream body where there is one: the gateway
-    /// passes Kling's refusals on as a text in `message` (docs/provider.md, "Errors of the gateway").
-    pub(super) fn complaint(&self) -> Complaint {
+    /// Code and message. If the reply contains an upstream body, they are taken from there: the gateway forwards
+    /// Kling's refusals as a text in `message` (docs/provider.md, "Errors of the gateway").
+    pub(super) fn complaint(&self) -> ApiError {
         let outer = complaint_of(&self.root);
         if !outer.relays() {
             return outer;
         }
         match outer.relayed_body().map(|body| complaint_of(&body.root)) {
-            None => Complaint { relayed: true, ..outer },
-            Some(inner) => Complaint {
+            None => ApiError { relayed: true, ..outer },
+            Some(inner) => ApiError {
                 code: if inner.code == Code::Absent { outer.code } else { inner.code },
                 message: inner.message.or(outer.message),
                 is_error: true,
@@ -106,7 +106,7 @@ impl Envelope {
         }
     }
 
-    /// The task id, looked for in the order of docs/provider.md, "Task ids".
+    /// The task id, searched for in the order of docs/provider.md, "Task ids".
     pub(super) fn task_id(&self) -> Option<TaskId> {
         let data = self.data();
         let in_data = |key| data.and_then(Value::as_object).and_then(|data| data.get(key));
@@ -122,19 +122,19 @@ impl Envelope {
         .find_map(id_of)
     }
 
-    /// [`Self::task_id`], else that of a relayed upstream body.
+    /// [`Self::task_id`], or else the one in a forwarded upstream body.
     pub(super) fn any_task_id(&self) -> Option<TaskId> {
         self.task_id().or_else(|| complaint_of(&self.root).relayed_body()?.task_id())
     }
 
-    /// There is an `error` that says something.
+    /// Whether there is an `error` with a content.
     pub(super) fn complains(&self) -> bool {
         complaint_of(&self.root).is_error
     }
 }
 
-impl Complaint {
-    /// The gateway passes an upstream's refusal on under these codes.
+impl ApiError {
+    /// Whether the code is one with which the gateway forwards an upstream's refusal.
     fn relays(&self) -> bool {
         match &self.code {
             Code::Word { value, .. } => value == "fail_to_fetch_task" || value == "task_failed",
@@ -142,14 +142,14 @@ impl Complaint {
         }
     }
 
-    fn relayed_body(&self) -> Option<Envelope> {
+    fn relayed_body(&self) -> Option<ReplyEnvelope> {
         let text = self.message.as_deref().filter(|_| self.relays())?;
-        serde_json::from_str(text).ok().map(|root| Envelope { root })
+        serde_json::from_str(text).ok().map(|root| ReplyEnvelope { root })
     }
 }
 
-/// An id is a text or a whole number; 18 digits don't survive as a float, so one that was read as
-/// such is no id.
+/// An id is a text or a whole number. A float loses digits of an id of 18 digits, so a number that was read as a
+/// float is not an id.
 pub(super) fn id_of(value: &Value) -> Option<TaskId> {
     match value {
         Value::String(text) => TaskId::new(text),
@@ -160,12 +160,12 @@ pub(super) fn id_of(value: &Value) -> Option<TaskId> {
     }
 }
 
-/// A text that says something: not empty after trimming.
+/// A text that is not empty after trimming.
 pub(super) fn text_of(value: Option<&Value>) -> Option<&str> {
     value.and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
 }
 
-fn complaint_of(object: &Object) -> Complaint {
+fn complaint_of(object: &Object) -> ApiError {
     let error = object.get("error").filter(|error| match error {
         Value::Null => false,
         Value::String(text) => !text.trim().is_empty(),
@@ -177,7 +177,7 @@ fn complaint_of(object: &Object) -> Complaint {
     let inside = |key| text_of(fields.and_then(|fields| fields.get(key)));
     let inner_code = Code::of(fields.and_then(|fields| fields.get("code")));
     let code = match inner_code {
-        // "The error is: success" says nothing.
+        // An error with the code "success" says nothing.
         Code::Ok | Code::Absent => Code::of(object.get("code")),
         Code::Number { .. } | Code::Word { .. } => inner_code,
     };
@@ -188,7 +188,7 @@ fn complaint_of(object: &Object) -> Complaint {
         .or(own_message)
         .or_else(|| text_of(object.get("msg")));
     let route_is_dead = code == Code::Absent && own_message == Some("404");
-    Complaint {
+    ApiError {
         code,
         message: message.map(str::to_owned),
         is_error: error.is_some(),
@@ -229,7 +229,7 @@ impl Code {
         }
     }
 
-    /// As the provider wrote it, for people; `None` where it says nothing.
+    /// As the provider wrote it, for people; `None` if it says nothing.
     pub(super) fn verbatim(&self) -> Option<String> {
         match self {
             Self::Ok | Self::Absent => None,
@@ -240,7 +240,7 @@ impl Code {
     }
 }
 
-/// `1303.0` is 1303. Codes are small: nothing is lost below a billion.
+/// `1303.0` is 1303. Codes are small, and no digit is lost below a billion.
 fn whole_of(float: f64) -> Option<i64> {
     (float.fract() == 0.0 && float.abs() < 1e9).then_some(float as i64)
 }

@@ -1,5 +1,4 @@
-//! The images of a finished task, in every shape that was seen (docs/provider.md,
-//! "Images of a finished task").
+//! The images of a finished task, in every shape that was seen (docs/provider.md, "Images of a finished task").
 
 use std::collections::HashSet;
 
@@ -7,31 +6,30 @@ use serde_json::Value;
 use url::Url;
 
 use super::envelope::{Object, text_of};
-use crate::provider::ResultImage;
+use crate::job::answers::ResultImage;
 
-/// No more are looked at; `n` is 9 at most (docs/provider.md, "Request fields").
+/// No more images are read; `n` is 9 at most (docs/provider.md, "Request fields").
 const IMAGES_MAX: usize = 64;
 
-/// Members that list images, as texts or objects with a URL.
+/// Members that list images, as texts or as objects with a URL.
 const LISTS: [&str; 8] =
     ["outputs", "output", "images", "image_urls", "urls", "result_urls", "results", "result"];
 
-/// An output of another type than an image.
+/// Whether an output has another type than an image.
 fn is_another(output: &Object) -> bool {
     let kind = text_of(output.get("type")).unwrap_or("image").to_ascii_lowercase();
     !(kind == "image" || kind.starts_with("image/") || kind == "image_url")
 }
 
-/// From the first of `layers` (outermost first) that has any; sorted by index, without repeats. The member
-/// `listed_as` of `task_result` lists them.
+/// The images in the first of `layers` (outermost first) that has any, sorted by index and without repetitions. The
+/// member `listed_as` of `task_result` lists them.
 pub(super) fn images(layers: &[&Object], listed_as: &str) -> Vec<ResultImage> {
     let listed = layers.iter().map(|layer| {
         let result = layer.get("task_result").and_then(Value::as_object);
         let list = result.and_then(|result| result.get(listed_as)).and_then(Value::as_array);
         list.map(|list| of_list(list)).unwrap_or_default()
     });
-    // Kling's newer form, `outputs` by type (docs/provider.md, "Other shapes"), and what sibling gateways
-    // make of either.
+    // Kling's newer form, `outputs` by type (docs/provider.md, "Other shapes"), and the variants of sibling gateways.
     let elsewhere = layers.iter().flat_map(|layer| {
         let inner = ["task_result", "result", "output"].map(|key| layer.get(key).and_then(Value::as_object));
         let places = [Some(*layer)].into_iter().chain(inner).flatten();
@@ -39,12 +37,11 @@ pub(super) fn images(layers: &[&Object], listed_as: &str) -> Vec<ResultImage> {
         lists.flatten().map(|list| of_list(list)).collect::<Vec<_>>()
     });
     let single = layers.iter().flat_map(|layer| {
-        // The last is OpenAI's video shape, whatever lies there (docs/provider.md, "Other shapes").
+        // The last one is OpenAI's video shape, whatever kind of file it names (docs/provider.md, "Other shapes").
         ["url", "result_url", "image_url", "video_url"]
             .map(|key| of_text(0, text_of(layer.get(key))).into_iter().collect())
     });
-    // Older new-api puts the URL of a success into `fail_reason` (docs/provider.md,
-    // "The gateway's wrapper").
+    // Older new-api puts the URL of a success into `fail_reason` (docs/provider.md, "The gateway's wrapper").
     let misplaced =
         layers.iter().map(|layer| of_text(0, text_of(layer.get("fail_reason"))).into_iter().collect());
     listed
@@ -85,7 +82,7 @@ fn of_list(list: &[Value]) -> Vec<ResultImage> {
 
 fn of_text(index: u32, text: Option<&str>) -> Option<ResultImage> {
     let text = text?;
-    // A URL without its scheme is one of the page that it is shown on, which is an https one.
+    // A URL without a scheme has the scheme of the page that shows it, which is https.
     let url = if text.starts_with("//") { Url::parse(&format!("https:{text}")) } else { Url::parse(text) };
     let url = url.ok()?;
     let is_image = match url.scheme() {
@@ -96,7 +93,7 @@ fn of_text(index: u32, text: Option<&str>) -> Option<ResultImage> {
     is_image.then_some(ResultImage { index, url })
 }
 
-/// A number or a text; a position takes its place where there is none (`"id": ""` has been seen).
+/// A number or a text; without it, the position is used (`"id": ""` has been seen).
 fn index_of(element: &Value) -> Option<u32> {
     match element.as_object()?.get("index")? {
         Value::Number(number) => number.as_u64().and_then(|index| index.try_into().ok()),

@@ -1,132 +1,134 @@
-//! The one table of errors: HTTP status and code → what it means for money and for the account.
+//! The one table of errors: HTTP status and code → what they mean for the money and for the account.
 //!
-//! Its source is docs/provider.md, "Errors of the gateway", "Kling's codes" and "Transport".
-//! A code says more than a status and is looked at first: not every 429 passes
-//! (1102 is an empty account), not every 500 is an accident (`invalid_request`).
+//! Its sources are docs/provider.md, "Errors of the gateway", "Kling's codes" and "Transport". A code says more than
+//! a status and is checked first: not every 429 passes (1102 is an empty account), not every 500 is an accident
+//! (`invalid_request`).
 //!
-//! When in doubt about a paid POST the answer is [`Meaning::Unknown`]: it costs a lookup and
-//! perhaps a person, while a wrong "surely not accepted" costs the money twice.
+//! In doubt about a paid POST, the answer is [`ReplyClass::Unknown`]: it costs a look-up and perhaps a person's time,
+//! while a wrong "certainly not accepted" costs the money twice.
 
-use super::envelope::{Code, Complaint};
+use super::envelope::{ApiError, Code};
 use super::words;
 
-/// What a reply means. What follows from it, of a POST:
+/// The meaning of a reply. For a POST it has these consequences:
 ///
-/// | meaning | taken? | whose fault | then |
+/// | meaning | accepted? | whose fault | then |
 /// |---|---|---|---|
 /// | `Fine` | with a task id yes, else perhaps | | poll, else look up |
-/// | `Key`, `Money`, `Forbidden` | no | account | intake stops, the job is handed back |
+/// | `Key`, `Money`, `Forbidden` | no | account | the intake stops, the job is requeued |
 /// | `Configuration` | no | configuration | the same; the message names the path |
 /// | `ProviderCredential`, `Down` | no | provider | the same |
 /// | `Busy`, `NotTaken` | no | provider | later, after `Retry-After` or a growing pause |
 /// | `NoChannel` | no | provider, or job | later, and this job only |
-/// | `NoModel`, `NoSuchResource` | no | job, or configuration | it ends, unpaid; or intake stops |
-/// | `Refused`, `Policy` | no | job | it ends, unpaid |
-/// | `NotFound` | no | configuration: the POST went to the path of a query | intake stops |
+/// | `NoModel`, `NoSuchResource` | no | job, or configuration | the job ends, unpaid; or the intake stops |
+/// | `Refused`, `Policy` | no | job | the job ends, unpaid |
+/// | `NotFound` | no | configuration: the POST went to the path of a query | the intake stops |
 /// | `Exists` | perhaps: an earlier POST was | | look up |
 /// | `Unknown` | perhaps | | look up |
 ///
-/// Whatever the meaning, a reply that complains and names a task is "perhaps". A second `Forbidden`
-/// of one job may be that job's, and whose fault a model is that isn't there depends on whose model it is
-/// (see `forbidden` and `models` of [`provider`](crate::provider)). Of a GET, none of them ends
-/// the task: it is looked at again.
+/// For any meaning, a reply that complains and yet names a task is "perhaps". If one job is `Forbidden` twice, it may
+/// be that job's fault; and whose fault a missing model is depends on who chose the model (see `forbidden` and
+/// `models` of [`provider`](crate::provider)). For a GET, none of them ends the task: it is queried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
-    /// No complaint: look at the data.
+pub(super) enum ReplyClass {
+    /// There is no complaint; the data decides.
     Fine,
     /// Our key is wrong, disabled or expired.
     Key,
-    /// The provider's own credential for Kling is refused: theirs to mend, ours to wait.
+    /// The provider's own credential for Kling is refused; only the provider can repair that, so the job waits.
     ProviderCredential,
     /// No money or no quota.
     Money,
-    /// Path or base URL lead elsewhere.
+    /// The path or the base URL leads to something else.
     Configuration,
-    /// The key may not do this (model, group, IP address).
+    /// The key has no right to this (model, group, IP address).
     Forbidden,
-    /// The provider can't be reached behind its proxy; the request never arrived there.
+    /// The provider's proxy can't reach the provider, so the request did not arrive there.
     Down,
-    /// Too many requests or too many tasks; never taken.
+    /// Too many requests or too many tasks; not accepted.
     Busy,
-    /// No channel has this model now: an outage, or a model that is gone. Never taken.
+    /// No channel has this model now: an outage, or a model that is gone. Not accepted.
     NoChannel,
-    /// The gateway failed before it sent anything on.
+    /// The gateway failed before it forwarded anything.
     NotTaken,
-    /// Wrong in its form; never taken.
+    /// The request is wrong in its form; not accepted.
     Refused,
-    /// Against the content policy; never taken.
+    /// The request is against the content policy; not accepted.
     Policy,
-    /// A task with our external id exists: somebody's earlier POST.
+    /// A task with our external id exists: an earlier POST made it, ours or another client's.
     Exists,
-    /// The model doesn't exist, or not any more; never taken.
+    /// The model doesn't exist, or exists no longer; not accepted.
     NoModel,
-    /// Kling's 1203: on a POST the model doesn't exist, on a GET the task.
+    /// Kling's 1203: for a POST the model doesn't exist, for a GET the task.
     NoSuchResource,
     /// The task doesn't exist, or not yet.
     NotFound,
-    /// It may have been taken.
+    /// The request may have been accepted.
     Unknown,
 }
 
 /// The meaning of a JSON reply.
-pub(super) fn of(status: u16, complaint: &Complaint) -> Meaning {
+pub(super) fn of(status: u16, complaint: &ApiError) -> ReplyClass {
     if complaint.route_is_dead {
-        return Meaning::Configuration;
+        return ReplyClass::Configuration;
     }
     let meaning = match &complaint.code {
         Code::Number { value, .. } => by_number(*value, status, complaint.relayed),
         Code::Word { value, .. } => by_word(value, status, complaint.relayed),
-        Code::Ok | Code::Absent if complaint.is_error && is_success(status) => Meaning::Unknown,
+        Code::Ok | Code::Absent if complaint.is_error && is_success(status) => ReplyClass::Unknown,
         Code::Ok | Code::Absent => by_status(status, complaint.relayed),
     };
     let said = complaint.message.as_deref().unwrap_or_default();
     match meaning {
-        // What the gateway has tried to send on may have arrived, whatever it says of that.
-        Meaning::Unknown if was_sent_on(&complaint.code) || gave_up(status) => Meaning::Unknown,
-        Meaning::Unknown => words::refusal(said).unwrap_or(Meaning::Unknown),
-        Meaning::NotTaken | Meaning::NoChannel if words::refusal(said) == Some(Meaning::Unknown) => {
-            Meaning::Unknown
+        // What the gateway tried to forward may have arrived, whatever its message says.
+        ReplyClass::Unknown if was_sent_on(&complaint.code) || gave_up(status) => ReplyClass::Unknown,
+        ReplyClass::Unknown => words::refusal(said).unwrap_or(ReplyClass::Unknown),
+        ReplyClass::NotTaken | ReplyClass::NoChannel if words::refusal(said) == Some(ReplyClass::Unknown) => {
+            ReplyClass::Unknown
         }
-        Meaning::Refused => refused(said),
-        // A firewall of words before the API, or an account of many faults.
-        Meaning::Forbidden if words::is_policy(said) => Meaning::Policy,
-        Meaning::Key | Meaning::Forbidden if words::refusal(said) == Some(Meaning::Money) => Meaning::Money,
-        // The upstream's words, passed on: they are about the gateway's own key.
-        Meaning::Key if complaint.relayed => Meaning::ProviderCredential,
-        Meaning::Fine
-        | Meaning::Key
-        | Meaning::ProviderCredential
-        | Meaning::Money
-        | Meaning::Configuration
-        | Meaning::Forbidden
-        | Meaning::Down
-        | Meaning::Busy
-        | Meaning::NoChannel
-        | Meaning::NotTaken
-        | Meaning::Policy
-        | Meaning::Exists
-        | Meaning::NoModel
-        | Meaning::NoSuchResource
-        | Meaning::NotFound => meaning,
+        ReplyClass::Refused => refused(said),
+        // It may be a word filter before the API, or a message for many account faults.
+        ReplyClass::Forbidden if words::is_policy(said) => ReplyClass::Policy,
+        ReplyClass::Key | ReplyClass::Forbidden if words::refusal(said) == Some(ReplyClass::Money) => {
+            ReplyClass::Money
+        }
+        // The upstream's forwarded answer is about the gateway's own key.
+        ReplyClass::Key if complaint.relayed => ReplyClass::ProviderCredential,
+        ReplyClass::Fine
+        | ReplyClass::Key
+        | ReplyClass::ProviderCredential
+        | ReplyClass::Money
+        | ReplyClass::Configuration
+        | ReplyClass::Forbidden
+        | ReplyClass::Down
+        | ReplyClass::Busy
+        | ReplyClass::NoChannel
+        | ReplyClass::NotTaken
+        | ReplyClass::Policy
+        | ReplyClass::Exists
+        | ReplyClass::NoModel
+        | ReplyClass::NoSuchResource
+        | ReplyClass::NotFound => meaning,
     }
 }
 
-/// A refusal of a job is told in words: 1201 is both "wrong parameter" and "this external id exists"
+/// A job's refusal is decided by its message, since 1201 is both "wrong parameter" and "this external id exists"
 /// (docs/provider.md, "Kling's codes").
-fn refused(said: &str) -> Meaning {
+fn refused(said: &str) -> ReplyClass {
     let lower = said.to_lowercase();
     if says_exists(&lower) {
-        Meaning::Exists
+        ReplyClass::Exists
     } else if says_no_model(&lower) {
-        Meaning::NoModel
+        ReplyClass::NoModel
     } else if words::is_policy(said) {
-        Meaning::Policy
+        ReplyClass::Policy
     } else {
-        words::refusal(said).unwrap_or(Meaning::Refused)
+        words::refusal(said).unwrap_or(ReplyClass::Refused)
     }
 }
 
-/// A task with this external id is there. To take a refusal for that costs a look-up; the other way round a paid task would be lost.
+/// Whether the message says that a task with this external id exists. A refusal that is mistaken for it costs a
+/// look-up; in the opposite case a paid task would be lost.
 fn says_exists(said: &str) -> bool {
     said.contains("already exist")
         || said.contains("已存在")
@@ -136,7 +138,7 @@ fn says_exists(said: &str) -> bool {
                 .any(|word| said.contains(word)))
 }
 
-/// Under these codes the gateway has sent something on (docs/provider.md, "Errors of the gateway", and
+/// With these codes the gateway has forwarded something (docs/provider.md, "Errors of the gateway", and
 /// `types/error.go` of new-api).
 fn was_sent_on(code: &Code) -> bool {
     match code {
@@ -155,104 +157,104 @@ fn was_sent_on(code: &Code) -> bool {
     }
 }
 
-/// A proxy or the gateway has given up waiting for what it had sent on.
+/// A proxy or the gateway stopped waiting for the answer to what it had forwarded.
 fn gave_up(status: u16) -> bool {
     matches!(status, 408 | 499 | 504 | 524)
 }
 
-/// Kling's and the gateway's words for it (docs/provider.md, "Models that are not there"). They come
-/// under codes that stand for many other faults too.
+/// The words of Kling and of the gateway for a missing model (docs/provider.md, "Models that are not there"). Their
+/// codes stand for many other faults too.
 fn says_no_model(said: &str) -> bool {
     said.contains("invalid model name") || (said.contains("model") && said.contains("been discontinued"))
 }
 
-/// Of a GET, a refusal or a 404 that says so is about the task and not about the path: unknown tasks
-/// come under several statuses (docs/provider.md, "Tasks that are not there").
-pub(super) fn of_lookup(meaning: Meaning, said: Option<&str>) -> Meaning {
+/// For a GET, a refusal or a 404 with such a message is about the task and not about the path: unknown tasks come
+/// with several statuses (docs/provider.md, "Tasks that are not there").
+pub(super) fn of_lookup(meaning: ReplyClass, said: Option<&str>) -> ReplyClass {
     let said = said.unwrap_or_default().to_lowercase();
     let is_missing = ["task_not_exist", "task not exist", "task not found", "resource does not exist"]
         .into_iter()
         .any(|words| said.contains(words));
     match meaning {
-        Meaning::Refused | Meaning::Configuration if is_missing => Meaning::NotFound,
-        Meaning::Fine
-        | Meaning::Key
-        | Meaning::ProviderCredential
-        | Meaning::Money
-        | Meaning::Configuration
-        | Meaning::Forbidden
-        | Meaning::Down
-        | Meaning::Busy
-        | Meaning::NoChannel
-        | Meaning::NotTaken
-        | Meaning::Refused
-        | Meaning::Policy
-        | Meaning::Exists
-        | Meaning::NoModel
-        | Meaning::NoSuchResource
-        | Meaning::NotFound
-        | Meaning::Unknown => meaning,
+        ReplyClass::Refused | ReplyClass::Configuration if is_missing => ReplyClass::NotFound,
+        ReplyClass::Fine
+        | ReplyClass::Key
+        | ReplyClass::ProviderCredential
+        | ReplyClass::Money
+        | ReplyClass::Configuration
+        | ReplyClass::Forbidden
+        | ReplyClass::Down
+        | ReplyClass::Busy
+        | ReplyClass::NoChannel
+        | ReplyClass::NotTaken
+        | ReplyClass::Refused
+        | ReplyClass::Policy
+        | ReplyClass::Exists
+        | ReplyClass::NoModel
+        | ReplyClass::NoSuchResource
+        | ReplyClass::NotFound
+        | ReplyClass::Unknown => meaning,
     }
 }
 
 /// The meaning of a web page where JSON was due.
-pub(super) fn of_html(status: u16) -> Meaning {
+pub(super) fn of_html(status: u16) -> ReplyClass {
     match status {
-        // Also 400: a proxy's own, for example plain HTTP spoken to a TLS port. The API's is JSON.
-        200..=299 | 400 => Meaning::Configuration,
+        // 400 too: a proxy sends it, for example for plain HTTP on a TLS port. A 400 of the API is JSON.
+        200..=299 | 400 => ReplyClass::Configuration,
         _ => by_status(status, false),
     }
 }
 
 /// The meaning of a body that is neither JSON nor a web page: cut off, empty, plain text.
-pub(super) fn of_unreadable(status: u16) -> Meaning {
-    if is_success(status) { Meaning::Unknown } else { by_status(status, false) }
+pub(super) fn of_unreadable(status: u16) -> ReplyClass {
+    if is_success(status) { ReplyClass::Unknown } else { by_status(status, false) }
 }
 
 fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
-/// Kling's codes (docs/provider.md, "Kling's codes"), under whichever status.
-fn by_number(code: i64, status: u16, relayed: bool) -> Meaning {
+/// Kling's codes (docs/provider.md, "Kling's codes"), with any status.
+fn by_number(code: i64, status: u16, relayed: bool) -> ReplyClass {
     match code {
-        // Some gateways put the HTTP status into the body and 200 on the wire.
+        // Some gateways put the HTTP status into the body and send 200.
         400..=599 if is_success(status) => by_status(u16::try_from(code).unwrap_or(status), relayed),
-        1000..=1004 => Meaning::ProviderCredential,
-        1100..=1102 => Meaning::Money,
-        1103 | 1304 => Meaning::Forbidden,
-        1200 | 1201 => Meaning::Refused,
-        1202 => Meaning::Configuration,
-        1203 => Meaning::NoSuchResource,
-        1300 | 1301 => Meaning::Policy,
-        1302 | 1303 => Meaning::Busy,
-        5000..=5999 => Meaning::Unknown,
+        1000..=1004 => ReplyClass::ProviderCredential,
+        1100..=1102 => ReplyClass::Money,
+        1103 | 1304 => ReplyClass::Forbidden,
+        1200 | 1201 => ReplyClass::Refused,
+        1202 => ReplyClass::Configuration,
+        1203 => ReplyClass::NoSuchResource,
+        1300 | 1301 => ReplyClass::Policy,
+        1302 | 1303 => ReplyClass::Busy,
+        5000..=5999 => ReplyClass::Unknown,
         // A code other than 0 under HTTP 200 is a refusal (docs/provider.md, "Replies to a submit").
-        _ if is_success(status) => Meaning::Refused,
+        _ if is_success(status) => ReplyClass::Refused,
         _ => by_status(status, relayed),
     }
 }
 
 /// The gateway's codes (docs/provider.md, "Errors of the gateway").
-fn by_word(code: &str, status: u16, relayed: bool) -> Meaning {
+fn by_word(code: &str, status: u16, relayed: bool) -> ReplyClass {
     match (code, status) {
         ("insufficient_user_quota" | "pre_consume_token_quota_failed" | "local_quota_not_enough", _) => {
-            Meaning::Money
+            ReplyClass::Money
         }
-        (word, _) if word.starts_with("entitlement_") => Meaning::Money,
+        (word, _) if word.starts_with("entitlement_") => ReplyClass::Money,
         (
             "sensitive_words_detected" | "prompt_blocked" | "content_policy_violation" | "content_filter",
             _,
-        ) => Meaning::Policy,
-        (word, _) if word.starts_with("violation_fee") => Meaning::Policy,
-        ("token_concurrency_limit_reached" | "rate_limit_exceeded", _) => Meaning::Busy,
-        ("task_not_exist", _) => Meaning::NotFound,
-        ("access_denied", _) => Meaning::Forbidden,
-        ("api_not_implemented", _) => Meaning::Configuration,
+        ) => ReplyClass::Policy,
+        (word, _) if word.starts_with("violation_fee") => ReplyClass::Policy,
+        ("token_concurrency_limit_reached" | "rate_limit_exceeded", _) => ReplyClass::Busy,
+        ("task_not_exist", _) => ReplyClass::NotFound,
+        ("access_denied", _) => ReplyClass::Forbidden,
+        ("api_not_implemented", _) => ReplyClass::Configuration,
         ("do_request_failed" | "read_response_body_failed" | "unmarshal_response_failed", _) => {
-            Meaning::Unknown
+            ReplyClass::Unknown
         }
-        // Before anything is sent on.
+        // These come before anything is forwarded.
         (
             "get_task_failed"
             | "get_channel_failed"
@@ -261,39 +263,41 @@ fn by_word(code: &str, status: u16, relayed: bool) -> Meaning {
             | "gen_relay_info_failed"
             | "count_token_failed",
             _,
-        ) => Meaning::NotTaken,
-        ("model_not_found", 503) | ("model_price_error", _) => Meaning::NoChannel,
-        // Also as 500: a client's error in disguise, seen live.
-        ("invalid_request", 200..=299 | 400 | 404 | 422 | 500) => Meaning::Refused,
-        ("model_not_found", 200..=299 | 400 | 404) => Meaning::NoModel,
-        ("build_request_failed" | "task_failed", 200..=299 | 400 | 404) => Meaning::Refused,
+        ) => ReplyClass::NotTaken,
+        ("model_not_found", 503) | ("model_price_error", _) => ReplyClass::NoChannel,
+        // Also with 500: it is a client's error, seen live.
+        ("invalid_request", 200..=299 | 400 | 404 | 422 | 500) => ReplyClass::Refused,
+        ("model_not_found", 200..=299 | 400 | 404) => ReplyClass::NoModel,
+        ("build_request_failed" | "task_failed", 200..=299 | 400 | 404) => ReplyClass::Refused,
         // No reply of CometAPI's about money is documented (docs/provider.md, "What is not known").
-        (word, 200..=299 | 400..=499) if word.contains("quota") || word.contains("balance") => Meaning::Money,
-        (_, 200..=299) => Meaning::Unknown,
+        (word, 200..=299 | 400..=499) if word.contains("quota") || word.contains("balance") => {
+            ReplyClass::Money
+        }
+        (_, 200..=299) => ReplyClass::Unknown,
         _ => by_status(status, relayed),
     }
 }
 
-/// The bare status. `relayed`: it is the upstream's, passed on by the gateway.
-fn by_status(status: u16, relayed: bool) -> Meaning {
+/// The status alone. `relayed` means that it is the upstream's, forwarded by the gateway.
+fn by_status(status: u16, relayed: bool) -> ReplyClass {
     match status {
-        200..=299 => Meaning::Fine,
-        // Never followed: a wrong path gives 301 (docs/provider.md, "Errors of the gateway").
-        300..=399 => Meaning::Configuration,
-        401 if relayed => Meaning::ProviderCredential,
-        401 => Meaning::Key,
-        402 => Meaning::Money,
-        403 => Meaning::Forbidden,
-        404 | 405 => Meaning::Configuration,
-        // Somebody gave up waiting, or holds something that conflicts.
-        408 | 409 | 425 | 499 => Meaning::Unknown,
-        429 => Meaning::Busy,
-        400..=499 => Meaning::Refused,
-        501 => Meaning::Configuration,
-        // Cloudflare could not connect to the origin, or not agree on TLS. (522 is also sent for
-        // a request unacknowledged by TCP for 90 s, which did not arrive either.)
-        521 | 522 | 523 | 525 | 526 => Meaning::Down,
-        _ => Meaning::Unknown,
+        200..=299 => ReplyClass::Fine,
+        // A redirect is never followed: a wrong path gives 301 (docs/provider.md, "Errors of the gateway").
+        300..=399 => ReplyClass::Configuration,
+        401 if relayed => ReplyClass::ProviderCredential,
+        401 => ReplyClass::Key,
+        402 => ReplyClass::Money,
+        403 => ReplyClass::Forbidden,
+        404 | 405 => ReplyClass::Configuration,
+        // A server stopped waiting, or something conflicts with the request.
+        408 | 409 | 425 | 499 => ReplyClass::Unknown,
+        429 => ReplyClass::Busy,
+        400..=499 => ReplyClass::Refused,
+        501 => ReplyClass::Configuration,
+        // Cloudflare could not connect to the origin, or TLS with it failed. (522 is also sent if TCP did not
+        // acknowledge a request for 90 s; that request did not arrive either.)
+        521 | 522 | 523 | 525 | 526 => ReplyClass::Down,
+        _ => ReplyClass::Unknown,
     }
 }
 

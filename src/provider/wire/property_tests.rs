@@ -1,4 +1,4 @@
-//! Whatever comes as a reply: an answer, in moments, and never a paid task taken for an unpaid one.
+//! Any reply gets an answer within moments, and a paid task is never taken for an unpaid one.
 
 use std::time::Instant;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::tests::{fixtures, reply};
 use super::*;
+use crate::job::answers::{Later, Refusal, SubmitOutcome, TaskStatus};
 use crate::job::{SentUnder, TaskId};
 use crate::mutated::mutated;
 use crate::provider::http::REPLY_BYTES_MAX;
-use crate::provider::{Answer, Later, Refusal, View};
 use crate::redact::TEXT_CHARS_MAX;
 
 const WORDS: &[&str] = &[
@@ -49,7 +49,7 @@ fn any_status() -> impl Strategy<Value = u16> {
     prop_oneof![3 => Just(200), 6 => usual, 1 => 100_u16..1_000]
 }
 
-/// The order of docs/provider.md, "Task ids", read once more and otherwise than by the code.
+/// Reads the order of docs/provider.md, "Task ids", again and in another way than the code.
 fn task_id_in(body: &[u8]) -> Option<String> {
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body).trim_ascii();
     let root: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
@@ -62,7 +62,7 @@ fn task_id_in(body: &[u8]) -> Option<String> {
                     && !text.contains(|c: char| c.is_whitespace() || c.is_control());
                 is_id.then(|| text.to_owned())
             }
-            // As `data` itself a number may be anything.
+            // A number that is `data` itself may be anything.
             Value::Number(number) if place != "/data" => {
                 number.as_u64().filter(|id| *id > 0).map(|id| id.to_string())
             }
@@ -81,14 +81,14 @@ proptest! {
         let answer = submit(&Reply { body: &body, ..reply(status, "") });
         let id = task_id_in(&body);
         match &answer {
-            Answer::Accepted(task) => {
+            SubmitOutcome::Accepted(task) => {
                 prop_assert!((200..300).contains(&status));
                 prop_assert_eq!(Some(task.as_str()), id.as_deref());
             }
-            Answer::Unknown { message, .. } => prop_assert!(is_for_people(message), "{message}"),
-            Answer::Later(Later { message, .. })
-            | Answer::Account(AccountFault { message, .. })
-            | Answer::Refused(Refusal { message, .. }) => {
+            SubmitOutcome::Unknown { message, .. } => prop_assert!(is_for_people(message), "{message}"),
+            SubmitOutcome::Later(Later { message, .. })
+            | SubmitOutcome::Account(AccountFault { message, .. })
+            | SubmitOutcome::Refused(Refusal { message, .. }) => {
                 prop_assert!(is_for_people(message), "{message}");
                 prop_assert!(id.is_none(), "{answer:?}");
             }
@@ -100,23 +100,23 @@ proptest! {
         let reply = Reply { body: &body, ..reply(status, "") };
         let seen = query(&reply, &TaskId::new("mine").unwrap());
         match &seen.view {
-            View::Succeeded { images, .. } => {
+            TaskStatus::Succeeded { images, .. } => {
                 prop_assert!((200..300).contains(&status));
                 prop_assert!(images.len() <= 64);
                 prop_assert!(images.iter().all(|image| matches!(image.url.scheme(), "http" | "https" | "data")));
                 prop_assert!(images.windows(2).all(|pair| pair[0].index < pair[1].index), "{images:?}");
             }
-            View::Failed { message, .. } => {
+            TaskStatus::Failed { message, .. } => {
                 prop_assert!((200..300).contains(&status));
                 prop_assert!(is_for_people(message), "{message}");
             }
-            View::Running => prop_assert!((200..300).contains(&status)),
-            View::NotFound { message } | View::Unavailable { message, .. } => {
+            TaskStatus::Running => prop_assert!((200..300).contains(&status)),
+            TaskStatus::NotFound { message } | TaskStatus::Unavailable { message, .. } => {
                 prop_assert!(is_for_people(message), "{message}");
             }
         }
         if let Some(word) = &seen.foreign_word {
-            prop_assert_eq!(&seen.view, &View::Running);
+            prop_assert_eq!(&seen.view, &TaskStatus::Running);
             prop_assert!(word.chars().count() <= 40 && is_for_people(word), "{word}");
         }
         let _ = lookup(&reply, &SentUnder::from_words("mine 1").unwrap());
@@ -131,15 +131,15 @@ proptest! {
             (content_type.as_deref(), retry_after.as_deref(), date.as_deref());
         let request_id = date;
         let reply = Reply { status, content_type, retry_after, date, request_id, asked: "POST /", body: &body };
-        if let Answer::Later(Later { after: Some(after), .. }) = submit(&reply) {
+        if let SubmitOutcome::Later(Later { after: Some(after), .. }) = submit(&reply) {
             prop_assert!(after <= RETRY_AFTER_MAX);
         }
         let _ = query(&reply, &TaskId::new("mine").unwrap());
     }
 }
 
-/// Ten times as much as they need, and a small part of what a step that looks at everything again
-/// for each item would.
+/// Ten times the time that they need, and a small part of the time of a step that reads everything again for each
+/// item.
 #[test]
 fn the_largest_replies_are_read_in_moments() {
     let filled = |start: &str, with: &str, end: &str| {

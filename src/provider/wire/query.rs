@@ -1,26 +1,26 @@
-//! What a GET saw: of a task, of a task looked up by our own id, of the account.
+//! The result of a GET: about a task, about a task looked up by our own id, about the account.
 
 use serde_json::Value;
 
-use super::envelope::{self, Body, Code, Envelope, Object, id_of, text_of};
-use super::meaning::{self, Meaning};
+use super::envelope::{self, Body, Code, Object, ReplyEnvelope, id_of, text_of};
+use super::meaning::{self, ReplyClass};
 use super::{Reply, Understood, account_fault, images, shape, understand, words};
+use crate::job::answers::{AccountFault, AccountFaultKind, Failed, Lookup, TaskStatus};
+use crate::job::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::job::{SentUnder, TaskId};
-use crate::operation::MULTI_IMAGE_TO_IMAGE;
-use crate::provider::{AccountFault, AccountFaultKind, Failed, Lookup, View};
 use crate::redact::{bounded, for_people};
 
-/// How deep wrappers nest: the gateway's `data`, the inner `data`, or a complete Kling envelope
-/// with one more (docs/provider.md, "The gateway's wrapper").
+/// How deep wrappers nest: the gateway's `data`, the inner `data`, or a complete Kling envelope with one more
+/// (docs/provider.md, "The gateway's wrapper").
 const LAYERS: usize = 3;
 
-/// Longest `final_unit_deduction` kept, in characters.
+/// The most characters of a `final_unit_deduction` that are kept.
 const UNITS_CHARS_MAX: usize = 64;
 
-/// Longest foreign status word kept, in characters.
+/// The most characters of an unknown status word that are kept.
 const WORD_CHARS_MAX: usize = 40;
 
-/// A status word's meaning (docs/provider.md, "Status words"); other words are `None`.
+/// The meaning of a status word (docs/provider.md, "Status words"); other words give `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Running,
@@ -31,25 +31,25 @@ enum Progress {
 /// What a reply to a query says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
-    pub view: View,
-    /// The status word that nobody here knows; empty where the reply has none at all. The view is
-    /// then [`View::Running`]: looked at again, until the job's own deadline.
+    pub view: TaskStatus,
+    /// The status word, if it is unknown to this version; empty if the reply has none at all. The view is then
+    /// [`TaskStatus::Running`]: the task is queried again until the job's own deadline.
     pub foreign_word: Option<String>,
-    /// What a success without a known image looks like: its keys, and no values.
+    /// The form of a success without a known image: its keys, without values.
     pub foreign_shape: Option<String>,
 }
 
-impl From<View> for Seen {
-    fn from(view: View) -> Self {
+impl From<TaskStatus> for Seen {
+    fn from(view: TaskStatus) -> Self {
         Self { view, foreign_word: None, foreign_shape: None }
     }
 }
 
-/// The reply to a query of `task`.
+/// Reads the reply to a query of `task`.
 ///
-/// Only the status word decides: `message` is "SUCCEED" for a failed task as well, and `code: 0` says
-/// that the call worked (docs/provider.md, "Replies to a query"). `Succeeded` may come without images:
-/// the caller looks again a bounded number of times ("How a reply is read", step 8).
+/// Only the status word decides: `message` is "SUCCEED" for a failed task too, and `code: 0` only says that the call
+/// worked (docs/provider.md, "Replies to a query"). `Succeeded` may come without images; the caller then queries
+/// again a limited number of times ("How a reply is read", step 8).
 #[must_use]
 pub fn query(reply: &Reply<'_>, task: &TaskId) -> Seen {
     seen(reply, understand(reply), task.as_str())
@@ -63,40 +63,38 @@ fn seen(reply: &Reply<'_>, understood: Understood, id: &str) -> Seen {
     }
     let message = understood.message(reply);
     let meaning = meaning::of_lookup(understood.meaning, understood.said.as_deref());
-    // A web page now and then is a proxy's or a firewall's hiccup; it is the probe that tells a wrong
-    // path or a closed door from it (docs/provider.md, "How a reply is read"). A redirect is never a
-    // hiccup.
+    // An occasional web page is a passing fault of a proxy or a firewall; the probe shows whether it is really a
+    // wrong path or a missing right (docs/provider.md, "How a reply is read"). A redirect is never a passing fault.
     let is_hiccup = understood.envelope.is_none()
-        && matches!(meaning, Meaning::Configuration | Meaning::Forbidden)
+        && matches!(meaning, ReplyClass::Configuration | ReplyClass::Forbidden)
         && !(300..400).contains(&reply.status);
     let fault = account_fault(meaning, &message, reply.asked).filter(|_| !is_hiccup);
     let view = match meaning {
-        Meaning::NotFound | Meaning::NoSuchResource => View::NotFound { message },
+        ReplyClass::NotFound | ReplyClass::NoSuchResource => TaskStatus::NotFound { message },
         // The gateway's empty lookup: `{"code":"success","data":null}` (docs/provider.md, "Other shapes").
-        Meaning::Fine if says_nothing(understood.envelope.as_ref()) => View::NotFound { message },
-        Meaning::Fine
-        | Meaning::Key
-        | Meaning::ProviderCredential
-        | Meaning::Money
-        | Meaning::Configuration
-        | Meaning::Forbidden
-        | Meaning::Down
-        | Meaning::Busy
-        | Meaning::NoChannel
-        | Meaning::NotTaken
-        | Meaning::Refused
-        | Meaning::Policy
-        | Meaning::Exists
-        | Meaning::NoModel
-        | Meaning::Unknown => View::Unavailable { message, fault, after: reply.after() },
+        ReplyClass::Fine if says_nothing(understood.envelope.as_ref()) => TaskStatus::NotFound { message },
+        ReplyClass::Fine
+        | ReplyClass::Key
+        | ReplyClass::ProviderCredential
+        | ReplyClass::Money
+        | ReplyClass::Configuration
+        | ReplyClass::Forbidden
+        | ReplyClass::Down
+        | ReplyClass::Busy
+        | ReplyClass::NoChannel
+        | ReplyClass::NotTaken
+        | ReplyClass::Refused
+        | ReplyClass::Policy
+        | ReplyClass::Exists
+        | ReplyClass::NoModel
+        | ReplyClass::Unknown => TaskStatus::Unavailable { message, fault, after: reply.after() },
     };
     view.into()
 }
 
-/// The reply to a query by our own `external_task_id`, which Kling allows and CometAPI may or may not
-/// pass on (docs/provider.md, "External task ids"): a miss proves nothing, and a hit is proof under an id
-/// that no other job has. Under a producer's own id the task must have been made behind this job's
-/// intent.
+/// Reads the reply to a query by our own `external_task_id`, which Kling allows and CometAPI may or may not forward
+/// (docs/provider.md, "External task ids"). A miss proves nothing. A hit is proof if no other job has this id. If a
+/// producer chose the id, the task must have been made after this job's intent.
 #[must_use]
 pub fn lookup(reply: &Reply<'_>, under: &SentUnder) -> Lookup {
     let external = &under.id;
@@ -121,27 +119,29 @@ pub fn lookup(reply: &Reply<'_>, under: &SentUnder) -> Lookup {
         };
     }
     let others =
-        |envelope: &Envelope| matches!(envelope.data(), Some(Value::Array(list)) if !list.is_empty());
+        |envelope: &ReplyEnvelope| matches!(envelope.data(), Some(Value::Array(list)) if !list.is_empty());
     if understood.envelope.as_ref().is_some_and(others) {
         return Lookup::Another { message: "the provider answered with a list of other tasks".to_owned() };
     }
     match seen(reply, understood, external.as_str()).view {
-        View::NotFound { message } => Lookup::NotFound { message },
-        View::Unavailable { message, fault, after } => Lookup::Unavailable { message, fault, after },
-        View::Running | View::Succeeded { .. } | View::Failed { .. } => Lookup::Unavailable {
-            message: "the provider tells of a task without naming it".to_owned(),
-            fault: None,
-            after: reply.after(),
-        },
+        TaskStatus::NotFound { message } => Lookup::NotFound { message },
+        TaskStatus::Unavailable { message, fault, after } => Lookup::Unavailable { message, fault, after },
+        TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. } => {
+            Lookup::Unavailable {
+                message: "the provider tells of a task without naming it".to_owned(),
+                fault: None,
+                after: reply.after(),
+            }
+        }
     }
 }
 
-/// The reply to a query of a task that can't exist: any JSON that isn't an account fault shows
-/// that the API is there and takes our key.
+/// Reads the reply to a query of a task that can't exist: any JSON that isn't an account fault shows that the API is
+/// there and accepts our key.
 ///
 /// # Errors
 ///
-/// The fault that still stands; a 5xx of the proxies before the API is `Unreachable`.
+/// The fault that persists; a 5xx of the proxies before the API is `Unreachable`.
 pub fn probe(reply: &Reply<'_>) -> Result<(), AccountFault> {
     let understood = understand(reply);
     let message = understood.message(reply);
@@ -157,20 +157,20 @@ pub fn probe(reply: &Reply<'_>) -> Result<(), AccountFault> {
     }
 }
 
-/// Whether a callback's body says that its task is still running, and so that a look at it would show
-/// nothing new. Of any other body, garbage included, nothing is believed.
+/// Whether a callback's body says that its task is still running, so that a query would show nothing new. No other
+/// body is believed, whatever it contains.
 #[must_use]
 pub fn tells_of_a_running_task(body: &[u8]) -> bool {
     let (content_type, retry_after, date, request_id) = (None, None, None, None);
     let asked = "a callback";
     let reply = Reply { status: 200, content_type, retry_after, date, request_id, asked, body };
     let Body::Json(envelope) = envelope::read(&reply) else { return false };
-    of_task(&envelope, "").is_some_and(|seen| seen == Seen::from(View::Running))
+    of_task(&envelope, "").is_some_and(|seen| seen == Seen::from(TaskStatus::Running))
 }
 
-/// The envelope, if this reply is about a task rather than about the call: 2xx and no code that
-/// complains. An `error` beside a status word is the task's own (OpenAI's video shape).
-fn told_of_a_task<'a>(reply: &Reply<'_>, understood: &'a Understood) -> Option<&'a Envelope> {
+/// The envelope, if this reply is about a task and not about the call: 2xx and no code that complains. An `error`
+/// beside a status word belongs to the task (OpenAI's video shape).
+fn told_of_a_task<'a>(reply: &Reply<'_>, understood: &'a Understood) -> Option<&'a ReplyEnvelope> {
     let envelope = understood.envelope.as_ref()?;
     let complains = match envelope.code() {
         Code::Ok | Code::Absent => false,
@@ -179,7 +179,7 @@ fn told_of_a_task<'a>(reply: &Reply<'_>, understood: &'a Understood) -> Option<&
     ((200..300).contains(&reply.status) && !complains).then_some(envelope)
 }
 
-fn says_nothing(envelope: Option<&Envelope>) -> bool {
+fn says_nothing(envelope: Option<&ReplyEnvelope>) -> bool {
     envelope.is_some_and(|envelope| match envelope.data() {
         Some(Value::Null) => true,
         Some(Value::Array(_)) => true,
@@ -187,9 +187,9 @@ fn says_nothing(envelope: Option<&Envelope>) -> bool {
     })
 }
 
-/// The object that a reply's `data` is; of a list the element with our id, else nothing. A reply
-/// without `data` is its own (OpenAI's video shape, and Kling's callback).
-fn task_object<'a>(envelope: &'a Envelope, id: &str) -> Option<&'a Object> {
+/// The object in a reply's `data`; if that is a list, the element with our id or nothing. A reply without `data` is
+/// the object itself (OpenAI's video shape, and Kling's callback).
+fn task_object<'a>(envelope: &'a ReplyEnvelope, id: &str) -> Option<&'a Object> {
     let is_ours = |object: &Object| {
         let info = object.get("task_info").and_then(Value::as_object);
         let own = [object.get("task_id"), object.get("id")].into_iter().flatten().find_map(id_of);
@@ -205,11 +205,11 @@ fn task_object<'a>(envelope: &'a Envelope, id: &str) -> Option<&'a Object> {
     }
 }
 
-fn of_task(envelope: &Envelope, id: &str) -> Option<Seen> {
+fn of_task(envelope: &ReplyEnvelope, id: &str) -> Option<Seen> {
     let empty = Object::new();
     let outer = match envelope.data() {
-        // Nothing that can have a status: read like an empty object (docs/provider.md,
-        // "How a reply is read", step 4).
+        // A value that can't have a status is read like an empty object (docs/provider.md, "How a reply is read",
+        // step 4).
         Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) => &empty,
         Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => task_object(envelope, id)?,
     };
@@ -221,9 +221,9 @@ fn of_task(envelope: &Envelope, id: &str) -> Option<Seen> {
     }
     let units = layers.iter().find_map(|layer| units_of(layer));
     let view = match progress(envelope, &layers) {
-        Some(Progress::Running) => View::Running,
+        Some(Progress::Running) => TaskStatus::Running,
         Some(Progress::Succeeded) => {
-            View::Succeeded { images: images::images(&layers, MULTI_IMAGE_TO_IMAGE.result), units }
+            TaskStatus::Succeeded { images: images::images(&layers, MULTI_IMAGE_TO_IMAGE.result), units }
         }
         Some(Progress::Failed) => {
             let message = failure_message(envelope, &layers);
@@ -235,34 +235,35 @@ fn of_task(envelope: &Envelope, id: &str) -> Option<Seen> {
             } else {
                 Failed::Unsaid
             };
-            View::Failed { message, why, units }
+            TaskStatus::Failed { message, why, units }
         }
-        // No status that we know: keep looking. Without a `data` or a place for a status it isn't
-        // even sure that this is about a task.
+        // There is no known status, so the task is queried again. Without a `data` or a member for a status, the
+        // reply may not even be about a task.
         None => {
             let root = envelope.root();
             let has_place = ["status", "task_status"].into_iter().any(|key| root.contains_key(key));
             let is_about_a_task = envelope.data().is_some() || (has_place && !envelope.complains());
             let word = bounded(first_word(envelope, &layers), WORD_CHARS_MAX);
-            return is_about_a_task.then_some(Seen { foreign_word: Some(word), ..View::Running.into() });
+            return is_about_a_task
+                .then_some(Seen { foreign_word: Some(word), ..TaskStatus::Running.into() });
         }
     };
-    let is_empty = matches!(&view, View::Succeeded { images, .. } if images.is_empty());
+    let is_empty = matches!(&view, TaskStatus::Succeeded { images, .. } if images.is_empty());
     let foreign_shape = is_empty.then(|| shape::of(envelope.root()));
     Some(Seen { foreign_shape, ..view.into() })
 }
 
-/// The status word where no place has one that we know.
-fn first_word<'a>(envelope: &'a Envelope, layers: &[&'a Object]) -> &'a str {
+/// The first status word, if no place has a known one.
+fn first_word<'a>(envelope: &'a ReplyEnvelope, layers: &[&'a Object]) -> &'a str {
     let mut places = layers.iter().copied().chain([envelope.root()]);
     places
         .find_map(|place| text_of(place.get("task_status")).or_else(|| text_of(place.get("status"))))
         .unwrap_or_default()
 }
 
-/// docs/provider.md, "How a reply is read", step 5. The outer end wins over a stale inner state (tasks
-/// swept by the gateway), and an inner failure over an outer success.
-fn progress(envelope: &Envelope, layers: &[&Object]) -> Option<Progress> {
+/// docs/provider.md, "How a reply is read", step 5. An outer end counts more than an old inner state (tasks swept by
+/// the gateway), and an inner failure more than an outer success.
+fn progress(envelope: &ReplyEnvelope, layers: &[&Object]) -> Option<Progress> {
     let word = |object: &Object, key| text_of(object.get(key)).and_then(progress_of);
     let outer = layers.first().and_then(|layer| word(layer, "status"));
     let mut inner = layers.iter().filter_map(|layer| word(layer, "task_status"));
@@ -294,15 +295,15 @@ fn progress_of(word: &str) -> Option<Progress> {
     }
 }
 
-/// Free text, and may be missing everywhere (docs/provider.md, "Replies to a query").
-fn failure_message(envelope: &Envelope, layers: &[&Object]) -> String {
+/// Free text, which may be missing everywhere (docs/provider.md, "Replies to a query").
+fn failure_message(envelope: &ReplyEnvelope, layers: &[&Object]) -> String {
     let in_layers = |key| layers.iter().find_map(|layer| text_of(layer.get(key)));
     let in_error = layers.iter().find_map(|layer| match layer.get("error")? {
         Value::Object(error) => text_of(error.get("message")),
         Value::String(text) => Some(text.trim()).filter(|text| !text.is_empty()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
     });
-    // Of the call, and not of the task.
+    // This message is about the call and not about the task.
     let is_fine = |text: &&str| ["succeed", "success", "ok"].contains(&text.to_ascii_lowercase().as_str());
     let own = text_of(envelope.root().get("message")).filter(|text| !is_fine(text));
     let message = in_layers("task_status_msg")
@@ -314,7 +315,7 @@ fn failure_message(envelope: &Envelope, layers: &[&Object]) -> String {
     for_people(message)
 }
 
-/// Codes beside the words, as words: `content_policy_violation` may come with a message that says nothing.
+/// The codes beside the message, as words: `content_policy_violation` may come with an empty message.
 fn failure_codes(layers: &[&Object]) -> String {
     let in_layer = |layer: &&Object| {
         let error = layer.get("error").and_then(Value::as_object);
@@ -325,15 +326,16 @@ fn failure_codes(layers: &[&Object]) -> String {
     layers.iter().flat_map(in_layer).collect::<Vec<_>>().join(" ")
 }
 
-/// The latest time at which a task can have been made, in Unix milliseconds: times come in these or in
-/// seconds (docs/provider.md, "How a reply is read", step 7).
+/// The latest time at which a task can have been made, in Unix milliseconds. Times are in milliseconds or in seconds
+/// (docs/provider.md, "How a reply is read", step 7).
 fn made_ms(task: &Object) -> Option<i64> {
     let times = ["created_at", "create_time", "submit_time"].into_iter();
     let number = times.filter_map(|key| task.get(key)?.as_i64()).find(|number| *number > 0)?;
     Some(if number < 100_000_000_000 { number.saturating_mul(1000).saturating_add(999) } else { number })
 }
 
-/// `final_unit_deduction`, verbatim: a text or a number. In Kling's newer form the amount of a `billing` in units.
+/// `final_unit_deduction` as it is written, a text or a number. In Kling's newer form, the amount of a `billing` in
+/// units.
 fn units_of(layer: &Object) -> Option<String> {
     let in_units = |bill: &&Object| text_of(bill.get("charge_type")) == Some("unit");
     let bills =

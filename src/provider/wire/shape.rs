@@ -1,4 +1,4 @@
-//! What a reply looks like, for people who teach a later version to read it: its keys, and no values.
+//! The form of a reply, for people who teach a later version to read it: its keys, without values.
 
 use serde_json::{Map, Value};
 
@@ -19,7 +19,7 @@ fn of_object(object: &Map<String, Value>, depth: usize) -> String {
     }
     let key = |(key, value): (&String, &Value)| {
         let inner = of_value(value, depth - 1);
-        // An id may be a key.
+        // A key may be an id.
         let key = bounded(key, 40);
         if inner.is_empty() { key } else { format!("{key}: {inner}") }
     };
@@ -27,7 +27,7 @@ fn of_object(object: &Map<String, Value>, depth: usize) -> String {
     format!("{{{}}}", keys.join(", "))
 }
 
-/// Empty for a value that has no keys in it.
+/// Empty for a value without keys.
 fn of_value(value: &Value, depth: usize) -> String {
     match value {
         Value::Object(object) => of_object(object, depth),

@@ -1,6 +1,6 @@
-//! The table of replies: every body that docs/provider.md knows of is a file in `tests/fixtures/replies`,
-//! and `table.txt` there says what each is to a POST and to a query. `UPDATE_SNAPSHOTS=1` writes it anew;
-//! what a change makes of the replies is then in the diff.
+//! The table of replies: every body in docs/provider.md is a file in `tests/fixtures/replies`, and `table.txt` there
+//! says what each one means for a POST and for a query. `UPDATE_SNAPSHOTS=1` rewrites the table; the diff then shows
+//! what a change does to the replies.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::job::TaskId;
-use crate::provider::{AccountFault, Answer, Failed, Later, Refusal, View};
+use crate::job::answers::{AccountFault, Failed, Later, Refusal, SubmitOutcome, TaskStatus};
 
 /// A body with the status that it came with. The name is `section-what.status.kind`.
 pub(crate) struct Fixture {
@@ -68,31 +68,37 @@ fn stop(fault: &AccountFault) -> String {
     format!("stop: {:?}", fault.kind).to_lowercase()
 }
 
-/// Was it taken; if not, what next.
-fn of_post(answer: &Answer) -> String {
+/// Whether the POST was accepted; if not, what follows.
+fn of_post(answer: &SubmitOutcome) -> String {
     match answer {
-        Answer::Accepted(task) => format!("taken, {task}"),
-        Answer::Later(Later { this_job_only: true, .. }) => "not taken, later: this job only".to_owned(),
-        Answer::Later(Later { after: None, .. }) => "not taken, later".to_owned(),
-        Answer::Later(Later { after: Some(after), .. }) => format!("not taken, later, after {after:?}"),
-        Answer::Account(fault) => format!("not taken, {}", stop(fault)),
-        Answer::Refused(Refusal { content_policy: true, .. }) => "not taken, refused: policy".to_owned(),
-        Answer::Refused(Refusal { no_model: true, .. }) => "not taken, refused: model".to_owned(),
-        Answer::Refused(_) => "not taken, refused".to_owned(),
-        Answer::Unknown { .. } => "perhaps taken".to_owned(),
+        SubmitOutcome::Accepted(task) => format!("taken, {task}"),
+        SubmitOutcome::Later(Later { this_job_only: true, .. }) => {
+            "not taken, later: this job only".to_owned()
+        }
+        SubmitOutcome::Later(Later { after: None, .. }) => "not taken, later".to_owned(),
+        SubmitOutcome::Later(Later { after: Some(after), .. }) => {
+            format!("not taken, later, after {after:?}")
+        }
+        SubmitOutcome::Account(fault) => format!("not taken, {}", stop(fault)),
+        SubmitOutcome::Refused(Refusal { content_policy: true, .. }) => {
+            "not taken, refused: policy".to_owned()
+        }
+        SubmitOutcome::Refused(Refusal { no_model: true, .. }) => "not taken, refused: model".to_owned(),
+        SubmitOutcome::Refused(_) => "not taken, refused".to_owned(),
+        SubmitOutcome::Unknown { .. } => "perhaps taken".to_owned(),
     }
 }
 
 fn of_query(seen: &Seen) -> String {
     let units = |units: &Option<String>| units.as_ref().map(|units| format!(", {units} units"));
     let mut text = match &seen.view {
-        View::Running => "running".to_owned(),
-        View::Succeeded { images, units: paid } => {
+        TaskStatus::Running => "running".to_owned(),
+        TaskStatus::Succeeded { images, units: paid } => {
             let listed: Vec<_> =
                 images.iter().map(|image| format!("{}={}", image.index, image.url.path())).collect();
             format!("succeeded [{}]{}", listed.join(" "), units(paid).unwrap_or_default())
         }
-        View::Failed { why, message, units: paid } => {
+        TaskStatus::Failed { why, message, units: paid } => {
             let policy = match why {
                 Failed::Policy => " (policy)",
                 Failed::Technical => " (technical)",
@@ -100,9 +106,9 @@ fn of_query(seen: &Seen) -> String {
             };
             format!("failed{policy}: {message}{}", units(paid).unwrap_or_default())
         }
-        View::NotFound { .. } => "not found".to_owned(),
-        View::Unavailable { fault: None, .. } => "look again".to_owned(),
-        View::Unavailable { fault: Some(fault), .. } => format!("look again, {}", stop(fault)),
+        TaskStatus::NotFound { .. } => "not found".to_owned(),
+        TaskStatus::Unavailable { fault: None, .. } => "look again".to_owned(),
+        TaskStatus::Unavailable { fault: Some(fault), .. } => format!("look again, {}", stop(fault)),
     };
     if let Some(word) = &seen.foreign_word {
         write!(text, ", foreign word {word:?}").unwrap();
@@ -141,7 +147,7 @@ fn a_fault_of_the_configuration_names_the_path() {
         ["4.1-redirect.301.html", "4.1-html.404.html", "3.4-html.200.html", "4.1-invalid-url.404.json"]
     {
         let fixture = fixtures().into_iter().find(|fixture| fixture.name == name).unwrap();
-        let Answer::Account(fault) = submit(&fixture.reply()) else { panic!("{name}") };
+        let SubmitOutcome::Account(fault) = submit(&fixture.reply()) else { panic!("{name}") };
         assert_eq!(fault.kind, AccountFaultKind::Configuration, "{name}");
         assert!(fault.message.contains("POST /kling/v1/images/generations"), "{}", fault.message);
     }

@@ -1,27 +1,28 @@
-//! What the provider says in words where it gives no code, or one that stands for many things.
+//! What the provider's messages mean if there is no code, or a code that stands for many things.
 //!
-//! The gateways of the one-api and new-api family answer in Chinese or English, many forks under codes and types of their own, so
-//! their sentences are known by a few words each. Sources: `middleware/distributor.go`, `middleware/auth.go`, `model/token.go`,
-//! `controller/relay.go` and `types/error.go` of
-//! [songquanpeng/one-api](https://github.com/songquanpeng/one-api) and [QuantumNous/new-api](https://github.com/QuantumNous/new-api).
+//! The gateways of the one-api and new-api family answer in Chinese or English, and many forks have codes and types
+//! of their own. So their sentences are recognized by a few words each. Sources: `middleware/distributor.go`,
+//! `middleware/auth.go`, `model/token.go`, `controller/relay.go` and `types/error.go` of
+//! [songquanpeng/one-api](https://github.com/songquanpeng/one-api) and
+//! [QuantumNous/new-api](https://github.com/QuantumNous/new-api).
 //!
-//! What is quoted in a sentence is left out before it is looked at: it may be the job's own prompt. A long text is no sentence of
-//! theirs either.
+//! Quotations in a sentence are removed first, since they may be the job's own prompt. A long text is not one of
+//! their sentences either.
 
-use super::meaning::Meaning;
+use super::meaning::ReplyClass;
 
-/// Their sentences are shorter, without what they quote.
+/// Without quotations their sentences are shorter than this.
 const SENTENCE_CHARS_MAX: usize = 300;
 
-/// Each opens a quotation, and what closes it.
+/// The opening and the closing character of each kind of quotation.
 const QUOTES: [(char, char); 7] =
     [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('‘', '’'), ('「', '」'), ('『', '』')];
 
-/// The gateway goes on to another channel by itself when one fails, and says so when it finds none: what became of the first try is
-/// not told.
+/// If a channel fails, the gateway tries another one by itself. If it then finds none, it uses these words, and the
+/// result of the first try is unknown.
 const ANOTHER_TRY: &[&str] = &["retry", "重试", "重試"];
 
-/// The gateway has found no channel for the model, before it sent anything on.
+/// The gateway found no channel for the model before it forwarded anything.
 const NO_CHANNEL: &[&str] = &[
     "无可用渠道",
     "無可用渠道",
@@ -45,7 +46,7 @@ const NO_CHANNEL: &[&str] = &[
     "倍率或价格未配置",
 ];
 
-/// The account or its key has nothing left. It is charged before anything is sent on.
+/// The account or its key has no money left. It is charged before anything is forwarded.
 const NO_MONEY: &[&str] = &[
     "额度不足",
     "額度不足",
@@ -86,7 +87,7 @@ const NO_KEY: &[&str] = &[
     "incorrect api key",
 ];
 
-/// The key or the account may not do this.
+/// The key or the account has no right to this.
 const NOT_ALLOWED: &[&str] = &[
     "用户已被封禁",
     "用戶已被封禁",
@@ -105,7 +106,7 @@ const NOT_ALLOWED: &[&str] = &[
     "group is disabled",
 ];
 
-/// Too much for now; nothing was made.
+/// There are too many requests now; no task was made.
 const TOO_MUCH: &[&str] = &[
     "负载已饱和",
     "負載已飽和",
@@ -116,10 +117,10 @@ const TOO_MUCH: &[&str] = &[
     "请求太频繁",
 ];
 
-/// The gateway itself looks for these in what is sent, before it sends anything on.
+/// The gateway itself searches the request for such words before it forwards anything.
 const SENSITIVE_WORDS: &[&str] = &["敏感词", "敏感詞", "sensitive word"];
 
-/// Kling and the gateways in front of it refuse what a picture shows or a prompt says.
+/// Kling and the gateways before it refuse the content of a picture or a prompt.
 const POLICY: &[&str] = &[
     "risk control",
     "content risk",
@@ -197,7 +198,7 @@ const POLICY: &[&str] = &[
     "社区准则",
 ];
 
-/// The provider says that the failure was its own, and about nothing that was sent.
+/// The provider says that the failure was its own, and not because of the request.
 const TECHNICAL: &[&str] = &[
     "internal generation error",
     "internal error",
@@ -236,7 +237,7 @@ const TECHNICAL: &[&str] = &[
     "请稍后再试",
 ];
 
-/// The words of a sentence, without what they quote.
+/// A sentence in lower case without its quotations; `None` if it is too long.
 fn sentence(said: &str) -> Option<String> {
     let mut closes = None;
     let mut kept = String::new();
@@ -245,7 +246,7 @@ fn sentence(said: &str) -> Option<String> {
             Some(closing) if c == closing => closes = None,
             Some(_) => {}
             None => match QUOTES.iter().find(|(opening, _)| *opening == c) {
-                // An apostrophe is within a word.
+                // An apostrophe inside a word opens no quotation.
                 Some((opening, _)) if *opening == '\'' && kept.ends_with(char::is_alphanumeric) => {
                     kept.push(c)
                 }
@@ -261,24 +262,25 @@ fn has(sentence: &str, words: &[&str]) -> bool {
     words.iter().any(|word| sentence.contains(word))
 }
 
-/// What a refusal of the gateway's own means; `None` where these words don't tell.
-pub(super) fn refusal(said: &str) -> Option<Meaning> {
+/// The meaning of a refusal by the gateway itself; `None` if the words don't show it.
+pub(super) fn refusal(said: &str) -> Option<ReplyClass> {
     let said = sentence(said)?;
     let table = [
-        (NO_MONEY, Meaning::Money),
-        (NO_KEY, Meaning::Key),
-        (NOT_ALLOWED, Meaning::Forbidden),
-        (SENSITIVE_WORDS, Meaning::Policy),
-        (TOO_MUCH, Meaning::Busy),
-        (NO_CHANNEL, Meaning::NoChannel),
+        (NO_MONEY, ReplyClass::Money),
+        (NO_KEY, ReplyClass::Key),
+        (NOT_ALLOWED, ReplyClass::Forbidden),
+        (SENSITIVE_WORDS, ReplyClass::Policy),
+        (TOO_MUCH, ReplyClass::Busy),
+        (NO_CHANNEL, ReplyClass::NoChannel),
     ];
     if said.contains("quota") && said.contains("is not enough") {
-        return Some(Meaning::Money);
+        return Some(ReplyClass::Money);
     }
     let (_, meaning) = table.into_iter().find(|(words, _)| has(&said, words))?;
-    // "try again later" and the like come with a bare "saturated", and say nothing of another try before.
-    let tells_of_a_try = meaning == Meaning::NoChannel && has(&said, ANOTHER_TRY);
-    Some(if tells_of_a_try { Meaning::Unknown } else { meaning })
+    // The words of [`ANOTHER_TRY`] also come with a plain "saturated" ("try again later"), where they don't mean an
+    // earlier try.
+    let tells_of_a_try = meaning == ReplyClass::NoChannel && has(&said, ANOTHER_TRY);
+    Some(if tells_of_a_try { ReplyClass::Unknown } else { meaning })
 }
 
 /// Whether the words say that the content is against a policy.
@@ -286,7 +288,7 @@ pub(super) fn is_policy(said: &str) -> bool {
     sentence(said).is_some_and(|said| has(&said, POLICY))
 }
 
-/// Whether the words say that the failure was the provider's own. No words at all, and any that aren't known, say no such thing.
+/// Whether the words say that the failure was the provider's own. An empty or unknown message doesn't say so.
 pub(super) fn is_technical(said: &str) -> bool {
     sentence(said).is_some_and(|said| has(&said, TECHNICAL) && !has(&said, POLICY))
 }
@@ -316,36 +318,42 @@ mod tests {
     #[test]
     fn the_gateways_sentences_mean_what_their_source_does_behind_them() {
         for (said, meaning) in [
-            ("当前分组 default 下对于模型 kling-v2 无可用渠道 (request id: 1)", Some(Meaning::NoChannel)),
-            ("分组 vip 下模型 kling-v2 无可用渠道（distributor）", Some(Meaning::NoChannel)),
-            ("获取分组 default 下模型 kling-v2 的可用渠道失败（distributor）: x", Some(Meaning::NoChannel)),
+            ("当前分组 default 下对于模型 kling-v2 无可用渠道 (request id: 1)", Some(ReplyClass::NoChannel)),
+            ("分组 vip 下模型 kling-v2 无可用渠道（distributor）", Some(ReplyClass::NoChannel)),
+            (
+                "获取分组 default 下模型 kling-v2 的可用渠道失败（distributor）: x",
+                Some(ReplyClass::NoChannel),
+            ),
             (
                 "No available channel for model kling-v2 under group default (distributor)",
-                Some(Meaning::NoChannel),
+                Some(ReplyClass::NoChannel),
             ),
-            ("there is no channel available for model kling-v2", Some(Meaning::NoChannel)),
-            ("数据库一致性已被破坏，请联系管理员", Some(Meaning::NoChannel)),
-            // Another channel had it before.
-            ("获取分组 default 下模型 kling-v2 的可用渠道失败（retry）: x", Some(Meaning::Unknown)),
-            ("分组 default 下模型 kling-v2 的可用渠道不存在（retry）", Some(Meaning::Unknown)),
-            ("No available channel for model kling-v2 under group default (retry)", Some(Meaning::Unknown)),
-            ("用户额度不足, 剩余额度: ＄0.01", Some(Meaning::Money)),
-            ("该令牌额度已用尽", Some(Meaning::Money)),
-            ("user [1] quota [5] preConsumedQuota [9] is not enough", Some(Meaning::Money)),
-            ("user quota is not enough", Some(Meaning::Money)),
-            ("You exceeded your current quota, please check your plan", Some(Meaning::Money)),
-            ("无效的令牌 (request id: 1)", Some(Meaning::Key)),
-            ("该令牌已过期", Some(Meaning::Key)),
-            ("该令牌状态不可用", Some(Meaning::Key)),
-            ("用户已被封禁", Some(Meaning::Forbidden)),
-            ("该令牌无权使用模型：kling-v2", Some(Meaning::Forbidden)),
-            ("该令牌只能在指定网段使用：10.0.0.0/8，当前 ip：1.2.3.4", Some(Meaning::Forbidden)),
-            ("当前分组上游负载已饱和，请稍后再试", Some(Meaning::Busy)),
-            ("您已达到请求数限制：1分钟内最多请求60次", Some(Meaning::Busy)),
-            ("user sensitive words detected", Some(Meaning::Policy)),
+            ("there is no channel available for model kling-v2", Some(ReplyClass::NoChannel)),
+            ("数据库一致性已被破坏，请联系管理员", Some(ReplyClass::NoChannel)),
+            // Another channel was tried before.
+            ("获取分组 default 下模型 kling-v2 的可用渠道失败（retry）: x", Some(ReplyClass::Unknown)),
+            ("分组 default 下模型 kling-v2 的可用渠道不存在（retry）", Some(ReplyClass::Unknown)),
+            (
+                "No available channel for model kling-v2 under group default (retry)",
+                Some(ReplyClass::Unknown),
+            ),
+            ("用户额度不足, 剩余额度: ＄0.01", Some(ReplyClass::Money)),
+            ("该令牌额度已用尽", Some(ReplyClass::Money)),
+            ("user [1] quota [5] preConsumedQuota [9] is not enough", Some(ReplyClass::Money)),
+            ("user quota is not enough", Some(ReplyClass::Money)),
+            ("You exceeded your current quota, please check your plan", Some(ReplyClass::Money)),
+            ("无效的令牌 (request id: 1)", Some(ReplyClass::Key)),
+            ("该令牌已过期", Some(ReplyClass::Key)),
+            ("该令牌状态不可用", Some(ReplyClass::Key)),
+            ("用户已被封禁", Some(ReplyClass::Forbidden)),
+            ("该令牌无权使用模型：kling-v2", Some(ReplyClass::Forbidden)),
+            ("该令牌只能在指定网段使用：10.0.0.0/8，当前 ip：1.2.3.4", Some(ReplyClass::Forbidden)),
+            ("当前分组上游负载已饱和，请稍后再试", Some(ReplyClass::Busy)),
+            ("您已达到请求数限制：1分钟内最多请求60次", Some(ReplyClass::Busy)),
+            ("user sensitive words detected", Some(ReplyClass::Policy)),
             ("do request failed: timeout", None),
             ("", None),
-            // The job's own words.
+            // Quotations of the job's own words.
             ("can't parse the prompt \"no available channel\"", None),
             ("the prompt “无可用渠道” was not understood", None),
         ] {

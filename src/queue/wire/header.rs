@@ -1,9 +1,9 @@
 //! Content headers, made safe for the client library.
 //!
-//! What a producer may put into a message's properties is more than lapin can read: short strings of any bytes, tables
-//! that nest a thousand deep. lapin ends the whole connection over the first, and overflows the stack of its thread over
-//! the second. So each header is read here first, without recursion beyond [`DEPTH_MAX`], and written anew as one that
-//! lapin takes. What had to be changed is said in a header of ours, [`UNREADABLE`], for [`crate::queue::message`] to judge.
+//! A producer may put more into a message's properties than lapin can read: short strings of any bytes, and tables
+//! that nest a thousand deep. The first makes lapin end the whole connection; the second overflows the stack of its
+//! thread. So each header is read here first, without recursion beyond [`DEPTH_MAX`], and written anew as one that
+//! lapin accepts. A header of ours, [`UNREADABLE`], says what was changed, for [`crate::queue::message`] to judge.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,16 +12,16 @@ use std::hash::{DefaultHasher, Hasher};
 /// How deep a header table may nest, itself included. Deeper values become void.
 pub(super) const DEPTH_MAX: usize = 32;
 
-/// The header that names what could not be read: a table of property names and of what is wrong with each.
+/// The header that says what could not be read: a table of property names and of what is wrong with each.
 pub(in crate::queue) const UNREADABLE: &str = "x-comet-unreadable";
 /// The header that says how many bytes at the end of the body are the message's real properties.
 pub(in crate::queue) const APPENDED: &str = "x-comet-appended-properties";
 /// The header that says that lapin got a message without its body: see [`super::large`].
 pub(in crate::queue) const WITHHELD: &str = "x-comet-withheld";
-/// What a broker changes between two deliveries of one message.
+/// The headers that a broker changes between two deliveries of one message.
 const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
-/// So many bytes of a value are quoted.
+/// How many bytes of a value are quoted.
 const QUOTED_BYTES: usize = 32;
 const SHORT_MAX: usize = 255;
 const HEADERS: &str = "headers";
@@ -64,7 +64,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads the payload of a header frame. `None`: it doesn't even have its fixed part.
+    /// Reads the payload of a header frame. Returns `None` if even its fixed part is incomplete.
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
         let mut input = Input(payload);
         let class = input.array()?;
@@ -90,7 +90,7 @@ impl Header {
         self.with(self.body_size, &self.properties)
     }
 
-    /// The payload of a frame that has no properties but the number of those that follow the body.
+    /// The payload of a frame whose only property is the number of property bytes that follow the body.
     pub(super) fn payload_with_appended(&self) -> Vec<u8> {
         let mut table = Vec::new();
         put_short(&mut table, APPENDED.as_bytes());
@@ -101,7 +101,7 @@ impl Header {
         self.with(size, &marked.written())
     }
 
-    /// The payload of a frame that says nothing but that the body was withheld.
+    /// The payload of a frame that says only that the body was withheld.
     pub(super) fn payload_withheld(&self) -> Vec<u8> {
         let mut table = Vec::new();
         put_short(&mut table, WITHHELD.as_bytes());
@@ -138,7 +138,7 @@ impl Properties {
 
 #[derive(Default)]
 struct Reading {
-    /// What is wrong, by the property.
+    /// What is wrong, by property.
     odd: BTreeMap<&'static str, String>,
     fingerprint: DefaultHasher,
 }
@@ -196,7 +196,7 @@ impl Reading {
         Some(value)
     }
 
-    /// As far as they can be read. `None`: they are longer than the properties.
+    /// Reads the headers as far as they can be read. Returns `None` if they are longer than the properties.
     fn headers(&mut self, input: &mut Input<'_>) -> Option<Vec<u8>> {
         let table = input.long()?;
         let mut kept = Vec::with_capacity(table.len());
@@ -213,7 +213,7 @@ impl Reading {
                 }
             };
             if [UNREADABLE, APPENDED, WITHHELD].iter().any(|own| name == own.as_bytes()) {
-                // A producer's word on these is none.
+                // These names are ours, so a producer's values for them are dropped.
                 kept.truncate(before);
             } else if !COUNTS.iter().any(|count| name == count.as_bytes()) {
                 let length = entry.len().saturating_sub(entries.0.len());
@@ -223,7 +223,7 @@ impl Reading {
         Some(kept)
     }
 
-    /// Answers with the name as it came.
+    /// Returns the name as it came.
     fn entry<'a>(
         &mut self,
         input: &mut Input<'a>,
@@ -303,7 +303,7 @@ impl Reading {
 
 const CUT_OFF: Malformed = Malformed("end in the middle of a value");
 
-/// What is still to be read.
+/// The bytes that are still to be read.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -328,8 +328,8 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Writes a short string; one that is not UTF-8 with a replacement character for what is none, within the length of a
-/// short string, and as an error.
+/// Writes a short string. If it is not UTF-8, replacement characters take the place of invalid bytes, within the
+/// length of a short string, and the result is an error.
 fn put_text(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), ()> {
     if std::str::from_utf8(bytes).is_ok() {
         put_short(out, bytes);

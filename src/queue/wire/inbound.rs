@@ -1,15 +1,15 @@
-//! What the broker sends, frame by frame, before the client library sees it.
+//! Filters what the broker sends, frame by frame, before the client library sees it.
 //!
 //! Three things are changed on the way:
 //!
-//! - content headers become ones that lapin can read ([`super::header`]);
-//! - a header that is longer than lapin's longest frame follows the message's body, where its length doesn't matter:
-//!   lapin gets a header that says how many bytes of the body are the properties, and
-//!   [`crate::queue::message::whole`] puts both in their places again. So lapin's buffers, of 32 frames each, can be small
-//!   though the broker sends a header of any length in one frame;
-//! - bodies are cut into frames that lapin takes, since on the wire the longest frame is the broker's own.
+//! - Content headers become ones that lapin can read ([`super::header`]).
+//! - A header that is longer than lapin's longest frame is moved behind the message's body, where its length doesn't
+//!   matter. lapin gets a header that says how many bytes of the body are the properties, and
+//!   [`crate::queue::message::whole`] restores both. So lapin's buffers, of 32 frames each, can be small although the
+//!   broker sends a header of any length in one frame.
+//! - Bodies are cut into frames that lapin accepts, because on the wire the longest frame is the broker's own.
 //!
-//! All else goes through untouched. Bytes come in pieces of any length; what is kept between two pieces is bounded.
+//! Everything else passes unchanged. Bytes come in pieces of any length; what is kept between two pieces is bounded.
 
 use std::collections::HashMap;
 
@@ -17,17 +17,17 @@ use super::header::Header;
 use super::large::Large;
 use super::seen::Seen;
 
-/// A header longer than this is cut off, which makes its message unreadable. RabbitMQ's default is frames, and so headers, of
-/// at most 128 KiB.
+/// A header longer than this is cut off, which makes its message unreadable. By default RabbitMQ's frames, and so its
+/// headers, have at most 128 KiB.
 const HEADER_MAX: usize = 1024 * 1024;
-/// Of a frame: its type, its channel, its length, and the byte behind it.
+/// The extra bytes of a frame: its type, its channel, its length, and its end byte.
 pub(super) const FRAME_EXTRA: usize = 8;
 
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 const BODY: u8 = 3;
 const FRAME_END: u8 = 0xce;
-/// What either side says when it has nothing to say.
+/// The frame that either side sends when it has nothing else to send.
 pub(super) const HEARTBEAT: [u8; 8] = [8, 0, 0, 0, 0, 0, 0, FRAME_END];
 /// `connection.tune`: 2 bytes of the longest channel number, 4 of the longest frame, 2 of the heartbeat.
 const TUNE: [u8; 4] = [0, 10, 0, 30];
@@ -37,17 +37,17 @@ const TUNE_LENGTH: usize = 12;
 pub(super) struct Inbound {
     /// The longest body or header that fits into one of lapin's frames.
     content_max: usize,
-    /// The longest frame that the broker offers, 0 for any; known with its `connection.tune`.
+    /// The longest frame that the broker offers, 0 for any; known from its `connection.tune`.
     offered: Option<u32>,
     head: Vec<u8>,
     state: State,
-    /// Properties that follow a body which is still to come, by the channel.
+    /// Properties that follow a body which is still to come, by channel.
     appended: HashMap<[u8; 2], Appended>,
     seen: Seen,
     large: Option<Large>,
-    /// The header of a large message, which waits for the place of one.
+    /// The header of a large message that waits for its permit.
     waits: Option<([u8; 2], Header)>,
-    /// Bytes of bodies that lapin doesn't get, by the channel.
+    /// Bytes of bodies that lapin doesn't get, by channel.
     withheld: HashMap<[u8; 2], u64>,
 }
 
@@ -57,13 +57,13 @@ struct Appended {
 }
 
 enum State {
-    /// The frame's first seven bytes.
+    /// The frame's first seven bytes are being read.
     Head,
-    /// So many bytes go through.
+    /// This many bytes pass through.
     Pass {
         left: usize,
     },
-    /// The frame is read to its end before any of it goes on. What is beyond [`HEADER_MAX`] is forgotten.
+    /// The frame is read to its end before any of it is passed on. What is beyond [`HEADER_MAX`] is dropped.
     Hold {
         frame: Frame,
         held: Vec<u8>,
@@ -74,7 +74,7 @@ enum State {
         left: usize,
         chunk_left: usize,
     },
-    /// So many bytes are forgotten.
+    /// This many bytes are dropped.
     Withhold {
         left: usize,
     },
@@ -87,7 +87,7 @@ struct Frame {
 }
 
 impl Inbound {
-    /// For a lapin that takes frames of up to `frame_max` bytes.
+    /// Creates the filter for a lapin that accepts frames of up to `frame_max` bytes.
     pub(super) fn new(frame_max: u32, seen: Seen, large: Option<Large>) -> Self {
         Self {
             content_max: usize::try_from(frame_max).unwrap_or(usize::MAX).saturating_sub(FRAME_EXTRA).max(1),
@@ -102,19 +102,20 @@ impl Inbound {
         }
     }
 
-    /// The place that what comes next is to wait for, if it is to wait: until [`Self::admit`] or [`Self::withhold`].
+    /// The permit that the next bytes wait for, if they wait: until [`Self::admit`] or [`Self::withhold`].
     pub(super) fn waits(&self) -> Option<Large> {
         self.waits.as_ref().and(self.large.clone())
     }
 
-    /// The large message has its place.
+    /// Passes the large message on, which has its permit now.
     pub(super) fn admit(&mut self, out: &mut Vec<u8>) {
         if let Some((channel, header)) = self.waits.take() {
             self.put_header(channel, header, out);
         }
     }
 
-    /// The large message gets no place for now: lapin gets it without its body, and with a word about that.
+    /// Withholds the large message, which gets no permit for now: lapin gets it without its body, and with a header
+    /// that says so.
     pub(super) fn withhold(&mut self, out: &mut Vec<u8>) {
         if let Some((channel, header)) = self.waits.take() {
             put_frame(out, HEADER, channel, &header.payload_withheld());
@@ -128,8 +129,8 @@ impl Inbound {
         self.offered
     }
 
-    /// Takes a piece of what the broker has sent, and adds what lapin is to get to `out`. Answers with what is left of it, where
-    /// [`Self::waits`] says that it is to wait.
+    /// Takes a piece of what the broker has sent, and adds what lapin gets to `out`. Returns the rest of the piece if
+    /// [`Self::waits`] says that it has to wait.
     pub(super) fn feed<'p>(&mut self, mut bytes: &'p [u8], out: &mut Vec<u8>) -> &'p [u8] {
         while let Some((first, rest)) = bytes.split_first() {
             if self.waits.is_some() {
@@ -180,7 +181,7 @@ impl Inbound {
                 }
                 State::Body { channel, left: 0, .. } => {
                     let channel = *channel;
-                    // The byte that ends the frame; lapin judges whether it is the right one.
+                    // The byte that ends the frame; lapin checks whether it is the right one.
                     out.push(*first);
                     bytes = rest;
                     self.state = State::Head;
@@ -246,7 +247,7 @@ impl Inbound {
         }
     }
 
-    /// Whether this frame of a body is one that lapin doesn't get.
+    /// Whether lapin doesn't get this frame of a body.
     fn is_withheld(&mut self, channel: [u8; 2], length: usize) -> bool {
         let Some(left) = self.withheld.get_mut(&channel) else { return false };
         *left = left.saturating_sub(u64::try_from(length).unwrap_or(u64::MAX));

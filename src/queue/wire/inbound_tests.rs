@@ -19,7 +19,7 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    /// In the order of their bits, from the highest down.
+    /// Adds a property; they come in the order of their bits, from the highest down.
     fn with(mut self, bit: u16, value: &[u8]) -> Self {
         self.flags |= 1 << bit;
         self.values.extend(value);
@@ -65,7 +65,7 @@ fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
     [&[kind], channel.to_be_bytes().as_slice(), &long(payload), &[0xce]].concat()
 }
 
-/// A whole message on the wire, its body in frames of `chunk` bytes.
+/// A whole message on the wire, with its body in frames of `chunk` bytes.
 pub(super) fn on_the_wire(channel: u16, properties: &[u8], body: &[u8], chunk: usize) -> Vec<u8> {
     let size = u64::try_from(body.len()).unwrap().to_be_bytes();
     let header = [&[0, 60, 0, 0], size.as_slice(), properties].concat();
@@ -76,7 +76,7 @@ pub(super) fn on_the_wire(channel: u16, properties: &[u8], body: &[u8], chunk: u
     bytes
 }
 
-/// What lapin gets: kind, channel, payload. Each frame is one that it takes.
+/// What lapin gets: kind, channel, payload. Each frame is one that it accepts.
 pub(super) fn frames(mut bytes: &[u8]) -> Vec<(u8, u16, Vec<u8>)> {
     let mut frames = Vec::new();
     while !bytes.is_empty() {
@@ -352,14 +352,14 @@ fn a_message_is_known_again_on_another_connection_though_its_deliveries_are_coun
 }
 
 proptest! {
-    /// Whatever a producer may write, lapin gets frames that it takes and properties that it can read.
+    /// Whatever a producer writes, lapin gets frames that it accepts and properties that it can read.
     #[test]
     fn no_bytes_of_properties_are_too_odd(properties in proptest::collection::vec(any::<u8>(), 0..400), body in proptest::collection::vec(any::<u8>(), 0..50)) {
         let (got, _) = received(&on_the_wire(CHANNEL, &properties, &body, 20));
         prop_assert_eq!(got, body);
     }
 
-    /// The same for tables, which random bytes seldom are.
+    /// Tests the same for tables, which random bytes seldom are.
     #[test]
     fn no_table_is_too_odd(table in proptest::collection::vec(prop_oneof![Just(b'F'), Just(b'A'), Just(0_u8), Just(1), Just(4), Just(b'S'), any::<u8>()], 0..200)) {
         let (body, _) = message(&Raw::default().headers(&table).correlated(b"c"), b"body");

@@ -1,4 +1,4 @@
-//! lapin's runtime: tokio, but for the type of a connection's stream, which lapin takes from its runtime.
+//! lapin's runtime. It is tokio, except for the type of a connection's stream, which lapin takes from its runtime.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use super::Filtered;
 pub(super) struct Kit(Tokio);
 
 impl Kit {
-    /// On the runtime that calls.
+    /// Uses the runtime of the caller.
     pub(super) fn current() -> Self {
         Self(Tokio::current())
     }
@@ -48,7 +48,7 @@ impl Reactor for Kit {
     type TcpStream = Filtered;
     type Sleep = <Tokio as Reactor>::Sleep;
 
-    /// Not asked for by lapin, whose sockets come from [`super::connect`].
+    /// lapin doesn't call this, because its sockets come from [`super::connect`].
     fn register<H: Read + Write + Send + 'static>(
         &self,
         _: H,
@@ -64,7 +64,7 @@ impl Reactor for Kit {
         self.0.interval(dur)
     }
 
-    /// Nor this.
+    /// lapin doesn't call this either.
     fn tcp_connect_addr(&self, _: SocketAddr) -> impl Future<Output = io::Result<Filtered>> + Send + 'static {
         std::future::ready(Err(elsewhere()))
     }

@@ -6,7 +6,7 @@ use super::large::Large;
 use super::seen::Seen;
 use crate::queue::message::is_withheld;
 
-/// A small message, a large one and a small one again; with what lapin gets when the large one is admitted or not.
+/// A small message, a large one and a small one again, with what lapin gets if the large one is admitted or not.
 fn with_a_large_one(piece: usize, admitted: bool) -> (Vec<u8>, Vec<u8>, usize) {
     let small = on_the_wire(CHANNEL, &Raw::default().bytes(), &[1; 100], 50);
     let large = on_the_wire(CHANNEL, &Raw::default().correlated(b"c").bytes(), &[2; 101], 50);

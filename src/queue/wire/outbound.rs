@@ -1,7 +1,8 @@
-//! What lapin sends: untouched but for one number of the handshake.
+//! Passes on what lapin sends, unchanged except for one number of the handshake.
 //!
-//! lapin asks for the longest frame that its own buffers are made for. The broker is asked for its own instead: it holds
-//! what we publish to that measure, and a dead letter's headers came in on frames as long as the broker allows.
+//! lapin asks for the longest frame that its own buffers are made for. This filter asks the broker for the broker's
+//! own instead. The broker applies that limit to what we publish, and a dead letter's headers came in on frames as
+//! long as the broker allows.
 
 use super::inbound::FRAME_EXTRA;
 
@@ -10,17 +11,18 @@ const PROTOCOL_HEADER: usize = 8;
 /// `connection.tune-ok`.
 const TUNE_OK: [u8; 4] = [0, 10, 0, 31];
 const HEAD: usize = 7;
-/// In the frame: behind its head, the method's name, and the longest channel number.
+/// The place in the frame: behind its head, the method's name, and the longest channel number.
 const PLACE: std::ops::Range<usize> = (HEAD + 4 + 2)..(HEAD + 4 + 2 + 4);
 
-/// Where in the handshake what lapin sends is.
+/// How far the handshake is in what lapin sends.
 #[derive(Debug, Clone)]
 pub(super) enum Outbound {
-    /// So many bytes of the protocol header are to come.
+    /// This many bytes of the protocol header are still to come.
     Begins(usize),
-    /// In a frame: what of its first bytes has gone by, how many bytes in all, and how long it is, once that is known.
+    /// In a frame: its first bytes that have passed, the count of all bytes that have passed, and its length once
+    /// that is known.
     Frame { start: Vec<u8>, gone: usize, length: Option<usize> },
-    /// The number is said: all that follows goes through.
+    /// The number was sent, and everything that follows passes through.
     Through,
 }
 
@@ -33,7 +35,8 @@ impl Outbound {
         matches!(self, Self::Through)
     }
 
-    /// Writes `frame_max` over lapin's own in the bytes that go out next, and says where the handshake is behind them.
+    /// Writes `frame_max` over lapin's own number in the bytes that go out next, and returns the state of the
+    /// handshake after them.
     #[must_use]
     pub(super) fn rewrite(&self, bytes: &mut [u8], frame_max: u32) -> Self {
         let mut place = self.clone();

@@ -1,7 +1,7 @@
-//! Which messages a connection has brought, as far as it takes to know them again on the next one.
+//! Remembers which messages a connection has brought, so that they can be recognized on the next one.
 //!
-//! A connection that ends over a message ends before the client library hands that message out. What comes by here is
-//! seen all the same: see [`crate::worker::suspects`].
+//! A connection that ends because of a message ends before the client library returns that message. This module sees
+//! it anyway: see [`crate::worker::suspects`].
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::header::Header;
 
-/// More than this many are not remembered: the first ones are forgotten.
+/// The number of messages that are remembered; beyond that the first ones are forgotten.
 const SEEN_MAX: usize = 512;
-/// So much of a body's beginning is kept, and of its end: the job's name may stand before its images or behind them.
+/// How many bytes of a body's beginning are kept, and of its end: the job id may stand before its images or behind
+/// them.
 const START_MAX: usize = 128;
 const END_MAX: usize = 384;
 
@@ -19,21 +20,21 @@ const END_MAX: usize = 384;
 #[derive(Debug, Clone, Default)]
 pub struct Seen(Arc<Mutex<VecDeque<SeenMessage>>>);
 
-/// A message, as it came by.
+/// A message, as it was seen on the wire.
 #[derive(Debug, Clone)]
 pub struct SeenMessage {
     channel: [u8; 2],
     header: u64,
-    /// Bytes of the body, by its header.
+    /// The size of the body in bytes, as its header says.
     pub body_size: u64,
     /// The first bytes of the body, as far as they came.
     pub start: Vec<u8>,
-    /// The last ones of those that came behind.
+    /// The last bytes of the body, of those that came after the first.
     pub end: Vec<u8>,
 }
 
 impl SeenMessage {
-    /// Whether both are the same message, for all that can be told.
+    /// Whether both are the same message, as far as can be known.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         let common = self.start.len().min(other.start.len());
@@ -71,12 +72,12 @@ impl Seen {
 }
 
 impl Seen {
-    /// For the next connection.
+    /// Forgets all messages, for the next connection.
     pub fn clear(&self) {
         self.list().clear();
     }
 
-    /// All of them, in the order that they came in.
+    /// All messages, in the order in which they came.
     #[must_use]
     pub fn messages(&self) -> Vec<SeenMessage> {
         self.list().iter().cloned().collect()

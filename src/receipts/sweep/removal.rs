@@ -1,4 +1,4 @@
-//! The sweep's part that talks to the store.
+//! The part of the sweep that uses the store.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use super::{Keep, Kind, Look, Receipt, holds_back, look, named};
 use crate::job::JobId;
 use crate::storage::{Storage, StoreError, bounded};
 
-/// Jobs whose receipts are removed at once; within a job they go one after the other.
+/// The number of jobs whose receipts are removed at the same time; those of one job are removed one after the other.
 const AT_ONCE: usize = 32;
-/// A store that fails so often is down, and each try costs its timeout.
+/// A store with this many failures is down, and each try costs a timeout.
 const FAILURES_MAX: u64 = 100;
 
-/// What a sweep has come to so far; in a dry run, what it would have.
+/// The result of a sweep so far; in a dry run, the result that it would have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
     pub removed: Removed,
     pub kept: Kept,
-    /// Jobs whose receipts could not be read or removed; some of them may be gone.
+    /// Jobs whose receipts could not be read or removed; some of their receipts may be gone.
     pub failed: u64,
 }
 
@@ -29,19 +29,19 @@ pub struct Tally {
 pub struct Removed {
     pub jobs: u64,
     pub receipts: u64,
-    /// What crashed tries of the store have left.
+    /// Objects that interrupted tests of the store have left.
     pub probes: u64,
 }
 
-/// Jobs whose receipts stay.
+/// Jobs whose receipts are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Kept {
     pub young: u64,
-    /// Old, and without a result.
+    /// Old jobs without a result.
     pub unfinished: u64,
-    /// Ended as `outcome_unknown`, and nobody has cleared it up.
+    /// Jobs that ended as `outcome_unknown` and that no person has cleared up.
     pub outcome_unknown: u64,
-    /// A newer worker's, or unreadable.
+    /// Jobs with receipts that are unreadable or from a newer worker.
     pub not_understood: u64,
 }
 
@@ -54,18 +54,18 @@ pub struct Sweep {
     tally: Tally,
 }
 
-/// What became of one job's receipts.
+/// The result for one job's receipts.
 enum Done {
     Removed {
         receipts: u64,
     },
     Kept(Keep),
-    /// Another sweep was here.
+    /// Another sweep has removed them.
     Gone,
 }
 
 impl Sweep {
-    /// Of what was written before `before_ms` (Unix milliseconds, by the store's clock).
+    /// A sweep of receipts that were written before `before_ms` (Unix milliseconds, by the store's clock).
     #[must_use]
     pub fn new(storage: Storage, before_ms: i64, dry_run: bool) -> Self {
         Self { storage, before_ms, dry_run, tally: Tally::default() }
@@ -76,12 +76,12 @@ impl Sweep {
         self.tally
     }
 
-    /// Removes what probes have left, and returns the folders of receipts, at most 256. The store's
-    /// id lies beside them and is no business of a sweep's.
+    /// Removes the objects that tests of the store have left, and returns the folders of receipts, at most 256. The
+    /// store's id is beside them and is not touched.
     ///
     /// # Errors
     ///
-    /// The store's.
+    /// Those of the store.
     pub async fn begin(&mut self) -> Result<Vec<Path>, StoreError> {
         let root = self.storage.key(["receipts"]);
         let listing = self.storage.objects().list_with_delimiter(Some(&root));
@@ -96,11 +96,11 @@ impl Sweep {
         Ok(listed.common_prefixes.into_iter().filter(is_folder).collect())
     }
 
-    /// Sweeps one folder. What fails for one job is logged and counted, and the others go on.
+    /// Sweeps one folder. If it fails for one job, this is logged and counted, and the other jobs continue.
     ///
     /// # Errors
     ///
-    /// The store's, when the folder can't be listed, or after too many failures.
+    /// Those of the store, if the folder can't be listed or after too many failures.
     pub async fn folder(&mut self, folder: &Path) -> Result<(), StoreError> {
         let jobs = self.jobs(folder).await?;
         let mut tally = self.tally;
@@ -122,12 +122,12 @@ impl Sweep {
         Ok(())
     }
 
-    /// By job; a folder has one in 256 of all jobs.
+    /// The receipts of a folder by job; a folder has one in 256 of all jobs.
     async fn jobs(&self, folder: &Path) -> Result<BTreeMap<JobId, Vec<Receipt>>, StoreError> {
         let mut jobs: BTreeMap<JobId, Vec<Receipt>> = BTreeMap::new();
         let mut listing = self.storage.objects().list(Some(folder));
         while let Some(object) = bounded(&format!("can't list {folder}"), listing.try_next()).await? {
-            // What has no name of ours is not ours.
+            // An object without a name of our form is not ours.
             if let Some((job, kind)) = object.location.filename().and_then(named) {
                 let written_ms = written_ms(&object);
                 jobs.entry(job).or_default().push(Receipt { kind, key: object.location, written_ms });
@@ -175,7 +175,7 @@ impl Sweep {
         bounded(&format!("can't read {key}"), reading).await
     }
 
-    /// What is gone already is as good as removed: a repeated delete may find it so.
+    /// An object that is already gone counts as removed, since a repeated delete may find this.
     async fn remove(&self, key: &Path) -> Result<(), StoreError> {
         if self.dry_run {
             return Ok(());
@@ -216,7 +216,7 @@ impl Tally {
     }
 }
 
-/// Named by two hex digits, as [`super::super::Receipts`] does.
+/// The name is two hex digits, as [`super::super::Receipts`] writes it.
 fn is_folder(path: &Path) -> bool {
     path.filename().is_some_and(|name| name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }

@@ -5,9 +5,10 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::*;
+use crate::job::receipt::IntentFacts;
+use crate::job::record::Nonce;
 use crate::job::{Digest, SentUnder, TaskId};
-use crate::ledger::record::Nonce;
-use crate::receipts::{Of, Receipts};
+use crate::receipts::Receipts;
 use crate::storage::Storage;
 use troubled::Trouble;
 use troubled::Troubles::{Gone, Refused};
@@ -44,7 +45,7 @@ fn a_name_is_split_at_its_last_dot() {
     assert_eq!(parsed("not ours.txt"), None);
 }
 
-/// Every set of receipts, each of them old or young.
+/// Every set of receipts, with each receipt old or young.
 #[test]
 fn a_job_goes_only_when_all_of_it_is_old_and_it_has_ended() {
     for set in 1_u32..1 << KINDS.len() {
@@ -87,7 +88,7 @@ fn an_unknown_outcome_waits_until_it_is_resolved() {
     }
 }
 
-/// A store with receipts, all of them just written.
+/// A store with receipts that were all written just now.
 struct Desk {
     objects: Arc<InMemory>,
     storage: Storage,
@@ -101,7 +102,7 @@ impl Desk {
         Self { objects, receipts: Receipts::new(storage.clone()), storage }
     }
 
-    /// The same receipts behind a store with a trouble.
+    /// The same receipts in a store with a trouble.
     fn with(&self, trouble: Trouble) -> Self {
         let objects = Arc::clone(&self.objects);
         let storage = Storage::around(Arc::new(trouble.of(Arc::clone(&objects))));
@@ -111,7 +112,7 @@ impl Desk {
     async fn posted(&self, id: &str) -> JobId {
         let job: JobId = id.parse().unwrap();
         let (digest, under) = (Digest::new("d".to_owned()), SentUnder::from_words("cw-1").unwrap());
-        let of = Of { job: &job, digest: &digest, round: 1, under: &under, max_attempts: 1 };
+        let of = IntentFacts { job: &job, digest: &digest, round: 1, under: &under, max_attempts: 1 };
         self.receipts.intend(of, 1, &Nonce::new("n".to_owned())).await.unwrap();
         self.receipts.note_task(&job, 1, &TaskId::new("t").unwrap()).await.unwrap();
         job
@@ -148,7 +149,7 @@ impl Desk {
     }
 }
 
-/// Later than everything here.
+/// Later than all receipts here.
 fn tomorrow_ms() -> i64 {
     crate::clock::unix_ms() + 86_400_000
 }
@@ -215,7 +216,7 @@ fn a_sweep_that_dies_half_way_leaves_what_the_next_one_takes_up() {
             Look::Leftover => assert_eq!(receipts.len(), 1, "{receipts:?}"),
             Look::Keep(keep) => panic!("kept as {keep:?}: {receipts:?}"),
         }
-        // A worker sees a job at all by its first intent, and then what it came to.
+        // A worker knows of a job by its first intent, and then needs its result.
         assert!(!has(Kind::FirstIntent) || has(Kind::Result), "{receipts:?}");
         assert!(!has(Kind::Step) || has(Kind::FirstIntent), "{receipts:?}");
         receipts.remove(0);
@@ -249,7 +250,7 @@ async fn where_another_sweep_has_been_nothing_more_is_removed() {
 async fn a_store_that_removes_nothing_is_given_up() {
     let desk = Desk::new();
     for number in 0..300 {
-        // All in one folder: what matters is that the rest of it isn't tried.
+        // All are in one folder: the test is that the rest of the folder isn't tried.
         desk.objects.put(&Path::from(format!("receipts/00/{number}.result")), "".into()).await.unwrap();
         desk.objects
             .put(&Path::from(format!("receipts/00/{number}.resolved")), succeeded().into())

@@ -5,7 +5,7 @@ use object_store::Error;
 use super::StoreErrorKind as Kind;
 use super::*;
 
-/// As object_store words what a server has answered.
+/// Words a server's answer as object_store does.
 fn answered(status: &str, body: &str) -> Error {
     let text = format!(
         "Error performing PUT http://127.0.0.1/b/k in 3ms - Server returned non-2xx status code: {status}: {body}"
@@ -22,7 +22,7 @@ fn what_a_server_answers_has_its_kind_and_one_line() {
     let table: &[(&str, &str, Kind, &str)] = &[
         ("403 Forbidden", "RequestTimeTooSkewed", Kind::ClockSkew, "clock"),
         ("400 Bad Request", "ExpiredToken", Kind::ExpiredCredentials, "fresh credentials"),
-        ("301 Moved Permanently", "PermanentRedirect", Kind::OtherRegion, "storage.region"),
+        ("301 MoveResult Permanently", "PermanentRedirect", Kind::OtherRegion, "storage.region"),
         ("400 Bad Request", "AuthorizationHeaderMalformed", Kind::OtherRegion, "storage.region"),
         ("503 Service Unavailable", "SlowDown", Kind::SlowDown, "jobs wait"),
         ("503 Service Unavailable", "ServerBusy", Kind::SlowDown, "jobs wait"),
@@ -74,7 +74,7 @@ fn the_right_region_and_a_wanted_checksum_are_told() {
     assert!(error.to_string().contains("AWS_CHECKSUM_ALGORITHM"), "{error}");
 }
 
-/// An error whose text says nothing of its cause, as reqwest's does.
+/// An error whose text says nothing about its cause, like reqwest's.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 struct Above {

@@ -55,7 +55,7 @@ fn is_gone<T>(answer: Result<T>) -> bool {
     answer.err().is_some_and(|error| meaning(&error).0 == StoreErrorKind::Gone)
 }
 
-/// What a vanished mount leaves: an empty folder, or none.
+/// A vanished mount leaves an empty folder, or none.
 #[tokio::test]
 async fn nothing_is_written_to_the_folder_under_a_mount_that_vanished() {
     let (parent, folder) = opened();
@@ -78,7 +78,7 @@ async fn nothing_is_written_to_the_folder_under_a_mount_that_vanished() {
     }
 }
 
-/// A network file system that is mounted again can be another folder to the system.
+/// A network file system that is mounted again can look like another folder to the system.
 #[tokio::test]
 async fn another_folder_is_the_same_store_by_its_marker_only() {
     let (parent, folder) = opened();

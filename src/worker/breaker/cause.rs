@@ -1,41 +1,42 @@
-//! What can stop all jobs, and by what it is looked at again.
+//! The causes that can stop all jobs, and how each of them is probed.
 
-/// What can stop all jobs.
+/// A cause that stops all jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
-    /// The account has no money: only a real job can tell when it has some again.
+    /// The account has no money. Only a real job can show that it has some again.
     Money,
-    /// The key is refused.
+    /// The provider refuses the key.
     Key,
-    /// The base URL or a path leads elsewhere, or the configured model isn't there.
+    /// The base URL or a path is wrong, or the configured model doesn't exist.
     Configuration,
-    /// The key may not do what it is asked to.
+    /// The key has no permission for the request.
     Forbidden,
-    /// The provider can't be reached, or says that it is down.
+    /// The provider can't be reached, or reports that it is down.
     Provider,
-    /// Several POSTs were not answered. A GET that is answered says nothing about that.
+    /// Several POSTs were not answered. An answered GET says nothing about POSTs.
     Posts,
     Redis,
     Storage,
-    /// The store takes no image. A small object that it takes says nothing about that.
+    /// The store accepts no image. If it accepts a small object, that says nothing about images.
     Images,
-    /// The downloads of several jobs fail alike, and none works.
+    /// The downloads of several jobs fail in the same way, and no download works.
     Downloads,
 }
 
-/// What failed is what probes.
+/// How a cause is probed: with the same kind of act that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProbedBy {
     /// A harmless request of our own.
     Request,
     /// The POST of one real job.
     Post {
-        /// A job is risked only once a harmless request of our own has gone through.
+        /// A job is risked only after a harmless request of our own has succeeded.
         after_request: bool,
     },
-    /// The very act that failed, by one of the jobs that are held with it. Where none is, by a job of the queue.
+    /// The act that failed, repeated by one of the jobs that are held with it. If no job is held, a job from the
+    /// queue tries.
     HeldJob {
-        /// That one is risked only once a request of our own has gone through.
+        /// A job from the queue is risked only after a request of our own has succeeded.
         after_request: bool,
     },
 }
@@ -58,10 +59,10 @@ impl Cause {
         match self {
             // A refusal costs nothing.
             Self::Money => ProbedBy::Post { after_request: false },
-            // An object of our own, as large as what was refused, costs no generation.
+            // An object of our own, as large as the refused image, costs no generation.
             Self::Images => ProbedBy::HeldJob { after_request: true },
             Self::Downloads => ProbedBy::HeldJob { after_request: false },
-            // The outcome of a job whose POST isn't answered may stay unknown.
+            // If its POST gets no answer, the job's outcome may stay unknown.
             Self::Posts => ProbedBy::Post { after_request: true },
             Self::Key
             | Self::Configuration
@@ -72,8 +73,8 @@ impl Cause {
         }
     }
 
-    /// Whether the answers to POSTs are what raises it. The pause before its next probe then goes on growing until a POST has been
-    /// accepted, whatever a GET says meanwhile.
+    /// Whether this cause is raised by the answers to POSTs. If it is, the pause before the next probe grows until a
+    /// POST is accepted, whatever a GET returns meanwhile.
     pub(super) fn is_seen_by_posts(self) -> bool {
         match self {
             Self::Money
@@ -86,7 +87,7 @@ impl Cause {
         }
     }
 
-    /// What to do about it, for people.
+    /// What a person can do about it.
     pub(super) fn advice(self) -> &'static str {
         match self {
             Self::Money => "top the account up; one job at a time goes on trying",
@@ -100,7 +101,7 @@ impl Cause {
                 "jobs wait until a submit is accepted again; one job at a time goes on trying, at growing distances"
             }
             Self::Redis => "check redis.url and the server",
-            // What to do about it is said by the store's error.
+            // The store's error says what to do about it.
             Self::Storage => "jobs wait until that is over",
             Self::Images => "jobs wait, and one image at a time goes on trying, at growing distances",
             Self::Downloads => {

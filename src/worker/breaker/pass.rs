@@ -1,7 +1,7 @@
 //! The right to begin one POST.
 //!
-//! How many POSTs are under way changes with each of them, and thousands of jobs wait for a change of the mode: so it is counted
-//! beside that, and wakes only those that are about to post.
+//! Each POST changes the number of POSTs under way, and thousands of jobs wait for a change of the mode. So that
+//! number is kept apart from the mode, and a change wakes only the jobs that are about to post.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,22 +10,22 @@ use tokio::sync::Notify;
 use super::posts::Posts;
 use super::{Breaker, Mode, mode};
 
-/// The right to begin one POST. While one job at a time is let through, this is that job.
+/// The right to begin one POST. While one job at a time is let through, this is that job's right.
 #[derive(Debug)]
 pub struct Pass {
     breaker: Breaker,
     sent: Sent,
 }
 
-/// Which POST it was, for what is learned from its answer.
+/// Identifies a POST, so that the breaker can learn from its answer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sent {
     pub(super) number: u64,
-    /// It was let through alone, to see whether what stands is over.
+    /// The POST was let through alone, to see whether the open causes are gone.
     pub(super) only_one: bool,
 }
 
-/// The POSTs of this worker, and those that wait to begin one.
+/// The POSTs of this worker, and the jobs that wait to begin one.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Counted(Arc<(Mutex<Posts>, Notify)>);
 
@@ -64,7 +64,7 @@ impl Drop for Pass {
 }
 
 impl Breaker {
-    /// `None` while no POST may start. Waits while too many are undecided to send another one.
+    /// Waits while too many POSTs are undecided. Returns `None` while no POST may start.
     pub async fn pass(&self) -> Option<Pass> {
         loop {
             let changed = self.posts.0.1.notified();
@@ -93,7 +93,7 @@ impl Breaker {
         })
     }
 
-    /// Whether the POST that this was given for may still be sent.
+    /// Whether the POST that this pass was given for may still be sent.
     #[must_use]
     pub fn still_lets(&self, pass: &Pass) -> bool {
         match self.mode() {

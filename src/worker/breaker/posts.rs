@@ -1,17 +1,18 @@
-//! What the answers to the last POSTs say about sending another one. Pure.
+//! Decides from the answers to the last POSTs whether another one may be sent. Pure.
 //!
-//! A POST without an answer may cost its job its outcome. So after the first of them no POST starts while enough others are
-//! undecided to show whether it was bad luck or an outage, and after an outage the POSTs come back one by one: each that is accepted
-//! lets one more be under way.
+//! A POST without an answer may cost its job its outcome. So after the first one, no POST starts while enough others
+//! are undecided to tell bad luck from an outage. After an outage, the POSTs come back step by step: each accepted
+//! POST allows one more to be under way.
 
-/// What a POST without an answer weighs, and what one that is accepted takes off: the scale holds where two of three are accepted.
+/// The weight that a POST without an answer adds, and that an accepted POST removes. The scale is balanced if two of
+/// three POSTs are accepted.
 const UNANSWERED: u32 = 2;
 const ACCEPTED: u32 = 1;
-/// So much is an outage and not bad luck: three in a row without an answer.
+/// From this weight on it is an outage and not bad luck: three POSTs in a row without an answer.
 const OUTAGE: u32 = 3 * UNANSWERED;
-/// So much is the outage come back: two of three without an answer.
+/// From this weight on the outage is back: two of three POSTs without an answer.
 const OUTAGE_AGAIN: u32 = 2 * UNANSWERED - ACCEPTED;
-/// So many POSTs must be accepted before an outage is forgotten.
+/// The number of POSTs that must be accepted before an outage is forgotten.
 const PROBATION: u32 = 10;
 
 /// The POSTs of one worker.
@@ -19,10 +20,10 @@ const PROBATION: u32 = 10;
 pub(super) struct Posts {
     started: u64,
     under_way: u32,
-    /// The last one to start of those that were accepted.
+    /// The accepted POST that started last.
     accepted: u64,
     weight: u32,
-    /// How many were accepted since the outage, while that still counts.
+    /// How many POSTs were accepted since the outage, while the outage is remembered.
     probation: Option<u32>,
 }
 
@@ -37,7 +38,7 @@ impl Posts {
         self.under_way < undecided.min(returning)
     }
 
-    /// The number of the POST that starts.
+    /// Starts a POST and returns its number.
     pub(super) fn start(&mut self) -> u64 {
         self.under_way += 1;
         self.started += 1;
@@ -48,7 +49,7 @@ impl Posts {
         self.under_way = self.under_way.saturating_sub(1);
     }
 
-    /// Whether an outage is forgotten with this one.
+    /// Counts an accepted POST. Returns whether the outage is forgotten now.
     pub(super) fn accepted(&mut self, number: u64) -> bool {
         self.accepted = self.accepted.max(number);
         self.weight = self.weight.saturating_sub(ACCEPTED);
@@ -61,8 +62,8 @@ impl Posts {
         passed
     }
 
-    /// Whether this one makes it an outage. One that has been waiting for its answer for long, while others that started after it
-    /// were accepted, is bad luck.
+    /// Counts a POST without an answer. Returns whether this is an outage. A POST that waits long for its answer,
+    /// while later POSTs were accepted, is bad luck.
     pub(super) fn unanswered(&mut self, number: u64) -> bool {
         if number > self.accepted {
             self.weight = self.weight.saturating_add(UNANSWERED);
@@ -74,7 +75,7 @@ impl Posts {
         self.weight >= self.outage()
     }
 
-    /// The task of a POST without an answer was found: it was accepted.
+    /// The task of a POST without an answer was found, so the POST was accepted.
     pub(super) fn found(&mut self, number: u64) -> bool {
         self.weight = self.weight.saturating_sub(UNANSWERED);
         self.accepted(number)

@@ -1,8 +1,8 @@
-//! The turn of one held job to try the very act that fails for all of them: a put of an image, a download.
+//! The turn of one held job to try the act that fails for all jobs: storing an image, or a download.
 //!
-//! While such a cause stands, the held jobs wait without giving up, and one of them at a time tries, at growing distances. Where
-//! none is held, since the broker wants its deliveries back, a job of the queue is let through. One is let through now and
-//! then also while others wait: those may be the very jobs that will never succeed.
+//! While such a cause is open, the held jobs wait, and one of them at a time tries, at growing intervals. If no job
+//! is held, because the broker wants its deliveries back, a job from the queue is let through. From time to time a
+//! job from the queue is let through even if jobs are held, because those may be the jobs that can never succeed.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Breaker, Cause, ProbedBy, State, wait};
 
-/// However many wait, a job of the queue is let through this often.
+/// A job from the queue is let through this often, however many jobs are held.
 pub(super) const LET_THROUGH_EVERY: Duration = Duration::from_secs(600);
 
 /// The right to try the act once.
@@ -18,12 +18,12 @@ pub(super) const LET_THROUGH_EVERY: Duration = Duration::from_secs(600);
 pub struct Turn {
     breaker: Breaker,
     cause: Cause,
-    /// The act fails for all jobs just now, and this is the one that tries.
+    /// The act fails for all jobs at the moment, and this job tries it.
     is_probe: bool,
     is_told: bool,
 }
 
-/// A job is held with the act that failed, and comes for its turn; it doesn't any more once this is dropped.
+/// A job that is held because the act failed, and that waits for its turn. Dropping this releases the job.
 #[derive(Debug)]
 pub struct Held {
     breaker: Breaker,
@@ -36,7 +36,8 @@ impl Breaker {
         self.state.borrow().faults.contains_key(&cause)
     }
 
-    /// At once, unless the act fails for all jobs. Then one after the other, at growing distances.
+    /// Returns at once if the act works. If it fails for all jobs, one job at a time gets the turn, at growing
+    /// intervals.
     pub async fn turn(&self, cause: Cause) -> Turn {
         let mut changes = self.state.subscribe();
         loop {
@@ -58,25 +59,25 @@ impl Breaker {
             let is_other = |state: &State| ask(state, cause) != Asked::Wait { until };
             tokio::select! {
                 () = sleep_until(until) => {}
-                // The sender is in self, so this can't end early.
+                // `self` holds the sender, so this wait can't end early.
                 _ = changes.wait_for(is_other) => {}
             }
         }
     }
 
-    /// A job's act has failed, and it is going to try again.
+    /// A job's act has failed, and the job will try again.
     #[must_use]
     pub fn hold(&self, cause: Cause) -> Held {
         self.state.send_modify(|state| *state.held.entry(cause).or_default() += 1);
         Held { breaker: self.clone(), cause }
     }
 
-    /// The act has worked, for whichever job.
+    /// The act has worked for some job.
     pub fn worked(&self, cause: Cause) {
         self.clear(cause);
     }
 
-    /// Lets a job of the queue through where the held ones don't tell.
+    /// Lets a job from the queue through if the held jobs don't show whether the act works.
     pub(super) fn look_after_turns(&self) {
         let now = Instant::now();
         self.state.send_if_modified(|state| {
@@ -104,13 +105,13 @@ impl Breaker {
 }
 
 impl Turn {
-    /// Whether the act fails for all jobs just now, and this job is the one that tries.
+    /// Whether the act fails for all jobs at the moment, and this job tries it.
     #[must_use]
     pub fn is_probe(&self) -> bool {
         self.is_probe
     }
 
-    /// The act has worked, and so it does for all jobs.
+    /// The act has worked, so it works for all jobs.
     pub fn worked(mut self) {
         self.is_told = true;
         self.breaker.worked(self.cause);
@@ -138,7 +139,7 @@ impl Turn {
 }
 
 impl Drop for Turn {
-    /// A job that had to stop on its way leaves its turn to another.
+    /// A job that had to stop before it tried leaves its turn to another job.
     fn drop(&mut self) {
         if !self.is_told {
             self.end(None);
@@ -155,20 +156,20 @@ impl Drop for Held {
     }
 }
 
-/// What comes of asking for a turn.
+/// The answer to a request for a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Go {
         is_probe: bool,
     },
-    /// Until then at least, or until another's turn has ended.
+    /// The job waits at least until this time, or until another job's turn has ended.
     Wait {
         until: Instant,
     },
 }
 
 fn ask(state: &State, cause: Cause) -> Asked {
-    // Another's turn ends by itself, and is told then.
+    // Another job's turn ends by itself, and its end is signalled.
     const ANOTHERS: Duration = Duration::from_secs(3600);
     let now = Instant::now();
     match state.faults.get(&cause) {
@@ -187,8 +188,8 @@ mod tests {
 
     use super::super::{Mode, Probe};
     use super::*;
+    use crate::heartbeat::Heartbeats;
     use crate::metrics::Metrics;
-    use crate::pulse::Pulses;
 
     struct NoRequest;
 
@@ -203,8 +204,8 @@ mod tests {
         let breaker = Breaker::new(Metrics::default());
         let watcher = breaker.clone();
         tokio::spawn(async move {
-            let pulse = Pulses::new().register("breaker", Duration::from_secs(60));
-            watcher.watch(&NoRequest, &pulse, &CancellationToken::new()).await;
+            let heartbeat = Heartbeats::new().register("breaker", Duration::from_secs(60));
+            watcher.watch(&NoRequest, &heartbeat, &CancellationToken::new()).await;
         });
         breaker
     }
@@ -275,7 +276,7 @@ mod tests {
         assert_eq!(breaker.mode(), Mode::Open);
     }
 
-    /// What a store takes that is nearly full costs no generation to find out.
+    /// Finding out what a nearly full store accepts costs no generation.
     #[tokio::test(start_paused = true)]
     async fn where_no_image_is_held_a_request_of_our_own_comes_before_a_job() {
         struct Room(std::sync::atomic::AtomicBool);
@@ -293,8 +294,8 @@ mod tests {
         let breaker = Breaker::new(Metrics::default());
         let (watcher, probe) = (breaker.clone(), Arc::clone(&room));
         tokio::spawn(async move {
-            let pulse = Pulses::new().register("breaker", Duration::from_secs(60));
-            watcher.watch(&*probe, &pulse, &CancellationToken::new()).await;
+            let heartbeat = Heartbeats::new().register("breaker", Duration::from_secs(60));
+            watcher.watch(&*probe, &heartbeat, &CancellationToken::new()).await;
         });
         breaker.fault(Cause::Images, "no space");
         for _ in 0..36_000 {

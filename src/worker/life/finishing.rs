@@ -1,4 +1,4 @@
-//! The acts from the first poll to the ack.
+//! The acts from the first poll to the acknowledgement.
 
 use std::time::Duration;
 
@@ -6,15 +6,16 @@ use bytes::Bytes;
 
 use super::{Actor, Submission};
 use crate::clock;
+use crate::job::answers::TaskStatus;
 use crate::job::event::{Context, Event};
-use crate::job::step::{Expect, Frozen, HandBack, Words};
+use crate::job::record::Unreadable;
+use crate::job::step::{EventSource, FreezePrecondition, FreezeResult, RequeueReason};
 use crate::job::{Charged, Outcome, Reason, TaskId, Timings};
 use crate::ledger::hints::Hint;
-use crate::ledger::record::Unreadable;
-use crate::provider::{NOBODYS_TASK, View};
+use crate::provider::NOBODYS_TASK;
 
 impl Actor<'_> {
-    pub(super) async fn poll(&mut self, task: TaskId, at: Duration) -> Result<(), HandBack> {
+    pub(super) async fn poll(&mut self, task: TaskId, at: Duration) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("generating");
         let holds_body = matches!(self.submission, Submission::InMessage);
         if !holds_body && (!self.shared.settings.receipts || self.life.is_noted()) {
@@ -43,26 +44,26 @@ impl Actor<'_> {
         };
         let (view, asked) = self.interrupts.or(querying).await?;
         self.shared.metrics.polled(view_label(&view));
-        if let View::Unavailable { fault: Some(fault), .. } = &view {
+        if let TaskStatus::Unavailable { fault: Some(fault), .. } = &view {
             self.shared.breaker.account_fault(fault);
         }
-        if !matches!(&view, View::Succeeded { .. }) {
+        if !matches!(&view, TaskStatus::Succeeded { .. }) {
             self.leave_turn();
         }
         self.learn(&view, asked);
         match view {
-            View::Unavailable { message, fault: None, .. }
+            TaskStatus::Unavailable { message, fault: None, .. }
                 if self.life.is_overdue(asked)
                     && self.interrupts.or(Box::pin(self.answers_about_others())).await? =>
             {
                 tracing::info!(task_id = %task, "overdue, and no answer about this task alone: {message}");
                 self.life.viewed_in_vain(message, asked, self.shared.clock.now());
             }
-            View::Running
-            | View::Succeeded { .. }
-            | View::Failed { .. }
-            | View::NotFound { .. }
-            | View::Unavailable { .. } => self.life.viewed(view, asked, self.shared.clock.now()),
+            TaskStatus::Running
+            | TaskStatus::Succeeded { .. }
+            | TaskStatus::Failed { .. }
+            | TaskStatus::NotFound { .. }
+            | TaskStatus::Unavailable { .. } => self.life.viewed(view, asked, self.shared.clock.now()),
         }
         Ok(())
     }
@@ -72,19 +73,19 @@ impl Actor<'_> {
         self.turn_to_download().await;
     }
 
-    /// Whether the provider can say of a task that nobody has that there is none.
+    /// Whether the provider can say of a task id that doesn't exist that there is no such task.
     async fn answers_about_others(&self) -> bool {
         let _place = self.shared.polls.acquire().await;
         let Some(nobodys) = TaskId::new(NOBODYS_TASK) else { return false };
-        matches!(self.shared.provider.query(&nobodys).await, View::NotFound { .. })
+        matches!(self.shared.provider.query(&nobodys).await, TaskStatus::NotFound { .. })
     }
 
-    /// What a look at `asked` shows of how long tasks take.
-    fn learn(&mut self, view: &View, asked: Duration) {
+    /// Learns from a poll at `asked` how long tasks take.
+    fn learn(&mut self, view: &TaskStatus, asked: Duration) {
         let Some(age) = self.life.age(asked) else { return };
         match view {
-            View::Running | View::NotFound { .. } => self.watch.running(age),
-            View::Succeeded { .. } | View::Failed { .. } => {
+            TaskStatus::Running | TaskStatus::NotFound { .. } => self.watch.running(age),
+            TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. } => {
                 let called = self.watch.was_called();
                 if let Some(ended) = self.watch.ended(age) {
                     self.shared.learning.saw(&self.job, ended, called);
@@ -93,21 +94,25 @@ impl Actor<'_> {
                     }
                 }
             }
-            View::Unavailable { .. } => {}
+            TaskStatus::Unavailable { .. } => {}
         }
     }
 
-    /// A hint came: the record is looked at for what its user wants, and to see that the ledger counts the
-    /// task. Where that fails, the generation goes on; when Redis is back there is another hint.
-    pub(super) async fn heed(&mut self) -> Result<(), HandBack> {
+    /// Reads the record after a hint: the user may have cancelled the job, and the ledger must count the task. If the
+    /// read fails, the generation goes on; when Redis is back, another hint follows.
+    pub(super) async fn heed(&mut self) -> Result<(), RequeueReason> {
         if let Ok(known) = self.interrupts.or(self.look()).await? {
             self.life.hinted(&known);
         }
         Ok(())
     }
 
-    /// The first to seal wins; the event is put into words before, from what this life saw.
-    pub(super) async fn seal(&mut self, outcome: Outcome, corrects: Option<Bytes>) -> Result<(), HandBack> {
+    /// Seals the outcome; the first life to seal wins. The event is worded before that, from what this life saw.
+    pub(super) async fn seal(
+        &mut self,
+        outcome: Outcome,
+        corrects: Option<Bytes>,
+    ) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("telling");
         let supersedes = corrects.and_then(Event::from_stored).map(|event| event.id);
         let event = self.words(&outcome, supersedes.as_deref());
@@ -124,28 +129,32 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The first to freeze wins; what a receipt has sealed was won before.
-    pub(super) async fn freeze(&mut self, words: Words, expect: Expect) -> Result<(), HandBack> {
+    /// Freezes the event; the first life to freeze wins. An event that a receipt has sealed was already decided.
+    pub(super) async fn freeze(
+        &mut self,
+        words: EventSource,
+        expect: FreezePrecondition,
+    ) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("telling");
         let (event, outcome) = match words {
-            Words::Sealed(event) => (event, None),
-            Words::New(outcome) => (self.words(&outcome, None), Some(outcome)),
+            EventSource::Sealed(event) => (event, None),
+            EventSource::New(outcome) => (self.words(&outcome, None), Some(outcome)),
         };
         let entry = self.entry(self.life.round());
         let replaceable = outcome.as_deref().is_some_and(is_replaceable);
         let ledger = &self.shared.ledger;
         let freezing = self.until_known(|| ledger.freeze(entry, &expect, event.clone(), replaceable));
-        // What our own POST came to is noted like an acceptance: to the next one it would be unknown.
+        // The outcome of our own POST is noted like an acceptance, or it would be unknown to the next life.
         let frozen = match &expect {
-            Expect::Submitting { .. } => freezing.await?,
-            Expect::Unposted | Expect::Unfinished | Expect::Correcting { .. } => {
-                self.interrupts.or(freezing).await??
-            }
+            FreezePrecondition::Submitting { .. } => freezing.await?,
+            FreezePrecondition::Unposted
+            | FreezePrecondition::Unfinished
+            | FreezePrecondition::Correcting { .. } => self.interrupts.or(freezing).await??,
         };
         match frozen {
             Ok(frozen) => {
                 if let Some(outcome) = outcome
-                    && frozen == Frozen::Event(event)
+                    && frozen == FreezeResult::Event(event)
                 {
                     self.note_outcome(&outcome);
                 }
@@ -171,9 +180,9 @@ impl Actor<'_> {
         Event::terminal(&self.job, outcome, &context).body
     }
 
-    /// A told job's record begins to expire. Should this be lost, the record only stays longer; but one that
-    /// ends with this has to come to its end.
-    pub(super) async fn remember(&mut self, sealed: Option<Bytes>) -> Result<(), HandBack> {
+    /// Lets the record of a job begin to expire after its event was published. If this write is lost, the record only
+    /// stays longer. With a `sealed` event the record ends with this move, so the move is repeated until it is made.
+    pub(super) async fn remember(&mut self, sealed: Option<Bytes>) -> Result<(), RequeueReason> {
         let ledger = &self.shared.ledger;
         let entry = self.entry(self.life.round());
         if sealed.is_some() {
@@ -218,7 +227,7 @@ impl Actor<'_> {
     }
 }
 
-/// A corrected input may take the place of a job that was wrong and cost nothing.
+/// Whether a corrected input may replace this job: the job was invalid and cost nothing.
 fn is_replaceable(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Succeeded(_) | Outcome::Cancelled(_) => false,
@@ -228,12 +237,12 @@ fn is_replaceable(outcome: &Outcome) -> bool {
     }
 }
 
-fn view_label(view: &View) -> &'static str {
+fn view_label(view: &TaskStatus) -> &'static str {
     match view {
-        View::Running => "running",
-        View::Succeeded { .. } => "succeeded",
-        View::Failed { .. } => "failed",
-        View::NotFound { .. } => "not_found",
-        View::Unavailable { .. } => "unavailable",
+        TaskStatus::Running => "running",
+        TaskStatus::Succeeded { .. } => "succeeded",
+        TaskStatus::Failed { .. } => "failed",
+        TaskStatus::NotFound { .. } => "not_found",
+        TaskStatus::Unavailable { .. } => "unavailable",
     }
 }

@@ -1,4 +1,4 @@
-//! Two futures, and the first of them to be ready.
+//! A future that waits for the first of two futures.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// What the first of two futures gives; `earlier` where both are ready. It is as large as the two of them: an `async` block that
-    /// selects between futures that it was given keeps each of them twice, and every wait of every job is one of these.
+    /// Returns the output of the future that is ready first; of `earlier` if both are ready. It is only as large as
+    /// both futures together. An `async` block that selects between futures passed to it stores each of them twice,
+    /// and every wait of every job uses this type.
     pub(super) struct First<E, L> {
         #[pin]
         earlier: E,

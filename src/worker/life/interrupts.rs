@@ -1,4 +1,4 @@
-//! What ends a life before its end.
+//! The interrupts that end a life early.
 
 use std::future::poll_fn;
 use std::sync::{Mutex, PoisonError};
@@ -10,54 +10,54 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::first::First;
-use crate::job::step::HandBack;
+use crate::job::step::RequeueReason;
 
-/// What ends one life before its end. It is asked at every wait of that life, so it is waited for once, from the first of them on; only
-/// the task that asked last is woken.
+/// The interrupts that end one life early. Every wait of the life polls them, so one future waits for them all the
+/// time, from the first wait on. Only the task that polled last is woken.
 pub struct Interrupts {
     /// The worker stops.
     pub stop: CancellationToken,
-    /// The connection that brought the delivery is gone.
+    /// The connection that brought the delivery is lost.
     pub lost: CancellationToken,
     first: Mutex<Interrupt>,
 }
 
 enum Interrupt {
-    Awaited(BoxFuture<'static, HandBack>),
-    Came(HandBack),
+    Awaited(BoxFuture<'static, RequeueReason>),
+    Came(RequeueReason),
 }
 
 impl Interrupts {
-    /// `held_until`: the delivery has then been held for as long as the broker can be expected to bear.
+    /// `held_until`: the time until which the broker can be expected to let the delivery be held.
     #[must_use]
     pub fn new(stop: CancellationToken, lost: CancellationToken, held_until: Instant) -> Self {
         let (stopped, gone) = (stop.clone(), lost.clone());
         let first = async move {
             tokio::select! {
                 biased;
-                () = gone.cancelled() => HandBack::Disconnected,
-                () = stopped.cancelled() => HandBack::Stopping,
-                () = sleep_until(held_until) => HandBack::HeldLong,
+                () = gone.cancelled() => RequeueReason::Disconnected,
+                () = stopped.cancelled() => RequeueReason::Stopping,
+                () = sleep_until(held_until) => RequeueReason::HeldLong,
             }
         };
         Self { stop, lost, first: Mutex::new(Interrupt::Awaited(Box::pin(first))) }
     }
 
-    /// The first of them.
-    pub fn any(&self) -> impl Future<Output = HandBack> {
+    /// Waits for the first interrupt.
+    pub fn any(&self) -> impl Future<Output = RequeueReason> {
         poll_fn(|context| self.poll(context))
     }
 
-    /// Lets `future` run until an interrupt.
+    /// Runs `future` until an interrupt.
     ///
     /// # Errors
     ///
     /// The interrupt; what the future was doing may or may not have happened.
-    pub fn or<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, HandBack>> {
+    pub fn or<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, RequeueReason>> {
         First::of(self.any().map(Err), future.map(Ok))
     }
 
-    fn poll(&self, context: &mut Context<'_>) -> Poll<HandBack> {
+    fn poll(&self, context: &mut Context<'_>) -> Poll<RequeueReason> {
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         if let Interrupt::Awaited(future) = &mut *first {
             match future.as_mut().poll(context) {
@@ -66,8 +66,9 @@ impl Interrupts {
             }
         }
         match &*first {
-            // There is nothing to hand back any more, whatever came before.
-            Interrupt::Came(_) if self.lost.is_cancelled() => Poll::Ready(HandBack::Disconnected),
+            // The delivery is gone with the connection, so there is nothing to requeue, whatever interrupt came
+            // first.
+            Interrupt::Came(_) if self.lost.is_cancelled() => Poll::Ready(RequeueReason::Disconnected),
             Interrupt::Came(why) => Poll::Ready(*why),
             Interrupt::Awaited(_) => Poll::Pending,
         }
@@ -98,11 +99,15 @@ mod tests {
         let interrupts = interrupts();
         assert_eq!(interrupts.or(ready(7)).await, Ok(7));
         interrupts.stop.cancel();
-        assert_eq!(interrupts.any().await, HandBack::Stopping);
+        assert_eq!(interrupts.any().await, RequeueReason::Stopping);
         tokio::time::sleep(Duration::from_secs(90)).await;
-        assert_eq!(interrupts.or(ready(7)).await, Err(HandBack::Stopping), "before what is ready as well");
+        assert_eq!(
+            interrupts.or(ready(7)).await,
+            Err(RequeueReason::Stopping),
+            "before what is ready as well"
+        );
         interrupts.lost.cancel();
-        assert_eq!(interrupts.or(pending::<()>()).await, Err(HandBack::Disconnected));
+        assert_eq!(interrupts.or(pending::<()>()).await, Err(RequeueReason::Disconnected));
     }
 
     #[tokio::test(start_paused = true)]
@@ -113,7 +118,7 @@ mod tests {
             assert_eq!(interrupts.or(short).await, Ok(()));
         }
         let begun = Instant::now();
-        assert_eq!(interrupts.or(pending::<()>()).await, Err(HandBack::HeldLong));
+        assert_eq!(interrupts.or(pending::<()>()).await, Err(RequeueReason::HeldLong));
         assert!(begun.elapsed() <= Duration::from_secs(4), "{:?}", begun.elapsed());
     }
 }

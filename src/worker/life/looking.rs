@@ -1,19 +1,20 @@
-//! The acts of finding out: the record, the receipts, and the provider about an open submit.
+//! The acts that find out about a job: reading the record and the receipts, and asking the provider about an open
+//! submit.
 
 use std::time::Duration;
 
 use super::Actor;
+use crate::job::answers::Lookup;
+use crate::job::record::Snapshot;
 use crate::job::request::{DeadLetter, DeadReason};
-use crate::job::step::{HandBack, Over, Rebuilt, Unanswerable};
+use crate::job::step::{Rebuilt, RequeueReason, RestorePrecondition, Unanswerable};
 use crate::ledger::hints::Hint;
-use crate::ledger::record::Known;
-use crate::ledger::{Entry, LedgerError};
-use crate::provider::Lookup;
+use crate::ledger::{JobRef, LedgerError};
 use crate::worker::breaker::Cause;
-use crate::worker::tell;
+use crate::worker::publish;
 
 impl Actor<'_> {
-    pub(super) async fn read(&mut self) -> Result<(), HandBack> {
+    pub(super) async fn read(&mut self) -> Result<(), RequeueReason> {
         let ledger = &self.shared.ledger;
         let reading = self.until_known(|| ledger.read(&self.job.id, self.slots));
         match self.interrupts.or(reading).await?? {
@@ -23,9 +24,9 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The record, for a life whose task runs: where Redis has lost that, it is told so, and counts the task
-    /// among those of the account.
-    pub(super) async fn look(&self) -> Result<Known, LedgerError> {
+    /// Reads the record for a life whose task runs. If Redis has lost the record, this restores it, and Redis counts
+    /// the task among the account's tasks.
+    pub(super) async fn look(&self) -> Result<Snapshot, LedgerError> {
         let ledger = &self.shared.ledger;
         let known = ledger.read(&self.job.id, self.slots).await?;
         if let Some((stage, corrects)) = self.life.running()
@@ -33,18 +34,18 @@ impl Actor<'_> {
             && known.record.is_none()
         {
             let entry = self.entry(self.life.round());
-            return ledger.restore(entry, Over::Nothing, &stage, corrects.as_ref()).await;
+            return ledger.restore(entry, RestorePrecondition::Nothing, &stage, corrects.as_ref()).await;
         }
         Ok(known)
     }
 
-    pub(super) async fn recall(&mut self) -> Result<(), HandBack> {
+    pub(super) async fn recall(&mut self) -> Result<(), RequeueReason> {
         let receipts = &self.shared.receipts;
         let history = if self.life.has_not_begun() {
             let history = self.interrupts.or(receipts.history(&self.job.id)).await?;
             history.map_err(|error| {
                 self.shared.breaker.fault(Cause::Storage, &error.to_string());
-                HandBack::Paused
+                RequeueReason::Paused
             })?
         } else {
             let recalling = self.until_stored(|| receipts.history(&self.job.id));
@@ -54,8 +55,8 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The event that the record leaves to the receipts.
-    pub(super) async fn read_again(&mut self) -> Result<(), HandBack> {
+    /// Reads the event that the record leaves to the receipts.
+    pub(super) async fn read_again(&mut self) -> Result<(), RequeueReason> {
         let receipts = &self.shared.receipts;
         let reading = self.until_stored(|| receipts.last_word(&self.job.id));
         let event = self.interrupts.or(reading).await??;
@@ -63,10 +64,14 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) async fn restore(&mut self, over: Over, rebuilt: Rebuilt) -> Result<(), HandBack> {
+    pub(super) async fn restore(
+        &mut self,
+        over: RestorePrecondition,
+        rebuilt: Rebuilt,
+    ) -> Result<(), RequeueReason> {
         let ledger = &self.shared.ledger;
         let digest = rebuilt.digest.as_ref().unwrap_or(&self.job.digest);
-        let entry = Entry {
+        let entry = JobRef {
             digest,
             failed: &rebuilt.failed,
             under: rebuilt.under.as_ref(),
@@ -84,7 +89,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) async fn see_intent(&mut self, attempt: u32) -> Result<(), HandBack> {
+    pub(super) async fn see_intent(&mut self, attempt: u32) -> Result<(), RequeueReason> {
         let receipts = &self.shared.receipts;
         let looking = self.until_stored(|| receipts.is_intended(&self.job.id, attempt));
         let intended = self.interrupts.or(looking).await??;
@@ -92,7 +97,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) async fn look_up(&mut self) -> Result<(), HandBack> {
+    pub(super) async fn look_up(&mut self) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("looking_on");
         self.right = None;
         let under = self.under();
@@ -122,7 +127,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) async fn look_on(&mut self, until: Duration) -> Result<(), HandBack> {
+    pub(super) async fn look_on(&mut self, until: Duration) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("looking_on");
         let either = async {
             tokio::select! {
@@ -137,7 +142,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) async fn shut(&mut self, attempt: u32, cancels: bool) -> Result<(), HandBack> {
+    pub(super) async fn shut(&mut self, attempt: u32, cancels: bool) -> Result<(), RequeueReason> {
         let receipts = &self.shared.receipts;
         let under = self.under();
         let of = self.of(&under);
@@ -146,18 +151,18 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The copy for a person. Should the worker die behind it, there may be two of them.
-    pub(super) async fn park(&mut self) -> Result<(), HandBack> {
+    /// Publishes the copy for a person. If the worker dies right after that, there may be two copies.
+    pub(super) async fn park(&mut self) -> Result<(), RequeueReason> {
         let detail =
             "nobody can say whether the provider accepted it; look for its external_task_id there".to_owned();
         let dead = DeadLetter { reason: DeadReason::OutcomeUnknown, detail };
-        let Some(original) = &self.original else { return Err(HandBack::Unreadable) };
-        tell::bury(self.shared, original, &dead, self.interrupts).await?;
+        let Some(original) = &self.original else { return Err(RequeueReason::Unreadable) };
+        publish::dead_letter(self.shared, original, &dead, self.interrupts).await?;
         self.life.parked();
         Ok(())
     }
 
-    pub(super) async fn bury(&mut self, why: Unanswerable) -> Result<(), HandBack> {
+    pub(super) async fn dead_letter(&mut self, why: Unanswerable) -> Result<(), RequeueReason> {
         let (reason, detail) = match why {
             Unanswerable::Conflict => {
                 (DeadReason::Conflict, "another job with this job_id and another input was there before")
@@ -170,13 +175,13 @@ impl Actor<'_> {
         let dead = DeadLetter { reason, detail: detail.to_owned() };
         tracing::warn!(reason = dead.reason.as_str(), "dead letter: {}", dead.detail);
         let Some(original) = &self.original else {
-            // It had a task already, and Redis lost its record to another job: the next delivery has
-            // the message to bury.
+            // The job had a task already, and Redis lost its record to another job. The next delivery brings the
+            // message that can be dead-lettered.
             tracing::error!("this job's record was lost, and another job has its id: look at its task ids");
-            return Err(HandBack::Unreadable);
+            return Err(RequeueReason::Unreadable);
         };
-        tell::bury(self.shared, original, &dead, self.interrupts).await?;
-        self.life.told();
+        publish::dead_letter(self.shared, original, &dead, self.interrupts).await?;
+        self.life.published();
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Trying again: our own services are waited for, and no fault of theirs is a job's outcome.
+//! Retries: a life waits for our own services, and their faults never become a job's outcome.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use futures_util::FutureExt;
 use super::Actor;
 use super::first::First;
 use crate::job::pace::{Seed, backoff};
-use crate::job::step::HandBack;
+use crate::job::record::Unreadable;
+use crate::job::step::RequeueReason;
 use crate::ledger::LedgerError;
-use crate::ledger::record::Unreadable;
 use crate::storage::StoreError;
 use crate::worker::breaker::Cause;
 
-/// Between two tries at a service of our own.
+/// The first pause between two tries at one of our own services.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
-/// After a stop, a service that is away gets this long.
+/// After a stop, a service that is away gets this much time.
 const LAST_MOVE: Duration = Duration::from_secs(2);
 
 impl Actor<'_> {
-    /// Repeats a move of the ledger until its outcome is known; every script may run twice. A worker
-    /// that stops while Redis is away doesn't wait for it.
+    /// Repeats a move of the ledger until its outcome is known; every script may run twice. A worker that stops while
+    /// Redis is away doesn't wait for it.
     pub(super) fn until_known<T, F>(
         &self,
         mut ask: impl FnMut() -> F + Send,
-    ) -> impl Future<Output = Result<Result<T, Unreadable>, HandBack>> + Send
+    ) -> impl Future<Output = Result<Result<T, Unreadable>, RequeueReason>> + Send
     where
         T: Send,
         F: Future<Output = Result<T, LedgerError>> + Send,
@@ -46,11 +46,11 @@ impl Actor<'_> {
         })
     }
 
-    /// Repeats a move in the store until its outcome is known; every one may be made twice.
+    /// Repeats a move in the store until its outcome is known; every move may be made twice.
     pub(super) fn until_stored<T, F>(
         &self,
         mut ask: impl FnMut() -> F + Send,
-    ) -> impl Future<Output = Result<T, HandBack>> + Send
+    ) -> impl Future<Output = Result<T, RequeueReason>> + Send
     where
         T: Send,
         F: Future<Output = Result<T, StoreError>> + Send,
@@ -68,11 +68,11 @@ impl Actor<'_> {
         })
     }
 
-    /// Lets `future` run until a little after an interrupt.
+    /// Runs `future` until [`LAST_MOVE`] after an interrupt.
     pub(super) fn or_a_little_later<T>(
         &self,
         future: impl Future<Output = T>,
-    ) -> impl Future<Output = Result<T, HandBack>> {
+    ) -> impl Future<Output = Result<T, RequeueReason>> {
         let patience = async {
             let why = self.interrupts.any().await;
             tokio::time::sleep(LAST_MOVE).await;
@@ -81,14 +81,17 @@ impl Actor<'_> {
         First::of(future.map(Ok), patience)
     }
 
-    /// Lets `future` run until a little after the stop.
-    fn or_stop_late<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, HandBack>> {
+    /// Runs `future` until [`LAST_MOVE`] after the stop.
+    fn or_stop_late<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, RequeueReason>> {
         let patience = async {
-            // Most often nothing comes, and that is asked for cheaply.
+            // Most often no interrupt comes, and this wait is cheap.
             self.interrupts.any().await;
             self.interrupts.stop.cancelled().await;
             tokio::time::sleep(LAST_MOVE).await;
-            Err(HandBack::Stopping)
+            Err(RequeueReason::Stopping)
         };
         First::of(future.map(Ok), patience)
     }

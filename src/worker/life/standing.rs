@@ -1,38 +1,45 @@
-//! Standing in the line before the POSTs, and asking the ledger for the right to one.
+//! Waiting in the line before the POSTs, and asking the ledger for the right to one.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Actor, Right, Submission};
-use crate::job::step::{Basis, HandBack, Moved};
-use crate::ledger::Entry;
-use crate::ledger::record::Nonce;
+use super::{Actor, Submission, SubmitRight};
+use crate::job::record::Nonce;
+use crate::job::step::{BeginPrecondition, MoveResult, RequeueReason};
+use crate::ledger::JobRef;
 use crate::ledger::slots::Slots;
-use crate::worker::slots::{ASKS_EVERY, Head};
+use crate::worker::slots::{ASKS_EVERY, LineHead};
 
-/// Whoever has not read its record stands in the line for no longer: a job may have ended long ago, and this be a copy of it.
+/// A life that has not read its record waits in the line no longer than this. The job may have ended long ago, and
+/// this message may be a copy of it.
 const UNREAD_MAX: Duration = Duration::from_secs(1);
 
 impl Actor<'_> {
-    /// In the line, everything can be given up; once the ledger is asked, its answer is waited for.
-    pub(super) async fn begin(&mut self, attempt: u32, round: u32, basis: Basis) -> Result<(), HandBack> {
+    /// Waits in the line and then asks the ledger. In the line, everything can be given up; once the ledger is asked,
+    /// the life waits for its answer.
+    pub(super) async fn begin(
+        &mut self,
+        attempt: u32,
+        round: u32,
+        basis: BeginPrecondition,
+    ) -> Result<(), RequeueReason> {
         let held = self.shared.metrics.held("waiting");
-        // The right to the attempt before, if there was one, goes to the end of the line.
+        // If the life had a right for the attempt before, it goes back to the end of the line.
         self.right = None;
         if matches!(self.submission, Submission::Gone) {
-            // Dropped when this life thought that it would not post any more. An ask that nothing
-            // follows would look like an open POST; the next delivery brings the message again.
-            return Err(HandBack::NeedsMessage);
+            // The body was dropped when this life expected not to post any more. An ask without a POST would look
+            // like an open POST. The next delivery brings the message again.
+            return Err(RequeueReason::NeedsMessage);
         }
         let came = Instant::now();
-        let unread = basis == Basis::Unread;
+        let unread = basis == BeginPrecondition::Unread;
         let in_line = async {
             let line = async {
                 if let Some(until) = self.rests_until {
                     sleep_until(until).await;
                 }
-                let head = self.shared.slots.head(matches!(basis, Basis::NeverAsked(_))).await;
+                let head = self.shared.slots.head(matches!(basis, BeginPrecondition::NeverAsked(_))).await;
                 let place = self.shared.submits.place().await;
                 self.shared.limits.submit().await;
                 let pass = self.shared.breaker.pass().await;
@@ -44,13 +51,13 @@ impl Actor<'_> {
                 () = self.hints.look() => Line::Look,
                 () = tokio::time::sleep(UNREAD_MAX), if unread => Line::Look,
                 (head, place, pass) = line => match pass {
-                    Some(pass) => Line::Head(head, Right { _place: place, pass }),
+                    Some(pass) => Line::Head(head, SubmitRight { _place: place, pass }),
                     None => Line::Closed,
                 }
             }
         };
         let head = match self.interrupts.or(in_line).await? {
-            Line::Closed => return Err(HandBack::Paused),
+            Line::Closed => return Err(RequeueReason::Paused),
             Line::Look => return self.read().await,
             Line::Head(head, right) => {
                 self.right = Some(right);
@@ -59,8 +66,8 @@ impl Actor<'_> {
         };
         let ask = Ask { attempt, round, basis, slots: self.slots };
         let nonce = fresh_nonce();
-        // The account may be full, or the provider want it slower: the head asks until it may. One that has asked goes on under its name,
-        // since an ask whose answer was lost may still arrive.
+        // The account may be full, or the provider may want a slower pace, so the head of the line asks until it may
+        // post. After an ask the life keeps its nonce, because an ask whose answer was lost may still arrive.
         loop {
             let under = self.interrupts.or(self.goes_out_under()).await?;
             self.life.goes_out_under(under);
@@ -76,11 +83,11 @@ impl Actor<'_> {
             };
             match self.interrupts.or(waiting).await? {
                 Some(Line::Look) => return self.read().await,
-                Some(Line::Closed | Line::Head(..)) => return Err(HandBack::Paused),
+                Some(Line::Closed | Line::Head(..)) => return Err(RequeueReason::Paused),
                 None => {}
             }
         }
-        // The next one in the line asks while this one submits.
+        // The next job in the line asks while this one submits.
         drop(head);
         drop(held);
         if self.shared.slots.is_capped() {
@@ -89,13 +96,13 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// Who begins only to give the attempt up doesn't stand in the line, and takes no slots.
+    /// Begins an attempt only to give it up. Such a life doesn't wait in the line and takes no slots.
     pub(super) async fn begin_to_cancel(
         &mut self,
         attempt: u32,
         round: u32,
-        basis: Basis,
-    ) -> Result<(), HandBack> {
+        basis: BeginPrecondition,
+    ) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("submitting");
         let ask = Ask { attempt, round, basis, slots: Slots::NONE };
         let under = self.under();
@@ -104,11 +111,12 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// How long to wait before the next ask, unless a hint comes. `None`: the life goes on.
-    async fn ask_to_post(&mut self, ask: &Ask, nonce: &Nonce) -> Result<Option<Duration>, HandBack> {
+    /// Asks the ledger once. Returns how long to wait before the next ask, unless a hint comes; `None` if the life
+    /// goes on.
+    async fn ask_to_post(&mut self, ask: &Ask, nonce: &Nonce) -> Result<Option<Duration>, RequeueReason> {
         let asked = self.shared.clock.now();
         let ledger = &self.shared.ledger;
-        let entry = Entry { slots: ask.slots, ..self.entry(ask.round) };
+        let entry = JobRef { slots: ask.slots, ..self.entry(ask.round) };
         let asking = self.until_known(|| ledger.begin(entry, ask.attempt, nonce, &ask.basis));
         let moved = match asking.await? {
             Ok(moved) => moved,
@@ -118,9 +126,9 @@ impl Actor<'_> {
             }
         };
         let wait = match &moved {
-            Moved::Yes { .. } | Moved::No(_) => None,
-            Moved::Full => Some(ASKS_EVERY),
-            Moved::Paced { wait } => {
+            MoveResult::Yes { .. } | MoveResult::No(_) => None,
+            MoveResult::Full => Some(ASKS_EVERY),
+            MoveResult::Paced { wait } => {
                 self.shared.slots.note_paced();
                 Some(*wait)
             }
@@ -134,7 +142,7 @@ impl Actor<'_> {
 struct Ask {
     attempt: u32,
     round: u32,
-    basis: Basis,
+    basis: BeginPrecondition,
     slots: Slots,
 }
 
@@ -142,10 +150,10 @@ fn fresh_nonce() -> Nonce {
     Nonce::new(uuid::Uuid::new_v4().simple().to_string())
 }
 
-/// What comes first to one who stands in the line.
+/// What comes first to a life in the line.
 enum Line {
-    Head(Head, Right),
-    /// The record is worth a look.
+    Head(LineHead, SubmitRight),
+    /// The record should be read.
     Look,
     Closed,
 }

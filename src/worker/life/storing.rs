@@ -1,5 +1,5 @@
-//! The acts of storing the images, which a life that was not the first to come so far is counted for:
-//! what takes the process down takes it down here.
+//! The acts of storing the images. Lives that get here after the first one are counted, because an image that kills
+//! the process does so here.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,36 +11,37 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout};
 
 use super::Actor;
-use crate::images::{FetchError, Image};
-use crate::job::step::{Blame, HandBack, Others, Stored, Unstored, together};
+use crate::job::answers::ResultImage;
+use crate::job::image::{FetchError, Image};
+use crate::job::step::{Blame, Others, RequeueReason, Stored, Unstored, together};
 use crate::job::{StoredImage, TaskId};
-use crate::provider::ResultImage;
 use crate::worker::breaker::{Cause, Held, Turn};
-use crate::worker::downloads::Place;
+use crate::worker::downloads::DownloadPermit;
 
-/// A count that isn't taken back in time stays.
+/// A count that isn't taken back within this time stays.
 const LEAVING_MAX: Duration = Duration::from_secs(1);
 
-/// This life among those that may have entered the storing of the job's images.
-pub(super) struct Entry {
-    /// `None` before it has one; `""` for the life that submitted the job, which is counted with its task.
+/// The state of this life while it stores the job's images.
+pub(super) struct ImageStoring {
+    /// The name under which this entry is counted. `None` before it has one; `""` for the life that submitted the
+    /// job, which is counted together with its task.
     word: Option<String>,
     counted: AtomicBool,
-    /// A job whose lives have died there enters alone, so that none is counted for another's death.
+    /// A job whose lives have died here enters alone, so that no other job is counted for its death.
     alone: Option<OwnedMutexGuard<()>>,
-    /// Its images that are stored already, while others are tried again. A job has images of one task only.
+    /// The job's images that are stored already, while others are retried. A job has images of one task only.
     kept: Mutex<BTreeMap<u32, StoredImage>>,
-    /// When a download of this job failed first, in this life.
+    /// When a download of this job first failed in this life.
     failing_since: Mutex<Option<Instant>>,
-    /// For how long the images have been tried for in vain, as the ledger knows.
+    /// For how long the images have been tried in vain, as the ledger knows it.
     told: Mutex<Option<Duration>>,
-    /// While downloads work for no job: this one's turn to try.
+    /// This job's turn to try, while downloads work for no job.
     turn: Mutex<Option<Turn>>,
-    /// This job is held with a download that failed.
+    /// Set while this job is held because a download failed.
     held: Mutex<Option<Held>>,
 }
 
-impl Entry {
+impl ImageStoring {
     pub(super) fn none() -> Self {
         Self {
             word: None,
@@ -54,7 +55,7 @@ impl Entry {
         }
     }
 
-    /// The job's task was noted by this life, and this life was counted along.
+    /// This life has noted the job's task, and was counted in the same move.
     pub(super) fn with_task(&mut self) {
         self.word = Some(String::new());
         self.counted = AtomicBool::new(true);
@@ -64,11 +65,11 @@ impl Entry {
 /// An image, and the right to have it in memory.
 struct Downloaded {
     image: Image,
-    place: Place,
+    place: DownloadPermit,
 }
 
 impl Actor<'_> {
-    pub(super) async fn enter(&mut self) -> Result<(), HandBack> {
+    pub(super) async fn enter(&mut self) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("storing");
         if self.life.is_suspect() {
             self.entry.alone = Some(self.interrupts.or(self.shared.lives.suspects()).await?);
@@ -88,8 +89,12 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// A hint is heeded while the images are on their way: its user may want them no more.
-    pub(super) async fn store(&mut self, task: TaskId, images: Vec<ResultImage>) -> Result<(), HandBack> {
+    /// Stores the images. It reacts to a hint meanwhile, because the user may have cancelled the job.
+    pub(super) async fn store(
+        &mut self,
+        task: TaskId,
+        images: Vec<ResultImage>,
+    ) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("storing");
         let started = self.shared.clock.now();
         let all = async {
@@ -120,26 +125,26 @@ impl Actor<'_> {
             }
         }
         self.life.stored(stored, took, now);
-        // It waits from here on, and a life that dies waiting is none that its images have killed.
+        // The life waits from here on. If it dies while it waits, its images have not killed it.
         if self.life.tried().is_some() {
             self.leave().await;
         }
         Ok(())
     }
 
-    /// One image: downloaded, checked, and in the store under its final name.
+    /// Downloads one image, checks it, and stores it under its final name.
     async fn store_one(&self, image: &ResultImage) -> Result<StoredImage, Unstored> {
         let kept = || lock(&self.entry.kept);
         if let Some(stored) = kept().get(&image.index) {
             return Ok(stored.clone());
         }
-        // The place is kept until the image is stored, so a store that takes none leaves few images in memory.
+        // The permit is kept until the image is stored, so few images are in memory while the store accepts none.
         let Downloaded { image: downloaded, place: _place } = self.download(image).await?;
         let breaker = &self.shared.breaker;
         let mut held = None;
         loop {
             if breaker.stands(Cause::Images) {
-                // Whoever dies from here on has died waiting.
+                // A life that dies from here on was only waiting.
                 self.leave().await;
             }
             let turn = breaker.turn(Cause::Images).await;
@@ -159,7 +164,8 @@ impl Actor<'_> {
         }
     }
 
-    /// An image that is taken says nothing about a larger one that was refused, as by a store that is nearly full.
+    /// Decides whether an accepted image ends the cause: it says nothing about a larger image that was refused, for
+    /// example by a nearly full store.
     async fn was_taken(&self, turn: Turn) {
         let storage = &self.shared.storage;
         if storage.refused_bytes() == 0 {
@@ -194,10 +200,10 @@ impl Actor<'_> {
                 }
                 Err(error) => {
                     drop(place);
-                    // No image is here: a life that dies from here on has died of something else.
+                    // No image is in memory, so a life that dies from here on was not killed by one.
                     self.leave().await;
                     let failing = self.failing();
-                    // An image that is none has come by a way that works.
+                    // A file that is not an image has still arrived, so the network and the host work.
                     match (turn, error.trouble.blame()) {
                         (Some(turn), Blame::Host | Blame::Network) => turn.failed(&error.message),
                         (Some(turn), Blame::Job) => drop(turn),
@@ -225,17 +231,17 @@ impl Actor<'_> {
         }
     }
 
-    /// Since when this job's downloads fail, in this life.
+    /// Since when this job's downloads fail in this life.
     fn failing(&self) -> Instant {
         *lock(&self.entry.failing_since).get_or_insert_with(Instant::now)
     }
 
-    /// It is another's turn, where this job had it.
+    /// Gives this job's turn, if it has one, to another job.
     pub(super) fn leave_turn(&self) {
         drop(lock(&self.entry.turn).take());
     }
 
-    /// Until it is this job's turn to try, where downloads work for none. Its URLs are asked for after that.
+    /// Waits for this job's turn to try while downloads work for no job. The life asks for the URLs after that.
     pub(super) async fn turn_to_download(&self) {
         self.leave_turn();
         if self.life.tried().is_some() && self.shared.breaker.stands(Cause::Downloads) {
@@ -244,7 +250,7 @@ impl Actor<'_> {
         }
     }
 
-    /// Until the ledger says that the user wants the job no more; asked only when a hint comes.
+    /// Waits until the ledger says that the user has cancelled the job. It asks only after a hint.
     async fn cancelled(&self) {
         loop {
             self.hints.look().await;
@@ -254,8 +260,8 @@ impl Actor<'_> {
         }
     }
 
-    /// Alive, and without an end: this entry is none that counts. For how long the images have been tried for is handed on
-    /// with that.
+    /// Takes this life's count back: it is alive and no image has killed it. The same move stores for how long the
+    /// images have been tried.
     pub(super) async fn leave(&self) {
         let tried = self.life.tried();
         let told = || lock(&self.entry.told);
@@ -274,7 +280,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Downloads work for no job, and another one tries.
+/// The failure of a job that waits while downloads work for no job and another job tries.
 fn waits_for_others() -> Unstored {
     Unstored {
         blame: Blame::Network,

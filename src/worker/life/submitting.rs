@@ -3,26 +3,26 @@
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Actor, Interrupts, Right, Submission};
+use super::{Actor, Interrupts, Submission, SubmitRight};
+use crate::job::answers::SubmitOutcome;
 use crate::job::event::{Context, Event, says_unknown};
 use crate::job::pace::Watch;
-use crate::job::step::{HandBack, Moved};
+use crate::job::receipt::IntentFacts;
+use crate::job::record::{Nonce, Stage};
+use crate::job::step::{MoveResult, RequeueReason};
 use crate::job::{Adopts, Charged, FailedTasks, SentUnder, TaskId, request};
-use crate::ledger::record::{Nonce, Stage};
-use crate::ledger::{Entry, LedgerError};
-use crate::provider::Answer;
+use crate::ledger::{JobRef, LedgerError};
 use crate::queue::message;
-use crate::receipts::Of;
 use crate::worker::breaker::{Cause, Mode};
 use crate::worker::submits::SlowDown;
-use crate::{clock, worker::tell};
+use crate::{clock, worker::publish};
 
 impl Actor<'_> {
-    /// The gate. Repeated with the same nonce until the store has answered, since a create whose
-    /// answer was lost may have landed.
-    pub(super) async fn ask(&mut self, attempt: u32, nonce: Nonce) -> Result<(), HandBack> {
+    /// Asks at the gate. It repeats the create with the same nonce until the store has answered, because a create
+    /// whose answer was lost may have succeeded.
+    pub(super) async fn ask(&mut self, attempt: u32, nonce: Nonce) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("submitting");
-        self.submission = self.made_ready().ok_or(HandBack::NeedsMessage)?;
+        self.submission = self.made_ready().ok_or(RequeueReason::NeedsMessage)?;
         let receipts = &self.shared.receipts;
         let under = self.under();
         let of = self.of(&under);
@@ -31,15 +31,15 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The right to post came too late for this worker: it stops, or every job is refused by now.
+    /// Whether the right to post came too late: this worker stops, or every job is refused by now.
     pub(super) fn must_not_post(&self) -> bool {
         let ending = self.interrupts.stop.is_cancelled() || self.interrupts.lost.is_cancelled();
         let breaker = &self.shared.breaker;
-        let closed = |right: &Right| !breaker.still_lets(&right.pass);
+        let closed = |right: &SubmitRight| !breaker.still_lets(&right.pass);
         ending || self.right.as_ref().map_or(breaker.mode() == Mode::Closed, closed)
     }
 
-    /// Before the gate, since behind it every moment counts.
+    /// Prepares the body before the gate, because after the gate every moment counts.
     fn made_ready(&self) -> Option<Submission> {
         match &self.submission {
             Submission::Ready(body) => Some(Submission::Ready(body.clone())),
@@ -53,11 +53,11 @@ impl Actor<'_> {
         }
     }
 
-    /// The one act that costs money: neither a stop nor a lost connection cuts it short.
-    pub(super) async fn post(&mut self) -> Result<(), HandBack> {
+    /// Sends the POST, the one act that costs money. Neither a stop nor a lost connection interrupts it.
+    pub(super) async fn post(&mut self) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("submitting");
         let ready = std::mem::replace(&mut self.submission, Submission::Gone);
-        let Submission::Ready(mut body) = ready else { return Err(HandBack::NeedsMessage) };
+        let Submission::Ready(mut body) = ready else { return Err(RequeueReason::NeedsMessage) };
         self.submission = Submission::of(body.clone());
         let external = self.under().id;
         if external != self.job.external_ids.of_generation(1) {
@@ -70,24 +70,26 @@ impl Actor<'_> {
         self.slow_down = self.shared.submits.note(&answer);
         let sent = self.right.as_ref().map(|right| right.pass.sent()).unwrap_or_default();
         self.shared.breaker.note(&answer, sent);
-        self.unanswered = matches!(answer, Answer::Unknown { exists: false, .. }).then_some(sent);
+        self.unanswered = matches!(answer, SubmitOutcome::Unknown { exists: false, .. }).then_some(sent);
         self.rests_until = match &answer {
-            Answer::Later(later) if later.this_job_only => later.after.map(|after| Instant::now() + after),
-            Answer::Later(_)
-            | Answer::Accepted(_)
-            | Answer::Account(_)
-            | Answer::Refused(_)
-            | Answer::Unknown { .. } => None,
+            SubmitOutcome::Later(later) if later.this_job_only => {
+                later.after.map(|after| Instant::now() + after)
+            }
+            SubmitOutcome::Later(_)
+            | SubmitOutcome::Accepted(_)
+            | SubmitOutcome::Account(_)
+            | SubmitOutcome::Refused(_)
+            | SubmitOutcome::Unknown { .. } => None,
         };
         match &answer {
-            Answer::Accepted(task) => {
+            SubmitOutcome::Accepted(task) => {
                 self.watch = Watch::own();
                 tracing::info!(task_id = %task, "submitted");
             }
-            Answer::Later(later) => tracing::debug!("not now: {}", later.message),
-            Answer::Account(fault) => tracing::debug!("not accepted: {}", fault.message),
-            Answer::Refused(refusal) => tracing::info!("refused: {}", refusal.message),
-            Answer::Unknown { message, .. } => {
+            SubmitOutcome::Later(later) => tracing::debug!("not now: {}", later.message),
+            SubmitOutcome::Account(fault) => tracing::debug!("not accepted: {}", fault.message),
+            SubmitOutcome::Refused(refusal) => tracing::info!("refused: {}", refusal.message),
+            SubmitOutcome::Unknown { message, .. } => {
                 tracing::warn!("whether it was accepted is unknown: {message}")
             }
         }
@@ -95,9 +97,9 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// A paid task id: tried at Redis until it lands, and at the receipts as long as Redis is away.
-    /// A worker that stops may go once either has it.
-    pub(super) async fn accept(&mut self, attempt: u32, task: TaskId) -> Result<(), HandBack> {
+    /// Notes a paid task id. It tries Redis until the write succeeds, and also the receipts while Redis is away. A
+    /// worker that stops may exit once one of them has the task id.
+    pub(super) async fn accept(&mut self, attempt: u32, task: TaskId) -> Result<(), RequeueReason> {
         let entry = self.entry(self.life.round());
         let mut noted = false;
         let mut failures = 0;
@@ -110,7 +112,7 @@ impl Actor<'_> {
             let receipts = self.shared.settings.receipts && !noted;
             noted |= receipts && self.shared.receipts.note_task(&self.job.id, attempt, &task).await.is_ok();
             if noted && self.interrupts.stop.is_cancelled() {
-                return Err(HandBack::Stopping);
+                return Err(RequeueReason::Stopping);
             }
             failures += 1;
             self.rest(failures).await;
@@ -156,13 +158,14 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// Where the job was given up while its POST was under way, whoever did that has acked it, and this
-    /// delivery, if it is one still, may be gone at the next wait. So the job comes into the queue once
-    /// more, and whoever gets it finds the task in its receipt and corrects the event.
+    /// Republishes a job that was given up while its POST was under way. The worker that gave it up has acknowledged
+    /// it, and this delivery, if it still exists, may be gone at the next wait. The worker that gets the new message
+    /// finds the task in its receipt and corrects the event.
     ///
-    /// The task is noted before the result is looked at: who gives the job up seals that first, and then
-    /// looks for the task once more. `owes`: the record has said so already, unless Redis forgot it.
-    async fn deliver_late(&self, owes: bool) -> Result<(), HandBack> {
+    /// The task is noted before the result is read, because the worker that gives the job up seals the result first
+    /// and then looks for the task once more. `owes`: the record has said already that a correction is due. It can't
+    /// say so if Redis forgot it.
+    async fn deliver_late(&self, owes: bool) -> Result<(), RequeueReason> {
         if !owes {
             let receipts = &self.shared.receipts;
             let result = self.until_stored(|| receipts.result(&self.job.id)).await?;
@@ -174,10 +177,10 @@ impl Actor<'_> {
         let held_until = Instant::now() + self.shared.settings.hold;
         let despite_loss =
             Interrupts::new(self.interrupts.stop.clone(), CancellationToken::new(), held_until);
-        tell::hand_on(self.shared, original, &despite_loss).await
+        publish::republish(self.shared, original, &despite_loss).await
     }
 
-    pub(super) async fn note_task(&mut self, attempt: u32, task: TaskId) -> Result<(), HandBack> {
+    pub(super) async fn note_task(&mut self, attempt: u32, task: TaskId) -> Result<(), RequeueReason> {
         let _held = self.shared.metrics.held("generating");
         let receipts = &self.shared.receipts;
         self.until_stored(|| receipts.note_task(&self.job.id, attempt, &task)).await?;
@@ -188,31 +191,31 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) async fn refuse(&mut self, attempt: u32) -> Result<(), HandBack> {
+    pub(super) async fn refuse(&mut self, attempt: u32) -> Result<(), RequeueReason> {
         let receipts = &self.shared.receipts;
         self.until_stored(|| receipts.refuse(&self.job.id, attempt)).await?;
         self.life.refused();
         Ok(())
     }
 
-    /// The task failed, and another generation may follow.
+    /// Notes that the task failed and another generation may follow.
     pub(super) async fn note_failure(
         &mut self,
         attempt: u32,
         task: TaskId,
         charged: Charged,
-    ) -> Result<(), HandBack> {
+    ) -> Result<(), RequeueReason> {
         let receipts = &self.shared.receipts;
         self.until_stored(|| receipts.note_failure(&self.job.id, attempt, &task, charged)).await?;
         self.life.failure_noted();
         Ok(())
     }
 
-    pub(super) async fn follow(&mut self, attempt: u32, failed: FailedTasks) -> Result<(), HandBack> {
+    pub(super) async fn follow(&mut self, attempt: u32, failed: FailedTasks) -> Result<(), RequeueReason> {
         let ledger = &self.shared.ledger;
         match self.until_known(|| ledger.follow(&self.job.id, attempt, &failed)).await? {
             Ok(moved) => {
-                if matches!(moved, Moved::Yes { .. }) {
+                if matches!(moved, MoveResult::Yes { .. }) {
                     let failed_task = failed.tasks().last().map(TaskId::as_str);
                     tracing::info!(
                         failed_task,
@@ -228,24 +231,24 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) async fn reopen(&mut self, attempt: u32, nonce: Option<Nonce>) -> Result<(), HandBack> {
+    pub(super) async fn reopen(&mut self, attempt: u32, nonce: Option<Nonce>) -> Result<(), RequeueReason> {
         let ledger = &self.shared.ledger;
         match self.until_known(|| ledger.reopen(&self.job.id, attempt, nonce.as_ref())).await? {
             Ok(moved) => self.life.reopened(moved, self.shared.clock.now()),
             Err(unreadable) => self.unreadable(&unreadable),
         }
-        // First the attempt is closed: whoever dies before that leaves it unknown.
+        // The attempt is closed first, because a worker that dies before that leaves the attempt's outcome unknown.
         if let Some(SlowDown { pause, rate }) = self.slow_down.take()
             && let Err(error) = self.interrupts.or(ledger.slow_down(pause, rate)).await?
         {
-            // Where Redis is away, this worker keeps its own pause.
+            // If Redis is away, this worker keeps its own pause.
             tracing::debug!("the other workers don't slow down: {error}");
         }
         Ok(())
     }
 
-    pub(super) fn of<'a>(&'a self, under: &'a SentUnder) -> Of<'a> {
-        Of {
+    pub(super) fn of<'a>(&'a self, under: &'a SentUnder) -> IntentFacts<'a> {
+        IntentFacts {
             job: &self.job.id,
             digest: &self.job.digest,
             round: self.life.round(),
@@ -254,8 +257,8 @@ impl Actor<'_> {
         }
     }
 
-    pub(super) fn entry(&self, round: u32) -> Entry<'_> {
-        Entry {
+    pub(super) fn entry(&self, round: u32) -> JobRef<'_> {
+        JobRef {
             job: &self.job.id,
             digest: &self.job.digest,
             round,
@@ -265,8 +268,8 @@ impl Actor<'_> {
         }
     }
 
-    /// What the attempt that this life is about has gone out under, or what one would: by a producer's own id nothing is adopted that
-    /// no intent vouches for.
+    /// The external id under which this life's attempt was sent, or would be sent. If the id is a producer's own, no
+    /// task is adopted unless an intent vouches for it.
     pub(super) fn under(&self) -> SentUnder {
         let by_rule = || {
             let number = self.life.failed().generation();
@@ -277,7 +280,7 @@ impl Actor<'_> {
         self.life.sent_under().cloned().unwrap_or_else(by_rule)
     }
 
-    /// What an attempt goes out under that is asked for now.
+    /// The external id under which a new attempt is sent.
     pub(super) async fn goes_out_under(&self) -> SentUnder {
         let number = self.life.failed().generation();
         let ids = &self.job.external_ids;
@@ -301,17 +304,17 @@ impl Actor<'_> {
                 failed: self.life.failed(),
                 supersedes: None,
             };
-            tell::unawaited(self.shared, &self.job, Event::submitted(&self.job, task, &context));
+            publish::unawaited(self.shared, &self.job, Event::submitted(&self.job, task, &context));
         }
     }
 }
 
-fn label(answer: &Answer) -> &'static str {
+fn label(answer: &SubmitOutcome) -> &'static str {
     match answer {
-        Answer::Accepted(_) => "accepted",
-        Answer::Later(_) => "later",
-        Answer::Account(_) => "account",
-        Answer::Refused(_) => "refused",
-        Answer::Unknown { .. } => "unknown",
+        SubmitOutcome::Accepted(_) => "accepted",
+        SubmitOutcome::Later(_) => "later",
+        SubmitOutcome::Account(_) => "account",
+        SubmitOutcome::Refused(_) => "refused",
+        SubmitOutcome::Unknown { .. } => "unknown",
     }
 }

@@ -1,5 +1,4 @@
-//! RabbitMQ: what was published, how each delivery was settled, and the ways in which a publish
-//! fails.
+//! RabbitMQ: what was published, how each delivery was settled, and the ways in which a publish fails.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
@@ -16,11 +15,11 @@ use super::effects::Effects;
 /// How a publish fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublishFault {
-    /// The broker never got it.
+    /// The broker never received it.
     NotTaken,
-    /// The broker has it, and the confirm is lost.
+    /// The broker has it, but the confirm is lost.
     TakenUnconfirmed,
-    /// One of the queues refuses it, the others have it.
+    /// One of the queues refuses it; the others have it.
     RefusedByOne,
 }
 
@@ -43,7 +42,7 @@ struct State {
     taken: Vec<Outgoing>,
     tried: usize,
     faults: VecDeque<PublishFault>,
-    /// Routing keys to which nothing gets through.
+    /// Routing keys for which every publish fails.
     closed: HashSet<String>,
     /// Routing keys to which a publish never ends.
     stalled: HashSet<String>,
@@ -56,12 +55,12 @@ impl FakeBroker {
         Self { effects, state: Mutex::default() }
     }
 
-    /// The next publishes fail so; those after them don't.
+    /// Makes the next publishes fail like this; later ones succeed.
     pub fn fail(&self, faults: impl IntoIterator<Item = PublishFault>) {
         self.lock().faults.extend(faults);
     }
 
-    /// Nothing gets through to this routing key any more.
+    /// From now on every publish to this routing key fails.
     pub fn close(&self, routing_key: &str) {
         self.lock().closed.insert(routing_key.to_owned());
     }
@@ -71,7 +70,7 @@ impl FakeBroker {
         self.lock().stalled.insert(routing_key.to_owned());
     }
 
-    /// No queue takes this routing key; bound again, one does.
+    /// No queue takes this routing key until it is bound again.
     pub fn unbind(&self, routing_key: &str) {
         self.lock().unrouted.insert(routing_key.to_owned());
     }
@@ -80,12 +79,12 @@ impl FakeBroker {
         self.lock().unrouted.remove(routing_key);
     }
 
-    /// All that a queue has taken, in its order.
+    /// Everything that a queue has taken, in order.
     pub fn taken(&self) -> Vec<Outgoing> {
         self.lock().taken.clone()
     }
 
-    /// What the queues have taken beyond the first `seen`.
+    /// What the queues have taken after the first `seen` messages.
     pub fn taken_since(&self, seen: usize) -> Vec<Outgoing> {
         self.lock().taken.iter().skip(seen).cloned().collect()
     }
@@ -95,19 +94,19 @@ impl FakeBroker {
         self.lock().tried
     }
 
-    /// What the queue of that name has taken past the exchange.
+    /// What the queue with this name has taken directly, without the exchange.
     pub fn queue(&self, name: &str) -> Vec<Outgoing> {
         let of_queue = |message: &Outgoing| message.exchange.is_empty() && message.routing_key == name;
         self.taken().into_iter().filter(of_queue).collect()
     }
 
-    /// The terminal events of a job, those kept as unrouted included; copies to `reply_to` and
-    /// corrections not.
+    /// The terminal events of a job, including those kept as unrouted, but without copies to `reply_to` and
+    /// corrections.
     pub fn ends(&self, job: &str) -> Vec<Bytes> {
         self.terminal(job, false)
     }
 
-    /// The corrections of a job's end, likewise.
+    /// The corrections of a job's end, in the same way.
     pub fn corrections(&self, job: &str) -> Vec<Bytes> {
         self.terminal(job, true)
     }
@@ -128,7 +127,7 @@ impl FakeBroker {
         ends
     }
 
-    /// The one terminal event of a job, read; copies of it must be the same bytes.
+    /// The one terminal event of a job, parsed; copies of it must be the same bytes.
     pub fn end(&self, job: &str) -> EventView {
         let ends = self.ends(job);
         let first = ends.first().unwrap_or_else(|| panic!("no terminal event of {job}"));
@@ -157,7 +156,7 @@ impl FakeBroker {
                 state.taken.push(message.clone());
                 Err(PublishError::Refused(message.exchange.clone()))
             }
-            // What isn't mandatory is dropped unseen.
+            // A message that isn't mandatory is dropped silently.
             None if state.unrouted.contains(&message.routing_key) => {
                 Ok(if message.mandatory { Routed::Nowhere } else { Routed::ToQueue })
             }
@@ -187,7 +186,7 @@ impl Publish for FakeBroker {
     }
 }
 
-/// One delivery's settling, seen through [`Self::settled`].
+/// The settling of one delivery, which [`Self::settled`] returns.
 #[derive(Debug)]
 pub struct FakeSettle {
     pub effects: Effects,
@@ -207,7 +206,7 @@ impl Settle for FakeSettle {
         self.effects.act("ack", async { self.settle(Settled::Acked) }).await;
     }
 
-    async fn hand_back(&self) {
+    async fn requeue(&self) {
         self.effects.act("hand_back", async { self.settle(Settled::HandedBack) }).await;
     }
 }

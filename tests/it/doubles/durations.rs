@@ -1,4 +1,4 @@
-//! Where workers tell each other how long tasks take, in memory.
+//! Where workers share how long tasks take, in memory.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ pub struct MemoryDurations {
 }
 
 impl MemoryDurations {
-    /// How often it was asked.
+    /// How often it was called.
     pub fn calls(&self) -> usize {
         *self.calls.lock().unwrap()
     }
@@ -36,7 +36,7 @@ impl SharedDurations for MemoryDurations {
         let mut all = self.known.lock().unwrap();
         let known = all.entry(model.to_owned()).or_default();
         known.fold(news);
-        // As Redis does, which forgets what weighs nothing.
+        // Redis also forgets a bin without weight.
         *known = Durations::from_bins(known.bins().filter(|(_, weight)| *weight >= 0.001));
         Ok(known.clone())
     }

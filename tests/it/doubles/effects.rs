@@ -1,4 +1,4 @@
-//! What a life does to the world, in its order; and the place where the process can be killed.
+//! The effects of a life on the world, in order, and the places where the process can be killed.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,9 +8,9 @@ use tokio::sync::{oneshot, watch};
 /// On which side of an effect the kill hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Nothing has left.
+    /// The effect has not happened.
     Before,
-    /// It has happened, and its answer is never heard.
+    /// The effect has happened, and its answer is lost.
     After,
 }
 
@@ -24,12 +24,12 @@ pub struct Effects {
 #[derive(Debug, Default)]
 struct State {
     begun: usize,
-    /// Names of those that have happened, in their order.
+    /// The names of the effects that have happened, in order.
     done: Vec<&'static str>,
     kill: Option<(usize, Side)>,
-    /// These take so long, once each.
+    /// Effects that take this long, once each.
     slow: Vec<(&'static str, Duration)>,
-    /// These stop, once each.
+    /// Effects that stop, once each.
     holds: Vec<Stop>,
 }
 
@@ -55,7 +55,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// Returns once somebody stands there, within some days.
+    /// Waits until a life has reached this point, for some days at most.
     pub async fn reached(&mut self) {
         let bound = Duration::from_secs(3 * 24 * 3600);
         tokio::time::timeout(bound, &mut self.reached).await.expect("it comes so far").unwrap();
@@ -69,19 +69,19 @@ impl Default for Effects {
 }
 
 impl Effects {
-    /// The effect number `number`, from 0, is the process's last: before or after it, it hangs until
-    /// somebody drops it.
+    /// Makes the effect number `number`, from 0, the process's last: before or after it, it hangs until it is
+    /// dropped.
     pub fn kill_at(&self, number: usize, side: Side) {
         self.state.lock().unwrap().kill = Some((number, side));
     }
 
-    /// Returns once the kill has hit.
+    /// Returns once the kill has happened.
     pub async fn killed(&self) {
-        // The sender is in self, so this can't end early.
+        // `self` holds the sender, so this wait can't end early.
         let _ = self.killed.subscribe().wait_for(|killed| *killed).await;
     }
 
-    /// Another process has taken the place of the killed one, and nobody kills it.
+    /// Another process takes the place of the killed one, and it isn't killed.
     pub fn revive(&self) {
         let mut state = self.state.lock().unwrap();
         (state.begun, state.kill) = (0, None);
@@ -89,12 +89,12 @@ impl Effects {
         self.killed.send_replace(false);
     }
 
-    /// The answer to the next effect of that name comes so late.
+    /// The answer to the next effect with this name comes this much later.
     pub fn slow_down(&self, name: &'static str, by: Duration) {
         self.state.lock().unwrap().slow.push((name, by));
     }
 
-    /// The next effect of that name stops there, as a process that is frozen would.
+    /// The next effect with this name stops there, as in a frozen process.
     pub fn hold(&self, name: &'static str, side: Side) -> Held {
         self.stop_at(Which::Next(name), side)
     }
@@ -110,7 +110,7 @@ impl Effects {
         Held { reached: on_reach, _go_on }
     }
 
-    /// What has happened, in its order.
+    /// What has happened, in order.
     pub fn done(&self) -> Vec<&'static str> {
         self.state.lock().unwrap().done.clone()
     }
@@ -120,7 +120,7 @@ impl Effects {
         self.done().iter().filter(|done| **done == name).count()
     }
 
-    /// Acts, as one effect.
+    /// Does something as one effect.
     pub async fn act<T>(&self, name: &'static str, act: impl Future<Output = T>) -> T {
         self.act_unlisted(name, async {
             let value = act.await;
@@ -130,7 +130,7 @@ impl Effects {
         .await
     }
 
-    /// Likewise, for what changes nothing: not to be found in [`Self::done`].
+    /// Does something that changes nothing, so it isn't in [`Self::done`].
     pub async fn act_unlisted<T>(&self, name: &'static str, act: impl Future<Output = T>) -> T {
         let (number, slow, stop) = {
             let mut state = self.state.lock().unwrap();
@@ -160,14 +160,14 @@ impl Effects {
     async fn stand_still(stop: Option<Stop>) {
         if let Some(Stop { reached, go_on, .. }) = stop {
             let _ = reached.send(());
-            // Nothing is ever sent: it ends when its other end is dropped.
+            // Nothing is ever sent; it ends when its other end is dropped.
             let _ = go_on.await;
         }
     }
 
     async fn die_at(&self, number: usize, side: Side) {
         let kill = self.state.lock().unwrap().kill;
-        // Once dead, nothing of the process goes on.
+        // Once the process is dead, none of its tasks goes on.
         if *self.killed.borrow() || kill == Some((number, side)) {
             self.killed.send_replace(true);
             std::future::pending::<()>().await;

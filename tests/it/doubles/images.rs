@@ -1,29 +1,30 @@
-//! The provider's file server: small real images, or what was scripted.
+//! The provider's file server: it serves small real images, or what a test has scripted.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use comet_worker::images::{FetchError, Image, Images};
+use comet_worker::images::Images;
+use comet_worker::job::image::{FetchError, Image};
 use url::Url;
 
 #[derive(Debug, Default)]
 pub struct FakeImages {
     faults: Mutex<VecDeque<FetchError>>,
-    /// Of one task's images, until it is mended.
+    /// The fault of one task's images, until `mend`.
     lasting: Mutex<BTreeMap<String, FetchError>>,
     fetched: Mutex<Vec<Url>>,
     hangs: AtomicBool,
 }
 
 impl FakeImages {
-    /// The next fetches fail so; those after them get their image.
+    /// Makes the next fetches fail like this; later ones get their image.
     pub fn fail(&self, faults: impl IntoIterator<Item = FetchError>) {
         self.faults.lock().unwrap().extend(faults);
     }
 
-    /// All fetches whose URL contains this fail so.
+    /// Makes all fetches fail like this whose URL contains `part`.
     pub fn fail_where(&self, part: &str, fault: FetchError) {
         self.lasting.lock().unwrap().insert(part.to_owned(), fault);
     }
@@ -34,18 +35,18 @@ impl FakeImages {
         self.lasting.lock().unwrap().clear();
     }
 
-    /// From now on no fetch ends, as where the file takes the process down; or each does again.
+    /// From now on no fetch ends, as if the file killed the process; or fetches end again.
     pub fn hang(&self, hangs: bool) {
         self.hangs.store(hangs, Ordering::Relaxed);
     }
 
-    /// All URLs that were asked for, in their order.
+    /// All URLs that were fetched, in order.
     pub fn fetched(&self) -> Vec<Url> {
         self.fetched.lock().unwrap().clone()
     }
 }
 
-/// The same URL path gives the same picture, another path another one.
+/// The same URL path gives the same picture, and another path another one.
 fn picture(url: &Url) -> Image {
     let shade = url.path().bytes().fold(0_u8, u8::wrapping_add);
     let mut bytes = Vec::new();

@@ -1,5 +1,5 @@
-//! The ledger in memory: a table whose moves are the scripts', and an async face for it that can
-//! fail before or after a move.
+//! The ledger in memory: a table with the scripts' moves, and an async interface for it that can fail before or after
+//! a move.
 
 mod memory;
 
@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comet_worker::job::event::{Event, may_run_on};
-use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
+use comet_worker::job::record::{Nonce, Record, Snapshot, Stage};
+use comet_worker::job::step::{
+    BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
+};
 use comet_worker::job::{Digest, FailedTasks, JobId, SentUnder, TaskId};
-use comet_worker::ledger::Entry;
-use comet_worker::ledger::record::{Known, Nonce, Record, Stage};
+use comet_worker::ledger::JobRef;
 use comet_worker::ledger::slots::Slots;
 
 pub use self::memory::{MemoryLedger, Trouble};
@@ -19,20 +21,20 @@ pub use self::memory::{MemoryLedger, Trouble};
 use super::pace::Pace;
 use super::slots::SlotTable;
 
-/// A record as it is kept: a generation's age as the moment of its beginning.
+/// A stored record. A generation's age is stored as the moment of its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Kept {
     digest: Digest,
     round: u32,
     stage: Stage,
-    /// For a repeated `reopen` to know itself by.
+    /// Identifies a repeated `reopen`.
     nonce: Option<Nonce>,
     since: Duration,
     corrects: Option<Bytes>,
     failed: FailedTasks,
     under: Option<SentUnder>,
     entries: u32,
-    /// The words of the lives that are storing its images; `None`: no life has entered but the one that submitted it.
+    /// The names of the lives that are storing its images; `None` if only the life that submitted it has entered.
     entered: Option<Vec<String>>,
     /// For how long the images have been tried for in vain.
     tried: Option<Duration>,
@@ -42,15 +44,15 @@ pub struct Kept {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Table {
     pub records: BTreeMap<String, Kept>,
-    /// Whose users want them no more, unseen ones included.
+    /// The jobs that users have cancelled, including jobs that no worker has seen yet.
     cancelled: BTreeSet<String>,
-    /// The store that goes with this ledger.
+    /// The store that belongs to this ledger.
     store: Option<String>,
     pub slots: SlotTable,
     pace: Option<Pace>,
-    /// Whether the safeguard of `begin` is taken out.
+    /// Whether the safeguard of `begin` is removed.
     pub begin_compares_nothing: bool,
-    /// Whether the safeguard of `freeze` is taken out.
+    /// Whether the safeguard of `freeze` is removed.
     pub freeze_overwrites: bool,
 }
 
@@ -69,8 +71,8 @@ impl Table {
         self.pace = None;
     }
 
-    /// Whoever reads that a job generates goes on with it.
-    pub fn look(&mut self, job: &JobId, slots: Slots, now: Duration) -> Known {
+    /// A worker that reads that a job generates goes on with it.
+    pub fn look(&mut self, job: &JobId, slots: Slots, now: Duration) -> Snapshot {
         if let Some(kept) = self.records.get(job.as_str())
             && matches!(kept.stage, Stage::Generating { .. })
             && kept.entered.is_none()
@@ -81,11 +83,11 @@ impl Table {
         self.known(job, now)
     }
 
-    pub fn known(&self, job: &JobId, now: Duration) -> Known {
-        Known { record: self.read(job, now), cancelled: self.cancelled.contains(job.as_str()) }
+    pub fn known(&self, job: &JobId, now: Duration) -> Snapshot {
+        Snapshot { record: self.read(job, now), cancelled: self.cancelled.contains(job.as_str()) }
     }
 
-    pub fn cancel(&mut self, job: &JobId, now: Duration) -> Known {
+    pub fn cancel(&mut self, job: &JobId, now: Duration) -> Snapshot {
         let known = self.known(job, now);
         let ended = known
             .record
@@ -97,7 +99,7 @@ impl Table {
         known
     }
 
-    pub fn enter(&mut self, job: &JobId, life: &str, now: Duration) -> Known {
+    pub fn enter(&mut self, job: &JobId, life: &str, now: Duration) -> Snapshot {
         if let Some(kept) = self.records.get_mut(job.as_str())
             && matches!(kept.stage, Stage::Generating { .. })
         {
@@ -146,12 +148,12 @@ impl Table {
 
     pub fn begin(
         &mut self,
-        entry: Entry<'_>,
+        entry: JobRef<'_>,
         attempt: u32,
         nonce: &Nonce,
-        basis: &Basis,
+        basis: &BeginPrecondition,
         now: Duration,
-    ) -> Moved {
+    ) -> MoveResult {
         let record = self.read(entry.job, now);
         let allowed = match record.as_ref().map(|record| (&record.stage, record)) {
             _ if self.begin_compares_nothing => true,
@@ -159,7 +161,7 @@ impl Table {
             Some((Stage::Submitting { nonce: known, .. }, _)) if known == nonce => {
                 return self.yes(entry.job);
             }
-            Some(_) if *basis == Basis::Unread => false,
+            Some(_) if *basis == BeginPrecondition::Unread => false,
             Some((Stage::New { attempt: known }, record)) => {
                 *known == attempt && record.digest == *entry.digest
             }
@@ -167,25 +169,25 @@ impl Table {
                 *replaceable && entry.round == record.round + 1 && attempt == 1
             }
             Some((Stage::Submitting { attempt: known, nonce }, record)) => {
-                *basis == Basis::NeverAsked(nonce.clone())
+                *basis == BeginPrecondition::NeverAsked(nonce.clone())
                     && *known == attempt
                     && record.digest == *entry.digest
             }
             Some((Stage::Generating { .. } | Stage::Told { .. }, _)) => false,
         };
         if !allowed {
-            return Moved::No(self.known(entry.job, now));
+            return MoveResult::No(self.known(entry.job, now));
         }
-        // Who takes no slots won't post.
+        // A life that takes no slots won't post.
         let posts = entry.slots.count > 0;
         if let Some(pace) = Pace::of(self.pace.as_ref(), now)
             && let Some(wait) = pace.wait(now)
             && posts
         {
-            return Moved::Paced { wait };
+            return MoveResult::Paced { wait };
         }
         if !self.slots.take(entry.job.as_str(), entry.slots, now) {
-            return Moved::Full;
+            return MoveResult::Full;
         }
         if let Some(pace) = &mut self.pace
             && posts
@@ -197,14 +199,14 @@ impl Table {
         self.yes(entry.job)
     }
 
-    fn yes(&self, job: &JobId) -> Moved {
-        Moved::Yes { cancelled: self.cancelled.contains(job.as_str()) }
+    fn yes(&self, job: &JobId) -> MoveResult {
+        MoveResult::Yes { cancelled: self.cancelled.contains(job.as_str()) }
     }
 
-    pub fn reopen(&mut self, job: &JobId, attempt: u32, nonce: Option<&Nonce>, now: Duration) -> Moved {
+    pub fn reopen(&mut self, job: &JobId, attempt: u32, nonce: Option<&Nonce>, now: Duration) -> MoveResult {
         let known = self.known(job, now);
         let yes = self.yes(job);
-        let Some(kept) = self.records.get_mut(job.as_str()) else { return Moved::No(known) };
+        let Some(kept) = self.records.get_mut(job.as_str()) else { return MoveResult::No(known) };
         let ours = nonce.is_none() || kept.nonce.as_ref() == nonce;
         match &kept.stage {
             Stage::New { attempt: open } if *open == attempt + 1 && ours => yes,
@@ -218,23 +220,23 @@ impl Table {
             | Stage::Submitting { .. }
             | Stage::Generating { .. }
             | Stage::Done { .. }
-            | Stage::Told { .. } => Moved::No(known),
+            | Stage::Told { .. } => MoveResult::No(known),
         }
     }
 
     pub fn restore(
         &mut self,
-        entry: Entry<'_>,
-        over: Over,
+        entry: JobRef<'_>,
+        over: RestorePrecondition,
         stage: &Stage,
         corrects: Option<&Bytes>,
         now: Duration,
-    ) -> Known {
+    ) -> Snapshot {
         let replaced = match (self.read(entry.job, now).map(|record| record.stage), over) {
-            (None, Over::Nothing | Over::Ended) => true,
-            (Some(Stage::Submitting { attempt, .. }), Over::Open(open)) => attempt == open,
-            (Some(Stage::Done { event, .. }), Over::Ended) => Some(&event) == corrects,
-            (None, Over::Open(_)) | (Some(_), _) => false,
+            (None, RestorePrecondition::Nothing | RestorePrecondition::Ended) => true,
+            (Some(Stage::Submitting { attempt, .. }), RestorePrecondition::Open(open)) => attempt == open,
+            (Some(Stage::Done { event, .. }), RestorePrecondition::Ended) => Some(&event) == corrects,
+            (None, RestorePrecondition::Open(_)) | (Some(_), _) => false,
         };
         if replaced {
             let nonce = if let Stage::Submitting { nonce, .. } = stage { Some(nonce.clone()) } else { None };
@@ -258,7 +260,7 @@ impl Table {
         self.pace = Some(Pace::slowed(self.pace.as_ref(), pause, rate, now));
     }
 
-    fn hold_anew(&mut self, entry: Entry<'_>, now: Duration) {
+    fn hold_anew(&mut self, entry: JobRef<'_>, now: Duration) {
         self.slots.hold(entry.job.as_str(), entry.slots, now + entry.slots.keep, now);
     }
 
@@ -266,7 +268,7 @@ impl Table {
         self.records.get_mut(job.as_str()).unwrap()
     }
 
-    pub fn accept(&mut self, entry: Entry<'_>, attempt: u32, task: &TaskId, now: Duration) -> Stage {
+    pub fn accept(&mut self, entry: JobRef<'_>, attempt: u32, task: &TaskId, now: Duration) -> Stage {
         let record = self.read(entry.job, now);
         let lost = record.is_none();
         if let Some(record) = record {
@@ -288,10 +290,10 @@ impl Table {
         self.read(entry.job, now).unwrap().stage
     }
 
-    pub fn follow(&mut self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Moved {
+    pub fn follow(&mut self, job: &JobId, attempt: u32, failed: &FailedTasks) -> MoveResult {
         let known = self.known(job, Duration::ZERO);
         let yes = self.yes(job);
-        let Some(kept) = self.records.get_mut(job.as_str()) else { return Moved::No(known) };
+        let Some(kept) = self.records.get_mut(job.as_str()) else { return MoveResult::No(known) };
         match &kept.stage {
             Stage::New { attempt: open } if *open == attempt + 1 && kept.failed == *failed => yes,
             Stage::Generating { attempt: known, task, .. }
@@ -308,43 +310,49 @@ impl Table {
             | Stage::Submitting { .. }
             | Stage::Generating { .. }
             | Stage::Done { .. }
-            | Stage::Told { .. } => Moved::No(known),
+            | Stage::Told { .. } => MoveResult::No(known),
         }
     }
 
     pub fn freeze(
         &mut self,
-        entry: Entry<'_>,
-        expect: &Expect,
+        entry: JobRef<'_>,
+        expect: &FreezePrecondition,
         event: Bytes,
         replaceable: bool,
         now: Duration,
-    ) -> Frozen {
+    ) -> FreezeResult {
         if let Some(record) = self.read(entry.job, now)
             && !self.freeze_overwrites
         {
             let same = record.digest == *entry.digest;
             let allowed = match (&record.stage, expect) {
-                (Stage::Done { event, .. }, Expect::Correcting { first }) if event == first => true,
-                (Stage::Told { .. }, Expect::Correcting { .. }) if same => return Frozen::Event(event),
-                (Stage::Told { .. }, _) => false,
-                (Stage::Done { event, .. }, _) if same => return Frozen::Event(event.clone()),
-                (Stage::Done { replaceable, .. }, expect) => {
-                    *expect == Expect::Unposted && *replaceable && entry.round == record.round + 1
+                (Stage::Done { event, .. }, FreezePrecondition::Correcting { first }) if event == first => {
+                    true
                 }
-                (Stage::New { .. }, Expect::Unposted) => same,
-                (Stage::Submitting { .. } | Stage::Generating { .. }, Expect::Unposted) => false,
-                (Stage::Submitting { nonce: known, .. }, Expect::Submitting { nonce }) => {
+                (Stage::Told { .. }, FreezePrecondition::Correcting { .. }) if same => {
+                    return FreezeResult::Event(event);
+                }
+                (Stage::Told { .. }, _) => false,
+                (Stage::Done { event, .. }, _) if same => return FreezeResult::Event(event.clone()),
+                (Stage::Done { replaceable, .. }, expect) => {
+                    *expect == FreezePrecondition::Unposted && *replaceable && entry.round == record.round + 1
+                }
+                (Stage::New { .. }, FreezePrecondition::Unposted) => same,
+                (Stage::Submitting { .. } | Stage::Generating { .. }, FreezePrecondition::Unposted) => false,
+                (Stage::Submitting { nonce: known, .. }, FreezePrecondition::Submitting { nonce }) => {
                     same && known == nonce
                 }
-                (Stage::New { .. } | Stage::Generating { .. }, Expect::Submitting { .. }) => false,
+                (Stage::New { .. } | Stage::Generating { .. }, FreezePrecondition::Submitting { .. }) => {
+                    false
+                }
                 (
                     Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. },
-                    Expect::Unfinished | Expect::Correcting { .. },
+                    FreezePrecondition::Unfinished | FreezePrecondition::Correcting { .. },
                 ) => same,
             };
             if !allowed {
-                return Frozen::Moved(self.known(entry.job, now));
+                return FreezeResult::Changed(self.known(entry.job, now));
             }
         }
         self.records.remove(entry.job.as_str());
@@ -353,10 +361,10 @@ impl Table {
         if !may_run_on(&event) {
             self.slots.release(entry.job.as_str());
         }
-        Frozen::Event(event)
+        FreezeResult::Event(event)
     }
 
-    pub fn told(&mut self, entry: Entry<'_>, sealed: Option<&Bytes>, now: Duration) {
+    pub fn told(&mut self, entry: JobRef<'_>, sealed: Option<&Bytes>, now: Duration) {
         let record = self.read(entry.job, now);
         let ended = record
             .as_ref()
@@ -372,7 +380,7 @@ impl Table {
         }
     }
 
-    fn put(&mut self, entry: Entry<'_>, stage: Stage, nonce: Option<Nonce>, now: Duration) {
+    fn put(&mut self, entry: JobRef<'_>, stage: Stage, nonce: Option<Nonce>, now: Duration) {
         let before = self.records.remove(entry.job.as_str());
         let (corrects, failed, under, entries, entered, tried) = before
             .map(|kept| (kept.corrects, kept.failed, kept.under, kept.entries, kept.entered, kept.tried))

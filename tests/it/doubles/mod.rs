@@ -1,4 +1,4 @@
-//! Stand-ins for what a life talks to. The ledger's passes the suite that Redis passes.
+//! Doubles of what a life uses. The ledger's double passes the same suite as Redis.
 
 pub mod broker;
 pub mod durations;

@@ -1,5 +1,5 @@
-//! The ledger as one process sees it: each call is an effect of it, and calls of one kind can be
-//! made to fail.
+//! The ledger as one process sees it: each call is an effect of the process, and calls of one kind can be made to
+//! fail.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
@@ -32,12 +32,12 @@ impl Deref for ObservedLedger {
 }
 
 impl Observed {
-    /// The next calls of that name fail so, one after the other.
+    /// Makes the next calls with this name fail like this, one after the other.
     pub fn trouble(&self, name: &'static str, troubles: &[Trouble]) {
         self.troubles.lock().unwrap().extend(troubles.iter().map(|trouble| (name, *trouble)));
     }
 
-    /// What was to fail doesn't any more.
+    /// Removes the failures that are still to come.
     pub fn untroubled(&self) {
         self.troubles.lock().unwrap().clear();
     }

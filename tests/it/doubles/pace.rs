@@ -22,7 +22,7 @@ impl Pace {
         self.rate + GROWS * u64::try_from(quiet.as_millis()).unwrap() / 1000
     }
 
-    /// `None`: the provider has not asked for it for so long.
+    /// `None` if the provider has not asked for a slow-down for long enough.
     pub fn of(pace: Option<&Self>, now: Duration) -> Option<&Self> {
         pace.filter(|pace| now < pace.until + FORGOTTEN)
     }

@@ -1,4 +1,4 @@
-//! A store that lacks something which the worker could take for granted.
+//! A store that lacks something that the worker could take for granted.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,15 +15,15 @@ use object_store::{
 #[derive(Debug, Default)]
 pub struct PoorStore {
     pub objects: InMemory,
-    /// Create-if-absent looks first and writes then.
+    /// Create-if-absent first checks and then writes.
     pub looks_first: bool,
     /// An absent object is forbidden: the right to list is missing.
     pub hides_absent: bool,
     /// Nothing can be deleted.
     pub keeps_all: bool,
-    /// It doesn't know how to create if absent.
+    /// It can't create only if absent.
     pub creates_never: bool,
-    /// Bytes of the largest object that it takes; 0: any.
+    /// Bytes of the largest object that it accepts; 0 for any.
     pub room: AtomicUsize,
 }
 

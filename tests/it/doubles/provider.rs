@@ -1,5 +1,5 @@
-//! The provider: a model with state. It finds nothing by our external id unless told to, and
-//! refuses no repetition, so whatever is posted twice is paid for twice, and is seen in [`FakeProvider::charges`].
+//! The provider: a model with state. It finds nothing by our external id unless told to, and refuses no repetition.
+//! So a job that is posted twice is paid for twice, and [`FakeProvider::charges`] shows it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
@@ -7,29 +7,30 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::{SentUnder, TaskId};
-use comet_worker::provider::{
-    AccountFault, AccountFaultKind, Answer, Failed, Later, Lookup, Provider, Refusal, ResultImage, View,
+use comet_worker::job::answers::{
+    AccountFault, AccountFaultKind, Failed, Later, Lookup, Refusal, ResultImage, SubmitOutcome, TaskStatus,
 };
+use comet_worker::job::{SentUnder, TaskId};
+use comet_worker::provider::Provider;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::effects::Effects;
 
-/// What comes of one POST.
+/// The result of one POST.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
     Accept,
     Later(Option<Duration>),
-    /// No channel has this job's model: it waits so long by itself.
+    /// No channel has this job's model, so this job alone waits this long.
     NoChannel(Duration),
     Account(AccountFaultKind),
     Refuse {
         content_policy: bool,
     },
-    /// There is a task under this external id, it says.
+    /// The answer says that a task with this external id exists.
     Exists,
-    /// The answer is lost; the task was made all the same, or wasn't.
+    /// The answer is lost; `made` says whether the task exists.
     Lost {
         made: bool,
     },
@@ -40,7 +41,7 @@ pub enum Reply {
 pub enum End {
     Succeeds,
     Fails,
-    /// A success without images.
+    /// It succeeds without images.
     Empty,
     /// It never ends.
     Never,
@@ -75,19 +76,19 @@ pub struct FakeProvider {
 struct State {
     program: Program,
     replies: VecDeque<Reply>,
-    views: VecDeque<View>,
+    views: VecDeque<TaskStatus>,
     standing_fault: Option<AccountFaultKind>,
     probes: Vec<Instant>,
     posts: Vec<Post>,
     tasks: BTreeMap<String, Task>,
     generation: Duration,
-    /// Those that take another time, by external id.
+    /// The durations of tasks that differ from the default, by external id.
     others: BTreeMap<String, Duration>,
-    /// How many looks at a task end in a panic of the worker, by external id.
+    /// How many polls of a task make the worker panic, by external id.
     panics: BTreeMap<String, u32>,
     queries: u32,
     cut_off: bool,
-    /// Tasks are found by their external id, so long after they were made.
+    /// Tasks are found by their external id this long after they were made.
     finds_after: Option<Duration>,
     lookups: Vec<Instant>,
     tells_its_clock: bool,
@@ -97,7 +98,7 @@ struct State {
 /// From the arrival of a POST to its answer.
 const POST_TIME: Duration = Duration::from_millis(240);
 
-/// The provider's clock: milliseconds since long ago.
+/// The provider's clock: milliseconds since a time long ago.
 fn since_start(at: Instant) -> i64 {
     static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
     let hour_ms = 3_600_000;
@@ -127,17 +128,17 @@ impl FakeProvider {
         Self { state: Mutex::new(state), effects, posts_held: watch::Sender::new(false) }
     }
 
-    /// The next POSTs come to this; those after them to what the program says.
+    /// Sets the results of the next POSTs; later ones follow the program.
     pub fn reply(&self, replies: impl IntoIterator<Item = Reply>) {
         self.lock().replies.extend(replies);
     }
 
-    /// Decides, by external id, what comes of each POST and of its task.
+    /// `program` decides, by external id, the result of each POST and the end of its task.
     pub fn program(&self, program: impl FnMut(&str) -> (Reply, End) + Send + 'static) {
         self.lock().program = Box::new(program);
     }
 
-    /// All tasks end so.
+    /// Sets how all tasks end.
     pub fn tasks_end(&self, end: End) {
         self.program(move |_| (Reply::Accept, end));
     }
@@ -152,47 +153,47 @@ impl FakeProvider {
         self.lock().others.insert(external_task_id.to_owned(), generation);
     }
 
-    /// The next looks at the task of that external id panic, as a fault of the worker's would.
+    /// Makes the next polls of the task with this external id panic, like a fault of the worker.
     pub fn panic_at_looks(&self, external_task_id: &str, times: u32) {
         self.lock().panics.insert(external_task_id.to_owned(), times);
     }
 
-    /// The next queries see this; those after them the truth.
-    pub fn show(&self, views: impl IntoIterator<Item = View>) {
+    /// Sets what the next queries return; later ones return the truth.
+    pub fn show(&self, views: impl IntoIterator<Item = TaskStatus>) {
         self.lock().views.extend(views);
     }
 
-    /// Whether queries get no answer.
+    /// Sets whether queries get no answer.
     pub fn cut_off(&self, cut_off: bool) {
         self.lock().cut_off = cut_off;
     }
 
-    /// Whether tasks are found by their external id from now on.
+    /// Sets whether tasks are found by their external id from now on.
     pub fn find_by_external_id(&self, finds: bool) {
         self.lock().finds_after = finds.then_some(Duration::ZERO);
     }
 
-    /// Tasks are found by their external id so long after they were made.
+    /// Lets tasks be found by their external id this long after they were made.
     pub fn find_late(&self, after: Duration) {
         self.lock().finds_after = Some(after);
     }
 
-    /// Why tasks fail.
+    /// Sets why tasks fail.
     pub fn tasks_fail(&self, why: Failed) {
         self.lock().fails = why;
     }
 
-    /// Its replies have no date.
+    /// Leaves the date out of its replies.
     pub fn hide_its_clock(&self) {
         self.lock().tells_its_clock = false;
     }
 
-    /// When a task was asked for by its external id.
+    /// The times of the look-ups by external id.
     pub fn lookups(&self) -> Vec<Instant> {
         self.lock().lookups.clone()
     }
 
-    /// What [`Provider::probe`] finds from now on.
+    /// Sets what [`Provider::probe`] returns from now on.
     pub fn stand(&self, fault: Option<AccountFaultKind>) {
         self.lock().standing_fault = fault;
     }
@@ -206,7 +207,7 @@ impl FakeProvider {
         self.posts_held.send_replace(false);
     }
 
-    /// How often all tasks together have been looked at.
+    /// How often all tasks together have been polled.
     pub fn polls(&self) -> usize {
         self.lock().tasks.values().map(|task| task.polls.len()).sum()
     }
@@ -215,7 +216,7 @@ impl FakeProvider {
         self.lock().posts.clone()
     }
 
-    /// In no order of time.
+    /// The tasks, in no particular order.
     pub fn tasks(&self) -> Vec<Task> {
         self.lock().tasks.values().cloned().collect()
     }
@@ -224,7 +225,7 @@ impl FakeProvider {
         self.lock().probes.clone()
     }
 
-    /// How many generations were made, and so paid, by external id.
+    /// How many generations were made and paid for, by external id.
     pub fn charges(&self) -> BTreeMap<String, u32> {
         let mut charges = BTreeMap::new();
         for task in self.lock().tasks.values() {
@@ -237,10 +238,10 @@ impl FakeProvider {
         self.state.lock().unwrap()
     }
 
-    async fn answer(&self, body: Bytes) -> Answer {
+    async fn answer(&self, body: Bytes) -> SubmitOutcome {
         let answer = self.lock().receive(&body);
         tokio::time::sleep(POST_TIME).await;
-        // The sender is in self, so this can't end early.
+        // `self` holds the sender, so this wait can't end early.
         let _ = self.posts_held.subscribe().wait_for(|held| !held).await;
         answer
     }
@@ -265,7 +266,7 @@ impl State {
         }
     }
 
-    fn receive(&mut self, body: &[u8]) -> Answer {
+    fn receive(&mut self, body: &[u8]) -> SubmitOutcome {
         let body: serde_json::Value = serde_json::from_slice(body).expect("a POST has a JSON body");
         let external_task_id = body["external_task_id"].as_str().expect("a POST has our id").to_owned();
         let post =
@@ -276,23 +277,26 @@ impl State {
         let images = u32::try_from(body["n"].as_u64().unwrap_or(1)).unwrap();
         let (message, provider_code) = ("as scripted".to_owned(), None);
         match reply {
-            Reply::Accept => Answer::Accepted(self.make(&external_task_id, images, end)),
+            Reply::Accept => SubmitOutcome::Accepted(self.make(&external_task_id, images, end)),
             Reply::Later(after) => {
-                Answer::Later(Later { message, provider_code, after, this_job_only: false })
+                SubmitOutcome::Later(Later { message, provider_code, after, this_job_only: false })
             }
-            Reply::NoChannel(after) => {
-                Answer::Later(Later { message, provider_code, after: Some(after), this_job_only: true })
-            }
-            Reply::Account(kind) => Answer::Account(AccountFault { kind, message }),
+            Reply::NoChannel(after) => SubmitOutcome::Later(Later {
+                message,
+                provider_code,
+                after: Some(after),
+                this_job_only: true,
+            }),
+            Reply::Account(kind) => SubmitOutcome::Account(AccountFault { kind, message }),
             Reply::Refuse { content_policy } => {
-                Answer::Refused(Refusal { content_policy, no_model: false, message, provider_code })
+                SubmitOutcome::Refused(Refusal { content_policy, no_model: false, message, provider_code })
             }
-            Reply::Exists => Answer::Unknown { message, provider_code, exists: true },
+            Reply::Exists => SubmitOutcome::Unknown { message, provider_code, exists: true },
             Reply::Lost { made } => {
                 if made {
                     self.make(&external_task_id, images, end);
                 }
-                Answer::Unknown { message, provider_code, exists: false }
+                SubmitOutcome::Unknown { message, provider_code, exists: false }
             }
         }
     }
@@ -313,13 +317,18 @@ impl State {
         panics
     }
 
-    fn look(&mut self, id: &TaskId) -> View {
+    fn look(&mut self, id: &TaskId) -> TaskStatus {
         self.queries += 1;
         let fresh = self.queries;
         let cut_off = self.cut_off;
-        let no_answer = || View::Unavailable { message: "no answer".to_owned(), fault: None, after: None };
+        let no_answer =
+            || TaskStatus::Unavailable { message: "no answer".to_owned(), fault: None, after: None };
         let Some(task) = self.tasks.get_mut(id.as_str()) else {
-            return if cut_off { no_answer() } else { View::NotFound { message: "never made".to_owned() } };
+            return if cut_off {
+                no_answer()
+            } else {
+                TaskStatus::NotFound { message: "never made".to_owned() }
+            };
         };
         task.polls.push(Instant::now());
         if cut_off {
@@ -330,18 +339,18 @@ impl State {
         }
         let generation = self.others.get(&task.external_task_id).unwrap_or(&self.generation);
         if task.made.elapsed() < *generation {
-            return View::Running;
+            return TaskStatus::Running;
         }
         let units = Some("8".to_owned());
         match task.end {
-            End::Never => View::Running,
-            End::Fails => View::Failed { message: "no picture".to_owned(), why: self.fails, units },
-            End::Empty => View::Succeeded { images: Vec::new(), units },
+            End::Never => TaskStatus::Running,
+            End::Fails => TaskStatus::Failed { message: "no picture".to_owned(), why: self.fails, units },
+            End::Empty => TaskStatus::Succeeded { images: Vec::new(), units },
             End::Succeeds => {
-                // Each look gives freshly signed URLs.
+                // Each poll returns freshly signed URLs.
                 let url = |index| format!("https://cdn.example/{id}/{index}.png?signed={fresh}");
                 let image = |index| ResultImage { index, url: url(index).parse().unwrap() };
-                View::Succeeded { images: (0..task.images).map(image).collect(), units }
+                TaskStatus::Succeeded { images: (0..task.images).map(image).collect(), units }
             }
         }
     }
@@ -349,11 +358,11 @@ impl State {
 
 #[async_trait]
 impl Provider for FakeProvider {
-    async fn submit(&self, body: Bytes) -> Answer {
+    async fn submit(&self, body: Bytes) -> SubmitOutcome {
         self.effects.act("post", self.answer(body)).await
     }
 
-    async fn query(&self, task: &TaskId) -> View {
+    async fn query(&self, task: &TaskId) -> TaskStatus {
         tokio::time::sleep(Duration::from_millis(80)).await;
         let panics = self.lock().panics_at(task);
         assert!(!panics, "as scripted for {task}");

@@ -8,16 +8,16 @@ use comet_worker::ledger::slots::Slots;
 /// As in `slots.lua`.
 const HEAD_KEEPS: Duration = Duration::from_secs(3);
 
-/// What the account has, and who holds it.
+/// The account's slots, and the jobs that hold them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct SlotTable {
     /// `None`: the account has no cap, and nothing is counted.
     cap: Option<u32>,
     recount: Duration,
-    /// How many, and until when at most.
+    /// The number of slots of each job, and until when it holds them at most.
     held: BTreeMap<String, (u32, Duration)>,
     line: BTreeMap<String, Head>,
-    /// From when on the count is whole; `None`: it was lost.
+    /// From when on the count is complete; `None` if it was lost.
     trusted: Option<Duration>,
 }
 
@@ -45,7 +45,7 @@ impl SlotTable {
         self.held.values().map(|(count, _)| count).sum()
     }
 
-    /// Whether the job's slots are its own now.
+    /// Takes slots. Returns whether the job has its slots now.
     pub fn take(&mut self, job: &str, slots: Slots, now: Duration) -> bool {
         let Some(cap) = self.cap else { return true };
         if slots.count == 0 {

@@ -1,5 +1,5 @@
-//! The store as one process sees it: each create and each read is an effect of it, and those of one
-//! kind of object can be made to fail.
+//! The store as one process sees it: each create and each read is an effect of the process, and those of one kind of
+//! object can be made to fail.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use super::effects::Effects;
 use super::ledger::Trouble;
 
-/// The kinds of objects; a create of one is the effect of that name.
+/// The kinds of objects; creating one is the effect with that name.
 const KINDS: [&str; 13] = [
     "intent-1",
     "intent-2",
@@ -36,17 +36,17 @@ const KINDS: [&str; 13] = [
     "other",
 ];
 
-/// The effect of a read, whatever is read.
+/// The effect of a read, whatever object is read.
 pub const LOOK: &str = "look";
 
 #[derive(Debug)]
 pub struct ObservedStore {
     objects: InMemory,
     effects: Effects,
-    /// By the kind of what is created.
+    /// By the kind of the object that is created.
     troubles: Mutex<Vec<(&'static str, Trouble)>>,
     down: AtomicBool,
-    /// Whether it takes no image, and everything else.
+    /// Whether it accepts everything except images.
     full: AtomicBool,
     images_put: AtomicUsize,
 }
@@ -58,23 +58,23 @@ impl ObservedStore {
         Self { objects: InMemory::new(), effects, troubles, down, full, images_put }
     }
 
-    /// The next creates of that kind fail so, one after the other.
+    /// Makes the next creates of this kind fail like this, one after the other.
     pub fn trouble(&self, kind: &'static str, troubles: &[Trouble]) {
         assert!(KINDS.contains(&kind), "{kind}");
         self.troubles.lock().unwrap().extend(troubles.iter().map(|trouble| (kind, *trouble)));
     }
 
-    /// Whether nothing works.
+    /// Sets whether every operation fails.
     pub fn down(&self, down: bool) {
         self.down.store(down, Ordering::Relaxed);
     }
 
-    /// Whether it takes no image, though it takes everything else.
+    /// Sets whether it refuses images and accepts everything else.
     pub fn full(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
     }
 
-    /// How often an image was to be put there.
+    /// How often a put of an image was tried.
     pub fn images_put(&self) -> usize {
         self.images_put.load(Ordering::Relaxed)
     }
@@ -91,18 +91,18 @@ impl ObservedStore {
         kinds
     }
 
-    /// A receipt, past the effects.
+    /// Returns a receipt without an effect.
     pub async fn receipt(&self, job: &str, kind: &str) -> Option<Bytes> {
         let found = self.objects.get(&key(job, kind)).await.ok()?;
         Some(found.bytes().await.unwrap())
     }
 
-    /// Puts a receipt there, past the effects.
+    /// Writes a receipt without an effect.
     pub async fn plant(&self, job: &str, kind: &str, body: impl Into<PutPayload>) {
         self.objects.put(&key(job, kind), body.into()).await.unwrap();
     }
 
-    /// Takes away all receipts of a job, past the effects.
+    /// Deletes all receipts of a job without an effect.
     pub async fn forget(&self, job: &str) {
         for kind in self.receipts(job).await {
             self.objects.delete(&key(job, &kind)).await.unwrap();
@@ -114,7 +114,7 @@ impl ObservedStore {
     }
 }
 
-/// As the receipts' module documents it.
+/// The key that the receipts' module documents.
 fn key(job: &str, kind: &str) -> Path {
     let folder = Sha256::digest(job.as_bytes())[0];
     Path::from(format!("receipts/{folder:02x}/{job}.{kind}"))

@@ -1,11 +1,11 @@
-//! When the account or the provider stops every job: nothing is lost, nothing is begun, and the
-//! worker goes on by itself.
+//! The account or the provider stops every job: nothing is lost, nothing new begins, and the worker resumes by
+//! itself.
 
 use std::time::Duration;
 
+use comet_worker::job::answers::{AccountFault, AccountFaultKind, TaskStatus};
 use comet_worker::job::event::EventKind;
-use comet_worker::ledger::record::Stage;
-use comet_worker::provider::{AccountFault, AccountFaultKind, View};
+use comet_worker::job::record::Stage;
 use comet_worker::worker::breaker::Mode;
 use tokio::time::Instant;
 
@@ -162,7 +162,7 @@ async fn posts_that_are_never_answered_in_a_row_stop_the_worker() {
 async fn a_poll_that_shows_a_fault_of_the_account_stops_the_worker_and_costs_no_job() {
     let bench = Workbench::new();
     let fault = AccountFault { kind: AccountFaultKind::Key, message: "HTTP 401".to_owned() };
-    bench.provider.show([View::Unavailable {
+    bench.provider.show([TaskStatus::Unavailable {
         message: "HTTP 401".to_owned(),
         fault: Some(fault),
         after: None,

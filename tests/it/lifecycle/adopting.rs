@@ -1,4 +1,4 @@
-//! Which task, found under an external id, is a job's own: none but the one that its intent went out for.
+//! Which task with an external id is a job's own: only the one that its intent was for.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
-//! `generation.max_attempts`: a failed task is followed by another generation, new and paid for, and the
-//! user is told of all of them.
+//! `generation.max_attempts`: a failed task is followed by another generation, which is new and paid for, and the
+//! event names all of them.
 
+use comet_worker::job::answers::Failed;
 use comet_worker::job::event::{EventKind, EventView};
 use comet_worker::ledger::Ledger as _;
-use comet_worker::provider::Failed;
 use serde_json::{Value, json};
 
 use crate::doubles::broker::Settled;
@@ -15,7 +15,7 @@ fn generations(max_attempts: u32) -> impl FnOnce(&mut Options) {
     move |options| options.settings.max_attempts = max_attempts
 }
 
-/// A worker with so many generations for a job, of which the first `failures` fail.
+/// A worker with this many generations for a job, of which the first `failures` fail.
 fn failing(max_attempts: u32, failures: usize) -> Workbench {
     let bench = Workbench::with(generations(max_attempts));
     fail_first(&bench, failures);
@@ -47,7 +47,7 @@ async fn in_doubt_about_the_reason_of_a_failure_no_further_generation_follows() 
     }
 }
 
-/// Delivers the job until it is acked: a further generation needs the message once more.
+/// Delivers the job until it is acknowledged; a further generation needs the message once more.
 async fn run_to_the_end(bench: &Workbench) {
     for _ in 0..5 {
         if bench.run(job("a")).await == Some(Settled::Acked) {
@@ -107,7 +107,7 @@ async fn a_task_that_times_out_is_followed_by_none() {
     run_to_the_end(&bench).await;
     assert_eq!(bench.broker.end("a").reason.as_deref(), Some("timed_out"));
     assert_eq!(bench.provider.posts().len(), 1);
-    // The gate behind it is shut, so that nobody who sees it fail later goes on.
+    // The next gate is shut, so that no worker that sees the failure later goes on.
     assert_eq!(bench.store.receipts("a").await, ["intent-1", "intent-2", "result", "task-1"]);
 }
 
@@ -132,7 +132,7 @@ async fn a_job_that_was_cancelled_while_its_task_ran_is_not_generated_again() {
     let bench = failing(3, 9);
     let running = bench.deliver(job("a"));
     bench.until_polled(1).await;
-    // No hint comes through.
+    // No hint arrives.
     bench.memory.cancel(&"a".parse().unwrap()).await.unwrap();
     assert_ne!(running.ended().await, None);
     run_to_the_end(&bench).await;
@@ -186,7 +186,7 @@ async fn killed_at_every_effect_with_and_without_a_flush_each_generation_is_paid
     }
 }
 
-/// Whether the process dies before it has acked the job.
+/// Whether the process dies before it has acknowledged the job.
 async fn dies(bench: &Workbench) -> bool {
     loop {
         let mut delivery = bench.deliver(job("a"));

@@ -1,10 +1,10 @@
-//! The provider calls back: what that changes, which is when tasks are looked at, and what it doesn't.
+//! Callbacks of the provider change when tasks are polled, and nothing else.
 
 use std::time::Duration;
 
+use comet_worker::job::answers::TaskStatus;
 use comet_worker::job::event::EventKind;
 use comet_worker::job::pace::Pace;
-use comet_worker::provider::View;
 use tokio::time::{Instant, sleep};
 
 use crate::doubles::broker::Settled;
@@ -13,7 +13,7 @@ use crate::workbench::{Workbench, job};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// As configured by who relies on callbacks.
+/// Configured like a fleet that relies on callbacks.
 fn polling_seldom() -> Workbench {
     Workbench::with(|options| {
         options.settings.pace = Pace { first: HOUR, min: HOUR, max: HOUR };
@@ -23,7 +23,7 @@ fn polling_seldom() -> Workbench {
 }
 
 impl Workbench {
-    /// A hit about the job arrives at this process, or at another that says so over Redis.
+    /// A callback about the job arrives at this process, or at another one that publishes it over Redis.
     fn called_back(&self, job: &str) -> bool {
         self.shared.hints.poll(job)
     }
@@ -153,7 +153,11 @@ async fn a_flood_about_an_unanswered_post_costs_a_few_look_ups_and_settles_nothi
 async fn a_pause_that_the_provider_asks_for_is_kept_also_against_its_callbacks() {
     let bench = Workbench::new();
     let message = "HTTP 429".to_owned();
-    bench.provider.show([View::Unavailable { message, fault: None, after: Some(Duration::from_secs(90)) }]);
+    bench.provider.show([TaskStatus::Unavailable {
+        message,
+        fault: None,
+        after: Some(Duration::from_secs(90)),
+    }]);
     let delivery = bench.deliver(job("a"));
     bench.until_polled(1).await;
     for _ in 0..100 {
@@ -168,7 +172,7 @@ async fn a_pause_that_the_provider_asks_for_is_kept_also_against_its_callbacks()
 async fn callbacks_dont_use_up_the_patience_with_a_success_without_images() {
     let bench = Workbench::new();
     bench.provider.tasks_take(Duration::ZERO);
-    let without_images = View::Succeeded { images: Vec::new(), units: None };
+    let without_images = TaskStatus::Succeeded { images: Vec::new(), units: None };
     bench.provider.show(std::iter::repeat_n(without_images, 3));
     let delivery = bench.deliver(job("a"));
     for _ in 0..200 {

@@ -1,9 +1,9 @@
-//! Jobs that nobody wants any more, at every point of their lives.
+//! Cancelled jobs, at every point of their lives.
 
 use std::time::Duration;
 
 use comet_worker::job::event::{EventKind, EventView};
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 
 use crate::doubles::broker::Settled;
 use crate::doubles::effects::Side;

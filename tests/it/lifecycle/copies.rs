@@ -1,5 +1,4 @@
-//! One job many times in the queue: it is one generation, every copy is told, and nobody else waits
-//! for it.
+//! One job many times in the queue: it has one generation, every copy gets its event, and no other job waits for it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,7 +21,7 @@ struct Queue<'a> {
     ready: VecDeque<Message>,
     held: Vec<Delivery>,
     taken: usize,
-    /// When something came to its tail.
+    /// The times when messages came to its tail.
     moved: Vec<Instant>,
 }
 
@@ -32,7 +31,7 @@ impl<'a> Queue<'a> {
         Self { bench, ready, held: Vec::new(), taken: 0, moved: Vec::new() }
     }
 
-    /// Goes on for a moment.
+    /// Runs for a moment.
     async fn turn(&mut self) {
         for message in self.bench.broker.taken_since(self.taken) {
             self.taken += 1;
@@ -57,7 +56,7 @@ impl<'a> Queue<'a> {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
-    /// Goes on until it holds nothing.
+    /// Runs until it is empty.
     async fn empty(&mut self) {
         let started = Instant::now();
         while !self.ready.is_empty() || !self.held.is_empty() {
@@ -66,7 +65,7 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// How many moved from `from` to `to`.
+    /// How many copies moved between `from` and `to`.
     fn moved_within(&self, from: Instant, to: Instant) -> usize {
         self.moved.iter().filter(|at| (from..to).contains(*at)).count()
     }

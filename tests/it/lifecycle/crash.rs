@@ -1,7 +1,7 @@
-//! The process is killed before or after each of its effects, those on the store included, and
-//! another one gets the job, perhaps with a Redis that has lost its memory.
+//! The process is killed before or after each of its effects, including those on the store, and another one gets the
+//! job, perhaps with a Redis that has lost its memory.
 
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 use serde_json::json;
 
 use crate::doubles::broker::Settled;
@@ -21,14 +21,14 @@ enum Way {
 
 const WAYS: [Way; 5] = [Way::Plain, Way::AcceptedAtTheSecondTry, Way::Refused, Way::Invalid, Way::Unrouted];
 
-/// What there is around the worker.
+/// What the worker runs with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum World {
-    /// The provider finds nothing by our id; what is unknown is parked.
+    /// The provider finds nothing by our id; a job with an unknown outcome is parked.
     Parks { flushed: bool },
-    /// The provider finds, and its miss is believed.
+    /// The provider finds tasks by our id, and a miss is trusted.
     Trusts { flushed: bool },
-    /// Redis alone has the gate.
+    /// Only Redis has the gate.
     WithoutReceipts,
 }
 
@@ -60,7 +60,7 @@ impl World {
         }
     }
 
-    /// Whether the kill left open what came of a POST.
+    /// Whether the kill left the outcome of a POST open.
     async fn is_left_open(self, bench: &Workbench) -> bool {
         let stage = bench.stage("a").await;
         if self == Self::WithoutReceipts
@@ -97,14 +97,13 @@ impl Way {
         }
     }
 
-    /// A job that was never paid for has no receipt, so that its end is put into new words when Redis
-    /// has lost the first ones.
+    /// A job that was never paid for has no receipt, so its end is worded anew if Redis has lost the first wording.
     fn can_be_told(self, world: World) -> bool {
         let flushed = matches!(world, World::Parks { flushed: true } | World::Trusts { flushed: true });
         !(flushed && matches!(self, Self::Invalid))
     }
 
-    /// How the job ends where nobody is killed: the reason of its failure, if it is one.
+    /// How the job ends without a kill: the reason of its failure, if it fails.
     fn reason(self) -> Option<&'static str> {
         match self {
             Self::Plain | Self::AcceptedAtTheSecondTry | Self::Unrouted => None,
@@ -114,17 +113,17 @@ impl Way {
     }
 }
 
-/// What one process came to.
+/// The result of one process.
 #[derive(Debug, PartialEq, Eq)]
 enum Came {
     Ended,
-    /// It was killed, and the delivery goes to somebody else.
+    /// It was killed, and the delivery goes to another process.
     Killed,
-    /// It was killed after its ack.
+    /// It was killed after its acknowledgement.
     KilledAfterItsAck,
 }
 
-/// One process gets the job, and is killed at that effect if it comes so far.
+/// One process gets the job, and is killed at this effect if it reaches it.
 async fn process(bench: &Workbench, way: Way, number: usize, side: Side) -> Came {
     bench.effects.kill_at(number, side);
     let mut delivery = bench.deliver(way.message());
@@ -144,17 +143,17 @@ async fn process(bench: &Workbench, way: Way, number: usize, side: Side) -> Came
     }
 }
 
-/// Another process gets the job, and nobody kills that.
+/// Another process gets the job, and isn't killed.
 async fn last_process(bench: &Workbench, way: Way, at: &str) {
     assert_eq!(bench.another().run(way.message()).await, Some(Settled::Acked), "{at}");
 }
 
-/// `left_open`: a kill left open what came of that many POSTs.
+/// `left_open`: for how many POSTs a kill left the outcome open.
 fn check(bench: &Workbench, way: Way, world: World, left_open: Option<usize>, at: &str) {
     let end = bench.broker.end("a");
     let reason = match left_open {
         Some(_) if world.parks() => Some("outcome_unknown"),
-        // The refusal was not heard, and the next attempt is accepted.
+        // The answer with the refusal was lost, and the next attempt is accepted.
         Some(1..) if matches!(way, Way::Refused) => None,
         Some(_) | None => way.reason(),
     };

@@ -1,11 +1,11 @@
-//! Many jobs at once, with every answer there is: each comes to one end and is paid for once at most.
+//! Many jobs at once, with every possible answer: each has one end, and is paid for at most once.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use comet_worker::images::FetchError;
-use comet_worker::images::trouble::Trouble as DownloadTrouble;
-use comet_worker::provider::AccountFaultKind;
+use comet_worker::job::answers::AccountFaultKind;
+use comet_worker::job::image::FetchError;
+use comet_worker::job::image::trouble::Trouble as DownloadTrouble;
 
 use fastrand::Rng;
 
@@ -69,8 +69,7 @@ fn spread_faults(bench: &Workbench, dice: &Dice) {
     }));
 }
 
-/// Delivers a job again and again, as RabbitMQ does, sometimes to a process that dies, until it is
-/// acked.
+/// Delivers a job again and again, as RabbitMQ does, sometimes to a process that dies, until it is acknowledged.
 async fn run_to_the_end(bench: Arc<Workbench>, id: String, dice: Dice) {
     for _ in 0..10_000 {
         let delivery = bench.deliver(job(&id));
@@ -88,7 +87,7 @@ async fn run_to_the_end(bench: Arc<Workbench>, id: String, dice: Dice) {
     panic!("{id} comes to no end");
 }
 
-/// All of them, with faults of everything; what became of them.
+/// Runs all of them with faults in every service.
 async fn run_all(bench: Workbench, flushes: u32) -> Arc<Workbench> {
     let seed = seed();
     println!("COMET_SEED={seed}");
@@ -121,7 +120,8 @@ fn ids() -> impl Iterator<Item = String> {
     (0..JOBS).map(|number| format!("job-{number}"))
 }
 
-/// One end each, no double charge, and nothing held any more. How many ended as unknown.
+/// Checks that each job has one end, none is charged twice, and nothing is held any more. Returns how many ended as
+/// unknown.
 fn check(bench: &Workbench) -> usize {
     let charges = bench.provider.charges();
     let (mut succeeded, mut unknown) = (0, 0);

@@ -1,10 +1,10 @@
-//! A message that RabbitMQ has never delivered before: the right to post is asked for without a look at record and receipts.
-//! Whoever was there before is found all the same, before anything is paid for.
+//! A message that RabbitMQ has never delivered before. Its life asks for the right to post before it reads record and
+//! receipts. If the job was known already, the life finds that out before anything is paid for.
 
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 use comet_worker::queue::consume::Message;
 use serde_json::json;
 use tokio::time::Instant;

@@ -1,9 +1,9 @@
-//! Redis loses its memory while a job is under way: the receipts say how far it is.
+//! Redis loses its memory while a job is under way: the receipts say how far the job is.
 
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 use tokio::time::Instant;
 
 use crate::doubles::broker::Settled;

@@ -1,5 +1,5 @@
-//! A task id that comes after the job was given up, to a worker whose connection is gone by then: the
-//! job was acked by whoever gave it up, so nobody would be left to correct its event.
+//! A task id that arrives after the job was given up, at a worker that has lost its connection by then. The worker
+//! that gave the job up has acknowledged it, so no message would be left to correct its event.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::doubles::effects::Side;
 use crate::doubles::provider::End;
 use crate::workbench::{Workbench, job};
 
-/// What came into the queue once more.
+/// The messages that came into the queue once more.
 fn brought_back(broker: &FakeBroker) -> Vec<Message> {
     let jobs = broker.queue("comet.jobs").into_iter();
     jobs.map(|job| Message { body: job.body, properties: job.properties, redelivered: false }).collect()
 }
 
-/// Found by the simulation: a worker froze within its POST, and its connection with it.
+/// The simulation found this: a worker froze during its POST, and so did its connection.
 #[tokio::test(start_paused = true)]
 async fn a_late_task_id_corrects_the_event_also_when_its_delivery_is_gone() {
     for publisher_is_gone_too in [false, true] {
@@ -65,7 +65,7 @@ async fn a_task_that_is_noted_while_the_job_is_being_given_up_is_seen_by_who_giv
     let mut accepting = bench.effects.hold("post", Side::After);
     let frozen = bench.deliver(job("a"));
     accepting.reached().await;
-    // The other hand has read the receipts, and shuts the gate.
+    // The other worker has read the receipts, and shuts the gate.
     let mut sealing = bench.effects.hold("result", Side::Before);
     let other = bench.another();
     let giving_up = other.deliver(job("a"));
@@ -81,7 +81,7 @@ async fn a_task_that_is_noted_while_the_job_is_being_given_up_is_seen_by_who_giv
     assert_eq!((bench.charges("a"), bench.provider.posts().len()), (1, 1));
 }
 
-/// Found by the simulation: counted anew with each delivery, its time never came.
+/// The simulation found this: the time was counted anew with each delivery, so it never came.
 #[tokio::test(start_paused = true)]
 async fn the_time_of_a_late_task_goes_on_over_its_deliveries() {
     let hold = Duration::from_secs(900);

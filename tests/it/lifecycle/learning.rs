@@ -1,11 +1,10 @@
-//! How long tasks take is learned from the looks at them, told to other workers, and changes the looks.
+//! How long tasks take is learned from the polls and shared with other workers, and it changes the polls.
 
 use std::time::Duration;
 
+use comet_worker::job::answers::{Failed, TaskStatus};
 use comet_worker::job::pace::{Ended, Pace};
-use comet_worker::job::request;
-use comet_worker::job::{Digest, Envelope, ExternalIds, Job, JobId};
-use comet_worker::provider::{Failed, View};
+use comet_worker::job::{Digest, Envelope, ExternalIds, Job, JobId, request};
 use tokio::time::{Instant, sleep};
 
 use crate::doubles::broker::Settled;
@@ -14,7 +13,7 @@ use crate::workbench::{Workbench, input, job, message, until};
 
 const TOOK: Duration = Duration::from_millis(15_200);
 
-/// Enough jobs for a schedule, all of the same duration.
+/// Runs enough jobs for a schedule, all with the same duration.
 async fn run(bench: &Workbench, name: &str, jobs: usize) {
     let deliveries: Vec<_> =
         (0..jobs).map(|number| bench.deliver(job(&format!("{name}-{number}")))).collect();
@@ -215,7 +214,7 @@ async fn looks_are_few_where_callbacks_come_and_come_back_when_those_stop() {
 async fn with_callbacks_a_job_takes_one_look() {
     let shared = MemoryDurations::default();
     let bench = Workbench::with(|options| {
-        let callbacks = comet_worker::callback::Callbacks::new(
+        let callbacks = comet_worker::job::callback::Callbacks::new(
             &"https://hooks.example.com".parse().unwrap(),
             &"0123456789abcdef0123456789abcdef".to_owned().into(),
             "comet",
@@ -266,8 +265,8 @@ async fn a_failure_is_an_end_too() {
     let shared = MemoryDurations::default();
     let bench = Workbench::new();
     for number in 0..40 {
-        let failed = View::Failed { message: "no".to_owned(), why: Failed::Technical, units: None };
-        bench.provider.show([View::Running, failed]);
+        let failed = TaskStatus::Failed { message: "no".to_owned(), why: Failed::Technical, units: None };
+        bench.provider.show([TaskStatus::Running, failed]);
         bench.run(job(&format!("a-{number}"))).await;
     }
     bench.shared.learning.exchange(&shared).await;
@@ -282,8 +281,9 @@ async fn the_exchange_goes_on_beside_the_jobs_until_the_stop() {
     let sharing = tokio::spawn({
         let shared = std::sync::Arc::clone(&shared);
         async move {
-            let pulse = comet_worker::pulse::Pulses::new().register("learning", Duration::from_secs(60));
-            learning.share(shared.as_ref(), &pulse, &stop).await;
+            let heartbeat =
+                comet_worker::heartbeat::Heartbeats::new().register("learning", Duration::from_secs(60));
+            learning.share(shared.as_ref(), &heartbeat, &stop).await;
         }
     });
     assert_eq!(bench.shared.learning.schedule(&of_model("kling-v2", false)), None);

@@ -1,4 +1,4 @@
-//! The contract in: what can't be named, what is wrong, and two jobs under one id.
+//! The contract for messages: jobs without a valid id, invalid jobs, and two jobs under one id.
 
 use std::time::Duration;
 
@@ -29,12 +29,12 @@ fn another_input(id: &str) -> Message {
     message(&json!({"job_id": id, "input": input}))
 }
 
-/// Wrong in three places.
+/// A job with three faults.
 fn invalid(id: &str) -> Message {
     message(&json!({"job_id": id, "input": {"n": 0, "model_name": "kling-v9", "subject_image_list": []}}))
 }
 
-/// So that bytes with another time would be other bytes.
+/// Waits, so that an event with another time would have other bytes.
 fn let_the_wall_clock_tick() {
     let before = unix_ms();
     while unix_ms() == before {
@@ -272,7 +272,7 @@ async fn after_a_flush_an_invalid_job_is_told_under_another_id_unless_in_the_sam
     assert!(bytes_of.len() >= 2, "another fault is another event: {bytes_of:?}");
 }
 
-/// Longer than what is kept beside its message.
+/// A job longer than what is kept beside its message.
 fn long_job(id: &str) -> Message {
     let mut input = input();
     input["unknown"] = json!("x".repeat(100_000));

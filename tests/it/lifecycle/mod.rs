@@ -1,4 +1,4 @@
-//! The life of a job on doubles: each theme a module, each test a sentence.
+//! The life of a job on doubles. Each topic is a module, and each test a sentence.
 
 mod account;
 mod adopting;

@@ -1,4 +1,4 @@
-//! The worker panics over a job: that is the job's alone, and not for ever.
+//! The worker panics over a job: this concerns only that job, and doesn't repeat for ever.
 
 use std::time::Duration;
 

@@ -1,12 +1,12 @@
-//! Images that were paid for and can't be had: how long they are tried for, and what is said at the end.
+//! Images that were paid for and can't be fetched: how long the worker tries, and what the event says at the end.
 
 use std::iter::repeat_n;
 use std::time::Duration;
 
-use comet_worker::images::FetchError;
-use comet_worker::images::trouble::Trouble;
+use comet_worker::job::answers::{Failed, TaskStatus};
 use comet_worker::job::event::EventKind;
-use comet_worker::provider::{Failed, View};
+use comet_worker::job::image::FetchError;
+use comet_worker::job::image::trouble::Trouble;
 use tokio::time::Instant;
 
 use crate::doubles::broker::Settled;
@@ -18,12 +18,12 @@ fn fault(trouble: Trouble) -> FetchError {
     FetchError::new(trouble, format!("{trouble:?}"))
 }
 
-/// The downloads of the first job's task fail so, as often as they are tried.
+/// Makes every download of the first job's task fail like this.
 fn fails(bench: &Workbench, trouble: Trouble) {
     bench.images.fail_where("/task-1/", fault(trouble));
 }
 
-/// Other jobs' downloads work, one every so often, for so long.
+/// Lets downloads of other jobs work, one every `every`, for `length`.
 async fn others_work(bench: &Workbench, every: Duration, length: Duration) {
     let until = Instant::now() + length;
     let mut number = 0;
@@ -156,7 +156,7 @@ async fn an_image_that_is_cut_short_is_fetched_again_until_it_is_whole() {
     assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
 }
 
-/// A delivery is handed back at half of the consumer timeout, and the next life has it.
+/// A delivery is requeued at half of the consumer timeout, and the next life gets it.
 async fn handed_over(bench: &Workbench, delivery: Delivery) -> Delivery {
     assert_eq!(delivery.ended().await, Some(Settled::HandedBack));
     bench.deliver(job("a"))
@@ -217,8 +217,8 @@ async fn a_clock_of_redis_that_jumps_ends_no_patience() {
 
 #[tokio::test(start_paused = true)]
 async fn a_success_that_the_provider_takes_back_for_good_has_expired_after_the_patience() {
-    let empty = View::Succeeded { images: Vec::new(), units: None };
-    for taken_back in [View::Running, View::NotFound { message: String::new() }, empty] {
+    let empty = TaskStatus::Succeeded { images: Vec::new(), units: None };
+    for taken_back in [TaskStatus::Running, TaskStatus::NotFound { message: String::new() }, empty] {
         let bench = Workbench::patient();
         bench.images.fail([fault(Trouble::Spent(403))]);
         let delivery = bench.deliver(job("a"));
@@ -236,7 +236,7 @@ async fn a_life_that_takes_over_a_success_knows_it_as_one_though_the_provider_ha
     bench.images.fail(repeat_n(fault(Trouble::Spent(403)), 3));
     let delivery = bench.deliver(job("a"));
     first_fetch(&bench).await;
-    let failed = View::Failed { message: "too late".to_owned(), why: Failed::Technical, units: None };
+    let failed = TaskStatus::Failed { message: "too late".to_owned(), why: Failed::Technical, units: None };
     bench.provider.show(repeat_n(failed, 60));
     let delivery = handed_over(&bench, delivery).await;
     assert_eq!(delivery.ended().await, Some(Settled::Acked));

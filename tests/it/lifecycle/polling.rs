@@ -1,10 +1,10 @@
-//! Looking at a task until its end: what ends it, and what doesn't.
+//! Polling a task until its end: what ends it, and what doesn't.
 
 use std::iter::repeat_n;
 use std::time::Duration;
 
+use comet_worker::job::answers::{AccountFault, AccountFaultKind, TaskStatus};
 use comet_worker::job::event::EventKind;
-use comet_worker::provider::{AccountFault, AccountFaultKind, View};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -14,12 +14,12 @@ use crate::workbench::{Workbench, input, job, message};
 
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-fn not_found() -> View {
-    View::NotFound { message: "no such task".to_owned() }
+fn not_found() -> TaskStatus {
+    TaskStatus::NotFound { message: "no such task".to_owned() }
 }
 
-fn without_images() -> View {
-    View::Succeeded { images: Vec::new(), units: None }
+fn without_images() -> TaskStatus {
+    TaskStatus::Succeeded { images: Vec::new(), units: None }
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +76,7 @@ async fn a_provider_that_gives_no_answer_at_the_deadline_ends_no_job() {
 async fn a_task_about_which_alone_the_provider_has_no_answer_times_out_all_the_same() {
     let bench = Workbench::new();
     let message = "HTTP 500: internal error".to_owned();
-    bench.provider.show(repeat_n(View::Unavailable { message, fault: None, after: None }, 10_000));
+    bench.provider.show(repeat_n(TaskStatus::Unavailable { message, fault: None, after: None }, 10_000));
     let delivered = Instant::now();
     bench.run(job("a")).await;
     let took = delivered.elapsed();
@@ -90,7 +90,7 @@ async fn a_task_about_which_alone_the_provider_has_no_answer_times_out_all_the_s
 async fn an_account_that_is_refused_at_the_deadline_ends_no_job() {
     let bench = Workbench::new();
     let fault = AccountFault { kind: AccountFaultKind::Key, message: "HTTP 401".to_owned() };
-    let refused = View::Unavailable { message: "HTTP 401".to_owned(), fault: Some(fault), after: None };
+    let refused = TaskStatus::Unavailable { message: "HTTP 401".to_owned(), fault: Some(fault), after: None };
     bench.provider.show(repeat_n(refused, 40));
     bench.run(job("a")).await;
     assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
@@ -158,7 +158,11 @@ async fn a_success_whose_images_come_late_is_a_success() {
 async fn a_pause_that_the_provider_asks_for_is_kept_between_looks() {
     let bench = Workbench::new();
     let message = "HTTP 429".to_owned();
-    bench.provider.show([View::Unavailable { message, fault: None, after: Some(Duration::from_secs(90)) }]);
+    bench.provider.show([TaskStatus::Unavailable {
+        message,
+        fault: None,
+        after: Some(Duration::from_secs(90)),
+    }]);
     bench.run(job("a")).await;
     let polls = &bench.provider.tasks()[0].polls;
     assert!(polls[1] - polls[0] >= Duration::from_secs(90));

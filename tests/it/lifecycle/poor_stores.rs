@@ -1,18 +1,17 @@
-//! Stores that lack something: what the start and the probes make of them.
+//! Stores that lack something: how the start and the probes handle them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::images::Image;
+use comet_worker::heartbeat::Heartbeats;
 use comet_worker::job::JobId;
-use comet_worker::pulse::Pulses;
+use comet_worker::job::image::Image;
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StoreErrorKind};
-use comet_worker::worker::Shared;
 use comet_worker::worker::preflight::preflight;
-use comet_worker::worker::store_watch;
+use comet_worker::worker::{Shared, store_watch};
 use futures_util::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +56,7 @@ async fn a_store_that_looks_first_and_writes_then_is_no_gate() {
     assert_eq!(sound.weaknesses.all(), Vec::<String>::new());
 }
 
-/// The start ends in no readiness, with one line, and stays there.
+/// Checks that the worker never becomes ready at the start, and logs one line.
 async fn never_ready(store: PoorStore, words: &[&str]) {
     let shared = on(store);
     let (stop, started) = (CancellationToken::new(), shared.clone());
@@ -113,7 +112,7 @@ async fn a_store_that_is_nearly_full_is_probed_with_what_it_refused() {
         let refused = storage.probe().await.unwrap_err();
         let size = large.bytes.len().to_string();
         assert!(refused.kind() == StoreErrorKind::Full && refused.to_string().contains(&size), "{refused}");
-        // It fits, and says nothing about the large one.
+        // It fits, but says nothing about the large one.
         storage.put_image(&job, 1, &small).await.unwrap();
     }
     store.room.store(0, Ordering::Relaxed);
@@ -123,7 +122,7 @@ async fn a_store_that_is_nearly_full_is_probed_with_what_it_refused() {
     assert_eq!(objects.len(), 1, "the probe is gone: {objects:?}");
 }
 
-/// A bucket that was exchanged, or a lifecycle rule that took the id.
+/// The bucket was exchanged, or a lifecycle rule deleted the id.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_loses_its_id_closes_the_intake_until_it_is_back() {
     let (store, storage) = around(PoorStore::default());
@@ -134,8 +133,8 @@ async fn a_store_that_loses_its_id_closes_the_intake_until_it_is_back() {
     let watching = tokio::spawn({
         let stop = stop.clone();
         async move {
-            let pulse = Pulses::new().register("store", Duration::from_secs(60));
-            store_watch::watch(&watched, &pulse, &stop).await;
+            let heartbeat = Heartbeats::new().register("store", Duration::from_secs(60));
+            store_watch::watch(&watched, &heartbeat, &stop).await;
         }
     });
     tokio::time::sleep(Duration::from_secs(120)).await;

@@ -1,5 +1,4 @@
-//! A job whose images take the worker down is tried so often and no more, and no other job is taken
-//! for it.
+//! A job whose images kill the worker gets a bounded number of tries, and no other job is blamed for it.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
-//! The receipts: what is in the store before what, and the gate that is passed once.
+//! The receipts: the order in which they are written, and the gate that is passed once.
 
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 use serde_json::Value;
 use tokio::time::Instant;
 

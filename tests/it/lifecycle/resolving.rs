@@ -1,9 +1,9 @@
-//! What a person decides about an outcome that nobody could know: carried out by whoever gets the
-//! job's message next, and told as a correction.
+//! A person's decision about an unknown outcome: the worker that gets the job's message next carries it out, and
+//! publishes a correction.
 
 use comet_worker::job::event::{EventKind, EventView};
+use comet_worker::job::receipt::Decision;
 use comet_worker::job::{JobId, TaskId};
-use comet_worker::receipts::Decision;
 
 use crate::doubles::broker::Settled;
 use crate::doubles::effects::Side;
@@ -14,7 +14,7 @@ fn id() -> JobId {
     "a".parse().unwrap()
 }
 
-/// A job that ended as unknown: its POST was lost, and made a task or not.
+/// A job that ended as unknown: its POST was lost, and `made` says whether it made a task.
 async fn parked(made: bool) -> Workbench {
     let bench = Workbench::new();
     bench.provider.reply([Reply::Lost { made }]);
@@ -57,7 +57,7 @@ async fn a_job_that_is_submitted_again_is_posted_once_more_and_told_as_a_correct
     assert_eq!((bench.charges("a"), bench.provider.posts().len()), (1, 2));
     let all = ["intent-1", "intent-2", "intent-3", "resolve-2", "resolved", "result", "task-3"];
     assert_eq!(bench.store.receipts("a").await, all);
-    // A further copy posts nothing and is told the correction.
+    // A further copy posts nothing, and its event is the correction.
     assert_eq!(bench.another().run(job("a")).await, Some(Settled::Acked));
     correction(&bench);
     assert_eq!(bench.provider.posts().len(), 2);
@@ -87,7 +87,7 @@ async fn a_job_that_is_submitted_again_survives_every_death_and_a_flush_on_its_w
             }
             assert_eq!(bench.another().run(job("a")).await, Some(Settled::Acked));
             let what = format!("flushed {flushed}, effect {effect}: {:?}", bench.effects.done());
-            // The death between the POST and the note of its answer leaves it unknown once more.
+            // A death between the POST and the note of its answer makes the outcome unknown once more.
             let unknown_again = bench.broker.corrections("a").is_empty();
             assert_eq!(
                 unknown_again,

@@ -1,13 +1,13 @@
-//! The account's slots, as one worker's jobs wait for them.
+//! The account's slots, and how the jobs of one worker wait for them.
 
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
+use comet_worker::job::record::Nonce;
 use comet_worker::job::request::{self, Properties};
-use comet_worker::job::step::Basis;
-use comet_worker::ledger::record::Nonce;
+use comet_worker::job::step::BeginPrecondition;
 use comet_worker::ledger::slots::Slots;
-use comet_worker::ledger::{Entry, Ledger};
+use comet_worker::ledger::{JobRef, Ledger};
 use serde_json::json;
 
 use crate::doubles::broker::Settled;
@@ -16,7 +16,7 @@ use crate::workbench::{Workbench, external, input, job, message, until};
 
 const GENERATION: Duration = Duration::from_secs(100);
 
-/// With an account that runs so many at a time.
+/// A worker whose account runs this many at a time.
 async fn with_slots(cap: u32) -> Workbench {
     let bench = Workbench::with(|options| {
         options.max_running = cap;
@@ -88,7 +88,7 @@ async fn a_submit_that_was_broken_off_is_resumed_past_the_head_that_waits_for_it
     let broken =
         request::parse(&body, &Properties::default(), &bench.shared.settings.request_rules).unwrap().job;
     let slots = Slots { count: 1, keep: Duration::from_secs(900) };
-    let entry = Entry {
+    let entry = JobRef {
         job: &broken.id,
         digest: &broken.digest,
         round: 1,
@@ -97,7 +97,7 @@ async fn a_submit_that_was_broken_off_is_resumed_past_the_head_that_waits_for_it
         slots,
     };
     // It died between the ledger and the gate.
-    bench.memory.begin(entry, 1, &Nonce::new("n".to_owned()), &Basis::Read).await.unwrap();
+    bench.memory.begin(entry, 1, &Nonce::new("n".to_owned()), &BeginPrecondition::Read).await.unwrap();
     let head = bench.deliver(job("head"));
     moments().await;
     assert!(bench.provider.posts().is_empty());
@@ -125,7 +125,7 @@ async fn after_a_loss_of_redis_the_running_tasks_are_counted_before_another_begi
     bench.until_polled(2).await;
     bench.flush();
     let third = bench.deliver(job("c"));
-    // As the script of its first ask has it said to everybody.
+    // The script of its first ask publishes this to all workers.
     moments().await;
     for id in ["a", "b"] {
         bench.shared.hints.wake(id);

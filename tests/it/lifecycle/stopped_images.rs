@@ -1,11 +1,11 @@
-//! Downloads that work for no job, and a store that takes no image: the worker takes no more jobs, the held ones wait, and what
-//! failed is what tries.
+//! Downloads that work for no job, and a store that accepts no image: the worker takes no more jobs, the held jobs
+//! wait, and the act that failed is the probe.
 
 use std::time::Duration;
 
-use comet_worker::images::FetchError;
-use comet_worker::images::trouble::Trouble;
 use comet_worker::job::event::EventKind;
+use comet_worker::job::image::FetchError;
+use comet_worker::job::image::trouble::Trouble;
 use comet_worker::worker::breaker::Mode;
 use tokio::time::{Instant, sleep};
 
@@ -32,7 +32,7 @@ async fn all_succeed(bench: &Workbench, lives: Vec<Delivery>) {
 #[tokio::test(start_paused = true)]
 async fn downloads_that_fail_alike_for_several_jobs_stop_the_intake_and_cost_no_result() {
     for trouble in [Trouble::Spent(403), Trouble::Tls, Trouble::Forbidden, Trouble::NoPicture, Trouble::Cut] {
-        // What is over after hours by default is over after minutes here.
+        // What ends after hours by default ends after minutes here.
         let bench = Workbench::with(|options| {
             options.settings.hold = 100 * HOUR;
             options.settings.patience = HOUR / 20;
@@ -49,7 +49,7 @@ async fn downloads_that_fail_alike_for_several_jobs_stop_the_intake_and_cost_no_
         assert!(bench.measures("comet_paused{reason=\"download\"} 1"));
         assert_eq!(bench.run(job("late")).await, Some(Settled::HandedBack), "no job is begun meanwhile");
 
-        // Far beyond the patience, and beyond that of a job alone.
+        // Far beyond the patience, also beyond that for a single job.
         sleep(HOUR * 2).await;
         assert!(lives.iter().all(Delivery::is_open), "{trouble:?}");
         let before = bench.images.fetched().len();
@@ -103,7 +103,7 @@ async fn images_of_some_jobs_that_are_gone_stop_nothing_while_others_are_had() {
     assert!(good.iter().all(|life| !life.is_open()) && gone.iter().all(Delivery::is_open));
 }
 
-/// Nobody is left who could try, since the broker wants its deliveries back.
+/// No held job is left to try, because the broker wants its deliveries back.
 #[tokio::test(start_paused = true)]
 async fn when_all_held_jobs_were_handed_back_one_of_the_queue_tries() {
     let bench = Workbench::new();

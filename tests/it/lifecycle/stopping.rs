@@ -1,13 +1,13 @@
-//! The worker stops, loses its connection, or has held a job for long: what waits goes back at once,
-//! and a POST runs to its answer.
+//! The worker stops, loses its connection, or has held a job for long: a waiting job is requeued at once, and a POST
+//! runs to its answer.
 
 use std::iter::repeat_n;
 use std::time::Duration;
 
-use comet_worker::images::FetchError;
-use comet_worker::images::trouble::Trouble;
 use comet_worker::job::event::EventKind;
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::image::FetchError;
+use comet_worker::job::image::trouble::Trouble;
+use comet_worker::job::record::Stage;
 use tokio::time::Instant;
 
 use crate::doubles::broker::Settled;
@@ -155,7 +155,7 @@ async fn a_lost_connection_lets_a_post_be_answered_and_noted_and_settles_nothing
     assert_eq!(bench.provider.posts().len(), 1);
 }
 
-/// Else an attempt that surely cost nothing would be an open question to whoever comes next.
+/// Otherwise an attempt that certainly cost nothing would look open to the next life.
 #[tokio::test(start_paused = true)]
 async fn what_a_post_came_to_is_noted_also_behind_a_lost_connection_by_a_store_that_is_away() {
     let bench = Workbench::new();

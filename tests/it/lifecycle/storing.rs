@@ -1,12 +1,12 @@
-//! From the provider's result to the stored images: what is tried again, and what is not.
+//! From the provider's result to the stored images: what is retried, and what is not.
 
 use std::iter::repeat_n;
 use std::time::Duration;
 
-use comet_worker::images::FetchError;
-use comet_worker::images::trouble::Trouble;
+use comet_worker::job::answers::{Failed, TaskStatus};
 use comet_worker::job::event::EventKind;
-use comet_worker::provider::{Failed, View};
+use comet_worker::job::image::FetchError;
+use comet_worker::job::image::trouble::Trouble;
 use comet_worker::worker::breaker::Mode;
 use serde_json::json;
 use tokio::time::Instant;
@@ -50,8 +50,8 @@ async fn images_that_are_stored_are_not_downloaded_again_for_the_sake_of_another
 
 #[tokio::test(start_paused = true)]
 async fn a_success_that_the_provider_takes_back_is_waited_for_and_is_no_failure() {
-    let failed = View::Failed { message: "too late".to_owned(), why: Failed::Technical, units: None };
-    for taken_back in [View::Running, failed, View::NotFound { message: String::new() }] {
+    let failed = TaskStatus::Failed { message: "too late".to_owned(), why: Failed::Technical, units: None };
+    for taken_back in [TaskStatus::Running, failed, TaskStatus::NotFound { message: String::new() }] {
         let bench = Workbench::new();
         bench.images.fail([gone()]);
         let delivery = bench.deliver(job("a"));

@@ -1,9 +1,9 @@
-//! The POST: once, whatever its answer, and whatever another hand does.
+//! The POST happens once, whatever its answer is, and whatever another worker does.
 
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 use tokio::time::Instant;
 
 use crate::doubles::broker::Settled;
@@ -13,7 +13,7 @@ use crate::workbench::{Workbench, job, until};
 
 const QUIET: Duration = Duration::from_secs(120);
 
-/// A process that had passed the gate and died.
+/// A process passed the gate and died.
 async fn died_behind_the_gate(bench: &Workbench) {
     let mut held = bench.effects.hold("intent-1", Side::After);
     let delivery = bench.deliver(job("a"));
@@ -129,7 +129,7 @@ async fn whoever_looks_on_follows_at_once_when_hinted_that_the_other_hand_was_ac
     until("an accepted POST", || bench.effects.count("accept") == 1).await;
     other.shared.hints.wake("a");
     let hinted = Instant::now();
-    // The hand that posted lets three seconds pass before its first look.
+    // The worker that posted waits three seconds before its first poll.
     bench.until_polled(1).await;
     assert!(hinted.elapsed() < Duration::from_millis(200), "{:?}", hinted.elapsed());
 
@@ -167,7 +167,7 @@ async fn an_attempt_that_another_hand_gave_up_is_made_by_whoever_sees_it() {
     let looking_on = other.deliver(job("a"));
     bench.provider.release_posts();
 
-    // The second worker keeps the pause that the first was asked for.
+    // The second worker keeps the pause that the provider asked the first for.
     assert_eq!(looking_on.ended().await, Some(Settled::Acked));
     assert_eq!(posting.ended().await, Some(Settled::Acked));
     let posts = bench.provider.posts();

@@ -1,4 +1,4 @@
-//! Telling the end: confirmed before the ack, whatever the broker does.
+//! Publishing the end: it is confirmed before the acknowledgement, whatever the broker does.
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
-//! The ways to a double charge or a lost one that the model of the protocol has found
-//! (reference/protocol), each with two workers, one of them frozen at the worst moment.
+//! The ways to a double or a lost charge that the model of the protocol has found (reference/protocol), each with two
+//! workers, one of them frozen at the worst moment.
 
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 
 use crate::doubles::broker::Settled;
 use crate::doubles::effects::Side;
@@ -15,7 +15,7 @@ use crate::workbench::{Delivery, Workbench, again, job, until};
 
 const QUIET: Duration = Duration::from_secs(120);
 
-/// So short that a worker can oversleep it within the time that an operation of the store may take.
+/// Short enough that a worker can oversleep it within the time that an operation of the store may take.
 const SHORT_QUIET: Duration = Duration::from_secs(20);
 
 fn impatient(trust: bool) -> Workbench {
@@ -50,7 +50,7 @@ async fn trace_a_a_quiet_period_counts_from_the_sight_of_the_intent_and_not_of_t
     let mut asked = bench.effects.hold("begin", Side::After);
     let first = bench.deliver(job("a"));
     asked.reached().await;
-    // The other worker sees the ask and no intent, and freezes on its way to the gate.
+    // The other worker sees the ask and no intent, and freezes before it reaches the gate.
     let other = bench.another();
     let mut taking_over = bench.effects.hold("begin", Side::Before);
     let second = other.deliver(job("a"));
@@ -107,8 +107,8 @@ async fn trace_b_a_repeated_ask_at_the_gate_does_not_start_the_clock_anew() {
     }
 }
 
-/// One worker overslept behind the gate, and the other has the job given up: it stands on that side
-/// of shutting the next gate.
+/// One worker overslept after the gate, and the other gives the job up. That one stops on this side of shutting the
+/// next gate.
 async fn overslept(bench: &Workbench, side: Side) -> (Delivery, Delivery, crate::doubles::effects::Held) {
     let mut behind_the_gate = bench.effects.hold("intent-1", Side::After);
     let first = bench.deliver(job("a"));
@@ -124,7 +124,7 @@ async fn overslept(bench: &Workbench, side: Side) -> (Delivery, Delivery, crate:
 async fn trace_c_a_hand_that_overslept_does_not_pass_the_gate_that_was_shut_behind_it() {
     let bench = impatient(false);
     let (first, second, shutting) = overslept(&bench, Side::After).await;
-    // Should the other never come back, this one ends the job itself.
+    // If the other never returns, this one ends the job itself.
     assert_eq!(first.ended().await, Some(Settled::Acked));
     assert_eq!(bench.broker.end("a").reason.as_deref(), Some("outcome_unknown"));
     drop(shutting);

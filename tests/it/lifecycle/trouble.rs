@@ -1,9 +1,9 @@
-//! Redis fails: before a move or after it, whichever move it is.
+//! Redis fails before or after a move, for every move.
 
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 use comet_worker::queue::consume::Message;
 use comet_worker::worker::breaker::Mode;
 
@@ -15,7 +15,7 @@ use crate::workbench::{Workbench, again, job, until};
 const TROUBLES: [&[Trouble]; 5] =
     [&[Before], &[After], &[Before, After], &[After, Before], &[After, After, After]];
 
-/// Delivers again, as RabbitMQ does, until the job is acked.
+/// Delivers again, as RabbitMQ does, until the job is acknowledged.
 async fn run_to_the_end(bench: &Workbench, first: Message) {
     let mut message = first;
     for _ in 0..20 {

@@ -1,12 +1,12 @@
-//! A provider whose POST alone fails: its GET answers, so only a real POST can tell when that is over.
+//! Only the provider's POST fails. Its GET answers, so only a real POST can show when the fault is over.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use comet_worker::job::answers::AccountFaultKind;
 use comet_worker::job::event::EventKind;
-use comet_worker::provider::AccountFaultKind;
 use comet_worker::worker::breaker::Mode;
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::doubles::broker::Settled;
 use crate::doubles::provider::{End, Reply};
 use crate::workbench::{Delivery, Workbench, job, until};
 
-/// The jobs that wait at the broker, taken from there as the breaker allows and put back where they were.
+/// The jobs that wait at the broker, taken as the breaker allows and requeued at their place.
 struct Queue {
     ready: VecDeque<String>,
     open: Vec<(String, Delivery)>,
@@ -29,7 +29,7 @@ impl Queue {
         self.ready.is_empty() && self.open.is_empty()
     }
 
-    /// For so long, or until nothing is left.
+    /// Runs for this long, or until nothing is left.
     async fn run(&mut self, bench: &Workbench, time: Duration) {
         let begun = Instant::now();
         while begun.elapsed() < time && !self.is_empty() {
@@ -59,7 +59,7 @@ impl Queue {
     }
 }
 
-/// Whether POSTs fail, by this switch.
+/// A switch that makes POSTs fail.
 fn failing(bench: &Workbench, reply: Reply) -> Arc<AtomicBool> {
     let fails = Arc::new(AtomicBool::new(true));
     let switch = Arc::clone(&fails);
@@ -70,7 +70,7 @@ fn failing(bench: &Workbench, reply: Reply) -> Arc<AtomicBool> {
     fails
 }
 
-/// How many of so many jobs have ended so; `None`: with a picture.
+/// How many of the jobs have ended like this; `None`: with a picture.
 fn ended(bench: &Workbench, jobs: usize, reason: Option<&str>) -> usize {
     let ids = (0..jobs).map(|number| format!("j{number}"));
     ids.filter(|id| !bench.broker.ends(id).is_empty())
@@ -111,7 +111,7 @@ async fn a_provider_that_answers_every_second_post_is_asked_ever_more_rarely() {
         number += 1;
         (if number % 2 == 0 { Reply::Accept } else { Reply::Lost { made: false } }, End::Succeeds)
     });
-    // A burst is under way before the first answer; after that the distances grow.
+    // A burst is under way before the first answer; after that the intervals grow.
     bench.provider.reply([Reply::Lost { made: false }; 3]);
     let mut queue = Queue::of(150);
     queue.run(&bench, Duration::from_secs(1800)).await;

@@ -1,10 +1,10 @@
-//! A POST without a telling answer: looked up, never repeated on a guess, and corrected where the
+//! A POST without a usable answer: it is looked up, never repeated on a guess, and the event is corrected if the
 //! truth comes out later.
 
 use std::time::Duration;
 
 use comet_worker::job::event::{EventKind, EventView};
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 use lapin::types::AMQPValue;
 use tokio::time::Instant;
 
@@ -106,7 +106,7 @@ async fn the_quiet_period_goes_on_over_lost_connections_and_over_a_flush() {
     assert!(begun.elapsed() >= QUIET, "{:?}", begun.elapsed());
     assert!(begun.elapsed() < QUIET + Duration::from_secs(6), "{:?}", begun.elapsed());
 
-    // Another process knows nothing of it, and counts for itself.
+    // Another process knows nothing about it, and starts its own count.
     let bench = Workbench::new();
     bench.provider.hold_posts();
     let dying = bench.deliver(job("a"));
@@ -136,8 +136,8 @@ async fn a_look_up_that_is_trusted_and_finds_nothing_lets_the_next_attempt_post_
     assert!(bench.broker.queue("comet.jobs.dead").is_empty());
 }
 
-/// Found by the stand-in's scenarios: a POST was lost, no look-up worked, and every further POST was told
-/// that its external id exists, without an end.
+/// The stand-in's scenarios found this: a POST was lost, no look-up worked, and every further POST was answered with
+/// "external id exists", without an end.
 #[tokio::test(start_paused = true)]
 async fn a_miss_is_not_trusted_where_the_provider_says_that_the_task_exists() {
     for receipts in [true, false] {

@@ -1,10 +1,10 @@
-//! The whole way, and the same job coming again.
+//! A job from its message to its event, and the same job once more.
 
 use std::time::Duration;
 
+use comet_worker::job::answers::{Failed, TaskStatus};
 use comet_worker::job::event::EventKind;
-use comet_worker::ledger::record::Stage;
-use comet_worker::provider::{Failed, View};
+use comet_worker::job::record::Stage;
 use lapin::BasicProperties;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -140,7 +140,7 @@ async fn a_generation_that_fails_is_told_with_its_task_and_its_charge() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_for_what_it_shows_is_told_as_content_policy() {
     let bench = Workbench::new();
-    let failed = View::Failed { message: "no".to_owned(), why: Failed::Policy, units: None };
+    let failed = TaskStatus::Failed { message: "no".to_owned(), why: Failed::Policy, units: None };
     bench.provider.show([failed]);
     bench.run(job("a")).await;
     let end = bench.broker.end("a");

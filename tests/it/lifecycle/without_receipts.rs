@@ -1,10 +1,10 @@
-//! `generation.receipts = false`: Redis alone has the gate, and the quiet period counts from the
-//! first sight of the ask in the record.
+//! `generation.receipts = false`: only Redis has the gate, and the quiet period counts from the first sight of the
+//! ask in the record.
 
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::ledger::record::Stage;
+use comet_worker::job::record::Stage;
 use tokio::time::Instant;
 
 use crate::doubles::broker::Settled;
@@ -14,7 +14,7 @@ use crate::workbench::{Workbench, job, until};
 
 const QUIET: Duration = Duration::from_secs(120);
 
-/// `trust_lookup`, and a provider that finds.
+/// `trust_lookup`, and a provider that finds tasks by their external id.
 fn trusting() -> Workbench {
     let bench = Workbench::with(|options| {
         options.settings.receipts = false;
@@ -24,7 +24,7 @@ fn trusting() -> Workbench {
     bench
 }
 
-/// A process that had the right to post and died.
+/// A process got the right to post and died.
 async fn died_with_the_right(bench: &Workbench) {
     let mut held = bench.effects.hold("begin", Side::After);
     let delivery = bench.deliver(job("a"));

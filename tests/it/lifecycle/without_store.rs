@@ -1,5 +1,5 @@
-//! The store of the receipts is away: nothing is paid for behind an unanswered gate, nothing is told
-//! that isn't sealed, and the worker goes on by itself.
+//! The store of the receipts is away: nothing is paid for without an answer from the gate, nothing is published that
+//! isn't sealed, and the worker resumes by itself.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::doubles::broker::Settled;
 use crate::doubles::effects::Side;
 use crate::workbench::{Delivery, Workbench, again, job, until};
 
-/// The store goes away on that side of that effect.
+/// Makes the store go away on this side of this effect.
 async fn goes_away(bench: &Workbench, name: &'static str, side: Side) -> Delivery {
     bench.watch_breaker();
     let mut held = bench.effects.hold(name, side);

@@ -1,4 +1,4 @@
-//! RabbitMQ: one queue of jobs, the sessions that take from it, and all that was ever published.
+//! RabbitMQ: one queue of jobs, the sessions that take from it, and everything that was ever published.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -14,16 +14,16 @@ use tokio::time::sleep;
 
 use super::net::{Link, latency, pause};
 
-/// A consumer that is cut off sees no deliveries, and tries again.
+/// A consumer that is cut off gets no deliveries, and tries again after this.
 const CUT_OFF_FOR: Duration = Duration::from_millis(500);
 
 /// The broker of all processes.
 #[derive(Debug, Default)]
 pub struct SharedBroker {
     state: Mutex<State>,
-    /// Something lies in the queue.
+    /// Signals that the queue has a message.
     ready: Notify,
-    /// The safeguard is taken out: events are confirmed, and no queue has them.
+    /// The safeguard is removed: events are confirmed although no queue has them.
     confirms_always: bool,
 }
 
@@ -74,7 +74,7 @@ impl SharedBroker {
         session
     }
 
-    /// Whatever that session holds goes back to the queue.
+    /// Requeues everything that this session holds.
     pub fn close(&self, session: u64) {
         let mut state = self.lock();
         state.sessions.remove(&session);
@@ -87,7 +87,7 @@ impl SharedBroker {
         self.ready.notify_waiters();
     }
 
-    /// The next delivery for a consumer that bears so many at once.
+    /// The next delivery for a consumer that takes this many at once.
     pub async fn next(&self, link: &Link, consumer: Consumer, at_once: usize) -> (u64, Message) {
         loop {
             let mut ready = std::pin::pin!(self.ready.notified());
@@ -108,13 +108,13 @@ impl SharedBroker {
         }
     }
 
-    /// Nothing is in the queue, and nobody holds anything.
+    /// Whether the queue is empty and no consumer holds a message.
     pub fn is_empty(&self) -> bool {
         let state = self.lock();
         state.queue.is_empty() && state.with.is_empty()
     }
 
-    /// All that a queue has taken, in its order, jobs excepted.
+    /// Everything that a queue has taken, in order, except jobs.
     pub fn taken(&self) -> Vec<Outgoing> {
         self.lock().taken.clone()
     }
@@ -135,7 +135,7 @@ impl SharedBroker {
         }
     }
 
-    /// Without effect where the session is gone: the broker has given the message to somebody else.
+    /// It has no effect if the session is gone, because the broker has given the message to another consumer.
     fn settle(&self, number: u64, session: u64, acked: bool) {
         let mut state = self.lock();
         let held = state.with.get(&number).is_some_and(|(consumer, _)| consumer.session == session);
@@ -173,14 +173,14 @@ impl State {
     }
 }
 
-/// As a quorum queue does.
+/// Counts deliveries as a quorum queue does.
 fn counted(properties: &BasicProperties, deliveries: i64) -> BasicProperties {
     let mut headers = properties.headers().clone().unwrap_or_default();
     headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(deliveries));
     properties.clone().with_headers(headers)
 }
 
-/// One process's way to publish.
+/// How one process publishes.
 pub struct LinkedPublisher {
     pub link: Link,
     pub broker: Arc<SharedBroker>,
@@ -191,7 +191,7 @@ impl Publish for LinkedPublisher {
     async fn publish(&self, message: &Outgoing) -> Result<Routed, PublishError> {
         let (broker, owned) = (Arc::clone(&self.broker), message.clone());
         let id = message.properties.message_id().as_ref().map_or("", |id| id.as_str());
-        // The hash in the id of an invalid job's event is of the wall's time, too, which no seed plays again.
+        // The hash in the id of an invalid job's event includes the wall clock, which no seed repeats.
         let id = id.rsplit_once("/failed/").map_or(id, |(job, _)| job);
         let about = format!("{} {id}", message.routing_key);
         let publishing = async move { broker.publish(&owned) };
@@ -229,7 +229,7 @@ impl Settle for LinkedSettle {
         self.settle(true).await;
     }
 
-    async fn hand_back(&self) {
+    async fn requeue(&self) {
         self.settle(false).await;
     }
 }

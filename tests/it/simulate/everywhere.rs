@@ -1,21 +1,21 @@
-//! A single job, and one accident: at each await that there is on its way.
+//! A single job and one accident, at each await on the job's way.
 
 use super::first_broken;
 use super::script::{Cast, Fate, Kind, Op};
 use super::world::{Broken, play};
 
-/// A process is polled less often than that for one job.
+/// More polls than a process needs for one job.
 const POLLS: u32 = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Accident {
     /// Both workers die.
     Death,
-    /// One worker stands still for longer than the quiet period.
+    /// One worker is frozen for longer than the quiet period.
     Standstill,
 }
 
-/// The ledger may forget everything on top of it.
+/// The ledger may forget everything in addition.
 fn play_accident(
     accident: Accident,
     flushed: bool,

@@ -1,4 +1,4 @@
-//! The ledger as one process reaches it, with a memory of what it was before each write.
+//! The ledger as one process reaches it. It remembers its state before each write.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,16 +13,16 @@ use crate::around::{Around, Asked, Call};
 use crate::doubles::ledger::{MemoryLedger, Table};
 use crate::doubles::slots::SlotTable;
 
-/// How long a count that was lost is not trusted.
+/// How long a lost count is not trusted.
 const RECOUNT: Duration = Duration::from_secs(75);
-/// More writes are never lost at once.
+/// The number of writes that can be lost at once.
 const REMEMBERED: usize = 3;
 
 /// The ledger of all processes.
 #[derive(Debug, Default)]
 pub struct SharedLedger {
     memory: MemoryLedger,
-    /// Before each of the last writes, the youngest at the end.
+    /// The states before the last writes, the latest at the end.
     past: Mutex<Vec<Table>>,
     now: Mutex<Table>,
 }
@@ -46,7 +46,7 @@ impl SharedLedger {
         self.remember();
     }
 
-    /// Past all links, as by another program.
+    /// Cancels without a link, as another program does.
     pub fn cancel(&self, job: &JobId) {
         self.memory.table.lock().unwrap().cancel(job, Duration::ZERO);
         self.remember();
@@ -76,7 +76,7 @@ impl SharedLedger {
     }
 }
 
-/// One process's way to it.
+/// How one process reaches it.
 pub struct Linked {
     pub link: Link,
     pub ledger: Arc<SharedLedger>,

@@ -1,10 +1,9 @@
-//! The simulation: two or three processes with the worker's real shell, on services that are doubles
-//! and a clock that is paused, and a script of what goes wrong, drawn from a seed. Each await of a
-//! process can be its last. When all has gone wrong that was drawn, the world heals, the jobs run to
-//! their ends, and the promises are counted.
+//! The simulation: two or three processes with the worker's real shell, on services that are doubles, with a paused
+//! clock and a script of faults that is drawn from a seed. Each await of a process can be its last. After all drawn
+//! faults have happened, the world heals, the jobs run to their ends, and the promises are checked.
 //!
-//! `COMET_SEED=… SEEDS=1 make simulate` plays one seed again, step by step the same. What a seed finds
-//! becomes a test with a name in `lifecycle`: a seed means something else as soon as the draws change.
+//! `COMET_SEED=… SEEDS=1 make simulate` plays one seed again, with the same steps. What a seed finds becomes a test
+//! with a name in `lifecycle`, because a seed means something else as soon as the draws change.
 
 mod broker;
 mod everywhere;
@@ -63,7 +62,7 @@ fn first_broken<T>(
     first.into_inner().unwrap().map(|(_, broken)| broken)
 }
 
-/// For people: what was drawn, and what happened.
+/// A report for people: what was drawn, and what happened.
 fn report(broken: &Broken) -> String {
     let Broken { promise, about, cast, script, trace } = broken;
     let mut text = format!("seed {}: {promise}: {about}\n{cast:#?}\n", cast.seed);
@@ -86,7 +85,7 @@ fn a_seed_plays_the_same_again() {
     }
 }
 
-/// What is never reached is never tried.
+/// A case that is never reached is never tested.
 #[test]
 fn the_seeds_come_into_all_corners() {
     let corners = [

@@ -1,5 +1,4 @@
-//! The way between a process and a service: how long a request takes, whether it arrives, whether
-//! its answer does.
+//! The network between a process and a service: how long a request takes, and whether it and its answer arrive.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -22,18 +21,18 @@ pub struct Net {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By the place of a worker.
+    /// By a worker's place.
     cuts: BTreeMap<(usize, Service), Cut>,
-    /// So many answers of a service get lost.
+    /// How many answers of a service will be lost.
     losing: BTreeMap<Service, u32>,
-    /// How often each request was made, by its maker.
+    /// How often each request was made, by process.
     made: BTreeMap<(u32, &'static str, String), u32>,
     trace: Vec<Step>,
     healed: bool,
     ambush: Option<Ambush>,
 }
 
-/// Something happens to whoever does this next.
+/// Something happens to the process that does this next.
 #[derive(Debug)]
 struct Ambush {
     at: &'static str,
@@ -77,8 +76,8 @@ impl Net {
         Arc::new(Self { seed, start: Instant::now(), state: Mutex::default() })
     }
 
-    /// What is drawn for the next request of that kind. It depends on who makes it and how often, so
-    /// that two processes which happen to come in another order draw the same.
+    /// Draws for the next request of this kind. The draw depends on which process makes it and how often, so that two
+    /// processes draw the same in whichever order they come.
     pub fn dice(&self, process: u32, what: &'static str, about: &str) -> Rng {
         let mut state = self.state.lock().unwrap();
         let made = state.made.entry((process, what, about.to_owned())).or_default();
@@ -92,20 +91,20 @@ impl Net {
         let mut state = self.state.lock().unwrap();
         let falls = |ambush: &mut Ambush| who > 0 && (what == ambush.at || step.about.ends_with(ambush.at));
         if let Some(ambush) = state.ambush.take_if(falls) {
-            // Who laid it may be gone.
+            // The task that laid the ambush may be gone.
             let _ = ambush.victim.send(who);
         }
         state.trace.push(step);
     }
 
-    /// Who next does this, by its number.
+    /// Waits for the process that does this next, and returns its number.
     pub fn ambush(&self, at: &'static str) -> oneshot::Receiver<u32> {
         let (victim, fell) = oneshot::channel();
         self.state.lock().unwrap().ambush = Some(Ambush { at, victim });
         fell
     }
 
-    /// In its order; what happened within one millisecond has none.
+    /// The steps in order; steps within the same millisecond have no order.
     pub fn trace(&self) -> Vec<Step> {
         let mut trace = self.state.lock().unwrap().trace.clone();
         trace.sort();
@@ -132,7 +131,7 @@ impl Net {
         }
     }
 
-    /// No answer gets lost from now on, and nothing arrives late.
+    /// From now on no answer is lost, and nothing arrives late.
     pub fn heal(&self) {
         let mut state = self.state.lock().unwrap();
         (state.losing, state.ambush, state.healed) = (BTreeMap::new(), None, true);
@@ -153,12 +152,12 @@ impl Link {
         cut.filter(|cut| cut.until > Instant::now())
     }
 
-    /// Whether the answer to something that has been acted on gets lost.
+    /// Whether the answer to a request that took effect is lost.
     pub fn loses_answer(&self) -> bool {
         self.is_cut() || self.net.loses(self.service)
     }
 
-    /// As long as a request hangs that is cut off.
+    /// Waits as long as a request hangs that is cut off.
     pub async fn hang(&self) {
         if let Some(Cut { until, hangs: true }) = self.standing_cut() {
             sleep(until.duration_since(Instant::now()).min(LONGEST_HANG)).await;
@@ -201,7 +200,7 @@ impl Link {
         Ok(value)
     }
 
-    /// It was on its way already, and gets there when nobody waits for it any more.
+    /// The request was already on its way, and arrives when its caller doesn't wait any more.
     fn arrive_late<T: Send + 'static>(
         &self,
         what: &'static str,

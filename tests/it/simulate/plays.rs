@@ -1,4 +1,4 @@
-//! The worlds that are played as often as one likes: `make simulate`.
+//! The worlds that can be played any number of times: `make simulate`.
 
 use super::provider::BAD_GATEWAY;
 use super::script::{Cast, Fate, Kind, Named, Op, Service, script};
@@ -6,10 +6,10 @@ use super::world::play;
 use super::{first_broken, play_seed, report};
 use crate::seed::{number, seed};
 
-/// How many seeds are played where no other number is asked for.
+/// How many seeds are played unless another number is asked for.
 const SEEDS: u64 = 400;
 
-/// So many of them as are asked for, or a part: some worlds take longer than others.
+/// As many seeds as are asked for, or a part of them, because some worlds take longer than others.
 fn seeds(one_of: u64) -> std::ops::Range<u64> {
     let (start, number) = (seed(), number("COMET_SIM_SEEDS").unwrap_or(SEEDS));
     start..start.saturating_add(number.div_ceil(one_of))
@@ -26,7 +26,7 @@ fn no_seed_breaks_a_promise() {
     }
 }
 
-/// Most of these jobs wait in a line, whose heads and slots are those of processes that die.
+/// Most of these jobs wait in a line, whose heads and slots belong to processes that die.
 #[test]
 fn a_crowd_before_a_small_account_breaks_no_promise() {
     let crowd = |cast: &mut Cast| {
@@ -38,7 +38,7 @@ fn a_crowd_before_a_small_account_breaks_no_promise() {
     }
 }
 
-/// No image can be had for hours, from any worker, while everything else goes wrong as ever. Each of them was paid for.
+/// For hours no worker can fetch an image, while everything else goes wrong as usual. Each image was paid for.
 #[test]
 fn a_download_network_that_fails_for_all_costs_no_result() {
     // A job's patience is a minute here, and that of a job alone 24 minutes.
@@ -57,8 +57,9 @@ fn a_download_network_that_fails_for_all_costs_no_result() {
     }
 }
 
-/// For an hour each POST is answered with a 504, made or not, and each GET is answered well. What is posted meanwhile may
-/// have been paid for, so it ends as unknown: at most those under way, and a handful at growing distances.
+/// For an hour each POST is answered with a 504, whether it made a task or not, and each GET is answered normally. A
+/// POST during that time may have been paid for, so its job ends as unknown. These are at most the POSTs under way,
+/// and a few at growing intervals.
 #[test]
 fn a_provider_whose_post_alone_fails_costs_few_jobs_their_outcome() {
     let (jobs, hour) = (120, 3_600_000);

@@ -1,18 +1,17 @@
-//! A process: the worker's shell, and what can happen to it. It dies at any poll of any of its tasks,
-//! and none of them is ever polled again; frozen, none is polled until it thaws.
+//! A process: the worker's shell, and what can happen to it. It dies at any poll of any of its tasks, and then none
+//! of them is polled again. While it is frozen, none is polled until it thaws.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use comet_worker::pulse::Pulses;
+use comet_worker::heartbeat::Heartbeats;
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::Storage;
-use comet_worker::worker::Shared;
 use comet_worker::worker::breaker::{Cause, Mode, Probe};
 use comet_worker::worker::life::{Interrupts, live};
-use comet_worker::worker::store_watch;
+use comet_worker::worker::{Shared, store_watch};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -31,16 +30,16 @@ use crate::workbench::Workbench;
 
 /// `worker.max_in_flight`
 const AT_ONCE: usize = 8;
-/// Between two tries at a session.
+/// The pause between two tries at a session.
 const RETRY: Duration = Duration::from_millis(500);
 
 pub struct Process {
     pub number: u32,
     pub shared: Shared,
     pub stop: CancellationToken,
-    /// Notified once it has ended, by its death or by itself.
+    /// Notified once the process has ended, by its death or by itself.
     pub ended: Notify,
-    /// Notified once a freeze that was ordered has come.
+    /// Notified once an ordered freeze has begun.
     pub froze: Notify,
     vitals: Mutex<Vitals>,
     world: Arc<World>,
@@ -50,11 +49,11 @@ pub struct Process {
 struct Vitals {
     dead: bool,
     frozen: bool,
-    /// It dies at this poll from now.
+    /// It dies after this many polls.
     dies_after: Option<u32>,
-    /// Likewise, it freezes.
+    /// It freezes after this many polls.
     freezes_after: Option<u32>,
-    /// Tasks that were to be polled while it was frozen.
+    /// Tasks that should have been polled while it was frozen.
     waiting: Vec<Waker>,
     tasks: Vec<AbortHandle>,
     session: Option<(u64, CancellationToken)>,
@@ -77,7 +76,7 @@ fn comes_now(polls_left: &mut Option<u32>) -> bool {
 
 enum Pulse {
     Alive,
-    Frozen,
+    FreezeResult,
     Dead,
 }
 
@@ -101,7 +100,7 @@ impl Process {
         process
     }
 
-    /// At such a poll from now, which is said on [`Self::froze`].
+    /// Freezes after this many polls, and then notifies [`Self::froze`].
     pub fn freeze(&self, after_polls: u32) {
         self.lock().freezes_after = Some(after_polls);
     }
@@ -152,7 +151,7 @@ impl Process {
         self.vitals.lock().unwrap()
     }
 
-    /// Looked at before each poll of a task.
+    /// Called before each poll of a task.
     fn pulse(&self, context: &Context<'_>) -> Pulse {
         let mut vitals = self.lock();
         if vitals.dead {
@@ -164,7 +163,7 @@ impl Process {
         }
         if vitals.frozen {
             vitals.waiting.push(context.waker().clone());
-            return Pulse::Frozen;
+            return Pulse::FreezeResult;
         }
         if comes_now(&mut vitals.dies_after) {
             drop(vitals);
@@ -180,7 +179,7 @@ impl Process {
         task
     }
 
-    /// As the daemon does: one session after another, until told to stop; then to the end of all lives.
+    /// Runs one session after another until the stop, as the daemon does, and then waits for all lives.
     async fn sessions(self: &Arc<Self>, link: &Link) {
         let mut lives = Vec::new();
         while !self.stop.is_cancelled() {
@@ -244,9 +243,9 @@ impl Process {
         }
     }
 
-    /// The breaker is watched only while something stands: its ticks are most of what would happen.
+    /// The breaker is watched only while a cause is open; otherwise its ticks would be most of the steps.
     async fn watch_breaker(&self) {
-        let pulse = Pulses::new().register("breaker", Duration::from_secs(60));
+        let pulse = Heartbeats::new().register("breaker", Duration::from_secs(60));
         let never = CancellationToken::new();
         let probes = Probes(&self.shared);
         loop {
@@ -269,8 +268,8 @@ impl Process {
     }
 }
 
-/// What the lives of one process share. Its name is in its events, so that no two processes word an
-/// outcome alike by chance.
+/// What the lives of one process share. The process's name is in its events, so that no two processes word an outcome
+/// in the same way by chance.
 fn shared(world: &Arc<World>, number: u32, link: &dyn Fn(Service) -> Link) -> Shared {
     let cast = &world.cast;
     let base = Workbench::with(|options| {
@@ -320,7 +319,7 @@ impl Future for Mortal {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         match self.process.pulse(context) {
             Pulse::Dead => Poll::Ready(()),
-            Pulse::Frozen => Poll::Pending,
+            Pulse::FreezeResult => Poll::Pending,
             Pulse::Alive => {
                 let polled = std::panic::AssertUnwindSafe(|| self.task.poll_unpin(context));
                 match std::panic::catch_unwind(polled) {

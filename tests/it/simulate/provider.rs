@@ -1,5 +1,5 @@
-//! The provider and the net before it: a POST that has left arrives whether or not its sender lives,
-//! and everything that is accepted is on the bill.
+//! The provider, and the network before it: a POST that has left arrives whether its sender lives or not, and
+//! everything that is accepted is charged.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::{SentUnder, TaskId};
-use comet_worker::provider::{
-    AccountFault, AccountFaultKind, Answer, Failed, Later, Lookup, Provider, Refusal, ResultImage, View,
+use comet_worker::job::answers::{
+    AccountFault, AccountFaultKind, Failed, Later, Lookup, Refusal, ResultImage, SubmitOutcome, TaskStatus,
 };
+use comet_worker::job::{SentUnder, TaskId};
+use comet_worker::provider::Provider;
 use fastrand::Rng;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
@@ -24,9 +25,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(900);
 /// `api.submit_timeout_s`
 const SUBMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Whose tasks are none of our jobs'.
+/// The owner of tasks that don't belong to our jobs.
 pub const OTHERS: &str = "another-fleet";
-/// What answers in place of a provider whose POST alone fails.
+/// The answer in place of a provider whose POST fails.
 pub const BAD_GATEWAY: &str = "504 from a gateway";
 
 /// The external id that the producer of that job names.
@@ -42,7 +43,7 @@ pub struct SharedProvider {
 }
 
 struct State {
-    /// By what names them in their prompts.
+    /// By the name in their prompts.
     jobs: BTreeMap<String, Job>,
     tasks: BTreeMap<String, Task>,
     /// POSTs in the net.
@@ -52,14 +53,14 @@ struct State {
     no_money_until: Instant,
     no_posts_until: Instant,
     queries: u32,
-    /// So many images were made at a time, at most.
+    /// The most images that were made at a time.
     running_max: u32,
 }
 
 #[derive(Debug, Clone)]
 pub struct Task {
     external_task_id: String,
-    /// The job that its prompt names; another fleet's is none of ours.
+    /// The job that its prompt names; a task of another fleet belongs to none of our jobs.
     job: String,
     /// It arrived within what the quiet period allows for.
     pub in_time: bool,
@@ -106,14 +107,14 @@ impl SharedProvider {
         self.lock().under_way > 0
     }
 
-    /// The bill.
+    /// The tasks that were charged for this job.
     pub fn tasks_of(&self, job: usize) -> Vec<Task> {
         let job = name(job);
         let of_job = |task: &&Task| task.job == job;
         self.lock().tasks.values().filter(of_job).cloned().collect()
     }
 
-    /// So many images were made at a time, at most. One that never ends is given up by then.
+    /// The most images that were made at a time. A task that never ends counts as given up after a while.
     pub fn running_max(&self) -> u32 {
         self.lock().running_max
     }
@@ -124,12 +125,12 @@ impl SharedProvider {
     }
 
     /// `makes`: whether it makes a task while no POST is answered.
-    fn receive(&self, post: &Post, in_time: bool, makes: bool) -> Answer {
+    fn receive(&self, post: &Post, in_time: bool, makes: bool) -> SubmitOutcome {
         let Post { external, job: named } = post;
         let mut state = self.lock();
         let (message, provider_code) = ("as drawn".to_owned(), None);
         if state.no_money_until > Instant::now() {
-            return Answer::Account(AccountFault { kind: AccountFaultKind::Money, message });
+            return SubmitOutcome::Account(AccountFault { kind: AccountFaultKind::Money, message });
         }
         let unanswered = state.no_posts_until > Instant::now();
         let bad_gateway = || LinkedProvider::unknown(BAD_GATEWAY);
@@ -140,7 +141,7 @@ impl SharedProvider {
         let job = state.jobs.get_mut(named).expect("a POST is for one of the jobs");
         let images = match job.fate {
             Fate::Refused => {
-                return Answer::Refused(Refusal {
+                return SubmitOutcome::Refused(Refusal {
                     content_policy: false,
                     no_model: false,
                     message,
@@ -150,24 +151,29 @@ impl SharedProvider {
             Fate::Invalid => panic!("a job that can't be submitted was submitted: {external}"),
             _ if job.later > 0 => {
                 job.later -= 1;
-                return Answer::Later(Later { message, provider_code, after: None, this_job_only: false });
+                return SubmitOutcome::Later(Later {
+                    message,
+                    provider_code,
+                    after: None,
+                    this_job_only: false,
+                });
             }
             Fate::Succeeds { images } => images,
             Fate::Fails | Fate::Never => 0,
         };
         if exists && self.kind == Kind::Refuses {
             let message = "this external_task_id exists".to_owned();
-            return Answer::Unknown { message, provider_code, exists: true };
+            return SubmitOutcome::Unknown { message, provider_code, exists: true };
         }
         let id = format!("task-{}", state.tasks.len() + 1);
         let made = Instant::now();
         let task = Task { external_task_id: external.clone(), job: named.clone(), in_time, images, made };
         state.tasks.insert(id.clone(), task);
         state.running_max = state.running_max.max(state.running());
-        if unanswered { bad_gateway() } else { Answer::Accepted(TaskId::new(&id).unwrap()) }
+        if unanswered { bad_gateway() } else { SubmitOutcome::Accepted(TaskId::new(&id).unwrap()) }
     }
 
-    /// Of several tasks under one id, any.
+    /// Finds any of several tasks under one id.
     fn find(&self, under: &SentUnder, dice: &mut Rng) -> Lookup {
         let state = self.lock();
         let is_found = |(_, task): &(&String, &Task)| {
@@ -194,7 +200,7 @@ impl SharedProvider {
         hour_ms + i64::try_from(at.duration_since(self.start).as_millis()).unwrap()
     }
 
-    fn look(&self, id: &TaskId) -> View {
+    fn look(&self, id: &TaskId) -> TaskStatus {
         let mut state = self.lock();
         state.queries += 1;
         let fresh = state.queries;
@@ -202,19 +208,19 @@ impl SharedProvider {
         let job = state.jobs.get(&task.job).expect("no job looks at another's task");
         let units = Some("8".to_owned());
         if task.made.elapsed() < job.generation || job.fate == Fate::Never {
-            View::Running
+            TaskStatus::Running
         } else if job.fate == Fate::Fails {
-            View::Failed { message: "no picture".to_owned(), why: Failed::Technical, units }
+            TaskStatus::Failed { message: "no picture".to_owned(), why: Failed::Technical, units }
         } else {
             let url = |index| format!("https://cdn.example/{id}/{index}.png?signed={fresh}");
             let image = |index| ResultImage { index, url: url(index).parse().unwrap() };
-            View::Succeeded { images: (0..task.images).map(image).collect(), units }
+            TaskStatus::Succeeded { images: (0..task.images).map(image).collect(), units }
         }
     }
 }
 
 impl State {
-    /// What came later than a POST can is nobody's to count.
+    /// A task that came later than a POST can isn't counted.
     fn running(&self) -> u32 {
         let runs = |task: &&Task| {
             let Some(job) = self.jobs.get(&task.job) else { return false };
@@ -246,16 +252,22 @@ pub struct LinkedProvider {
 }
 
 impl LinkedProvider {
-    fn unknown(message: &str) -> Answer {
-        Answer::Unknown { message: message.to_owned(), provider_code: None, exists: false }
+    fn unknown(message: &str) -> SubmitOutcome {
+        SubmitOutcome::Unknown { message: message.to_owned(), provider_code: None, exists: false }
     }
 
     fn unreachable() -> AccountFault {
         AccountFault { kind: AccountFaultKind::Unreachable, message: "cut off".to_owned() }
     }
 
-    /// It leaves, and will arrive.
-    fn send(&self, post: Post, takes: Duration, back: Duration, makes: bool) -> oneshot::Receiver<Answer> {
+    /// Sends the POST, which will arrive.
+    fn send(
+        &self,
+        post: Post,
+        takes: Duration,
+        back: Duration,
+        makes: bool,
+    ) -> oneshot::Receiver<SubmitOutcome> {
         let (sender, receiver) = oneshot::channel();
         let (provider, link) = (Arc::clone(&self.provider), self.link.clone());
         provider.lock().under_way += 1;
@@ -264,11 +276,11 @@ impl LinkedProvider {
             let answer = provider.receive(&post, takes <= LATEST_POST, makes);
             let external = &post.external;
             let came_to = match &answer {
-                Answer::Accepted(task) => format!("accepted {task} {external}"),
-                Answer::Later(_) => "later".to_owned(),
-                Answer::Account(_) => "no money".to_owned(),
-                Answer::Refused(_) => "refused".to_owned(),
-                Answer::Unknown { message, .. } => message.clone(),
+                SubmitOutcome::Accepted(task) => format!("accepted {task} {external}"),
+                SubmitOutcome::Later(_) => "later".to_owned(),
+                SubmitOutcome::Account(_) => "no money".to_owned(),
+                SubmitOutcome::Refused(_) => "refused".to_owned(),
+                SubmitOutcome::Unknown { message, .. } => message.clone(),
             };
             link.net.note(link.process, "POST arrives", came_to);
             provider.lock().under_way -= 1;
@@ -282,8 +294,8 @@ impl LinkedProvider {
 
 #[async_trait]
 impl Provider for LinkedProvider {
-    /// Nothing is awaited before it leaves: the caller has just looked at the clock.
-    async fn submit(&self, body: Bytes) -> Answer {
+    /// Nothing is awaited before it leaves, because the caller has just read the clock.
+    async fn submit(&self, body: Bytes) -> SubmitOutcome {
         let body: serde_json::Value = serde_json::from_slice(&body).expect("a POST has a JSON body");
         let external = body["external_task_id"].as_str().expect("a POST has our id").to_owned();
         let job = body["prompt"].as_str().expect("its prompt names the job").to_owned();
@@ -292,7 +304,7 @@ impl Provider for LinkedProvider {
         if self.link.is_cut() {
             match dice.u64(0..3) {
                 // No connection, so it can't have left.
-                0 => return Answer::Account(Self::unreachable()),
+                0 => return SubmitOutcome::Account(Self::unreachable()),
                 // It got no further.
                 1 => {
                     sleep(SUBMIT_TIMEOUT).await;
@@ -313,10 +325,10 @@ impl Provider for LinkedProvider {
         }
     }
 
-    async fn query(&self, task: &TaskId) -> View {
+    async fn query(&self, task: &TaskId) -> TaskStatus {
         let (provider, id) = (Arc::clone(&self.provider), task.clone());
         let answer = self.link.call("query", task.as_str(), async move { provider.look(&id) }).await;
-        answer.unwrap_or_else(|_| View::Unavailable {
+        answer.unwrap_or_else(|_| TaskStatus::Unavailable {
             message: "no answer".to_owned(),
             fault: None,
             after: None,

@@ -1,4 +1,4 @@
-//! Each safeguard taken out once, to see that the simulation then finds what it guards against.
+//! Each safeguard is removed once, to check that the simulation finds what it guards against.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a seed draws: the world that the workers are in, and what happens to them there.
+//! What a seed draws: the world that the workers are in, and what happens to them.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub enum Kind {
     Neither,
 }
 
-/// What becomes of a job that nobody disturbs.
+/// How an undisturbed job ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// So many images.
@@ -43,25 +43,25 @@ pub struct Job {
     pub named: Named,
 }
 
-/// Who has named the job's external id.
+/// The origin of the job's external id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Named {
-    /// The worker, and no other job has it.
+    /// The worker made it, and no other job has it.
     ByWorker,
-    /// Its producer.
+    /// The producer named it.
     ByProducer,
-    /// Its producer, and another fleet's job on this account has it already.
+    /// The producer named it, and another fleet's job on this account has it already.
     Met,
 }
 
-/// Who takes part, and what is configured.
+/// The participants, and their configuration.
 #[derive(Debug, Clone)]
 pub struct Cast {
     pub seed: u64,
     pub provider: Kind,
     pub trust_lookup: bool,
     pub receipts: bool,
-    /// The ledger may lose what it knew: with receipts that does no harm.
+    /// The ledger may lose its data; with receipts that does no harm.
     pub forgets: bool,
     pub gate: Duration,
     pub quiet: Duration,
@@ -69,18 +69,18 @@ pub struct Cast {
     /// `generation.max_running`
     pub max_running: u32,
     pub jobs: Vec<Job>,
-    /// What is taken out, to see that it is missed.
+    /// The safeguard that is removed, to check that something breaks.
     pub without: Option<Safeguard>,
 }
 
-/// What the promises rest on.
+/// The safeguards that the promises depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Safeguard {
     /// The store creates what is there already.
     CreateIfAbsent,
     /// The confirm means that a queue has the event.
     Confirm,
-    /// The first to freeze an outcome wins. Without receipts, where the ledger alone has it.
+    /// The first to freeze an outcome wins. It matters without receipts, where only the ledger has the outcome.
     FirstFreeze,
     /// The ledger counts the account's slots.
     SlotCount,
@@ -100,37 +100,37 @@ impl Service {
     const ALL: [Self; 5] = [Self::Broker, Self::Ledger, Self::Store, Self::Provider, Self::Downloads];
 }
 
-/// What happens next. Times in milliseconds, workers by their place.
+/// What happens next. Times are in milliseconds; workers are named by their place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// The job is published; a second time, it is a duplicate.
+    /// The job is published. The second time, it is a duplicate.
     Deliver {
         job: usize,
     },
     Advance {
         ms: u64,
     },
-    /// The process dies, at the poll of one of its tasks that comes then; another takes its place.
+    /// The process dies at the next poll of one of its tasks; another takes its place.
     Kill {
         worker: usize,
         after_polls: u32,
     },
-    /// It is told to stop; another takes its place after that.
+    /// The process is told to stop; another takes its place after that.
     Stop {
         worker: usize,
     },
-    /// None of its tasks is polled for so long, from such a poll on.
+    /// From such a poll on, none of its tasks is polled for this long.
     Freeze {
         worker: usize,
         after_polls: u32,
         ms: u64,
     },
-    /// Whoever next does this dies right then, or freezes for so long.
+    /// The process that does this next dies at that moment, or freezes for this long.
     Ambush {
         at: &'static str,
         freezes_ms: Option<u64>,
     },
-    /// One worker, or all of them, can't reach it. A request hangs, or fails at once.
+    /// One worker, or all of them, can't reach the service. A request hangs, or fails at once.
     Cut {
         worker: Option<usize>,
         from: Service,
@@ -143,7 +143,7 @@ pub enum Op {
     LoseWrites {
         number: usize,
     },
-    /// The next request is acted on, and its answer is lost.
+    /// The next request takes effect, and its answer is lost.
     LoseReply {
         of: Service,
     },
@@ -151,7 +151,7 @@ pub enum Op {
     DelayPost {
         ms: u64,
     },
-    /// Its user wants the job no more.
+    /// The user cancels the job.
     Cancel {
         job: usize,
     },
@@ -159,7 +159,8 @@ pub enum Op {
     NoMoney {
         ms: u64,
     },
-    /// Each POST is answered with a gateway's 504 for so long, whether it made a task or not. Each GET is answered well.
+    /// For this long each POST is answered with a gateway's 504, whether it made a task or not. Each GET is answered
+    /// normally.
     NoPosts {
         ms: u64,
     },
@@ -193,7 +194,7 @@ impl Cast {
         }
     }
 
-    /// From dice of its own. No cap, or one that every job fits under.
+    /// Draws from dice of its own: no cap, or one that every job fits under.
     fn draw_account(seed: u64) -> u32 {
         let mut dice = stream(seed, "account");
         if percent(&mut dice, 50) { 0 } else { 2 + u32::try_from(dice.u64(0..2)).unwrap() }
@@ -279,7 +280,7 @@ fn advance(dice: &mut Rng) -> u64 {
     }
 }
 
-/// Of what goes wrong: a moment, a while, or longer than the quiet period.
+/// How long a fault lasts: a moment, a while, or longer than the quiet period.
 fn length(dice: &mut Rng) -> u64 {
     match dice.u64(0..10) {
         0..4 => dice.u64(50..=2_000),
@@ -321,7 +322,7 @@ impl Op {
     }
 }
 
-/// Places for an ambush: parts of what is noted there.
+/// Places for an ambush: parts of the steps' names.
 const AMBUSHES: [&str; 10] = [
     "begin",
     ".intent-1",
@@ -335,11 +336,11 @@ const AMBUSHES: [&str; 10] = [
     "publish",
 ];
 
-/// From its leaving to its arrival; with the gate's five seconds and the time to be found, this is less
-/// than the quiet period.
+/// The time from its leaving to its arrival. Together with the gate's five seconds and the time until the task is
+/// found, this is less than the quiet period.
 pub const LATEST_POST: Duration = Duration::from_secs(75);
 
-/// True in so many of a hundred draws.
+/// True in this many of a hundred draws.
 pub fn percent(dice: &mut Rng, percent: u64) -> bool {
     dice.u64(0..100) < percent
 }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use comet_worker::images::trouble::Trouble;
-use comet_worker::images::{FetchError, Image, Images};
+use comet_worker::images::Images;
+use comet_worker::job::image::trouble::Trouble;
+use comet_worker::job::image::{FetchError, Image};
 use futures_util::stream::{BoxStream, StreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -23,7 +24,7 @@ use crate::doubles::images::FakeImages;
 pub struct LinkedStore {
     pub link: Link,
     pub objects: Arc<InMemory>,
-    /// The safeguard is taken out: what is there is created again.
+    /// The safeguard is removed: an existing object is created again.
     pub creates_always: bool,
 }
 
@@ -33,7 +34,7 @@ pub struct LinkedImages {
     pub images: Arc<FakeImages>,
 }
 
-/// The names of probes are drawn by chance, and not by ours.
+/// Probes have random names that our seed doesn't draw.
 fn about(key: &Path) -> &str {
     if key.as_ref().starts_with("probe-") { "probe" } else { key.as_ref() }
 }

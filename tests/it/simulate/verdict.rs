@@ -1,4 +1,4 @@
-//! What the promises come to, once all is quiet.
+//! Checks the promises once the world is quiet.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::provider::OTHERS;
 use super::script::{Fate, Named};
 use super::world::{World, name};
 
-/// A broken promise, and what about it.
+/// A broken promise, with its details.
 pub type Verdict = Result<(), (&'static str, String)>;
 
-/// What was told of one job, copies counted once.
+/// What was published for one job, with copies counted once.
 struct Told {
     ends: BTreeSet<Bytes>,
     corrections: BTreeSet<Bytes>,
@@ -85,7 +85,7 @@ impl Told {
     }
 }
 
-/// A ledger that loses its count gives some away before it has it back.
+/// A ledger that has lost its count gives some slots away before it has it again.
 fn within_the_account(world: &World) -> Verdict {
     let (cap, max) = (world.cast.max_running, world.provider.running_max());
     if cap > 0 && max > cap && !world.forgot() {
@@ -144,7 +144,7 @@ fn right_outcome(world: &World, job: usize, end: &EventView, told: &Told) -> Ver
     Ok(())
 }
 
-/// What the event says that it cost is what it cost.
+/// The charge in the event is the real charge.
 fn cancelled(world: &World, job: usize, event: &EventView) -> Verdict {
     let tasks = world.provider.tasks_of(job);
     let right = match event.charged.as_deref() {
@@ -157,7 +157,7 @@ fn cancelled(world: &World, job: usize, event: &EventView) -> Verdict {
     if right { Ok(()) } else { Err(("cancelled, at another cost", format!("{event:?} {tasks:?}"))) }
 }
 
-/// Who notes a task, and lives on, has it delivered, also when the job was given up before.
+/// A worker that notes a task, and lives on, delivers it, also if the job was given up before.
 fn known_task_delivered(world: &World, job: usize, end: &EventView, told: &Told) -> Verdict {
     if end.reason.as_deref() != Some("outcome_unknown") || !told.corrections.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The world: what all processes share, the script that is played there, and the peace after it.
+//! The world: what all processes share, the script that is played in it, and the quiet time after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -21,9 +21,9 @@ use super::verdict;
 use crate::doubles::images::FakeImages;
 use crate::workbench::input;
 
-/// A broker takes a silent connection for dead after this.
+/// A broker takes a silent connection for dead after this time.
 const HEARTBEATS_MISSED: Duration = Duration::from_secs(20);
-/// Once nothing disturbs it, the world comes to its end within this.
+/// Once the faults have ended, the world comes to its end within this time.
 const PEACE_MAX: Duration = Duration::from_secs(6 * 3600);
 
 pub struct World {
@@ -55,7 +55,7 @@ pub fn name(job: usize) -> String {
     format!("job-{job}")
 }
 
-/// Its prompt names the job, so that the provider knows whose task is whose.
+/// The prompt names the job, so that the provider knows the job of each task.
 fn body(number: usize, job: &Job) -> Value {
     let mut input = match job.fate {
         Fate::Succeeds { .. } | Fate::Fails | Fate::Never | Fate::Refused => input(),
@@ -198,7 +198,7 @@ impl World {
         }
     }
 
-    /// Whether its user wanted it no more, at some time.
+    /// Whether the user has cancelled the job at some time.
     pub fn was_cancelled(&self, job: usize) -> bool {
         self.cancelled.lock().unwrap().contains(&job)
     }
@@ -251,7 +251,7 @@ impl World {
         });
     }
 
-    /// The connection breaks, and each side notices in its time.
+    /// The connection breaks, and each side notices it at its own time.
     fn sever(&self, place: usize) {
         let process = self.process(place);
         let Some((session, lost)) = process.session() else { return };
@@ -269,7 +269,7 @@ impl World {
         });
     }
 
-    /// From now on nothing more goes wrong; what is frozen or cut off has its time.
+    /// From now on no new fault begins; what is frozen or cut off recovers in its time.
     fn heal(&self) {
         self.net.note(0, "", "healed");
         self.net.heal();
@@ -279,7 +279,7 @@ impl World {
         }
     }
 
-    /// Until every job is done with.
+    /// Waits until every job has ended.
     async fn rest(&self) -> Result<(), (&'static str, String)> {
         let until = Instant::now() + PEACE_MAX;
         while Instant::now() < until {

@@ -79,7 +79,7 @@ fn two_hands_at_a_job_whose_external_id_others_have_break_no_promise() {
     }
 }
 
-/// Those that show a safeguard to be needed, and take longest.
+/// The sets that show that a safeguard is needed, and that take longest.
 #[test]
 fn with_all_safeguards_nothing_breaks_where_one_is_missed() {
     holds(Provider::Neither, false, 1, Faults { cancels: 1, losses: 1, flushes: 1, ..NONE });

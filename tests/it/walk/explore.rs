@@ -1,13 +1,13 @@
-//! Every state that can be reached, breadth first, and from which of them the end can be.
+//! Visits every reachable state, breadth first, and checks from which of them the job can come to its end.
 //!
-//! A state is kept only until its steps are known; afterwards its fingerprint stands for it, and a
-//! trace is found by walking its steps again.
+//! A state is kept only until its steps are known. After that its fingerprint stands for it, and a trace is found by
+//! taking its steps again.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::world::World;
 
-/// What went wrong, and the way there.
+/// The broken promise, and the steps to it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Broken {
     pub promise: &'static str,
@@ -23,7 +23,8 @@ struct Visited {
     complete: Vec<bool>,
 }
 
-/// Walks every state, where states of the same fingerprint are one; returns their number, or the first broken promise.
+/// Visits every state; states with the same fingerprint count as one. Returns their number, or the first broken
+/// promise.
 pub fn walk(start: World, print: fn(&World) -> u128) -> Result<usize, Broken> {
     let mut visited = Visited {
         number_of: HashMap::from([(print(&start), 0)]),

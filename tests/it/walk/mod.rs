@@ -1,13 +1,13 @@
-//! The pure core in every interleaving: two workers, one job, one or two copies of its message, with
-//! crashes, lost connections, flushes of Redis, a lost last write, lost answers, against each of the
-//! three kinds of provider. A ghost counts what the provider has accepted.
+//! The pure core in every interleaving: two workers, one job, and one or two copies of its message, with crashes,
+//! lost connections, flushes of Redis, a lost last write and lost answers, against each of the three kinds of
+//! provider. The walk also counts what the provider has accepted, which no worker can see.
 //!
-//! The walk is breadth first, so a trace that it prints is a shortest one. Each safeguard of the
-//! protocol is taken out once, to see that the walk then finds what it guards against.
+//! The walk is breadth first, so it prints a shortest trace. Each safeguard of the protocol is removed once, to check
+//! that the walk finds what it guards against.
 //!
-//! Here stand the walks that a change must pass: without each safeguard something breaks, with all of them
-//! nothing does, for two hands at a job under the faults that show most of the safeguards to be needed, and for one
-//! hand at a time under every kind of fault. In [`deep`] stand the others, for a release.
+//! This file has the walks that a change must pass. Without each safeguard something breaks. With all of them nothing
+//! breaks, for two hands at a job under the faults that show the need for most safeguards, and for one hand at a time
+//! under every kind of fault. [`deep`] has the other walks, for a release.
 
 mod deep;
 mod explore;
@@ -30,7 +30,7 @@ const NONE: Faults = Faults {
     strangers: 0,
 };
 
-/// Walks every state, and says how many there are.
+/// Visits every state, and returns how many there are.
 fn holds(provider: Provider, trust_lookup: bool, copies: usize, faults: Faults) -> usize {
     let what = format!("{provider:?}, trust {trust_lookup}, {copies} copies, {faults:?}");
     match walk(World::new(provider, trust_lookup, copies, faults, None), World::folded_print) {

@@ -1,5 +1,5 @@
-//! The world around the core: a broker with copies of one message, two workers, Redis, the store,
-//! the net, and a provider that is paid.
+//! The world around the core: a broker with copies of one message, two workers, Redis, the store, the network, and a
+//! provider that is paid.
 
 mod acts;
 mod part;
@@ -10,12 +10,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use comet_worker::job::answers::{Lookup, SubmitOutcome};
 use comet_worker::job::pace::{Pace, Seed};
-use comet_worker::job::step::{Act, Life, Rules};
+use comet_worker::job::receipt::Intent;
+use comet_worker::job::receipt::history::{Attempt, History};
+use comet_worker::job::step::{Action, Machine, Rules};
 use comet_worker::job::{Adopts, Digest, ExternalTaskId, JobId, SentUnder, TaskId};
-use comet_worker::provider::{Answer, Lookup};
-use comet_worker::receipts::Intent;
-use comet_worker::receipts::history::{Attempt, History};
 
 use self::part::Part;
 use crate::doubles::ledger::Table;
@@ -45,7 +45,7 @@ pub struct Faults {
     /// The store's answer to a create is lost.
     pub lost_answers: u8,
     pub refusals: u8,
-    /// The user wants the job no more.
+    /// The user cancels the job.
     pub cancels: u8,
     /// A person decides about an unknown outcome.
     pub decisions: u8,
@@ -53,11 +53,12 @@ pub struct Faults {
     pub failures: u8,
     /// A task's timeout is over while it runs.
     pub timeouts: u8,
-    /// Another job's task is made under the external id that this one is going to name. Where there is any, it names one.
+    /// Another job's task is made under the external id that this job is going to name. If there is any, this job
+    /// names one.
     pub strangers: u8,
 }
 
-/// What can be taken out.
+/// The safeguards that can be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Safeguard {
     CreateIfAbsent,
@@ -99,11 +100,11 @@ struct Task {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Hand {
-    life: Life,
+    life: Machine,
     awaits: bool,
-    /// Its own clock; nobody else's has to agree.
+    /// The hand's own clock, which needn't agree with any other.
     now: Duration,
-    /// Which attempt it has asked for or posted last.
+    /// The attempt that it has asked for or posted last.
     attempt: u32,
 }
 
@@ -117,7 +118,7 @@ struct Setup {
     max_attempts: u32,
     /// The job names the external id of its first generation.
     names_its_id: bool,
-    /// The walk doesn't look at what comes after so many attempts.
+    /// The walk doesn't follow a job beyond this many attempts.
     attempts_max: u32,
     job: JobId,
     digest: Digest,
@@ -140,7 +141,7 @@ pub struct World {
     net: Vec<Post>,
     /// What the provider has accepted, for this job and under its id. The provider's clock counts them.
     tasks: Vec<Task>,
-    /// Each wording once.
+    /// Each wording that was published, once.
     told: Vec<Part<Bytes>>,
     faults: Faults,
     /// How often a person has had the job submitted again, and so may have paid once more.
@@ -245,7 +246,7 @@ impl World {
         self.hands[who].as_mut().unwrap().edit()
     }
 
-    /// Which copy of the message this worker holds.
+    /// The copy of the message that this worker holds.
     fn held(&self, who: usize) -> Option<usize> {
         self.copies.iter().position(|copy| *copy == Copy::With(who))
     }
@@ -289,8 +290,8 @@ impl World {
         self.attempt_mut(attempt).intent.as_mut().unwrap()
     }
 
-    fn nonce_of(&self, act: &Act) -> String {
-        if let Act::Ask { nonce, .. } = act { nonce.as_str().to_owned() } else { String::new() }
+    fn nonce_of(&self, act: &Action) -> String {
+        if let Action::Ask { nonce, .. } = act { nonce.as_str().to_owned() } else { String::new() }
     }
 
     fn end(&mut self, who: usize, becomes: Copy) {
@@ -357,6 +358,6 @@ impl World {
     }
 }
 
-fn unknown() -> Answer {
-    Answer::Unknown { message: String::new(), provider_code: None, exists: false }
+fn unknown() -> SubmitOutcome {
+    SubmitOutcome::Unknown { message: String::new(), provider_code: None, exists: false }
 }

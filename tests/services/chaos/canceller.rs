@@ -1,4 +1,4 @@
-//! A user who changes their mind: cancels jobs by the command line, whatever is broken at the time.
+//! A user who cancels jobs by the command line, whatever is broken at the time.
 
 use std::collections::BTreeSet;
 use std::process::{Output, Stdio};
@@ -16,20 +16,20 @@ use crate::support::process::environment;
 
 /// No command takes longer, whatever is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Of so many jobs at the end of the queue; some more are cancelled before they are published.
+/// It cancels one of this many jobs around the end of the queue; some of them are not published yet.
 const RECENT: u64 = 40;
 const AHEAD: u64 = 8;
 
-/// What was asked for.
+/// The jobs whose cancel was requested.
 #[derive(Debug, Default)]
 pub(super) struct Cancelled {
-    /// Also those for which no answer came: the mark may be there.
+    /// Includes jobs whose cancel got no answer, because the mark may exist.
     pub(super) asked: BTreeSet<String>,
     /// Commands that ended well.
     pub(super) taken: usize,
 }
 
-/// Until it is stopped.
+/// Runs until it is stopped.
 pub(super) async fn cancel(scene: Rc<Scene>, mut dice: Rng, stopped: watch::Receiver<bool>) -> Cancelled {
     let mut cancelled = Cancelled::default();
     while !*stopped.borrow() {

@@ -1,4 +1,4 @@
-//! What happened and when, on stdout and in a file beside the workers' logs, in their clock.
+//! What happened and when, on stdout and in a file beside the workers' logs, with their clock.
 
 use std::cell::RefCell;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Who breaks things: draws what to do next, and does it beside whatever else is broken at the time.
+//! The nemesis draws what to break next, and breaks it beside whatever else is broken at the time.
 
 use std::fmt;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::scene::Scene;
 use crate::support::Worker;
 
-/// So many milliseconds or more, and less than so many.
+/// A random duration from `from_ms` to below `to_ms`.
 pub(super) fn between(dice: &mut Rng, from_ms: u64, to_ms: u64) -> Duration {
     Duration::from_millis(dice.u64(from_ms..to_ms))
 }
@@ -48,7 +48,7 @@ enum Act {
     TakeStoreAway {
         span: Duration,
     },
-    /// It can be read, and takes nothing.
+    /// The store can be read, but accepts nothing.
     LockStore {
         span: Duration,
     },
@@ -69,7 +69,7 @@ enum Trouble {
 
 const WAYS: [&str; 4] = ["RabbitMQ", "Redis", "the provider", "the file server"];
 
-/// Acts for this long; all is healed when it returns.
+/// Acts for this long; everything is healed when it returns.
 pub(super) async fn rage(scene: &Rc<Scene>, mut dice: Rng, length: Duration) {
     let begun = Instant::now();
     let mut acts = JoinSet::new();
@@ -100,7 +100,7 @@ impl Act {
         let way = dice.usize(0..WAYS.len());
         let trouble = match dice.u64(0..4) {
             0 => Trouble::Cut,
-            // A POST arrives in two pieces at most: still before the quiet period is over.
+            // A POST arrives in at most two pieces, so it still arrives before the quiet period is over.
             1 => Trouble::Slow(between(dice, 50, 500)),
             2 => Trouble::Deaf,
             _ => Trouble::Black,
@@ -121,7 +121,7 @@ impl Act {
         }
     }
 
-    /// `None` when something else is being done to the same part.
+    /// Returns `None` if the same part is already being changed.
     async fn carry_out(self, scene: &Scene) -> Option<()> {
         match self {
             Self::Kill { worker } => {
@@ -224,7 +224,7 @@ async fn kill(scene: &Scene, worker: &mut MutexGuard<'_, Worker>) {
 }
 
 async fn stop(scene: &Scene, worker: &mut MutexGuard<'_, Worker>) {
-    // Before it has come up, the signal is as good as a kill.
+    // Before it has come up, the signal kills it.
     let was_up = worker.log().contains("comet-worker runs");
     let begun = Instant::now();
     let status = worker.stop().await;
@@ -239,7 +239,7 @@ async fn stop(scene: &Scene, worker: &mut MutexGuard<'_, Worker>) {
     assert!(status.success() || !was_up, "a worker that is told to stop ends well: see {log}");
 }
 
-/// Past the proxy, at once.
+/// Flushes directly, without the proxy.
 async fn flush(scene: &Scene) {
     let client = redis::Client::open(scene.redis_url.as_str()).expect("the private Redis");
     let mut redis = client.get_multiplexed_async_connection().await.expect("the private Redis");

@@ -1,4 +1,4 @@
-//! A producer as one should be: it publishes a job until RabbitMQ has confirmed it, under the same id.
+//! A correct producer: it publishes a job under the same id until RabbitMQ has confirmed it.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use crate::support::Broker;
 use crate::support::jobs::job;
 
 const PAUSE: Duration = Duration::from_millis(150);
-/// Every so many jobs, one of some time ago is published once more.
+/// After this many jobs, an older one is published once more.
 const AGAIN_EVERY: usize = 12;
 
-/// What RabbitMQ has confirmed.
+/// The jobs that RabbitMQ has confirmed.
 #[derive(Debug, Default)]
 pub(super) struct Published {
     pub(super) jobs: Vec<String>,
-    /// Copies on purpose.
+    /// Intended copies.
     pub(super) again: usize,
-    /// Publishes without a confirm, repeated; they may have arrived as well.
+    /// Publishes that got no confirm and were repeated; they may have arrived as well.
     pub(super) unconfirmed: usize,
 }
 
-/// Until it is stopped; what has been begun is confirmed before it returns.
+/// Runs until it is stopped; a publish that has begun is confirmed before it returns.
 pub(super) async fn produce(scene: Rc<Scene>, stopped: watch::Receiver<bool>) -> Published {
     let mut published = Published::default();
     let mut broker = None;
@@ -35,7 +35,8 @@ pub(super) async fn produce(scene: Rc<Scene>, stopped: watch::Receiver<bool>) ->
         published.jobs.push(id);
         scene.tally.borrow_mut().published = published.jobs.len();
         if number % AGAIN_EVERY == AGAIN_EVERY - 1 {
-            // By turns one that is running, one that has ended, and the newest, side by side with itself.
+            // It takes a running job, an ended one, and the newest in turn; the newest is published twice at the same
+            // time.
             let back = [5, 60, 0][(number / AGAIN_EVERY) % 3];
             let id = published.jobs[number.saturating_sub(back)].clone();
             until_confirmed(&scene, &mut broker, &id, &mut published.unconfirmed).await;

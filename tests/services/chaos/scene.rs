@@ -1,4 +1,4 @@
-//! Who takes part: the services, the ways to them, the workers and their store.
+//! The participants: the services, the ways to them, the workers and their store.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -18,11 +18,11 @@ use crate::support::proxy::Proxy;
 use crate::support::{Broker, Place, Sim, Worker};
 
 const WORKERS: usize = 3;
-/// After the healing. The workers' own breakers may wait a minute before they look again.
+/// The time limit after the healing. The workers' breakers may wait a minute before their next probe.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Short, so that a run sees many of each; `quiet_s` is longer than gate, POST and delay together. An environment variable of
-/// the same name wins.
+/// The periods are short, so that a run sees many of each. `quiet_s` is longer than gate, POST and delay together. An
+/// environment variable of the same name takes precedence.
 const SETTINGS: &[(&str, &str)] = &[
     ("AMQP__HEARTBEAT_S", "2"),
     ("AMQP__CONFIRM_TIMEOUT_S", "4"),
@@ -37,15 +37,15 @@ const SETTINGS: &[(&str, &str)] = &[
     ("LOG__FILTER", "info,comet_worker=debug"),
 ];
 
-/// Root writes into any folder, whatever its permissions say. Not so without these rights.
+/// Root can write into any folder, whatever its permissions are. A process without these rights can't.
 const WITHOUT_ROOTS_RIGHTS: [&str; 3] =
     ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"];
 
-/// The store is a link in the workers' folder, which can be made to lead nowhere at one stroke.
+/// The store is a link in the workers' folder, so that one step can make it lead nowhere.
 const STORE: &str = "store";
 
-/// It accepts an id twice, and charges twice. Nearly every tenth answer lies about what was charged or is lost. A task that is
-/// made late is made after the POST was given up, and before the quiet period is over, also on a slow way.
+/// It accepts an id twice, and charges twice. Nearly every tenth answer is wrong about the charge or is lost. A task
+/// that is made late is made after the POST was given up, and before the quiet period is over, also on a slow way.
 const PROVIDER: &[&str] = &[
     "--lookup",
     "--duplicates=accept",
@@ -61,9 +61,9 @@ const PROVIDER: &[&str] = &[
     "--fault=rate-limited=0.02",
 ];
 
-/// Each part is locked while something is done to it.
+/// Each part is locked while it is being changed.
 pub(super) struct Scene {
-    /// As the workers see it: behind the proxies.
+    /// The place as the workers see it: behind the proxies.
     pub(super) place: Place,
     pub(super) amqp_url: String,
     pub(super) redis_url: String,
@@ -71,7 +71,7 @@ pub(super) struct Scene {
     pub(super) rabbit: Mutex<PrivateRabbit>,
     pub(super) redis: Mutex<PrivateRedis>,
     pub(super) store: Mutex<Store>,
-    /// To RabbitMQ, Redis, the provider and its file server.
+    /// The ways to RabbitMQ, Redis, the provider and its file server.
     pub(super) ways: [Mutex<Proxy>; 4],
     pub(super) workers: Vec<Mutex<Worker>>,
     pub(super) diary: Diary,
@@ -79,7 +79,7 @@ pub(super) struct Scene {
     pub(super) provider_url: String,
 }
 
-/// What is counted on the way.
+/// What is counted during the run.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) acts: usize,
@@ -87,7 +87,7 @@ pub(super) struct Tally {
     pub(super) published: usize,
     /// From SIGTERM to the exit.
     pub(super) slowest_stop: Duration,
-    /// Their logs.
+    /// The logs of workers that ended by themselves.
     pub(super) ended_by_themselves: Vec<String>,
 }
 
@@ -136,7 +136,7 @@ impl Scene {
         scene
     }
 
-    /// Of the images and receipts.
+    /// The folder of the images and receipts.
     pub(super) fn store(&self) -> PathBuf {
         self.place.folder.path().join(STORE)
     }
@@ -154,7 +154,7 @@ impl Scene {
         Worker::start_by(starter, &self.place, &self.sim, &settings)
     }
 
-    /// What an orchestrator does with a process that has ended by itself.
+    /// Restarts a process that has ended by itself, as an orchestrator does.
     pub(super) async fn revive(&self) {
         for (number, worker) in self.workers.iter().enumerate() {
             let Ok(mut worker) = worker.try_lock() else { continue };
@@ -168,8 +168,8 @@ impl Scene {
         }
     }
 
-    /// Waits until all that was published has been told and nothing is queued, or for as long as can be expected; then stops
-    /// the workers. Answers with all that was told.
+    /// Waits until every published job has its event and nothing is queued, or for as long as can be expected. It
+    /// then stops the workers, and returns all events.
     pub(super) async fn settle(&self, published: &Published) -> Told {
         let broker = Broker::try_connect(&self.amqp_url).await.expect("the private RabbitMQ");
         let mut told = Told::default();
@@ -219,7 +219,7 @@ impl Scene {
     }
 }
 
-/// What came out of RabbitMQ.
+/// The messages that came out of RabbitMQ.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) events: Vec<Letter>,
@@ -239,7 +239,7 @@ impl Told {
     }
 }
 
-/// A proxy to where this URL leads.
+/// A proxy to the server of this URL.
 async fn way(url: &str) -> Proxy {
     Proxy::to(port(url)).await
 }
@@ -249,7 +249,7 @@ fn port(url: &str) -> u16 {
     url.port().expect("a port")
 }
 
-/// A folder that can be gone for a while, with all that is in it, or take nothing new.
+/// A folder that can vanish for a while with its content, or accept nothing new.
 pub(super) struct Store {
     link: PathBuf,
     there: PathBuf,
@@ -262,7 +262,7 @@ impl Store {
             Self { link: images.join(STORE), there: folder.join(STORE), away: folder.join("no-folder") };
         fs::create_dir(images).unwrap();
         fs::create_dir(&store.there).unwrap();
-        // What is below a plain file can be neither read nor written, and isn't just missing either.
+        // A path below a plain file can be neither read nor written, and isn't just missing either.
         fs::write(&store.away, "").unwrap();
         symlink(&store.there, &store.link).unwrap();
         store
@@ -276,7 +276,7 @@ impl Store {
         self.lead_to(&self.there);
     }
 
-    /// What is there can be read, and nothing can be put beside it.
+    /// Existing objects can be read, but nothing can be added.
     pub(super) fn lock(&self) {
         set_permissions(&self.there, 0o555);
     }
@@ -292,7 +292,7 @@ impl Store {
     }
 }
 
-/// From the top, so that no folder is made behind the back of this.
+/// Goes from the top, so that no new folder is missed.
 fn set_permissions(folder: &Path, mode: u32) {
     fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
     let inside = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());

@@ -1,4 +1,4 @@
-//! What was published, charged and told, held against the promises.
+//! Checks what was published, charged and told against the promises.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
@@ -13,12 +13,12 @@ use super::scene::{Scene, Told};
 use crate::support::broker::Letter;
 use crate::support::jobs::{external, job};
 
-/// So many offenders of each kind are named, with their log lines.
+/// How many offenders of each kind are named, with their log lines.
 const NAMED: usize = 5;
 
 pub(super) struct Verdict {
     facts: Vec<(&'static str, usize)>,
-    /// Each must be empty: the promise, and who breaks it.
+    /// Each list must be empty: the promise, and the jobs that break it.
     breaches: Vec<(&'static str, Vec<String>)>,
 }
 
@@ -50,7 +50,7 @@ impl Verdict {
             published.jobs.iter().map(|job| (external(job), job)).collect();
         let untold_tasks = tasks.iter().flat_map(|(external, tasks)| {
             let job = of_task.get(external).map_or(external.as_str(), |job| job.as_str());
-            // Who cancelled it was told that it may be charged, and wants to know no more.
+            // The cancelled event of this job said that it may be charged, so the user knows.
             let given_up = perhaps_paid.iter().any(|given_up| given_up == job);
             let untold = tasks.iter().filter(move |_| !given_up);
             let untold = untold.filter(|task| !told_tasks.contains(task.as_str()));
@@ -127,7 +127,7 @@ impl Verdict {
         self.breaches.iter().all(|(_, offenders)| offenders.is_empty())
     }
 
-    /// Who broke what, with what the workers wrote about them in the order in which it happened.
+    /// The jobs that broke a promise, with the workers' log lines about them in the order of time.
     pub(super) fn evidence(&self, folder: &Path) -> String {
         let mut text = String::from("the evidence:\n");
         for (promise, offenders) in self.breaches.iter().filter(|(_, offenders)| !offenders.is_empty()) {

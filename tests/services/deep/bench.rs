@@ -1,4 +1,5 @@
-//! `make bench` itself, small: its programs and the parts that take seconds. What it measures is nothing that a test asserts.
+//! `make bench` itself, small: its programs and the parts that take seconds. Tests assert nothing about what it
+//! measures.
 
 use std::process::Stdio;
 
@@ -11,7 +12,7 @@ use crate::support::process::program;
 #[tokio::test]
 async fn the_benchmark_measures_the_worker_and_the_floor() {
     let bench = program("comet-bench");
-    // It reads Redis's own counts, so no other test may be at it.
+    // It reads Redis's own counts, so no other test may use this Redis.
     let redis = PrivateRedis::start().await;
     let said = Command::new(&bench)
         .args([
@@ -41,7 +42,7 @@ async fn the_benchmark_measures_the_worker_and_the_floor() {
         let rate: f64 = row.and_then(|row| row.split(' ').next()?.parse().ok()).unwrap_or_default();
         assert!(rate > 0.0, "{contender} has no jobs a second:\n{tables}\n{words}");
     }
-    // What the requirement asks of one job, and of no machine.
+    // These are the requirement's bounds for one job, which don't depend on the machine.
     assert!(
         tables.contains("| round trips of a job, its polls not counted | at most 5.00 | 3.00 | yes |"),
         "{tables}"

@@ -1,4 +1,4 @@
-//! One job hundreds of times in the queue: paid for once, told for each copy, in nobody's way.
+//! One job hundreds of times in the queue: it is paid for once, has an event for each copy, and delays no other job.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ const COPIES: usize = 300;
 #[tokio::test]
 async fn three_hundred_copies_of_a_job_that_generates_hold_nobody_up_and_are_one_generation() {
     Place::run("many-copies", async |place| {
-        // Longer than the others can take on a busy machine; it is what they are not to wait for.
+        // This is longer than the other jobs can take on a busy machine, and they must not wait for it.
         let sim = Sim::start(&["--durations", "fixed:40s"]).await;
         let worker = Worker::start(place, &sim, &[("WORKER__MAX_IN_FLIGHT", "20")]);
         let broker = Broker::connect(place).await;

@@ -64,7 +64,7 @@ async fn a_flush_while_slots_are_taken_lets_nothing_above_the_limit_run() {
     const JOBS: usize = 10;
     let redis = PrivateRedis::start().await;
     Place::run_on("slots-flush", amqp_url(), redis.url(), async |place| {
-        // Longer than a count that was lost is not trusted: max(gate + submit, twice the heartbeat) + 10 s.
+        // This is longer than a lost count is not trusted: max(gate + submit, twice the heartbeat) + 10 s.
         let sim = Sim::start(&["--durations", "fixed:22s"]).await;
         let settings = with(&[
             ("GENERATION__MAX_RUNNING", "6"),
@@ -82,7 +82,7 @@ async fn a_flush_while_slots_are_taken_lets_nothing_above_the_limit_run() {
         let client = redis::Client::open(place.redis_url.as_str()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         redis::cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
-        // The one that dies behind it can say nothing; its jobs come to the other.
+        // The killed worker can report nothing; its jobs go to the other.
         workers[0].kill().await;
         broker.ends(place, JOBS).await;
         let report = sim.report().await;

@@ -20,7 +20,7 @@ async fn sigterm_with_a_thousand_generations_running_hands_all_back_and_exits_we
         let status = worker.stop().await;
         println!("SIGTERM to exit with 1,000 generations running: {:?}", asked.elapsed());
         assert!(status.success(), "{status:?}\n{}", worker.log());
-        // Not how quick it is (the machine is shared), but that it doesn't wait for the generations.
+        // This doesn't measure the speed (the machine is shared), but that the stop doesn't wait for the generations.
         assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
         broker.ready_is(&place.queue(), 1000).await;
         assert_eq!(sim.report().await.number("submits"), 1000);

@@ -1,4 +1,4 @@
-//! Real servers of S3: one whose create-if-absent is atomic, and one whose isn't.
+//! Real S3 servers: one whose create-if-absent is atomic, and one whose isn't.
 
 use crate::private::stores::PrivateStore;
 use crate::stores::{found, says};
@@ -7,7 +7,7 @@ use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
 const JOBS: usize = 300;
 const KILLS: usize = 5;
-/// POSTs that one worker has under way at most: a kill leaves their outcome unknown.
+/// The most POSTs that one worker has under way; a kill leaves their outcome unknown.
 const SUBMITS: usize = 8;
 const QUICK: &[(&str, &str)] = &[
     ("GENERATION__QUIET_S", "3"),

@@ -1,6 +1,6 @@
-//! The world as it is, for minutes: messages that are poison, a provider, a network, a Redis and a consumer's queue that fail by
-//! turns, under a steady stream of good jobs. Each good job ends well, nothing is paid for twice, each poison lies among the dead
-//! letters, and no standstill is without its line.
+//! A realistic world, for minutes: poison messages, and a provider, a network, a Redis and a consumer's queue that
+//! fail in turn, under a steady stream of good jobs. Each good job ends well, nothing is paid for twice, each poison
+//! message becomes a dead letter, and each standstill has a log line.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("AMQP__HEARTBEAT_S", "2"),
 ];
 
-/// What the provider and the network fail of, by the stand-in's names: each strikes everything for a while.
+/// The faults of the provider and the network, by the stand-in's names: each hits everything for a while.
 const PROVIDER: &[&str] = &[
     "bad-gateway",
     "bad-gateway-after",

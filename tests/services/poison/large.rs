@@ -1,4 +1,4 @@
-//! What messages take of the memory, and what large ones keep of the others.
+//! The memory that messages take, and the memory that large messages must leave to others.
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
@@ -15,7 +15,7 @@ async fn messages_that_are_too_large_are_held_one_at_a_time() {
         broker.listen(place).await;
         worker.says("taking jobs").await;
         let before = worker.memory_mb();
-        // RabbitMQ 4 takes no more than 16 MiB by default.
+        // RabbitMQ 4 accepts no more than 16 MiB by default.
         let size = 16_000_000;
         for number in 0..8_u8 {
             broker.publish_raw(place, &vec![number; size], lapin::BasicProperties::default()).await;
@@ -24,7 +24,7 @@ async fn messages_that_are_too_large_are_held_one_at_a_time() {
         broker.ready_is(&place.dead_queue(), 8).await;
         assert_eq!(broker.ends(place, 1).await["behind"][0].json()["type"], "comet.job.succeeded");
         let peak = worker.memory_peak_mb();
-        // One that is held, its copy on the way out, and what the allocator keeps.
+        // One message that is held, its copy on the way out, and what the allocator keeps.
         assert!(peak - before < 6 * 16, "from {before} to {peak} MB: {}", worker.log());
         for _ in 0..8 {
             let letter = broker.next(&place.dead_queue()).await;

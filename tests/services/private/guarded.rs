@@ -1,6 +1,6 @@
-//! A program that can't outlive the test process, whatever becomes of that: a guard, the leader of the program's process
-//! group, waits for the end of a pipe that the test holds, and then kills its group. So there is nothing to clean up by
-//! hand, also after a test that panicked or was killed itself.
+//! A program that can't outlive the test process, however that ends. A guard, the leader of the program's process
+//! group, waits for the end of a pipe that the test holds, and then kills its group. So there is nothing to clean up
+//! by hand, even after a test that panicked or was killed itself.
 
 use std::{
     fs,
@@ -16,8 +16,8 @@ use tokio::time::{sleep, timeout};
 /// RabbitMQ takes 4 to 8 s on an idle machine; tests start several at once, and a busy machine takes ten times as long.
 const START_LIMIT: Duration = Duration::from_secs(240);
 
-/// What `rabbitmqctl` or an orderly shutdown may take.
-pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// What `rabbitmqctl` or an orderly shutdown may take. On a busy machine its own start takes longer than a minute.
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(240);
 
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
@@ -30,7 +30,7 @@ const GUARD: &str = r#"
     kill -KILL 0
 "#;
 
-/// A program with all that it has started. Dropping it kills the lot.
+/// A program with all processes that it has started. Dropping it kills them all.
 #[derive(Debug)]
 pub(crate) struct Guarded {
     guard: Child,
@@ -68,7 +68,7 @@ impl Guarded {
         ended.await.expect("the program ends when told to");
     }
 
-    /// SIGKILL to the lot. The guard is gone then, the others are about to be.
+    /// Sends SIGKILL to all of them. The guard is gone then, and the others are about to be.
     pub(crate) fn kill(self) {
         drop(self);
     }
@@ -82,8 +82,8 @@ impl Drop for Guarded {
     }
 }
 
-/// Starts the command and returns when it answers. A port that was free may have been taken meanwhile, and Erlang's port
-/// mapper forgets a killed node a moment late; then the program ends at once, and is started again.
+/// Starts the command and returns when it answers. A port that was free may have been taken meanwhile, and Erlang's
+/// port mapper forgets a killed node a moment late. The program then ends at once, and is started again.
 pub(crate) async fn come_up(
     command: &[String],
     environment: &[(&str, String)],

@@ -1,4 +1,4 @@
-//! Servers of S3 that `deploy/dev/stores` has installed, each of one test alone.
+//! S3 servers that `deploy/dev/stores` has installed, each for one test alone.
 
 use tempfile::TempDir;
 
@@ -7,7 +7,8 @@ use super::{ask, free_ports};
 
 /// A server with the bucket `comet`.
 pub(crate) struct PrivateStore {
-    // Before the folder, since fields are dropped in order and a running server would write into it again.
+    // It comes before the folder, because fields are dropped in order and a running server would write into the
+    // folder again.
     _server: Guarded,
     _folder: TempDir,
     port: u16,
@@ -25,10 +26,10 @@ async fn answers_http(port: u16) -> bool {
 }
 
 impl PrivateStore {
-    /// SeaweedFS: of many that create the same object at once one succeeds.
+    /// SeaweedFS: if many create the same object at once, one succeeds.
     pub(crate) async fn seaweedfs() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        // Its own second port of each lies ten thousand above.
+        // Each of its services has a second port, which is ten thousand higher.
         let [port, master, volume, filer] = free_ports();
         let mut command = vec![program("COMET_TEST_WEED"), "server".to_owned(), "-s3".to_owned()];
         command.extend([
@@ -46,7 +47,7 @@ impl PrivateStore {
         store
     }
 
-    /// s3rver: it looks first, and writes then.
+    /// s3rver: it first checks, and then writes.
     pub(crate) async fn s3rver() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let [port] = free_ports();
@@ -58,7 +59,7 @@ impl PrivateStore {
         Self { _server: server, _folder: folder, port, key: "S3RVER" }
     }
 
-    /// A server without accounts takes an unsigned request; right after its start it is not ready to.
+    /// A server without accounts accepts an unsigned request, but not right after its start.
     async fn make_bucket(&self) {
         let url = format!("http://127.0.0.1:{}/comet", self.port);
         crate::support::wait_for("the bucket", async || {
@@ -68,7 +69,7 @@ impl PrivateStore {
         .await;
     }
 
-    /// The variables by which a worker, or a command, has its store here.
+    /// The variables that give a worker, or a command, this store.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let endpoint = format!("http://127.0.0.1:{}", self.port);
         [

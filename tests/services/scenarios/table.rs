@@ -1,4 +1,4 @@
-//! What each scenario of the stand-in must come to.
+//! The outcome that each scenario of the stand-in must have.
 
 pub const SUCCEEDED: &str = "succeeded";
 /// With one image of the two.
@@ -6,7 +6,7 @@ pub const ONE_IMAGE: &str = "succeeded, one image";
 /// The jobs wait while the scenario is played, and succeed after it.
 pub const HELD: &str = "held";
 
-/// What becomes of a job: the scenario, those that must be played with it to be seen, and the outcome.
+/// The outcome of a job: the scenario, the scenarios that must be played with it to show it, and the outcome.
 pub const EXPECTED: &[(&str, &str, &str)] = &[
     ("rate-limited", "", HELD),
     ("busy", "", HELD),
@@ -29,7 +29,7 @@ pub const EXPECTED: &[(&str, &str, &str)] = &[
     ("body-too-large", "", "rejected"),
     ("invalid-request", "", "rejected"),
     ("invalid-request-as500", "", "rejected"),
-    // The model that the worker is configured with is gone: no job is to blame.
+    // The model in the worker's configuration is gone, so no job is to blame.
     ("discontinued", "", HELD),
     ("policy-as200", "", "content_policy"),
     ("exists-falsely", "", "outcome_unknown"),
@@ -94,7 +94,7 @@ pub const EXPECTED: &[(&str, &str, &str)] = &[
     ("lookup-unsupported", "lost-reply", "outcome_unknown"),
     ("poll-error", "", HELD),
     ("file-500-twice", "", SUCCEEDED),
-    // Where no download works, no job is to blame: see `BESIDE_OTHERS`.
+    // If no download works, no job is to blame: see `BESIDE_OTHERS`.
     ("file-403", "", HELD),
     ("file-403-then-fresh", "", SUCCEEDED),
     ("file-short", "", HELD),
@@ -125,7 +125,7 @@ pub const EXPECTED: &[(&str, &str, &str)] = &[
     ("callback-out-of-order", "", SUCCEEDED),
 ];
 
-/// What a job's files come to where they alone are struck, and the downloads of others work.
+/// The outcome of a job if only its files are hit, and the downloads of other jobs work.
 pub const BESIDE_OTHERS: &[(&str, &str)] = &[
     ("file-403", "result_expired"),
     ("file-short", "result_expired"),
@@ -141,7 +141,7 @@ pub const BESIDE_OTHERS: &[(&str, &str)] = &[
     ("file-hangs-up", "result_expired"),
 ];
 
-/// Those that stop the intake and are told by `/readyz`, with what it must say.
+/// The scenarios that stop the intake and are reported by `/readyz`, with the words that it must contain.
 pub const STOPS: &[(&str, &str)] = &[
     ("no-money", "top the account up"),
     ("wrong-key", "api.key"),
@@ -161,10 +161,10 @@ pub fn expected(name: &str) -> &'static str {
     EXPECTED.iter().find(|(scenario, _, _)| *scenario == name).map(|(_, _, expected)| *expected).unwrap()
 }
 
-/// Whether a job may end so that these scenarios have struck.
+/// Whether a job that these scenarios have hit may end like this.
 pub fn fits(struck: &[String], outcome: &str) -> bool {
     let has = |names: &[&str]| struck.iter().any(|name| names.contains(&name.as_str()));
-    // Seen only by who looks for a task by its external id, which is rare.
+    // This shows only in a look-up by external id, which is rare.
     let may_be_lost = has(&["lookup-unsupported", "task-not-exist"]) && outcome == "outcome_unknown";
     let of = |name: &String| {
         let beside = BESIDE_OTHERS.iter().find(|(file, _)| file == name);
@@ -172,7 +172,7 @@ pub fn fits(struck: &[String], outcome: &str) -> bool {
     };
     let ends = struck.iter().filter(|name| *name != "lookup-unsupported").map(of);
     let ends: Vec<_> = ends.filter(|end| ![HELD, SUCCEEDED, ONE_IMAGE].contains(end)).collect();
-    // These shapes have no place for the words by which a refusal of the content is known.
+    // These shapes have no place for the words that identify a content refusal.
     let wordless = has(&["look-flat", "look-completed"]) && ends.contains(&"content_policy");
     if !ends.is_empty() {
         return ends.contains(&outcome) || may_be_lost || (wordless && outcome == "generation_failed");

@@ -1,4 +1,4 @@
-//! The test's own client of RabbitMQ: publishes jobs as a user would, and reads what comes out.
+//! The test's own client of RabbitMQ: it publishes jobs as a user would, and reads what comes out.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -97,7 +97,7 @@ impl Broker {
         assert_eq!(confirm, lapin::Confirmation::Ack(None), "not queued");
     }
 
-    /// Publishes as a producer would that has to live with a broken RabbitMQ: without a confirm nothing is known.
+    /// Publishes like a producer that has to live with a broken RabbitMQ: without a confirm nothing is known.
     pub async fn try_publish(&self, queue: &str, body: &[u8]) -> Result<(), String> {
         let mandatory = BasicPublishOptions { mandatory: true, ..Default::default() };
         let properties = BasicProperties::default().with_delivery_mode(2);
@@ -119,7 +119,7 @@ impl Broker {
         Some(Letter { body: got.delivery.data, properties: got.delivery.properties })
     }
 
-    /// Takes a message and gives it back, as a worker does that can't run it now.
+    /// Takes a message and requeues it, like a worker that can't run it now.
     pub async fn give_back(&self, queue: &str) {
         let got = wait_for("the message", async || {
             self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: false }).await.unwrap()
@@ -145,7 +145,7 @@ impl Broker {
         ends
     }
 
-    /// The rest of what has been told, without waiting.
+    /// Returns the remaining events, without waiting.
     pub async fn rest(&self, place: &Place, ends: &mut BTreeMap<String, Vec<Letter>>) {
         while let Some(letter) = self.take(&format!("{}.told", place.prefix)).await {
             let job = letter.json()["data"]["job_id"].as_str().unwrap().to_owned();
@@ -163,8 +163,8 @@ impl Broker {
         }
     }
 
-    /// Waits until a queue has given everything out and got it all acknowledged: it is deleted only
-    /// if it is empty and unused, which the broker itself decides; so this looks a while.
+    /// Waits until a queue has delivered everything and got it all acknowledged. The broker itself decides that: it
+    /// deletes the queue only if it is empty and unused, so this tries for a while.
     pub async fn ready_is(&self, queue: &str, count: u32) {
         wait_for(&format!("{count} messages in {queue}"), async || {
             (self.ready(queue).await == count).then_some(())

@@ -1,4 +1,4 @@
-//! A small S3 in this process, with one fault: what `check` and a worker say of it is what is tested.
+//! A small S3 server in this process, with one fault, to test what `check` and a worker report about it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,18 +14,18 @@ use tokio::net::TcpListener;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     None,
-    /// Create-if-absent looks first, and writes a moment later.
+    /// Create-if-absent first checks, and writes a moment later.
     LooksFirst,
-    /// An absent object is answered as a forbidden one.
+    /// An absent object is reported as forbidden.
     MayNotList,
     MayNotDelete,
     /// It has no `If-None-Match`.
     NoConditionalPut,
-    /// As a bucket with Object Lock does.
+    /// It wants a checksum, like a bucket with Object Lock.
     WantsChecksum,
-    /// It takes objects up to so many bytes.
+    /// It accepts objects up to this many bytes.
     Room(usize),
-    /// Every request is answered so.
+    /// Every request gets this answer.
     Answers(u16, &'static str),
 }
 
@@ -59,7 +59,7 @@ impl FakeS3 {
         self.held.objects.lock().unwrap().keys().cloned().collect()
     }
 
-    /// The variables by which a worker, or a command, has its store here.
+    /// The variables that give a worker, or a command, this store.
     pub fn environment(&self) -> Vec<(String, String)> {
         [
             ("COMET_WORKER__STORAGE__URL", "s3://comet"),

@@ -25,7 +25,7 @@ pub fn jobs(prefix: &str, count: usize) -> Vec<Value> {
     (0..count).map(|number| job(&format!("{prefix}-{number}"))).collect()
 }
 
-/// What the first generation of a job goes out under, on workers whose store is this folder.
+/// The external id of a job's first generation, on workers whose store is this folder.
 pub fn external(store: &Path, job: &Value) -> String {
     let rules = Rules::page();
     rules.store.set(&std::fs::read_to_string(store.join("receipts").join("store-id")).unwrap());

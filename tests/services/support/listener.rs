@@ -2,13 +2,13 @@
 
 use super::{Broker, Place, Sim, Worker, wait_for};
 
-/// Jobs that wait for their next look wait longer than any test does.
+/// Jobs wait for their next poll for longer than any test runs.
 pub const SELDOM: [(&str, &str); 3] =
     [("POLL__FIRST_MS", "600000"), ("POLL__MIN_MS", "600000"), ("POLL__MAX_MS", "600000")];
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// Which port it has is known only once it runs, so it stands beside the one that holds the jobs: its queue is
-/// another one.
+/// Its port is known only after it runs, so it is another worker than the one that holds the jobs, and has another
+/// queue.
 pub struct Listener {
     pub worker: Worker,
     pub public_url: String,
@@ -34,12 +34,12 @@ impl Listener {
         Self { worker, public_url: format!("http://{address}/comet"), queue }
     }
 
-    /// Of a worker whose jobs are called for here.
+    /// The settings of a worker whose jobs get their callbacks here.
     pub fn settings(&self) -> [(&'static str, &str); 3] {
         [("CALLBACK__PUBLIC_URL", &self.public_url), ("CALLBACK__LISTEN", ""), ("CALLBACK__SECRET", SECRET)]
     }
 
-    /// Calls that were taken for a job's.
+    /// Callbacks that were accepted for a job.
     pub async fn accepted(&self) -> u64 {
         let (_, metrics) = self.worker.admin("/metrics").await;
         let line =

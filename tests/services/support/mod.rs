@@ -1,5 +1,5 @@
-//! Real processes beside a real broker: every test has a place of its own, with names that no other
-//! test uses, and leaves nothing behind.
+//! Real processes beside a real broker. Every test has a place of its own, with names that no other test uses, and
+//! leaves nothing behind.
 
 pub mod broker;
 pub mod fake_s3;
@@ -38,7 +38,7 @@ pub fn redis_url() -> String {
 }
 
 impl Place {
-    /// Runs a test in a place of its own on the shared services, and cleans up also after a panic.
+    /// Runs a test in a place of its own on the shared services, and cleans up even after a panic.
     pub async fn run<F: Future<Output = ()>>(name: &str, test: impl FnOnce(&'static Place) -> F) {
         Self::run_on(name, amqp_url(), redis_url(), test).await;
     }
@@ -116,9 +116,9 @@ impl Place {
     }
 }
 
-/// Waits for a value, looking again and again; what it waits for is in the panic's message.
+/// Waits for a value and checks repeatedly; a panic's message says what it waits for.
 pub async fn wait_for<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    // Long, since the machine may be busy: no test says how fast something must be.
+    // It is long because the machine may be busy; no test says how fast something must be.
     let patience = std::time::Duration::from_secs(120);
     let waiting = async {
         loop {

@@ -42,12 +42,12 @@ pub fn environment(place: &Place, provider_url: &str) -> Vec<(String, String)> {
 }
 
 impl Worker {
-    /// `settings` go over the environment: `("GENERATION__QUIET_S", "3")`.
+    /// `settings` override the environment: `("GENERATION__QUIET_S", "3")`.
     pub fn start(place: &Place, sim: &Sim, settings: &[(&str, &str)]) -> Self {
         Self::start_by(&[], place, sim, settings)
     }
 
-    /// With variables of other programs, as of a cloud's credentials.
+    /// Starts it with variables of other programs, such as a cloud's credentials.
     pub fn start_with(
         place: &Place,
         sim: &Sim,
@@ -57,7 +57,7 @@ impl Worker {
         Self::start_by_with(&[], place, sim, settings, variables)
     }
 
-    /// By a program that turns itself into the worker: `["setpriv", …]`.
+    /// Starts it through a program that turns itself into the worker: `["setpriv", …]`.
     pub fn start_by(starter: &[&str], place: &Place, sim: &Sim, settings: &[(&str, &str)]) -> Self {
         Self::start_by_with(starter, place, sim, settings, &[])
     }
@@ -129,13 +129,13 @@ impl Worker {
         tokio::time::timeout(std::time::Duration::from_secs(90), waiting).await.expect("it ends").unwrap()
     }
 
-    /// SIGTERM, and its exit status.
+    /// Sends SIGTERM, and returns its exit status.
     pub async fn stop(&mut self) -> ExitStatus {
         self.signal("-TERM").await;
         self.exit().await
     }
 
-    /// SIGKILL: nothing is handed back by the worker itself.
+    /// Sends SIGKILL: the worker itself requeues nothing.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! A way to a service that can be cut, slowed down, or made to swallow what goes over it.
+//! A proxy before a service that can cut, slow down or swallow the traffic.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ enum Way {
     Open,
     /// Everything arrives this much later.
     Slow(Duration),
-    /// What the client sends arrives; no answer comes back.
+    /// What the client sends arrives, but no answer comes back.
     Deaf,
     /// Nothing arrives, on either side.
     Black,
@@ -73,7 +73,7 @@ impl Proxy {
         url.to_string()
     }
 
-    /// A connection that lost bytes meanwhile is closed: what came after the gap would be read as something else.
+    /// Closes a connection that lost bytes meanwhile, because what follows the gap would be read as something else.
     pub fn open(&self) {
         self.way.send_replace(Way::Open);
     }
@@ -124,7 +124,7 @@ async fn relay(
             Way::Black => true,
         };
         if swallowed {
-            // Whoever waits for it finds the connection silent, and later closed.
+            // A caller that waits for it finds the connection silent, and later closed.
             let _ = way.wait_for(|way| !matches!(way, Way::Deaf | Way::Black)).await;
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! A producer that writes any bytes: what the client library refuses to write, others publish.
+//! A producer that writes any bytes, because other producers may publish what the client library refuses to write.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -97,7 +97,7 @@ pub fn text_header(name: &[u8], text: &[u8]) -> Vec<u8> {
     header(name, b'S', &long(text))
 }
 
-/// Tables (`b'F'`) or arrays (`b'A'`) that nest so deep.
+/// Tables (`b'F'`) or arrays (`b'A'`) that nest to this depth.
 pub fn nested(kind: u8, depth: usize) -> Vec<u8> {
     let mut inside = Vec::new();
     for _ in 0..depth {
@@ -138,7 +138,7 @@ impl Raw {
         raw
     }
 
-    /// Publishes to a queue, and waits until the broker has confirmed; its words where it refused.
+    /// Publishes to a queue, and waits until the broker has confirmed; the error is the broker's message.
     pub async fn publish(&mut self, queue: &str, properties: &Properties, body: &[u8]) -> Result<(), String> {
         let publish = [vec![0, 0], short(b""), short(queue.as_bytes()), vec![0]].concat();
         self.method(1, [0, 60, 0, 40], &publish).await;
@@ -163,7 +163,7 @@ impl Raw {
         }
     }
 
-    /// The arguments of the method that must come next.
+    /// Returns the arguments of the method that must come next.
     async fn expect(&mut self, channel: u16, method: [u8; 4]) -> Vec<u8> {
         loop {
             let (on, payload) = self.read().await.expect("the broker goes on talking");
@@ -196,7 +196,7 @@ impl Raw {
 
     async fn frame(&mut self, kind: u8, channel: u16, payload: &[u8]) {
         let frame = [&[kind], channel.to_be_bytes().as_slice(), &long(payload), &[0xce]].concat();
-        // Where the broker has closed, its words are still to be read.
+        // If the broker has closed the connection, its message can still be read.
         let _ = self.stream.write_all(&frame).await;
     }
 }

@@ -14,7 +14,7 @@ pub struct Sim {
     http: reqwest::Client,
 }
 
-/// What the stand-in says that it was asked for, and charged.
+/// What the stand-in reports about its requests and charges.
 #[derive(Debug)]
 pub struct Report(pub Value);
 
@@ -35,7 +35,7 @@ impl Sim {
         Self { _child: child, url, http: reqwest::Client::new() }
     }
 
-    /// What it prints when it only has to print.
+    /// What it prints when it only prints and ends.
     pub async fn says(arguments: &[&str]) -> String {
         let said = Command::new(program()).args(arguments).output().await.unwrap();
         String::from_utf8(said.stdout).unwrap()

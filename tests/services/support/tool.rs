@@ -1,11 +1,11 @@
-//! A command of comet-worker that comes to its end by itself.
+//! A command of comet-worker that ends by itself.
 
 use std::process::Stdio;
 
 use serde_json::Value;
 use tokio::process::Command;
 
-/// What the command said, and its exit code.
+/// The command's output and its exit code.
 #[derive(Debug)]
 pub struct Said {
     pub code: Option<i32>,
@@ -31,7 +31,7 @@ pub async fn tool(environment: &[(String, String)], arguments: &[&str]) -> Said 
 }
 
 impl Said {
-    /// The one JSON value that it said, having succeeded.
+    /// The one JSON value that it printed, after it succeeded.
     pub fn json(&self) -> Value {
         assert_eq!(self.code, Some(0), "{self:?}");
         serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {self:?}"))

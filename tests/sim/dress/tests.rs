@@ -1,4 +1,4 @@
-//! Each shape beside the transparent one that it is made of.
+//! Each shape beside the transparent one that it is made from.
 
 use super::*;
 use crate::{picture::Format, shape, task::Link};

@@ -1,4 +1,4 @@
-//! What can be asked of the model for free: how a task stands, and its images.
+//! What can be asked of the model without a charge: the state of a task, and its images.
 
 use super::Model;
 use crate::{
@@ -49,12 +49,12 @@ impl Model {
         polled
     }
 
-    /// Is a poll that was answered told byte by byte?
+    /// Whether the reply to a poll comes byte by byte.
     pub(crate) fn poll_drips(&mut self) -> bool {
         self.faults.strikes(Fault::PollDrips)
     }
 
-    /// Is a poll on the page's path told that there is no such path?
+    /// Whether a poll on the page's path is answered that there is no such path.
     pub(crate) fn path_is_gone(&mut self, now_ms: u64) -> bool {
         self.faults.at(now_ms, None);
         let gone = self.faults.strikes(Fault::QueryPathGone);
@@ -144,7 +144,7 @@ impl Model {
         self.tasks.get(*self.places.get(&task_id)?)
     }
 
-    /// A task as a callback tells of it; nobody has asked.
+    /// The task as a callback reports it, without a request.
     pub(crate) fn told_of(&mut self, task_id: u64, now_ms: u64) -> Option<TaskView> {
         let task = self.tasks.get_mut(*self.places.get(&task_id)?)?;
         let mut view = task.view(self.settings.units_per_image, now_ms);

@@ -1,4 +1,4 @@
-//! The model, by what a client can rely on. Times are in milliseconds, and every task takes two seconds.
+//! What a client can rely on in the model. Times are in milliseconds, and every task takes two seconds.
 
 use super::{read::Withheld, *};
 use crate::{

@@ -105,7 +105,7 @@ fn a_message_over_the_bound_is_told() {
     );
 }
 
-/// A PNG's head, of these dimensions, and `tail` bytes behind it.
+/// A PNG's head with these dimensions, and `tail` bytes after it.
 fn png(side: u32, tail: usize) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     bytes.extend([side.to_be_bytes(), side.to_be_bytes()].concat());

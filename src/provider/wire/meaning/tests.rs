@@ -1,22 +1,22 @@
+use crate::job::answers::{AccountFault, AccountFaultKind, Refusal, SubmitOutcome};
 use crate::provider::wire::submit;
 use crate::provider::wire::tests::reply;
-use crate::provider::{AccountFault, AccountFaultKind, Answer, Refusal};
 
-/// One word for what the life of a job does differently.
-fn kind(answer: &Answer) -> &'static str {
+/// One word for each thing that a life does differently.
+fn kind(answer: &SubmitOutcome) -> &'static str {
     match answer {
-        Answer::Accepted(_) => "accepted",
-        Answer::Later(_) => "later",
-        Answer::Account(AccountFault { kind, .. }) => match kind {
+        SubmitOutcome::Accepted(_) => "accepted",
+        SubmitOutcome::Later(_) => "later",
+        SubmitOutcome::Account(AccountFault { kind, .. }) => match kind {
             AccountFaultKind::Key => "key",
             AccountFaultKind::Money => "money",
             AccountFaultKind::Configuration => "configuration",
             AccountFaultKind::Forbidden => "forbidden",
             AccountFaultKind::Unreachable => "unreachable",
         },
-        Answer::Refused(Refusal { content_policy: true, .. }) => "policy",
-        Answer::Refused(_) => "refused",
-        Answer::Unknown { .. } => "unknown",
+        SubmitOutcome::Refused(Refusal { content_policy: true, .. }) => "policy",
+        SubmitOutcome::Refused(_) => "refused",
+        SubmitOutcome::Unknown { .. } => "unknown",
     }
 }
 
@@ -24,8 +24,7 @@ fn kind(answer: &Answer) -> &'static str {
 fn a_code_of_klings_means_the_same_in_every_wrapping() {
     let kling = |code| format!(r#"{{"code":{code},"message":"words","request_id":"uuid"}}"#);
     let mut table: Vec<(u16, String, &str)> = Vec::new();
-    // docs/provider.md, "Kling's codes": under Kling's own status, under 200, as a text, as an `error`, and
-    // relayed.
+    // docs/provider.md, "Kling's codes": with Kling's own status, with 200, as a text, as an `error`, and forwarded.
     for (status, code, meaning) in [
         (401, 1000, "unreachable"),
         (401, 1001, "unreachable"),

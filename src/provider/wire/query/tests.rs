@@ -20,7 +20,7 @@ fn a_lookup_finds_the_task_by_our_own_id() {
     ] {
         assert!(matches!(look(status, body), Lookup::NotFound { .. }), "{body}");
     }
-    // The task that was asked for may be among those that aren't shown.
+    // The requested task may be among those that aren't shown.
     for body in [
         r#"{"code":0,"data":{"task_id":"878","task_info":{"external_task_id":"cw-2"}}}"#,
         r#"{"code":0,"data":{"task_id":"1","external_id":"cw-2"}}"#,
@@ -48,7 +48,7 @@ fn a_task_under_a_producers_own_id_is_found_only_if_it_was_made_behind_the_inten
         ("mine", "", true),
         ("mine 1777385361501", r#""created_at":1777385361501"#, true),
         ("mine 1777385361501", r#""created_at":1777385361500"#, false),
-        // In seconds: somewhere within that one.
+        // The time is in seconds: the task was made at any time within that second.
         ("mine 1777385361501", r#""created_at":1777385361"#, true),
         ("mine 1777385361501", r#""created_at":1777385360"#, false),
         ("mine 1777385361501", r#""submit_time":1777385300"#, false),

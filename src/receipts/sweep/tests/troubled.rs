@@ -1,4 +1,4 @@
-//! A store with one trouble, at the objects whose keys end so.
+//! A store with one trouble, which affects the objects whose keys have a given end.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ pub(super) struct Trouble {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Troubles {
-    /// It can't be deleted.
+    /// The object can't be deleted.
     Refused,
-    /// It is listed, and isn't there any more.
+    /// The object is listed, but is gone.
     Gone,
 }
 

@@ -1,30 +1,32 @@
-//! The async face of the table, which can fail before or after a move.
+//! The async interface of the table, which can fail before or after a move.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use comet_worker::job::step::{Basis, Expect, Frozen, Moved, Over};
+use comet_worker::job::record::{Nonce, Snapshot, Stage};
+use comet_worker::job::step::{
+    BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
+};
 use comet_worker::job::{FailedTasks, JobId, TaskId};
-use comet_worker::ledger::record::{Known, Nonce, Stage};
 use comet_worker::ledger::slots::Slots;
-use comet_worker::ledger::{Entry, Ledger, LedgerError};
+use comet_worker::ledger::{JobRef, Ledger, LedgerError};
 use tokio::time::Instant;
 
 use super::Table;
 use crate::doubles::slots::SlotTable;
 
-/// How the next calls go wrong.
+/// How the next calls fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
     /// The call never arrives.
     Before,
-    /// The move happens and the answer is lost.
+    /// The move happens, and its answer is lost.
     After,
 }
 
-/// The table behind the trait, on a wall clock that goes with tokio's time.
+/// The table behind the trait, on a wall clock that follows tokio's time.
 #[derive(Debug, Clone)]
 pub struct MemoryLedger {
     pub table: Arc<Mutex<Table>>,
@@ -42,19 +44,19 @@ impl Default for MemoryLedger {
 }
 
 impl MemoryLedger {
-    /// On an account that runs so many generations at a time, with nothing counted.
+    /// Uses an account that runs this many generations at a time, with an empty count.
     pub fn with_account(cap: u32, recount: Duration) -> Self {
         let ledger = Self::default();
         ledger.table.lock().unwrap().slots = SlotTable::new(cap, recount);
         ledger
     }
 
-    /// The next calls fail so, one after the other.
+    /// Makes the next calls fail like this, one after the other.
     pub fn trouble(&self, troubles: &[Trouble]) {
         self.troubles.lock().unwrap().extend(troubles.iter().rev());
     }
 
-    /// Its wall clock jumps: what it reads is changed so.
+    /// Makes its wall clock jump: `change` is applied to its reading.
     pub fn jump(&self, change: impl FnOnce(Duration) -> Duration) {
         let mut wall = self.wall.lock().unwrap();
         *wall = change(*wall);
@@ -80,11 +82,11 @@ impl MemoryLedger {
 
 #[async_trait]
 impl Ledger for MemoryLedger {
-    async fn read(&self, job: &JobId, slots: Slots) -> Result<Known, LedgerError> {
+    async fn read(&self, job: &JobId, slots: Slots) -> Result<Snapshot, LedgerError> {
         self.act(|table, now| table.look(job, slots, now)).await
     }
 
-    async fn enter(&self, job: &JobId, life: &str) -> Result<Known, LedgerError> {
+    async fn enter(&self, job: &JobId, life: &str) -> Result<Snapshot, LedgerError> {
         self.act(|table, now| table.enter(job, life, now)).await
     }
 
@@ -92,53 +94,63 @@ impl Ledger for MemoryLedger {
         self.act(|table, _| table.leave(job, life, tried)).await
     }
 
-    async fn cancel(&self, job: &JobId) -> Result<Known, LedgerError> {
+    async fn cancel(&self, job: &JobId) -> Result<Snapshot, LedgerError> {
         self.act(|table, now| table.cancel(job, now)).await
     }
 
     async fn begin(
         &self,
-        entry: Entry<'_>,
+        entry: JobRef<'_>,
         attempt: u32,
         nonce: &Nonce,
-        basis: &Basis,
-    ) -> Result<Moved, LedgerError> {
+        basis: &BeginPrecondition,
+    ) -> Result<MoveResult, LedgerError> {
         self.act(|table, now| table.begin(entry, attempt, nonce, basis, now)).await
     }
 
     async fn restore(
         &self,
-        entry: Entry<'_>,
-        over: Over,
+        entry: JobRef<'_>,
+        over: RestorePrecondition,
         stage: &Stage,
         corrects: Option<&Bytes>,
-    ) -> Result<Known, LedgerError> {
+    ) -> Result<Snapshot, LedgerError> {
         self.act(|table, now| table.restore(entry, over, stage, corrects, now)).await
     }
 
-    async fn reopen(&self, job: &JobId, attempt: u32, nonce: Option<&Nonce>) -> Result<Moved, LedgerError> {
+    async fn reopen(
+        &self,
+        job: &JobId,
+        attempt: u32,
+        nonce: Option<&Nonce>,
+    ) -> Result<MoveResult, LedgerError> {
         self.act(|table, now| table.reopen(job, attempt, nonce, now)).await
     }
 
-    async fn accept(&self, entry: Entry<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError> {
+    async fn accept(&self, entry: JobRef<'_>, attempt: u32, task: &TaskId) -> Result<Stage, LedgerError> {
         self.act(|table, now| table.accept(entry, attempt, task, now)).await
     }
 
-    async fn follow(&self, job: &JobId, attempt: u32, failed: &FailedTasks) -> Result<Moved, LedgerError> {
+    async fn follow(
+        &self,
+        job: &JobId,
+        attempt: u32,
+        failed: &FailedTasks,
+    ) -> Result<MoveResult, LedgerError> {
         self.act(|table, _| table.follow(job, attempt, failed)).await
     }
 
     async fn freeze(
         &self,
-        entry: Entry<'_>,
-        expect: &Expect,
+        entry: JobRef<'_>,
+        expect: &FreezePrecondition,
         event: Bytes,
         replaceable: bool,
-    ) -> Result<Frozen, LedgerError> {
+    ) -> Result<FreezeResult, LedgerError> {
         self.act(|table, now| table.freeze(entry, expect, event, replaceable, now)).await
     }
 
-    async fn told(&self, entry: Entry<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
+    async fn told(&self, entry: JobRef<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
         self.act(|table, now| table.told(entry, sealed, now)).await
     }
 

@@ -1,45 +1,45 @@
 //! What each act of a life does to the world.
 
 use bytes::Bytes;
-use comet_worker::job::step::{Act, Stored, Words};
+use comet_worker::job::answers::{Failed, Lookup, ResultImage, TaskStatus};
+use comet_worker::job::receipt::history::FailedTask;
+use comet_worker::job::receipt::{Gate, Shut};
+use comet_worker::job::record::{Nonce, Snapshot, Stage};
+use comet_worker::job::step::{Action, EventSource, Stored};
 use comet_worker::job::{Adopts, Charged, Outcome, SentUnder, StoredImage};
-use comet_worker::ledger::Entry;
-use comet_worker::ledger::record::{Known, Nonce, Stage};
+use comet_worker::ledger::JobRef;
 use comet_worker::ledger::slots::Slots;
-use comet_worker::provider::{Failed, Lookup, ResultImage, View};
-use comet_worker::receipts::history::FailedTask;
-use comet_worker::receipts::{Gate, Shut};
 
 use super::{Copy, Part, Post, Safeguard, World, ZERO};
 
 impl World {
-    pub(super) fn perform(&mut self, who: usize, act: Act) {
+    pub(super) fn perform(&mut self, who: usize, act: Action) {
         let (id, digest) = (self.setup.job.clone(), self.setup.digest.clone());
         let failed = self.hand(who).life.failed().clone();
         let sent_under = self.hand(who).life.sent_under().cloned();
         let (failed, under, slots) = (&failed, sent_under.as_ref(), Slots::NONE);
-        let entry = |round| Entry { job: &id, digest: &digest, round, failed, under, slots };
+        let entry = |round| JobRef { job: &id, digest: &digest, round, failed, under, slots };
         let now = self.hand(who).now;
         match act {
-            Act::Read => {
+            Action::Read => {
                 let known = self.table.known(&id, ZERO);
                 self.note_open_attempt(who, &known);
                 self.hand(who).life.read(known, ZERO);
             }
-            Act::Recall => {
+            Action::Recall => {
                 let history = self.history.clone();
                 self.hand(who).life.recalled(&history, now);
             }
-            Act::Restore { over, rebuilt } => {
+            Action::Restore { over, rebuilt } => {
                 let (failed, under) = (&rebuilt.failed, rebuilt.under.as_ref());
-                let entry = Entry { failed, under, ..entry(rebuilt.round) };
+                let entry = JobRef { failed, under, ..entry(rebuilt.round) };
                 let corrects = rebuilt.corrects.as_ref();
                 let known = self.write(|table| table.restore(entry, over, &rebuilt.stage, corrects, ZERO));
                 self.note_open_attempt(who, &known);
                 self.hand(who).now = ZERO;
                 self.hand(who).life.restored(known, ZERO);
             }
-            Act::Begin { attempt, round, basis, .. } => {
+            Action::Begin { attempt, round, basis, .. } => {
                 let nonce = if self.setup.without == Some(Safeguard::FreshNonce) {
                     Nonce::new(format!("w{who}"))
                 } else {
@@ -47,85 +47,85 @@ impl World {
                 };
                 let under = self.under(failed.generation(), self.made_from_now());
                 self.hand(who).life.goes_out_under(under.clone());
-                let entry = |round| Entry { under: Some(&under), ..entry(round) };
+                let entry = |round| JobRef { under: Some(&under), ..entry(round) };
                 let moved = self.write(|table| table.begin(entry(round), attempt, &nonce, &basis, ZERO));
                 let hand = self.hand(who);
                 hand.attempt = attempt;
                 hand.now = ZERO;
                 hand.life.begun(moved, nonce, ZERO, ZERO);
             }
-            Act::Ask { attempt, nonce } => {
+            Action::Ask { attempt, nonce } => {
                 let gate = self.ask(attempt, &nonce, under);
                 self.hand(who).life.gated(gate, now);
             }
-            Act::Post => {
+            Action::Post => {
                 let attempt = self.hand(who).attempt;
                 let generation = failed.generation();
                 self.net.push(Post { attempt, generation, sender: Some(who), accepted: None });
                 self.net.sort();
                 self.hand(who).awaits = true;
             }
-            Act::Accept { attempt, task } => {
+            Action::Accept { attempt, task } => {
                 let stage = self.write(|table| table.accept(entry(1), attempt, &task, ZERO));
                 self.hand(who).now = ZERO;
                 self.hand(who).life.accepted(stage, false, ZERO);
             }
-            Act::NoteTask { attempt, task } => {
+            Action::NoteTask { attempt, task } => {
                 self.attempt_mut(attempt).task.get_or_insert(task);
                 self.hand(who).life.noted();
             }
-            Act::Refuse { attempt } => {
+            Action::Refuse { attempt } => {
                 self.attempt_mut(attempt).refused = true;
                 self.hand(who).life.refused();
             }
-            Act::NoteFailure { attempt, task, charged } => {
+            Action::NoteFailure { attempt, task, charged } => {
                 self.attempt_mut(attempt).failed.get_or_insert(FailedTask { task, charged });
                 self.hand(who).life.failure_noted();
             }
-            Act::Follow { attempt, failed } => {
+            Action::Follow { attempt, failed } => {
                 let moved = self.write(|table| table.follow(&id, attempt, &failed));
                 self.hand(who).attempt = attempt + 1;
                 self.hand(who).now = ZERO;
                 self.hand(who).life.followed(moved, ZERO);
             }
-            Act::Reopen { attempt, nonce } => {
+            Action::Reopen { attempt, nonce } => {
                 let moved = self.write(|table| table.reopen(&id, attempt, nonce.as_ref(), ZERO));
                 self.hand(who).attempt = attempt + 1;
                 self.hand(who).now = ZERO;
                 self.hand(who).life.reopened(moved, ZERO);
             }
-            Act::SeeIntent { attempt } => {
+            Action::SeeIntent { attempt } => {
                 let intended = self.intent(attempt).is_some();
                 self.hand(who).now = ZERO;
                 self.hand(who).life.saw_intent(intended, ZERO);
             }
-            Act::LookUp => self.look_up(who, Lookup::NotFound { message: String::new() }),
-            Act::Shut { attempt, cancels } => {
+            Action::LookUp => self.look_up(who, Lookup::NotFound { message: String::new() }),
+            Action::Shut { attempt, cancels } => {
                 let by_rule = || self.under(failed.generation(), Adopts::None);
                 let under = under.cloned().unwrap_or_else(by_rule);
                 let shut = self.shut(attempt, cancels, &under);
                 self.hand(who).now = ZERO;
                 self.hand(who).life.shut(shut);
             }
-            Act::Park => self.hand(who).life.parked(),
-            Act::Poll { task, .. } if self.fails(&task) => {
-                let view = View::Failed { message: String::new(), why: Failed::Technical, units: None };
+            Action::Park => self.hand(who).life.parked(),
+            Action::Poll { task, .. } if self.fails(&task) => {
+                let view = TaskStatus::Failed { message: String::new(), why: Failed::Technical, units: None };
                 self.hand(who).life.viewed(view, now, now);
             }
-            Act::Poll { .. } => {
+            Action::Poll { .. } => {
                 let image = ResultImage { index: 0, url: "https://cdn.example/0.png".parse().unwrap() };
-                let view = View::Succeeded { images: vec![image], units: None };
+                let view = TaskStatus::Succeeded { images: vec![image], units: None };
                 self.hand(who).attempt = 0;
                 self.hand(who).life.viewed(view, now, now);
             }
-            Act::Enter => {
+            Action::Enter => {
                 let known = self.write(|table| table.enter(&id, &format!("w{who}"), ZERO));
                 self.hand(who).life.entered(known, now);
             }
-            Act::Store { .. } => {
+            Action::Store { .. } => {
                 self.hand(who).life.stored(Stored::All(vec![stored_image()]), ZERO, now);
             }
-            Act::Seal { outcome, corrects } => {
+            Action::Seal { outcome, corrects } => {
                 let event = words(&outcome, who, corrects.is_some());
                 let history = self.history.edit();
                 let there = if corrects.is_some() { &mut history.resolved } else { &mut history.result };
@@ -133,35 +133,35 @@ impl World {
                 let ablated = self.setup.without == Some(Safeguard::ResultReceipt);
                 self.hand(who).life.sealed(if ablated { event } else { sealed });
             }
-            Act::Freeze { words: frozen, expect } => {
+            Action::Freeze { words: frozen, expect } => {
                 let event = match frozen {
-                    Words::Sealed(event) => event,
-                    Words::New(outcome) => words(&outcome, who, false),
+                    EventSource::Sealed(event) => event,
+                    EventSource::New(outcome) => words(&outcome, who, false),
                 };
                 let frozen = self.write(|table| table.freeze(entry(1), &expect, event, false, ZERO));
                 self.hand(who).life.frozen(frozen, now);
             }
-            Act::Tell { event } => {
+            Action::Publish { event } => {
                 if self.told.iter().all(|told| **told != event) {
                     self.told.push(Part::new(event));
                 }
-                self.hand(who).life.told();
+                self.hand(who).life.published();
             }
-            Act::Remember { sealed } => {
+            Action::Remember { sealed } => {
                 self.write(|table| table.told(entry(1), sealed.as_ref(), ZERO));
                 self.hand(who).life.remembered();
             }
-            Act::ReadAgain => {
+            Action::ReadAgain => {
                 let event = self.history.resolved.clone().or(self.history.result.clone());
                 self.hand(who).life.read_again(event);
             }
-            Act::Ack => self.end(who, Copy::Acked),
-            Act::HandBack { .. } => self.end(who, Copy::Queued),
-            Act::Bury { .. } | Act::LookOn { .. } => panic!("not in this walk: {act:?}"),
+            Action::Ack => self.end(who, Copy::Acked),
+            Action::Requeue { .. } => self.end(who, Copy::Queued),
+            Action::DeadLetter { .. } | Action::LookOn { .. } => panic!("not in this walk: {act:?}"),
         }
     }
 
-    fn note_open_attempt(&mut self, who: usize, known: &Known) {
+    fn note_open_attempt(&mut self, who: usize, known: &Snapshot) {
         if let Some(Stage::Submitting { attempt, .. }) = known.record.as_ref().map(|record| &record.stage) {
             self.hand(who).attempt = *attempt;
         }

@@ -1,4 +1,4 @@
-//! Parts of the world that most steps leave alone: worlds share them, and each is hashed once.
+//! Parts of the world that most steps don't change: worlds share them, and each is hashed once.
 
 use std::cell::OnceCell;
 use std::hash::{Hash, Hasher};

@@ -1,9 +1,9 @@
-//! The fingerprint of a state. Two states that differ only in which worker is called which, or in which copy of the
-//! message is which, go on alike: the walk takes one for the other.
+//! The fingerprint of a state. Two states go on alike if they differ only in the names of the workers or in the order
+//! of the message's copies, so the walk treats them as one.
 
 use std::hash::Hash;
 
-use comet_worker::ledger::record::Nonce;
+use comet_worker::job::record::Nonce;
 
 use super::part::{Part, Prints};
 use super::{Copy, Post, World};
@@ -46,7 +46,7 @@ impl World {
         Prints::of(&whole).plain
     }
 
-    /// One that nothing remembers: two worlds that differ in used-up nonces only are the same.
+    /// A nonce that nothing remembers. Two worlds that differ only in used-up nonces are the same.
     pub(super) fn fresh_nonce(&self) -> Nonce {
         let hands = self.hands.iter().flatten().map(nonces);
         let before = self.before.iter().map(nonces);

@@ -1,16 +1,16 @@
-//! What can happen next: to the messages, in the net, to Redis, to a worker, or by a worker.
+//! What can happen next: to the messages, in the network, to Redis, to a worker, or by a worker.
 
 use std::fmt;
 
+use comet_worker::job::answers::{Later, SubmitOutcome, TaskStatus};
 use comet_worker::job::event::says_unknown;
-use comet_worker::job::step::{Act, Life};
-use comet_worker::ledger::record::Stage;
-use comet_worker::provider::{Answer, Later, View};
-use comet_worker::receipts::Decision;
+use comet_worker::job::receipt::Decision;
+use comet_worker::job::record::Stage;
+use comet_worker::job::step::{Action, Machine};
 
 use super::{Copy, Hand, LONG, Part, Provider, Safeguard, Table, Task, World, ZERO, task, unknown};
 
-/// What can happen next, and what it is called, where somebody wants to be told.
+/// What can happen next, with names if they are asked for.
 struct Steps {
     told: bool,
     steps: Vec<(String, World)>,
@@ -24,7 +24,7 @@ impl Steps {
 }
 
 impl World {
-    /// Everything that can happen next, by name where that is `told`.
+    /// Everything that can happen next, with names if `told`.
     pub fn steps(&self, told: bool) -> Vec<(String, World)> {
         let mut steps = Steps { told, steps: Vec::new() };
         if self.hands.iter().flatten().any(|hand| hand.attempt > self.setup.attempts_max) {
@@ -52,7 +52,7 @@ impl World {
                     let mut next = self.clone();
                     next.copies[number] = Copy::With(who);
                     next.delivered[number] = true;
-                    let life = Life::new(self.rules(), self.setup.digest.clone(), Vec::new(), None);
+                    let life = Machine::new(self.rules(), self.setup.digest.clone(), Vec::new(), None);
                     let life = if first { life.delivered_first() } else { life };
                     next.hands[who] = Some(Part::new(Hand { life, awaits: false, now: ZERO, attempt: 0 }));
                     steps.push(format_args!("copy {number} to w{who}, for the first time: {first}"), next);
@@ -69,7 +69,7 @@ impl World {
                 next
             };
             if let Some(number) = post.accepted {
-                for answer in [Answer::Accepted(task(number)), unknown()] {
+                for answer in [SubmitOutcome::Accepted(task(number)), unknown()] {
                     let mut next = without_it();
                     let (attempt, sender) = (post.attempt, post.sender);
                     next.answer(sender, answer.clone());
@@ -86,7 +86,10 @@ impl World {
                 // "This external id exists": a task of ours, and not a refusal.
                 let mut exists = without_it();
                 let message = "exists".to_owned();
-                exists.answer(post.sender, Answer::Unknown { message, provider_code: None, exists: true });
+                exists.answer(
+                    post.sender,
+                    SubmitOutcome::Unknown { message, provider_code: None, exists: true },
+                );
                 steps.push(format_args!("POST {} is refused as a repetition", post.attempt), exists);
                 continue;
             }
@@ -110,7 +113,7 @@ impl World {
                 refused.faults.refusals -= 1;
                 let later =
                     Later { message: String::new(), provider_code: None, after: None, this_job_only: false };
-                refused.answer(post.sender, Answer::Later(later));
+                refused.answer(post.sender, SubmitOutcome::Later(later));
                 steps.push(
                     format_args!("POST {} of {:?} is refused for now", post.attempt, post.sender),
                     refused,
@@ -119,7 +122,7 @@ impl World {
         }
     }
 
-    fn answer(&mut self, sender: Option<usize>, answer: Answer) {
+    fn answer(&mut self, sender: Option<usize>, answer: SubmitOutcome) {
         if let Some(hand) = sender.and_then(|who| self.hands[who].as_mut())
             && hand.awaits
         {
@@ -147,7 +150,7 @@ impl World {
         }
     }
 
-    /// What people want: the user, who cancels, and who clears up after an unknown outcome.
+    /// What people decide: the user cancels, or a person clears up an unknown outcome.
     fn decide(&self, steps: &mut Steps) {
         let record = self.table.known(&self.setup.job, ZERO).record;
         let ended =
@@ -173,7 +176,7 @@ impl World {
         }
     }
 
-    /// Behind this job's intent nobody can tell such a task from its own: the page of the guarantees says so.
+    /// After this job's intent, such a task can't be told from its own, as docs/guarantees.md says.
     fn meet(&self, steps: &mut Steps) {
         let goes_out = self.hands.iter().flatten().any(|hand| hand.life.sent_under().is_some());
         if self.faults.strangers > 0 && self.history.attempts.is_empty() && !goes_out {
@@ -207,10 +210,10 @@ impl World {
             return;
         }
         let act = hand.life.next(hand.now);
-        if let Act::LookOn { .. } = act {
+        if let Action::LookOn { .. } = act {
             return self.look_on(who, steps);
         }
-        if let Act::Ask { attempt, .. } = act
+        if let Action::Ask { attempt, .. } = act
             && self.faults.lost_answers > 0
             && self.intent(attempt).is_none()
         {
@@ -222,21 +225,21 @@ impl World {
             steps.push(format_args!("w{who} creates intent-{attempt}, the answer is lost"), next);
         }
         let known = self.table.known(&self.setup.job, ZERO);
-        if known.cancelled && matches!(act, Act::Poll { .. } | Act::Enter | Act::Store { .. }) {
+        if known.cancelled && matches!(act, Action::Poll { .. } | Action::Enter | Action::Store { .. }) {
             let mut next = self.clone();
             next.hand(who).life.hinted(&known);
             steps.push(format_args!("w{who} hears that the user cancels"), next);
         }
-        if let Act::Poll { task, .. } = &act
+        if let Action::Poll { task, .. } = &act
             && self.faults.timeouts > 0
         {
             let mut next = self.clone();
             next.faults.timeouts -= 1;
-            next.hand(who).life.viewed(View::Running, LONG * 2000, LONG * 2000);
+            next.hand(who).life.viewed(TaskStatus::Running, LONG * 2000, LONG * 2000);
             next.settle(who);
             steps.push(format_args!("w{who} sees task {task} run at the end of its timeout"), next);
         }
-        if act == Act::LookUp {
+        if act == Action::LookUp {
             for found in self.found(who) {
                 let mut next = self.clone();
                 next.look_up(who, found.clone());
@@ -253,7 +256,7 @@ impl World {
         steps.push(format_args!("w{who}: {act:?}"), next);
     }
 
-    /// What touches nothing that the other hand could see is done with the act before it.
+    /// An act that changes nothing that the other hand could see is done together with the act before it.
     fn settle(&mut self, who: usize) {
         while let Some(hand) = self.hands[who].as_ref().filter(|hand| !hand.awaits) {
             let act = hand.life.next(hand.now);
@@ -263,20 +266,23 @@ impl World {
             let told_apart = cancelled || self.setup.max_attempts > 1 || self.faults.timeouts > 0;
             #[expect(clippy::wildcard_enum_match_arm, reason = "every other act is a step of its own")]
             match act {
-                Act::Poll { .. } if told_apart => return,
-                Act::Store { .. } if cancelled => return,
-                Act::Poll { .. } | Act::Store { .. } | Act::Park | Act::Remember { sealed: None } => {
+                Action::Poll { .. } if told_apart => return,
+                Action::Store { .. } if cancelled => return,
+                Action::Poll { .. }
+                | Action::Store { .. }
+                | Action::Park
+                | Action::Remember { sealed: None } => {
                     self.perform(who, act);
                 }
-                Act::LookUp if misses => self.perform(who, act),
+                Action::LookUp if misses => self.perform(who, act),
                 _ => return,
             }
         }
     }
 
-    /// Waiting changes nothing by itself: a look is worth it when the record has changed or the
-    /// provider would find the task, and the quiet period passes only while no POST of the attempt
-    /// travels. Whoever still stands before its POST then finds its clock gone on as far.
+    /// Waiting changes nothing by itself. A look is worth a step only if the record has changed or the provider would
+    /// find the task, and the quiet period passes only while no POST of the attempt is in the network. The clock of a
+    /// worker that is still before its POST goes on by the same time.
     fn look_on(&self, who: usize, steps: &mut Steps) {
         let hand = self.hands[who].as_ref().unwrap();
         let record = self.table.known(&self.setup.job, ZERO).record;
@@ -298,7 +304,7 @@ impl World {
             quiet.hand(who).now += LONG;
             for other in quiet.hands.iter_mut().flatten().filter(|_| oracle) {
                 let act = other.life.next(other.now);
-                if other.attempt == attempt && (act == Act::Post || matches!(act, Act::Ask { .. })) {
+                if other.attempt == attempt && (act == Action::Post || matches!(act, Action::Ask { .. })) {
                     other.edit().now += LONG;
                 }
             }

@@ -1,14 +1,13 @@
-//! The routes of the API, as data: all in which one differs from another.
+//! The routes of the API as data: everything in which one route differs from another.
 //!
 //! There is one, [`MULTI_IMAGE_TO_IMAGE`], in two editions, since the provider has two pages about it
-//! (docs/provider.md, "The two editions of the page"). No code asks which edition it is: it reads the
-//! edition's values.
+//! (docs/provider.md, "The two editions of the page"). No code asks which edition it is; the code reads the edition's
+//! values.
 //!
-//! A further image route of Kling's (docs/provider.md, "Other routes") is a further [`Operation`] here, a
-//! fixture of its body in `tests/fixtures/jobs`, and a test beside them; a field of a kind that no route
-//! has had yet is a further [`Check`]. What no data can give, and nobody has needed with a single route:
-//! a way to say which one a job means, and a note of it in the record, since a task is polled where it
-//! was submitted.
+//! To add another image route of Kling's (docs/provider.md, "Other routes"), add an [`Operation`] here, a fixture of
+//! its body in `tests/fixtures/jobs`, and a test beside them; for a new kind of field, add a [`Check`]. Two things
+//! are missing, which data can't provide and a single route doesn't need: a way for a job to say which route it
+//! means, and a note of the route in the record, since a task is polled at the route where it was submitted.
 
 use std::ops::RangeInclusive;
 
@@ -20,33 +19,33 @@ pub struct Operation {
     pub submit_path: &'static str,
     /// Default of `api.query_path`.
     pub query_path: &'static str,
-    /// Where else a task of it may be known: Kling's own path, and that of every sibling gateway
+    /// Another path that may know a task of this route: Kling's own, and that of every sibling gateway
     /// (docs/provider.md, "Routes").
     pub other_query_path: &'static str,
     /// The first one is the default of `api.profile`.
     pub editions: &'static [&'static Edition],
-    /// What is known of its input, in the order in which faults are told. Other fields pass through.
+    /// The known fields of its input, in the order in which faults are listed. Other fields pass through unchecked.
     pub fields: &'static [Field],
     /// The spellings of [`Check::Scene`].
     pub scene_names: &'static [&'static str],
     pub picture: PictureRules,
-    /// The member of `task_result` that lists what was made.
+    /// The member of `task_result` that lists the results.
     pub result: &'static str,
 }
 
-/// What changes from one page of the provider's to the next.
+/// What differs between the provider's pages.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Edition {
-    /// The word for it in `api.profile`.
+    /// Its name in `api.profile`.
     pub profile: &'static str,
     /// Values of `model_name`.
     pub models: &'static [&'static str],
-    /// Sent where the job names none: what the provider takes for a missing name has changed before.
+    /// The model that is sent if the job names none, since the provider's own default has changed before.
     pub default_model: &'static str,
     pub subject_images: RangeInclusive<usize>,
 }
 
-/// A field of the input. All are optional but [`Check::Pictures`].
+/// A field of the input. Every field but [`Check::Pictures`] is optional.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Field {
     pub name: &'static str,
@@ -56,12 +55,12 @@ pub struct Field {
 /// What a field holds.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Check {
-    /// The subjects: an array of objects with a picture each, under this name; the edition says how many.
+    /// The subjects: an array of objects, each with a picture under this name. The edition says how many.
     Pictures {
         member: &'static str,
     },
     Picture,
-    /// A picture under any of [`Operation::scene_names`], which are one field.
+    /// A picture under one of [`Operation::scene_names`], which are the same field.
     Scene,
     /// One of the edition's models.
     Model,
@@ -70,24 +69,24 @@ pub enum Check {
     Text {
         chars_max: usize,
     },
-    /// How many images are made: what the job costs.
+    /// The number of images to make, which is the job's cost.
     Images(RangeInclusive<u32>),
-    /// An object whose `enabled`, if it has one, is true or false.
+    /// An object; its `enabled`, if present, is true or false.
     Switch,
     Url,
     ExternalTaskId,
 }
 
-/// What holds for every image that goes in (docs/provider.md, "Input images").
+/// The rules for every input image (docs/provider.md, "Input images").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PictureRules {
-    /// Bound of a URL, to an image or for a callback.
+    /// The limit for a URL, of an image or for a callback.
     pub url_bytes_max: usize,
-    /// Bound of the image itself, decoded.
+    /// The limit for the decoded image.
     pub bytes_max: usize,
-    /// Pixels that each side has at least.
+    /// The least number of pixels of each side.
     pub side_px_min: usize,
-    /// How much longer the long side may be, in tenths: 25 is 2.5 to 1.
+    /// The largest ratio of the long side to the short one, in tenths: 25 is 2.5 to 1.
     pub ratio_tenths_max: usize,
 }
 
@@ -95,7 +94,7 @@ pub struct PictureRules {
 pub static PAGE: Edition =
     Edition { profile: "page", models: &["kling-v2"], default_model: "kling-v2", subject_images: 2..=4 };
 
-/// CometAPI's newer page, and Kling's own today.
+/// CometAPI's newer page, which is also Kling's own page today.
 pub static CURRENT: Edition = Edition {
     profile: "current",
     models: &["kling-v2", "kling-v2-1"],
@@ -103,9 +102,9 @@ pub static CURRENT: Edition = Edition {
     subject_images: 1..=4,
 };
 
-/// What one page leaves open (the range of `n`, the bounds of an image) or doesn't have
-/// (`negative_prompt`, `watermark_info`) is the other's, or Kling's own (docs/provider.md,
-/// "Request fields" and "Input images").
+/// What one page leaves open (the range of `n`, the limits of an image) or doesn't have (`negative_prompt`,
+/// `watermark_info`) is taken from the other page or from Kling's own (docs/provider.md, "Request fields" and "Input
+/// images").
 pub static MULTI_IMAGE_TO_IMAGE: Operation = Operation {
     name: "multi_image_to_image",
     submit_path: "/kling/v1/images/generations",

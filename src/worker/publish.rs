@@ -1,4 +1,4 @@
-//! Telling the end of a job: its event, the copy to `reply_to`, and dead letters.
+//! Publishes the end of a job: its event, the copy to `reply_to`, and dead letters.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,26 +12,31 @@ use crate::job::Job;
 use crate::job::event::Event;
 use crate::job::pace::{Seed, backoff};
 use crate::job::request::DeadLetter;
-use crate::job::step::HandBack;
+use crate::job::step::RequeueReason;
 use crate::queue::consume::Message;
 use crate::queue::message::{dead_properties, event_properties, handed_on_properties};
 use crate::queue::publish::{Outgoing, PublishError, Routed};
 
-/// A publish that is under way when the worker stops gets this long, so that its confirm isn't lost
-/// and the event told twice.
+/// A publish that is under way when the worker stops gets this much time, so that its confirm isn't lost and the
+/// event isn't published twice.
 const LAST_CONFIRM: Duration = Duration::from_secs(2);
 
-/// Publishes the frozen bytes of a terminal event, untouched, until they are confirmed.
+/// Publishes the frozen bytes of a terminal event, unchanged, until they are confirmed.
 ///
 /// # Errors
 ///
-/// The interrupt; the event may have been published, and is published again by whoever comes next.
-pub async fn event(shared: &Shared, job: &Job, body: Bytes, interrupts: &Interrupts) -> Result<(), HandBack> {
+/// The interrupt; the event may have been published, and the next worker with the job publishes it again.
+pub async fn event(
+    shared: &Shared,
+    job: &Job,
+    body: Bytes,
+    interrupts: &Interrupts,
+) -> Result<(), RequeueReason> {
     let _held = shared.metrics.held("telling");
     let Some(event) = Event::from_stored(body) else {
-        // Nobody but us writes it, so this is a damaged record; the next reader fares no better.
+        // Only our workers write it, so the record is damaged; the next reader can't read it either.
         tracing::error!("the stored event can't be read back; the job stays in the queue");
-        return Err(HandBack::Unreadable);
+        return Err(RequeueReason::Unreadable);
     };
     let message = outgoing(shared, job, &event, true);
     match confirmed(shared, &message, interrupts).await? {
@@ -60,7 +65,7 @@ pub async fn event(shared: &Shared, job: &Job, body: Bytes, interrupts: &Interru
             mandatory: false,
             ..outgoing(shared, job, &event, false)
         };
-        // A reply queue that is gone, or a broker that is, holds nothing up: the event itself is told.
+        // If the reply queue or its broker is gone, nothing waits for it: the event itself is published.
         if let Err(error) = interrupts.or(shared.publisher.publish(&copy)).await? {
             tracing::debug!(reply_to, "the copy of the event was not confirmed: {error}");
         }
@@ -68,7 +73,7 @@ pub async fn event(shared: &Shared, job: &Job, body: Bytes, interrupts: &Interru
     Ok(())
 }
 
-/// Publishes an event that nobody waits for.
+/// Publishes an event without waiting for its confirm.
 pub fn unawaited(shared: &Shared, job: &Job, event: Event) {
     let message = outgoing(shared, job, &event, false);
     let (publisher, metrics) = (shared.publisher.clone(), shared.metrics.clone());
@@ -80,17 +85,17 @@ pub fn unawaited(shared: &Shared, job: &Job, event: Event) {
     });
 }
 
-/// Publishes a dead letter, with its reason, until it is confirmed.
+/// Publishes a dead letter with its reason until it is confirmed.
 ///
 /// # Errors
 ///
 /// The interrupt; the message stays in its queue.
-pub async fn bury(
+pub async fn dead_letter(
     shared: &Shared,
     original: &Message,
     dead: &DeadLetter,
     interrupts: &Interrupts,
-) -> Result<(), HandBack> {
+) -> Result<(), RequeueReason> {
     let message = Outgoing {
         exchange: String::new(),
         routing_key: shared.settings.names.dead.clone(),
@@ -103,14 +108,18 @@ pub async fn bury(
     Ok(())
 }
 
-/// Publishes a message afresh to the tail of its own queue, until it is confirmed. So goes what is
-/// near the broker's delivery limit (20 by default from RabbitMQ 4.0 on), which would be taken for
-/// poison though it was only waiting, and a copy that would wait in the place of another job.
+/// Republishes a message to the tail of its own queue until the publish is confirmed. This is for a message close to
+/// the broker's delivery limit (20 by default from RabbitMQ 4.0 on), which would be taken for poison although it was
+/// only waiting, and for a copy that would wait in the place of another job.
 ///
 /// # Errors
 ///
 /// The interrupt; the message stays where it is.
-pub async fn hand_on(shared: &Shared, original: &Message, interrupts: &Interrupts) -> Result<(), HandBack> {
+pub async fn republish(
+    shared: &Shared,
+    original: &Message,
+    interrupts: &Interrupts,
+) -> Result<(), RequeueReason> {
     let message = Outgoing {
         exchange: String::new(),
         routing_key: shared.settings.names.jobs.clone(),
@@ -131,8 +140,8 @@ fn outgoing(shared: &Shared, job: &Job, event: &Event, mandatory: bool) -> Outgo
     }
 }
 
-/// To a queue of our own, which is made anew where somebody has deleted it.
-async fn to_queue(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) -> Result<(), HandBack> {
+/// Publishes to one of our own queues, and declares the queue again if it was deleted.
+async fn to_queue(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) -> Result<(), RequeueReason> {
     let mut failures = 0;
     while confirmed(shared, message, interrupts).await? == Routed::Nowhere {
         failures += 1;
@@ -145,7 +154,11 @@ async fn to_queue(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) 
     Ok(())
 }
 
-async fn confirmed(shared: &Shared, message: &Outgoing, interrupts: &Interrupts) -> Result<Routed, HandBack> {
+async fn confirmed(
+    shared: &Shared,
+    message: &Outgoing,
+    interrupts: &Interrupts,
+) -> Result<Routed, RequeueReason> {
     let unconfirmed = "RabbitMQ has not confirmed a message yet";
     let waiting = shared.standstills.wait(What::Publishing, unconfirmed, ALARMS);
     let mut failures = 0;
@@ -173,7 +186,7 @@ async fn confirmed(shared: &Shared, message: &Outgoing, interrupts: &Interrupts)
 
 const ALARMS: &str = "look at RabbitMQ's alarms (memory, disk) and at amqp.url";
 
-/// What a person can do about it.
+/// What a person can do about the error.
 fn remedy(error: &PublishError) -> String {
     match error {
         PublishError::Connect(_) | PublishError::Failed(_) => "check amqp.url and the server".to_owned(),
@@ -191,8 +204,8 @@ fn remedy(error: &PublishError) -> String {
     }
 }
 
-/// A message that is refused goes to all its other queues with each repetition, so those come at growing distances; whatever
-/// else is in the way may pass any moment.
+/// The pause before the next try. Each repetition of a refused message also goes to all its other queues, so such
+/// repetitions come at growing intervals. Any other trouble may pass at any moment.
 fn pause(error: &PublishError, failures: u32) -> Duration {
     let (first, last) = match error {
         PublishError::Refused(_) | PublishError::Forbidden(_) => {
@@ -206,12 +219,12 @@ fn pause(error: &PublishError, failures: u32) -> Duration {
     backoff(failures, first, last, Seed::from_text("publish"))
 }
 
-/// One publish; an interrupt gives it [`LAST_CONFIRM`] more.
+/// Publishes once; an interrupt gives it [`LAST_CONFIRM`] more.
 async fn once(
     shared: &Shared,
     message: &Outgoing,
     interrupts: &Interrupts,
-) -> Result<Result<Routed, PublishError>, HandBack> {
+) -> Result<Result<Routed, PublishError>, RequeueReason> {
     let patience = async {
         let why = interrupts.any().await;
         tokio::time::sleep(LAST_CONFIRM).await;

@@ -1,5 +1,5 @@
-//! One life per job per process: a second delivery of the same job waits for the first life's end,
-//! as far as [`copies`](super::copies) lets it.
+//! One life per job per process: a second delivery of the same job waits for the end of the first life, if
+//! [`copies`](super::copies) lets it wait.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,30 +7,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::job::JobId;
-use crate::job::step::Sight;
+use crate::job::step::IntentSeen;
 
-/// Open attempts whose first sight is remembered between two lives.
+/// The number of open attempts whose first sight is remembered between two lives.
 const SIGHTS_MAX: usize = 10_000;
 
 type Slot = Arc<tokio::sync::Mutex<()>>;
 
 /// The jobs that have a life in this process, or wait for one.
 #[derive(Debug, Default, Clone)]
-pub struct Lives {
+pub struct JobsInFlight {
     slots: Arc<Mutex<HashMap<JobId, Slot>>>,
     suspects: Slot,
-    sights: Arc<Mutex<HashMap<JobId, Sight>>>,
+    sights: Arc<Mutex<HashMap<JobId, IntentSeen>>>,
 }
 
-/// A place in the line for one job; takes the line away with the last place in it.
+/// A place in the line of one job. The last place that is dropped removes the line.
 #[derive(Debug)]
 struct Claim {
-    lives: Lives,
+    lives: JobsInFlight,
     job: JobId,
     slot: Slot,
 }
 
-/// While this lives, no other life of the job begins here.
+/// While this exists, no other life of the job begins in this process.
 #[derive(Debug)]
 pub struct Alone {
     // Dropped in this order: the lock first, then the place.
@@ -38,8 +38,8 @@ pub struct Alone {
     _claim: Claim,
 }
 
-impl Lives {
-    /// Waits for the end of the life that the job has here already, if it has one.
+impl JobsInFlight {
+    /// Waits for the end of the life that the job already has in this process, if it has one.
     pub async fn enter(&self, job: &JobId) -> Alone {
         let slot = Arc::clone(self.lock().entry(job.clone()).or_default());
         let claim = Claim { lives: self.clone(), job: job.clone(), slot };
@@ -47,28 +47,28 @@ impl Lives {
         Alone { _guard: guard, _claim: claim }
     }
 
-    /// Waits until no other job that is suspected of taking the process down is at it.
+    /// Waits until no other job that is suspected of killing the process runs in the suspicious part.
     pub async fn suspects(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.suspects).lock_owned().await
     }
 
-    /// What a life that was cut short knew of its job's open attempt.
-    pub fn keep(&self, job: &JobId, sight: Option<Sight>) {
+    /// Keeps what an interrupted life knew of its job's open attempt.
+    pub fn keep(&self, job: &JobId, sight: Option<IntentSeen>) {
         let mut sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
         match sight {
-            // One that is forgotten waits for a whole quiet period: slow, and right.
+            // If a sight is forgotten, the job waits for a whole quiet period, which is slow but correct.
             Some(sight) if sights.len() < SIGHTS_MAX => drop(sights.insert(job.clone(), sight)),
             Some(_) | None => drop(sights.remove(job)),
         }
     }
 
-    /// What an earlier life of the job has left behind.
+    /// Takes what an earlier life of the job has left.
     #[must_use]
-    pub fn kept(&self, job: &JobId) -> Option<Sight> {
+    pub fn kept(&self, job: &JobId) -> Option<IntentSeen> {
         self.sights.lock().unwrap_or_else(PoisonError::into_inner).remove(job)
     }
 
-    /// How many jobs there are with a life, or waiting for one.
+    /// The number of jobs that have a life, or wait for one.
     #[must_use]
     pub fn count(&self) -> usize {
         self.lock().len()
@@ -82,7 +82,7 @@ impl Lives {
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut slots = self.lives.lock();
-        // The map's and this one's: nobody else is in the line.
+        // The map and this claim hold one reference each, so no other life is in the line.
         if Arc::strong_count(&self.slot) == 2 {
             slots.remove(&self.job);
         }
@@ -97,7 +97,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_second_life_waits_for_the_first_and_nothing_is_left_behind() {
-        let lives = Lives::default();
+        let lives = JobsInFlight::default();
         let job: JobId = "a".parse().unwrap();
         let other: JobId = "b".parse().unwrap();
         let first = lives.enter(&job).await;

@@ -1,12 +1,12 @@
-//! What bytes are, by themselves: no header, no extension, no decoding.
+//! Recognizes bytes by themselves: without a header, an extension, or decoding.
 //!
-//! Only the kinds that are stored: PNG, JPEG, WebP; and only whole ones. Pure.
+//! It accepts only the formats that are stored (PNG, JPEG, WebP), and only whole pictures. Pure.
 
 use super::FetchError;
 use super::trouble::Trouble;
 use crate::job::format::{self, Flaw, Format, Whole};
 
-/// Pixels of the largest image taken: more is a bomb for whoever decodes it.
+/// The most pixels that an image may have; a larger one is a bomb for any program that decodes it.
 const PIXELS_MAX: u64 = 100_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) struct Sniffed {
 
 /// # Errors
 ///
-/// Says what is wrong with the bytes, and whose fault that is.
+/// The error says what is wrong with the bytes, and whose fault that is.
 pub(super) fn sniff(bytes: &[u8]) -> Result<Sniffed, FetchError> {
     if let (Some(format), Some((width, height))) = (Format::of(bytes), format::size(bytes))
         && u64::from(width) * u64::from(height) > PIXELS_MAX
@@ -44,7 +44,8 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<Sniffed, FetchError> {
     }
 }
 
-/// A file of a known kind is what the provider has made of the job; a text, or nothing, is what a host says in the place of it.
+/// A file of a known kind was made by the provider for the job; a text, or nothing, is what a host sends instead of
+/// it.
 fn foreign(bytes: &[u8]) -> FetchError {
     let is_media = |kind: infer::Type| {
         use infer::MatcherType::{Audio, Image, Video};
@@ -65,7 +66,7 @@ fn foreign(bytes: &[u8]) -> FetchError {
 mod tests {
     use super::*;
 
-    /// The head of a PNG of these dimensions.
+    /// The head of a PNG with these dimensions.
     fn png(width: u32, height: u32) -> Vec<u8> {
         let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
         bytes.extend(width.to_be_bytes());
@@ -74,7 +75,7 @@ mod tests {
         bytes
     }
 
-    /// As an encoder wrote it.
+    /// A file that an encoder has written.
     fn fixture(name: &str) -> Vec<u8> {
         std::fs::read(format!("{}/tests/fixtures/pictures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
     }

@@ -1,37 +1,37 @@
-//! What the receipts of a job say about how far it is. Pure.
+//! How far a job is, as its receipts say. Pure.
 
 use bytes::Bytes;
 
 use super::{Decision, Intent};
+use crate::job::record::{Nonce, Stage};
 use crate::job::step::Rebuilt;
 use crate::job::{Charged, Digest, FailedTasks, SentUnder, TaskId};
-use crate::ledger::record::{Nonce, Stage};
 
-/// The receipts of one job, as they were read one after the other.
+/// The receipts of one job, in the order in which they were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct History {
-    /// By number, from attempt 1 on.
+    /// In order, from attempt 1 on.
     pub attempts: Vec<Attempt>,
     /// The bytes of the terminal event.
     pub result: Option<Bytes>,
-    /// The bytes of the event that corrects it, where it said that the outcome is unknown.
+    /// The bytes of the event that corrects the result, if the result said that the outcome is unknown.
     pub resolved: Option<Bytes>,
 }
 
-/// One attempt: its intent is there.
+/// One attempt, which has an intent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Attempt {
-    /// `None`: unreadable, so somebody's.
+    /// `None` if it is unreadable: another life owns the attempt then.
     pub intent: Option<Intent>,
     pub task: Option<TaskId>,
     pub refused: bool,
-    /// Its task, where that failed and another generation may follow.
+    /// The attempt's task, if it failed and another generation may follow.
     pub failed: Option<FailedTask>,
-    /// What a person has decided, where this gate was shut when the job was given up.
+    /// A person's decision, if this gate was shut when the job was given up.
     pub decision: Option<Decision>,
 }
 
-/// What a receipt has of a failed task.
+/// The facts of a failed task in its receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FailedTask {
     pub task: TaskId,
@@ -39,17 +39,17 @@ pub struct FailedTask {
 }
 
 impl Attempt {
-    /// Nobody posts this attempt.
+    /// Whether no life posts this attempt.
     fn is_shut(&self) -> bool {
         self.intent.as_ref().is_some_and(|intent| intent.shut)
     }
 
-    /// It was shut for a user who wanted the job no more, and nothing was under way.
+    /// Whether it was shut because the user had cancelled the job while no submit was under way.
     fn is_cancelled(&self) -> bool {
         self.intent.as_ref().is_some_and(|intent| intent.shut && intent.cancelled)
     }
 
-    /// A person has had the job submitted again, behind this gate.
+    /// Whether a person has had the job submitted again after this gate.
     fn is_behind_us(&self) -> bool {
         self.is_shut() && self.decision == Some(Decision::SubmitAgain)
     }
@@ -58,9 +58,9 @@ impl Attempt {
 impl History {
     /// The record that these receipts stand for; `None` for a job that was never posted.
     ///
-    /// A result is the end, but where it said "unknown" and a person has had the job submitted again.
-    /// A noted task is running. The highest intent without a refusal is open; a shut gate is nobody's
-    /// attempt, and the one before it stays open until its outcome is sealed.
+    /// A result is the end, unless it said "unknown" and a person has had the job submitted again. A noted task is
+    /// running. The highest intent without a refusal is open. A shut gate is no attempt, and the attempt before it
+    /// stays open until its outcome is sealed.
     #[must_use]
     pub fn rebuilt(&self) -> Option<Rebuilt> {
         let named = self.attempts.iter().find_map(|attempt| attempt.intent.as_ref());
@@ -83,7 +83,7 @@ impl History {
 
     fn stage(&self) -> Option<Stage> {
         let reopened = self.attempts.iter().rposition(Attempt::is_behind_us);
-        // Given up once more, the outcome is what it was.
+        // If the job was given up again, the outcome is the same as before.
         let given_up_since = self
             .attempts
             .last()
@@ -101,7 +101,7 @@ impl History {
         if let Some(shut) = reopened.filter(|shut| last.is_none_or(|last| last < *shut)) {
             return Some(Stage::New { attempt: number(shut) + 1 });
         }
-        // A gate that was shut for a user who cancels is shut once more by whoever asks there next.
+        // If a gate was shut for a user who cancels, the next life that asks there finds it shut.
         if let Some(shut) = self.attempts.iter().position(Attempt::is_cancelled) {
             return Some(Stage::New { attempt: number(shut) });
         }
@@ -110,7 +110,7 @@ impl History {
         if attempt.failed.is_some() {
             return Some(Stage::New { attempt: number(index) + 1 });
         }
-        // Behind a shut gate no attempt follows, whatever is known of the last one by now.
+        // No attempt follows a shut gate, whatever is known of the last attempt now.
         if attempt.refused && !self.is_shut_behind(number(index)) {
             return Some(Stage::New { attempt: number(index) + 1 });
         }
@@ -118,15 +118,15 @@ impl History {
         Some(Stage::Submitting { attempt: number(index), nonce: Nonce::new(nonce) })
     }
 
-    /// What attempt `attempt` went out under.
+    /// The external id of attempt `attempt`.
     #[must_use]
     pub fn sent_under(&self, attempt: u32) -> Option<SentUnder> {
         let index = usize::try_from(attempt).unwrap_or(usize::MAX).checked_sub(1)?;
         self.attempts.get(index)?.intent.as_ref()?.sent_under()
     }
 
-    /// The task of this job that counts, and its attempt. One that failed counts where no generation
-    /// follows it after all, since somebody has given the job up behind it.
+    /// The task of this job that counts, and its attempt. A failed task counts if no generation follows it, since a
+    /// life has given the job up after it.
     #[must_use]
     pub fn task(&self) -> Option<(u32, TaskId)> {
         let mut attempts = self.attempts.iter().enumerate();
@@ -138,14 +138,13 @@ impl History {
         })
     }
 
-    /// How many generations the job may have, as was said when the first of them began; `None` where no
-    /// receipt says it.
+    /// How many generations the job may have, as its first intent says; `None` if no receipt says it.
     #[must_use]
     pub fn max_attempts(&self) -> Option<u32> {
         self.attempts.first()?.intent.as_ref().map(|intent| intent.max_attempts)
     }
 
-    /// Whether another generation may follow the one of attempt `attempt`, should its task fail.
+    /// Whether another generation may follow the one of attempt `attempt` if its task fails.
     #[must_use]
     pub fn allows_another(&self, attempt: u32) -> bool {
         let open = usize::try_from(attempt).unwrap_or(usize::MAX);
@@ -157,7 +156,7 @@ impl History {
             && !self.is_shut_behind(attempt)
     }
 
-    /// The failed tasks of the attempts up to `attempt`, where that one's is among them.
+    /// The failed tasks of the attempts up to `attempt`, if the task of `attempt` is one of them.
     #[must_use]
     pub fn failed_at(&self, attempt: u32) -> Option<FailedTasks> {
         let number = usize::try_from(attempt).unwrap_or(usize::MAX);
@@ -165,7 +164,7 @@ impl History {
         Some(self.failed_among(number))
     }
 
-    /// All that have failed.
+    /// All failed tasks.
     #[must_use]
     pub fn failed(&self) -> FailedTasks {
         self.failed_among(self.attempts.len())
@@ -198,22 +197,22 @@ impl History {
         }
     }
 
-    /// Whether somebody has given the job up and shut the gate of attempt `attempt`, and the job has
-    /// not come further all the same.
+    /// Whether a life has given the job up and shut the gate of attempt `attempt`, and the job has not continued
+    /// nevertheless.
     #[must_use]
     pub fn is_given_up_at(&self, attempt: u32) -> bool {
         let is_running = self.result.is_some() || self.task().is_some();
         !is_running && attempt > 0 && self.is_shut_behind(attempt - 1)
     }
 
-    /// Whether the gate of attempt `attempt` was shut for a user who wanted the job no more.
+    /// Whether the gate of attempt `attempt` was shut because the user had cancelled the job.
     #[must_use]
     pub fn is_cancelled_at(&self, attempt: u32) -> bool {
         let index = usize::try_from(attempt).unwrap_or(usize::MAX).checked_sub(1);
         index.and_then(|index| self.attempts.get(index)).is_some_and(Attempt::is_cancelled)
     }
 
-    /// The last gate, where it was shut when the job was given up: a person's decision belongs there.
+    /// The number of the last gate, if it was shut when the job was given up: a person's decision belongs there.
     #[must_use]
     pub fn last_shut_gate(&self) -> Option<u32> {
         let last = self.attempts.len().checked_sub(1)?;
@@ -227,12 +226,12 @@ impl History {
         self.attempts.last()?.decision
     }
 
-    /// Whether the gate behind attempt `attempt` was shut, and not for a user who cancels.
+    /// Whether the gate after attempt `attempt` was shut, but not because the user had cancelled the job.
     fn is_given_up_behind(&self, attempt: u32) -> bool {
         self.is_shut_behind(attempt) && !self.is_cancelled_at(attempt.saturating_add(1))
     }
 
-    /// Whether somebody has given the job up and shut the gate behind attempt `attempt`.
+    /// Whether a life has given the job up and shut the gate after attempt `attempt`.
     #[must_use]
     pub fn is_shut_behind(&self, attempt: u32) -> bool {
         let next = usize::try_from(attempt).unwrap_or(usize::MAX);

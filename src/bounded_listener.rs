@@ -1,8 +1,8 @@
-//! The connections under a port of ours: so many at most, and none that is silent, or doesn't read what it asked for, for long.
+//! Bounds the connections of our ports: their number, and how long one may be silent or not read its answer.
 //!
-//! When all places are taken, the connection that has moved nothing for longest makes way for the new one. Without that a
-//! thousand idle connections, or clients that ask and never read, would keep the orchestrator from `/livez`, and it would restart a worker
-//! that is well.
+//! If all places are taken, the connection that has moved no bytes for the longest time is closed for the new one.
+//! Without that, a thousand idle connections, or clients that send requests and never read, would keep the
+//! orchestrator from `/livez`, and it would restart a healthy worker.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,13 +18,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A client that sends nothing for so long is gone.
+/// A client that sends nothing for this long is disconnected.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// A client that takes nothing of its answer for so long gets no more of it.
+/// A client that reads nothing of its answer for this long is disconnected.
 const STALL_MAX: Duration = Duration::from_secs(10);
 
 /// Accepts connections, `connections_max` at a time.
-pub struct Door {
+pub struct BoundedListener {
     listener: TcpListener,
     connections_max: usize,
     open: Open,
@@ -35,11 +35,11 @@ type Open = Arc<Mutex<Connections>>;
 #[derive(Debug, Default)]
 struct Connections {
     next: u64,
-    by_number: BTreeMap<u64, Place>,
+    by_number: BTreeMap<u64, OpenConnection>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct OpenConnection {
     /// When bytes were last read or written.
     moved: Instant,
     /// Dropped to close the connection.
@@ -51,14 +51,14 @@ pub struct Connection {
     stream: TcpStream,
     number: u64,
     open: Open,
-    /// Ends when the connection has to make way.
+    /// Resolves when the connection has to be closed for another one.
     evicted: oneshot::Receiver<()>,
     silence: Pin<Box<Sleep>>,
-    /// While the client takes nothing.
+    /// Set while the client reads nothing.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
-impl Door {
+impl BoundedListener {
     #[must_use]
     pub fn new(listener: TcpListener, connections_max: usize) -> Self {
         Self { listener, connections_max, open: Arc::default() }
@@ -75,14 +75,14 @@ impl Door {
         }
         let number = open.next;
         open.next += 1;
-        open.by_number.insert(number, Place { moved: Instant::now(), _keep: keep });
+        open.by_number.insert(number, OpenConnection { moved: Instant::now(), _keep: keep });
         drop(open);
         let (open, silence) = (Arc::clone(&self.open), Box::pin(sleep(SILENCE_MAX)));
         Connection { stream, number, open, evicted, silence, stall: None }
     }
 }
 
-impl Listener for Door {
+impl Listener for BoundedListener {
     type Io = Connection;
     type Addr = SocketAddr;
 
@@ -97,7 +97,7 @@ impl Listener for Door {
 }
 
 impl Connection {
-    /// An error once the connection has to make way.
+    /// Returns an error once the connection has to be closed for another one.
     fn still_admitted(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match Pin::new(&mut self.evicted).poll(cx) {
             Poll::Ready(_) => Err(io::ErrorKind::ConnectionAborted.into()),
@@ -114,7 +114,7 @@ impl Connection {
         self.stall = None;
     }
 
-    /// What writing came to, bounded while the client takes nothing.
+    /// Returns the result of a write, or an error if the client has read nothing for too long.
     fn bounded<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.moved();
@@ -181,7 +181,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let page = Router::new().route("/", get(async || "x".repeat(100_000)));
-        tokio::spawn(axum::serve(Door::new(listener, MAX), page).into_future());
+        tokio::spawn(axum::serve(BoundedListener::new(listener, MAX), page).into_future());
         address
     }
 

@@ -1,54 +1,54 @@
-//! What a download can fail of, sorted by whose fault it is. Pure; the one place that says so.
+//! Why a download can fail, sorted by whose fault it is. Pure. This is the only place that decides it.
 
 use crate::job::step::Blame;
 
 /// What was wrong with a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Trouble {
-    /// A file of another kind than those that are stored, or of too many pixels.
+    /// The file is of another kind than those that are stored, or has too many pixels.
     AnotherKind,
-    /// More bytes than `download.max_bytes`.
+    /// The file has more bytes than `download.max_bytes`.
     TooLarge,
-    /// The provider's own URL leads where no request may go: another scheme, a login, an address that is not allowed.
+    /// The provider's own URL may not be requested: another scheme, a login, an address that is not allowed.
     BadUrl,
-    /// The status says that this URL gives nothing, or nothing any more.
+    /// The status says that this URL gives nothing, or gives nothing any more.
     Spent(u16),
     /// The status says that the host fails, or is busy.
     Failing(u16),
-    /// Redirects without an end or an aim, or to where no request may go.
+    /// The redirects don't end, have no target, or lead to a place that may not be requested.
     Redirects,
-    /// No picture under a status that promises one: a web page, an error in XML, nothing.
+    /// The status promises a picture but none is there: a web page, an error in XML, nothing.
     NoPicture,
-    /// The picture ends before its end.
+    /// The bytes stop before the picture's end.
     Cut,
-    /// It begins as a picture, and is wrong inside.
+    /// The bytes begin like a picture, but their structure is wrong.
     Broken,
-    /// The body went on for too long.
+    /// The body took too long.
     Slow,
-    /// The connection ended within the exchange.
+    /// The connection was closed during the exchange.
     Reset,
-    /// The URL says http, and https gives nothing there.
+    /// The URL says http, and the host gives nothing over https.
     NoHttps,
     /// The host's name can't be resolved.
     Unresolved,
     /// The host's name resolves to an address that is not allowed.
     Forbidden,
-    /// No connection to the host, or to the proxy.
+    /// There is no connection to the host or to the proxy.
     Unreachable,
-    /// No TLS with the host: a certificate that is expired, unknown or another's.
+    /// TLS with the host fails: its certificate is expired, unknown or for another host.
     Tls,
-    /// No answer in time.
+    /// No answer came in time.
     Silent,
-    /// The proxy, or the network that we are in, wants a login.
+    /// The proxy, or our own network, requires a login.
     Login(u16),
 }
 
 impl Trouble {
-    /// What a status says. `None` for a body that is to be looked at, and for a redirect.
+    /// The trouble that a status stands for. `None` for a redirect, and if the body must be checked.
     #[must_use]
     pub fn of_status(status: u16) -> Option<Self> {
         match status {
-            // Whether it is all of the picture, the picture says itself.
+            // The picture itself shows whether it is complete.
             200 | 203 | 206 | 301 | 302 | 303 | 307 | 308 => None,
             407 | 511 => Some(Self::Login(status)),
             408 | 421 | 425 | 429 => Some(Self::Failing(status)),
@@ -81,14 +81,14 @@ impl Trouble {
         }
     }
 
-    /// Whether two downloads seem to fail of one and the same thing.
+    /// Whether two downloads seem to fail for the same reason.
     #[must_use]
     pub fn is_like(self, other: Self) -> bool {
-        // A network without a way out looks different at every try.
+        // A network without a way out fails differently at every try.
         self == other || (self.blame() == Blame::Network && other.blame() == Blame::Network)
     }
 
-    /// Whether the same URL may work a moment later. Otherwise the provider is asked for a fresh one first.
+    /// Whether the same URL may work a moment later. If not, the provider is asked for a fresh URL first.
     #[must_use]
     pub fn may_pass(self) -> bool {
         match self {
@@ -113,13 +113,13 @@ impl Trouble {
         }
     }
 
-    /// Whether the URL gives nothing any more, as hosts say it of a signature that has expired.
+    /// Whether the URL gives nothing any more, which is how hosts answer an expired signature.
     #[must_use]
     pub fn spends_url(self) -> bool {
         matches!(self, Self::Spent(_))
     }
 
-    /// Whether something is there that is no image, rather than none being there.
+    /// Whether there is a file that is not an image, as opposed to no file.
     #[must_use]
     pub fn is_no_image(self) -> bool {
         match self {
@@ -140,7 +140,7 @@ impl Trouble {
         }
     }
 
-    /// What a person can do where every download fails of it.
+    /// What a person can do if every download fails for this reason.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// Trouble; whose fault; tried again from the same URL; something is there.
+    /// Trouble; whose fault; whether the same URL is tried again; whether there is a file.
     const TABLE: &[(Trouble, Blame, bool, bool)] = &[
         (Trouble::AnotherKind, Blame::Job, false, true),
         (Trouble::TooLarge, Blame::Job, false, true),
@@ -222,7 +222,7 @@ mod tests {
             let found = (trouble.blame(), trouble.may_pass(), trouble.is_no_image());
             assert_eq!(found, (*blame, *may_pass, *is_no_image), "{trouble:?}");
             assert!(!trouble.advice().is_empty());
-            // What is the job's own fault is none that passes, and something is there.
+            // Trouble that is the job's own fault doesn't pass, and there is a file.
             assert!(*blame != Blame::Job || (!may_pass && *is_no_image), "{trouble:?}");
         }
     }

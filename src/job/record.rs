@@ -1,4 +1,5 @@
-//! What Redis holds of a job, read strictly: a record that we don't understand is never guessed at.
+//! What Redis stores about a job. It is read strictly: a record that this version doesn't understand is never guessed
+//! at.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,64 +8,63 @@ use bytes::Bytes;
 
 use crate::job::{Charged, Digest, FailedTasks, SentUnder, TaskId};
 
-/// The newest version that this worker reads. It writes 1, which knows all stages but `told`, and 2 for that one.
+/// The newest version that this worker reads. It writes 1, which knows all stages but `told`, and 2 for that stage.
 pub const VERSION: u32 = 2;
 
-/// How far a job is. `new → submitting → generating → done`, or `told` in place of `done`; a missing record is
+/// How far a job is: `new → submitting → generating → done`, or `told` instead of `done`. A missing record is
 /// `New { attempt: 1 }`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// Nothing is under way, and attempt `attempt` may be posted.
+    /// No submit is under way, and attempt `attempt` may be posted.
     New { attempt: u32 },
-    /// Whoever wrote `nonce` may have posted attempt `attempt`.
+    /// The life that wrote `nonce` may have posted attempt `attempt`.
     Submitting { attempt: u32, nonce: Nonce },
-    /// The provider has accepted it.
+    /// The provider has accepted the job.
     Generating {
         attempt: u32,
         task: TaskId,
-        /// Since it was accepted, by the clock of Redis, when it was read.
+        /// The time since the acceptance, by the clock of Redis, when the record was read.
         age: Duration,
     },
-    /// It has ended, and these are the bytes to publish.
+    /// The job has ended, and these are the bytes to publish.
     Done {
         event: Bytes,
-        /// It ended unpaid, as an invalid request: a corrected input may take its place.
+        /// Whether it ended unpaid, as an invalid request: a corrected input may replace it.
         replaceable: bool,
     },
-    /// It has ended, its event was confirmed, and the bytes of that are in the result receipt alone.
+    /// The job has ended and its event is confirmed; only the receipt of the result has the bytes of the event.
     Told { event_id: String },
 }
 
-/// A job's record as it was read.
+/// The record of a job when it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Record {
     pub digest: Digest,
-    /// 1, and one more for each corrected input that took the place of an invalid one.
+    /// 1, plus one for each corrected input that replaced an invalid one.
     pub round: u32,
     pub stage: Stage,
-    /// The event of an unknown outcome, where a person has had the job submitted again: what it comes
-    /// to corrects that one.
+    /// The event of an unknown outcome, if a person has had the job submitted again: the new outcome corrects it.
     pub corrects: Option<Bytes>,
-    /// Those of the generations before the one that the stage is about.
+    /// The failed tasks of the generations before the one of this stage.
     pub failed: FailedTasks,
-    /// What the open or the accepted attempt went out under.
+    /// The external id of the open or the accepted attempt.
     pub under: Option<SentUnder>,
-    /// How many lives may have entered the storing of its images, the one that submitted it included.
+    /// How many lives may have begun to store the images, including the one that submitted the job.
     pub entries: u32,
-    /// For how long its images have been tried for in vain.
+    /// How long the images have been tried for in vain.
     pub tried: Option<Duration>,
 }
 
-/// All that the ledger knows of a job.
+/// Everything that the ledger knows of a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Known {
-    /// `None`: never heard of, or lost.
+pub struct Snapshot {
+    /// `None` if there is no record, or Redis has lost it.
     pub record: Option<Record>,
-    /// Its user wants it no more. Known of jobs that have not been seen yet, too.
+    /// Whether the user has cancelled the job, which may be before a worker has seen it.
     pub cancelled: bool,
 }
 
-/// Fresh for each ask for the right to post.
+/// A new one for each ask for the right to post.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Nonce(String);
 
@@ -83,21 +83,21 @@ impl Nonce {
 /// Why a stored record can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// Written by a newer worker: hand the job back, one of those will get it.
+    /// A newer worker wrote it. Requeue the job, so that such a worker gets it.
     #[error("the record has version {0}; this worker reads up to {VERSION}")]
     Newer(String),
-    /// Written by nobody that we know.
+    /// No known version wrote it.
     #[error("the record is damaged: {0}")]
     Damaged(String),
 }
 
-impl Known {
-    /// Reads the fields of the Redis hash; a hash without a stage is a job that was cancelled before
-    /// it was seen. `now_ms` is Redis's own time, Unix milliseconds.
+impl Snapshot {
+    /// Reads the fields of the Redis hash. A hash without a stage belongs to a job that was cancelled before a worker
+    /// saw it. `now_ms` is the time of Redis, in Unix milliseconds.
     ///
     /// # Errors
     ///
-    /// As [`Record::from_fields`].
+    /// The same as in [`Record::from_fields`].
     pub fn from_fields(fields: &HashMap<String, Bytes>, now_ms: u64) -> Result<Self, Unreadable> {
         let cancelled = fields.get("cancelled").is_some_and(|value| value.as_ref() == b"1");
         let unseen = fields.is_empty() || (cancelled && !fields.contains_key("stage"));
@@ -107,11 +107,11 @@ impl Known {
 }
 
 impl Record {
-    /// Reads the fields of the Redis hash. `now_ms` is Redis's own time, Unix milliseconds.
+    /// Reads the fields of the Redis hash. `now_ms` is the time of Redis, in Unix milliseconds.
     ///
     /// # Errors
     ///
-    /// [`Unreadable`]; an unknown stage or a missing field is damage, never a new job.
+    /// [`Unreadable`]. An unknown stage or a missing field means damage, and never a new job.
     pub fn from_fields(fields: &HashMap<String, Bytes>, now_ms: u64) -> Result<Self, Unreadable> {
         let text = |name: &str| {
             let value = fields.get(name).ok_or_else(|| Unreadable::Damaged(format!("no field {name}")))?;
@@ -214,7 +214,7 @@ mod tests {
         let record = Record::from_fields(&fields(&stored), 4500).unwrap();
         let Stage::Generating { attempt: 2, age, .. } = record.stage else { panic!("{record:?}") };
         assert_eq!(age, Duration::from_millis(3500));
-        // A clock that jumped back makes it young, not a panic.
+        // If the clock has jumped back, the job is young; there is no panic.
         assert!(Record::from_fields(&fields(&stored), 10).is_ok());
     }
 

@@ -1,5 +1,5 @@
-//! Whether the loops of this process still turn: a loop that stands still is found by `/livez`
-//! and by systemd's watchdog, where a look at the process alone would say that all is well.
+//! Checks that the loops of this process still turn. `/livez` and systemd's watchdog find a loop that stands still,
+//! where a check for the process alone would find nothing wrong.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,57 +7,57 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The pulses of all loops. Cheap to clone.
+/// The heartbeats of all loops. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Pulses {
+pub struct Heartbeats {
     start: Instant,
-    beats: Arc<Mutex<Vec<Weak<Beat>>>>,
+    beats: Arc<Mutex<Vec<Weak<LastBeat>>>>,
 }
 
-/// Held by a loop, which touches it on every turn. Dropped with the loop, it is no longer watched:
-/// that a loop ended is its owner's to notice.
+/// Held by a loop, which touches it on every turn. Dropped with the loop, it is no longer watched: the loop's owner
+/// has to notice that it ended.
 #[derive(Debug)]
-pub struct Pulse {
+pub struct Heartbeat {
     start: Instant,
-    beat: Arc<Beat>,
+    beat: Arc<LastBeat>,
 }
 
 #[derive(Debug)]
-struct Beat {
+struct LastBeat {
     name: &'static str,
     max_silence: Duration,
     /// Milliseconds from the start of the clock.
     last_ms: AtomicU64,
 }
 
-impl Default for Pulses {
+impl Default for Heartbeats {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Pulses {
+impl Heartbeats {
     #[must_use]
     pub fn new() -> Self {
         Self { start: Instant::now(), beats: Arc::default() }
     }
 
-    /// Watches a loop from now on. It must touch its pulse at least every `max_silence`, its
-    /// longest wait and longest turn included.
+    /// Watches a loop from now on. The loop must touch its heartbeat at least every `max_silence`, its longest wait
+    /// and longest turn included.
     #[must_use]
-    pub fn register(&self, name: &'static str, max_silence: Duration) -> Pulse {
-        let beat = Beat { name, max_silence, last_ms: AtomicU64::new(millis(self.start.elapsed())) };
+    pub fn register(&self, name: &'static str, max_silence: Duration) -> Heartbeat {
+        let beat = LastBeat { name, max_silence, last_ms: AtomicU64::new(millis(self.start.elapsed())) };
         let beat = Arc::new(beat);
         let mut beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
         beats.retain(|beat| beat.strong_count() > 0);
         beats.push(Arc::downgrade(&beat));
-        Pulse { start: self.start, beat }
+        Heartbeat { start: self.start, beat }
     }
 
-    /// The loops that stand still, a sentence each. Empty = all is well.
+    /// The loops that stand still, one sentence each; empty if all is well.
     #[must_use]
     pub fn silent(&self) -> Vec<String> {
-        // The lock first: a beat that is touched meanwhile is then younger than `now`, not older.
+        // The lock is taken first: a heartbeat that is touched meanwhile is then younger than `now`, not older.
         let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
         let now_ms = millis(self.start.elapsed());
         let silent = beats.iter().filter_map(Weak::upgrade).filter_map(|beat| beat.silent(now_ms));
@@ -65,14 +65,14 @@ impl Pulses {
     }
 }
 
-impl Pulse {
-    /// One look at the clock and one atomic store.
+impl Heartbeat {
+    /// Costs one look at the clock and one atomic store.
     pub fn touch(&self) {
         self.beat.last_ms.store(millis(self.start.elapsed()), Ordering::Relaxed);
     }
 }
 
-impl Beat {
+impl LastBeat {
     fn silent(&self, now_ms: u64) -> Option<String> {
         let silence = Duration::from_millis(now_ms.saturating_sub(self.last_ms.load(Ordering::Relaxed)));
         let (name, most) = (self.name, self.max_silence);
@@ -95,24 +95,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_stands_still_is_named() {
-        let pulses = Pulses::new();
-        let quick = pulses.register("consumer", 5 * SECOND);
-        let _slow = pulses.register("poller", 60 * SECOND);
+        let heartbeats = Heartbeats::new();
+        let quick = heartbeats.register("consumer", 5 * SECOND);
+        let _slow = heartbeats.register("poller", 60 * SECOND);
         advance(5 * SECOND).await;
-        assert_eq!(pulses.silent(), Vec::<String>::new());
+        assert_eq!(heartbeats.silent(), Vec::<String>::new());
         advance(SECOND).await;
-        assert_eq!(pulses.silent(), ["consumer has stood still for 6 s (at most 5s)"]);
+        assert_eq!(heartbeats.silent(), ["consumer has stood still for 6 s (at most 5s)"]);
         quick.touch();
-        assert_eq!(pulses.clone().silent(), Vec::<String>::new());
+        assert_eq!(heartbeats.clone().silent(), Vec::<String>::new());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_ended_is_no_longer_watched() {
-        let pulses = Pulses::new();
-        drop(pulses.register("consumer", SECOND));
+        let heartbeats = Heartbeats::new();
+        drop(heartbeats.register("consumer", SECOND));
         advance(10 * SECOND).await;
-        assert_eq!(pulses.silent(), Vec::<String>::new());
-        let _again = pulses.register("consumer", SECOND);
-        assert_eq!(pulses.silent(), Vec::<String>::new());
+        assert_eq!(heartbeats.silent(), Vec::<String>::new());
+        let _again = heartbeats.register("consumer", SECOND);
+        assert_eq!(heartbeats.silent(), Vec::<String>::new());
     }
 }

@@ -1,74 +1,74 @@
-//! The receipts as they are stored: JSON, versioned, fields only ever added.
+//! The receipts as they are stored: JSON with a version; fields are only ever added.
 
 use serde::{Deserialize, Serialize};
 
-use super::Of;
+use super::IntentFacts;
 use crate::job::{Adopts, Charged, ExternalTaskId, SentUnder, TaskId};
 
 /// The version of the receipts that this worker writes.
 const VERSION: u32 = 1;
 
-/// `intent-n`: somebody is going to post attempt n, or has, or nobody will any more.
+/// `intent-n`: a life will post attempt n or has posted it, or no life posts it any more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Intent {
-    pub(super) version: u32,
+    pub(crate) version: u32,
     pub job_id: String,
     pub digest: String,
     pub round: u32,
     pub nonce: String,
-    /// What the POST goes out under. Look-ups use this one, whatever the rule says by then.
+    /// The external id of the POST. Look-ups use this id, even if the rule for ids has changed since.
     pub external_task_id: String,
-    /// The producer has named that id.
+    /// Whether the producer chose the id.
     #[serde(default)]
     pub own_id: bool,
-    /// Then a task under it is this job's only if it was made at this time or later, by the provider's clock in Unix milliseconds;
-    /// absent where that clock was not known.
+    /// If the producer chose the id, only a task that was made at this time or later is this job's, by the provider's
+    /// clock in Unix milliseconds; absent if that clock was not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_from_ms: Option<i64>,
-    /// So many generations the job may have, one after the other, as long as their tasks fail. What the
-    /// first intent says of it holds, however the workers are configured that come later.
+    /// How many generations the job may have, one after the other, as long as their tasks fail. The number in the
+    /// first intent counts, however later workers are configured.
     #[serde(default = "one")]
     pub max_attempts: u32,
-    /// The gate was shut by a worker that gave the job up, or cancelled it: nobody posts this attempt.
+    /// Whether the gate was shut by a worker that gave the job up or cancelled it: no life posts this attempt.
     #[serde(default)]
     pub shut: bool,
-    /// It was shut for a user who wanted the job no more, when nothing was under way.
+    /// Whether it was shut because the user had cancelled the job while no submit was under way.
     #[serde(default)]
     pub cancelled: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct TaskNote {
+pub(crate) struct TaskNote {
     version: u32,
-    pub(super) task_id: String,
+    pub(crate) task_id: String,
 }
 
 /// `failed-n`: the task of attempt n has failed, and another generation follows.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct FailureNote {
+pub(crate) struct FailureNote {
     version: u32,
-    pub(super) task_id: String,
-    pub(super) charged: Charged,
+    pub(crate) task_id: String,
+    pub(crate) charged: Charged,
 }
 
-/// `resolve-n`: what a person has decided about a job that was given up and whose gate n is shut.
+/// `resolve-n`: a person's decision about a job that was given up and whose gate n is shut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// Nothing was accepted, by this person's word: there is an attempt after this gate.
+    /// Nothing was accepted, this person says: an attempt follows this gate.
     SubmitAgain,
-    /// Whatever was accepted, nobody waits for it any more.
+    /// The result is not wanted any more, whether or not a task was accepted.
     GiveUp,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct DecisionNote {
+pub(crate) struct DecisionNote {
     version: u32,
-    pub(super) decision: Decision,
+    pub(crate) decision: Decision,
 }
 
 impl Intent {
-    pub(super) fn of(of: Of<'_>, nonce: &str) -> Self {
+    pub(crate) fn of(of: IntentFacts<'_>, nonce: &str) -> Self {
         Self {
             version: VERSION,
             job_id: of.job.to_string(),
@@ -87,7 +87,7 @@ impl Intent {
         }
     }
 
-    pub(super) fn sent_under(&self) -> Option<SentUnder> {
+    pub(crate) fn sent_under(&self) -> Option<SentUnder> {
         let adopts = match (self.own_id, self.made_from_ms) {
             (false, _) => Adopts::Any,
             (true, Some(from_ms)) => Adopts::MadeFrom(from_ms),
@@ -102,19 +102,19 @@ fn one() -> u32 {
 }
 
 impl TaskNote {
-    pub(super) fn of(task: &TaskId) -> Self {
+    pub(crate) fn of(task: &TaskId) -> Self {
         Self { version: VERSION, task_id: task.as_str().to_owned() }
     }
 }
 
 impl FailureNote {
-    pub(super) fn of(task: &TaskId, charged: Charged) -> Self {
+    pub(crate) fn of(task: &TaskId, charged: Charged) -> Self {
         Self { version: VERSION, task_id: task.as_str().to_owned(), charged }
     }
 }
 
 impl DecisionNote {
-    pub(super) fn of(decision: Decision) -> Self {
+    pub(crate) fn of(decision: Decision) -> Self {
         Self { version: VERSION, decision }
     }
 }

@@ -54,7 +54,7 @@ async fn first_polls(sim: &Sim) {
 
 async fn shift(place: &Place, job: &str, by_ms: i64) {
     let client = redis::Client::open(redis_url()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let mut redis = crate::support::connected(&client).await.unwrap();
     let key = format!("{{{}}}:job:{job}", place.prefix);
     let stage: String = redis.hget(&key, "stage").await.unwrap();
     assert_eq!(stage, "generating", "{job}");

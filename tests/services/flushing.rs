@@ -102,7 +102,7 @@ impl<'a> Scene<'a> {
 
     async fn flush(&self) {
         let client = redis::Client::open(self.place.redis_url.as_str()).unwrap();
-        let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+        let mut redis = crate::support::connected(&client).await.unwrap();
         redis::cmd("FLUSHALL").exec_async(&mut redis).await.unwrap();
     }
 

@@ -75,6 +75,6 @@ async fn a_kill_within_the_post_ends_as_outcome_unknown_and_is_never_posted_agai
 /// The task id in the record, once it is there.
 async fn task_in_redis(place: &Place, job: &str) -> Option<String> {
     let client = redis::Client::open(place.redis_url.as_str()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let mut redis = crate::support::connected(&client).await.unwrap();
     redis.hget(format!("{{{}}}:job:{job}", place.prefix), "task").await.unwrap()
 }

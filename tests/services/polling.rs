@@ -36,7 +36,7 @@ async fn polls(place: &Place, broker: &Broker, sim: &Sim, name: &str, number: us
 /// Roughly how many jobs' durations the fleet remembers.
 async fn remembered(place: &Place) -> f64 {
     let client = redis::Client::open(place.redis_url.as_str()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let mut redis = crate::support::connected(&client).await.unwrap();
     let key = format!("{{{}}}:durations:multi_image_to_image:kling-v2", place.prefix);
     let fields: BTreeMap<String, f64> = redis::cmd("HGETALL").arg(key).query_async(&mut redis).await.unwrap();
     fields.iter().filter(|(name, _)| *name != "version").map(|(_, weight)| weight).sum()

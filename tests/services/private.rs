@@ -254,7 +254,7 @@ impl PrivateRedis {
     /// A command, and its answer.
     pub(crate) async fn query<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let client = redis::Client::open(self.url()).expect("a URL");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+        let mut connection = crate::support::connected(&client).await.expect("a connection");
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
         command.query_async(&mut connection).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))

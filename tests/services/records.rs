@@ -111,6 +111,6 @@ async fn memory(redis: &PrivateRedis) -> u64 {
 
 async fn query<T: redis::FromRedisValue>(redis: &PrivateRedis, command: &redis::Cmd) -> T {
     let client = redis::Client::open(redis.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = crate::support::connected(&client).await.unwrap();
     command.query_async(&mut connection).await.unwrap()
 }

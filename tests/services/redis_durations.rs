@@ -23,7 +23,7 @@ fn fresh() -> RedisDurations {
 
 async fn query<T: redis::FromRedisValue>(command: &redis::Cmd) -> T {
     let client = redis::Client::open(redis_url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = crate::support::connected(&client).await.unwrap();
     command.query_async(&mut connection).await.unwrap()
 }
 

@@ -30,7 +30,7 @@ fn fresh_prefix() -> String {
 
 async fn query<T: redis::FromRedisValue>(url: &str, command: &redis::Cmd) -> T {
     let client = redis::Client::open(url).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = crate::support::connected(&client).await.unwrap();
     command.query_async(&mut connection).await.unwrap()
 }
 

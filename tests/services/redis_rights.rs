@@ -143,7 +143,7 @@ async fn a_server_that_closes_what_is_idle_costs_no_pause() {
 async fn what_a_server_says_before_it_closes_is_what_is_said() {
     let redis = PrivateRedis::start_as(&["--maxclients", "1"]).await;
     let client = redis::Client::open(redis.url()).unwrap();
-    let _only = client.get_multiplexed_async_connection().await.unwrap();
+    let _only = crate::support::connected(&client).await.unwrap();
     Place::run_on("full-redis", amqp_url(), redis.url(), async |place| {
         let sim = Sim::start(&[]).await;
         let said = tool(&environment(place, &sim.url), &["check"]).await;

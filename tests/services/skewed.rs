@@ -34,7 +34,7 @@ impl Skewed {
 
     async fn query<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
         let client = redis::Client::open(self.redis.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut connection = crate::support::connected(&client).await.unwrap();
         let mut asked = redis::cmd(command[0]);
         asked.arg(&command[1..]);
         asked.query_async(&mut connection).await.unwrap()

@@ -207,7 +207,7 @@ async fn a_store_that_has_lost_its_id_is_refused_with_the_way_out() {
         assert!(log.contains("lost its receipts/store-id") && log.contains(&key), "{log}");
 
         let client = redis::Client::open(place.redis_url.as_str()).unwrap();
-        let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+        let mut redis = crate::support::connected(&client).await.unwrap();
         let deleted: u32 = redis::cmd("DEL").arg(&key).query_async(&mut redis).await.unwrap();
         assert_eq!(deleted, 1);
         let _again = Worker::start(place, &sim, &[]);

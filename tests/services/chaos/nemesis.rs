@@ -242,7 +242,7 @@ async fn stop(scene: &Scene, worker: &mut MutexGuard<'_, Worker>) {
 /// Flushes directly, without the proxy.
 async fn flush(scene: &Scene) {
     let client = redis::Client::open(scene.redis_url.as_str()).expect("the private Redis");
-    let mut redis = client.get_multiplexed_async_connection().await.expect("the private Redis");
+    let mut redis = crate::support::connected(&client).await.expect("the private Redis");
     redis::cmd("FLUSHALL").exec_async(&mut redis).await.expect("a flush");
 }
 

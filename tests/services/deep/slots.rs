@@ -80,7 +80,7 @@ async fn a_flush_while_slots_are_taken_lets_nothing_above_the_limit_run() {
         }
         wait_for("full slots", async || (look(&sim).await.running == CAP).then_some(())).await;
         let client = redis::Client::open(place.redis_url.as_str()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut connection = crate::support::connected(&client).await.unwrap();
         redis::cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
         // The killed worker can report nothing; its jobs go to the other.
         workers[0].kill().await;

@@ -13,6 +13,7 @@ pub mod tool;
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 
@@ -35,6 +36,15 @@ pub fn amqp_url() -> String {
 
 pub fn redis_url() -> String {
     std::env::var("REDIS_URL").expect("REDIS_URL: run through `make test`, which starts what is missing")
+}
+
+/// A connection of a test's own. The client's defaults, a second to connect and half of one for an answer, are too short where twelve
+/// tests share two processors.
+pub async fn connected(client: &redis::Client) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+    let limit = Some(Duration::from_secs(60));
+    let patient =
+        redis::AsyncConnectionConfig::new().set_connection_timeout(limit).set_response_timeout(limit);
+    client.get_multiplexed_async_connection_with_config(&patient).await
 }
 
 impl Place {
@@ -92,7 +102,7 @@ impl Place {
             broker.delete_exchange(&self.exchange()).await;
         }
         let Ok(client) = redis::Client::open(self.redis_url.as_str()) else { return };
-        let Ok(mut redis) = client.get_multiplexed_async_connection().await else { return };
+        let Ok(mut redis) = connected(&client).await else { return };
         let pattern = format!("{{{}}}*", self.prefix);
         let mut cursor = 0_u64;
         loop {
@@ -119,13 +129,13 @@ impl Place {
 /// Waits for a value and checks repeatedly; a panic's message says what it waits for.
 pub async fn wait_for<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     // It is long because the machine may be busy; no test says how fast something must be.
-    let patience = std::time::Duration::from_secs(120);
+    let patience = Duration::from_secs(120);
     let waiting = async {
         loop {
             if let Some(value) = look().await {
                 return value;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     match tokio::time::timeout(patience, waiting).await {

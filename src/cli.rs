@@ -63,7 +63,7 @@ enum Command {
     Submit(submit::Arguments),
     /// Show events as they come
     Watch(watch::Arguments),
-    /// Cancel jobs that nobody wants any more
+    /// Cancel jobs that are not wanted any more
     Cancel(cancel::Arguments),
     /// Clear up a job that ended as outcome_unknown, or fetch the images of a task that ended late
     Resolve(resolve::Arguments),

@@ -67,20 +67,15 @@ impl Config {
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
-        let merged = layers::merge(file, env, &mut faults);
-        let mut reader = Reader::new(merged, faults);
-        let config = Self::read(&mut reader);
-        debug_assert_eq!(
-            reader.unread(),
-            Vec::<&str>::new(),
-            "keys of config/default.toml that nothing reads"
-        );
-        let faults = reader.into_faults();
-        match config {
-            Some(config) if faults.is_empty() => Ok(config),
-            _ => Err(faults),
-        }
+        reader::read(file, env, |from| {
+            let config = Self::read(from);
+            debug_assert_eq!(
+                from.unread(),
+                Vec::<&str>::new(),
+                "keys of config/default.toml that nothing reads"
+            );
+            config
+        })
     }
 
     /// `None` only if a fault was found.

@@ -14,9 +14,9 @@
 //!
 //! # The way of a job
 //!
-//! A delivery arrives in [`worker::session`], which spawns a life for it ([`worker::life`]). [`job::request`] turns
-//! the message into a job or says what is wrong with it. From then on the life asks [`job::step`], which is pure, for
-//! the next action, performs it, and reports its result:
+//! A delivery arrives in [`worker::session`] and is processed by [`worker::delivery`]. [`job::request`] turns the
+//! message into a job or says what is wrong with it. The job's life ([`worker::life`]) asks [`job::step`], which is
+//! pure, for the next action, performs it, and reports its result:
 //!
 //! ```text
 //!  read the record ─▶ new ─────────▶ ask ledger and receipts ─▶ POST ─▶ note the task id ───┐

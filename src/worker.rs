@@ -6,6 +6,7 @@
 
 pub mod breaker;
 pub mod copies;
+pub mod delivery;
 pub mod downloads;
 pub mod in_flight;
 pub mod intake;

@@ -144,7 +144,7 @@ impl Sources {
         match self.tell.tell(&job).await {
             Ok(()) => Answer::Accepted,
             Err(why) => {
-                tracing::debug!(job_id = %job, "a callback was passed on to nobody: {why}");
+                tracing::debug!(job_id = %job, "a callback could not be passed on: {why}");
                 Answer::Unavailable
             }
         }

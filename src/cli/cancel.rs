@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
   comet-worker cancel order-1 order-2
   comet-worker cancel --json order-1 | jq -r .state
 A job that was not submitted to the provider yet costs nothing. CometAPI can't stop a generation:
-one that it has accepted goes on there and is charged, and nobody waits for it any more.
+one that it has accepted goes on there and is charged, and its result is not waited for.
 A job that was not seen yet is cancelled when it comes, within redis.remember_s.
 Every cancelled job has its event, job.cancelled, with what it cost.
 Exit code: 0 all are cancelled, 1 one of them had ended already, or Redis didn't answer.")]

@@ -49,7 +49,7 @@ pub(super) struct Arguments {
     /// It was not accepted: it is submitted once more. If it was, it is paid for twice
     #[arg(long, group = "decision")]
     submit_again: bool,
-    /// Nobody waits for it any more: it ends as job.cancelled, charged: unknown
+    /// Give it up: it ends as job.cancelled, charged: unknown
     #[arg(long, group = "decision")]
     give_up: bool,
     /// Its task ended after the job did: its images are fetched, stored and told, now
@@ -189,7 +189,9 @@ async fn note(receipts: &Receipts, job: &JobId, gate: u32, word: &Word) -> anyho
         Word::Decided(decision) => {
             let counts = receipts.decide(job, gate, *decision).await?;
             if counts != *decision {
-                bail!("somebody has just decided otherwise about {job}");
+                bail!(
+                    "another decision about {job} was made just now; look at it with comet-worker watch --job {job}"
+                );
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::storage::Storage;
   comet-worker sweep --older-than 30d
   comet-worker --verbose sweep --older-than 30d     (names the jobs that are kept)
 A job's receipts go when all of them are older than that and the job has ended. Those of unfinished
-jobs stay, and of jobs that ended as outcome_unknown and that nobody has resolved. Images are never
+jobs stay, and of jobs that ended as outcome_unknown and were not resolved. Images are never
 touched. Safe while workers run; don't run two sweeps at once.
 AGE must not be below redis.remember_s: while Redis remembers a job, its receipts are of use. And it
 must be longer than any copy of a job's message can lie in a queue: once record and receipts are

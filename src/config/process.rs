@@ -5,8 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::faults::Faults;
-use super::layers;
-use super::reader::Reader;
+use super::reader::{self, Reader};
 
 /// The admin port.
 #[derive(Debug, Clone)]
@@ -57,12 +56,7 @@ impl Admin {
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
-        let merged = layers::merge(file, env, &mut faults);
-        let mut reader = Reader::new(merged, faults);
-        let admin = Self::read(&mut reader);
-        let faults = reader.into_faults();
-        if faults.is_empty() { Ok(admin) } else { Err(faults) }
+        reader::read(file, env, |from| Some(Self::read(from)))
     }
 
     pub(super) fn read(from: &mut Reader) -> Self {

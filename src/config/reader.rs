@@ -11,11 +11,32 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::faults::Faults;
-use super::layers::{DEFAULT_PLACE, Merged, Plain, Setting};
+use super::layers::{self, DEFAULT_PLACE, Merged, Plain, Setting};
 use super::secrets::is_secret;
 use super::urls;
 use crate::net::tls;
 use crate::secret::{Parse, Secret, read_secret};
+
+/// Lays `file` and `env` over the defaults, and reads them by `values`, which gives `None` only if it has found a fault.
+///
+/// # Errors
+///
+/// Everything that is wrong, at once.
+pub(super) fn read<T>(
+    file: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+    values: impl FnOnce(&mut Reader) -> Option<T>,
+) -> Result<T, Faults> {
+    let mut faults = Faults::default();
+    let merged = layers::merge(file, env, &mut faults);
+    let mut reader = Reader::new(merged, faults);
+    let values = values(&mut reader);
+    let faults = reader.into_faults();
+    match values {
+        Some(values) if faults.is_empty() => Ok(values),
+        _ => Err(faults),
+    }
+}
 
 pub(super) struct Reader {
     settings: BTreeMap<String, Setting>,

@@ -80,7 +80,9 @@ pub fn unawaited(shared: &Shared, job: &Job, event: Event) {
     tokio::spawn(async move {
         match publisher.publish(&message).await {
             Ok(_) => metrics.event_published(event.kind.event_type()),
-            Err(error) => tracing::debug!("an event that nobody waits for was not confirmed: {error}"),
+            Err(error) => tracing::debug!(
+                "an event that is published once, and not waited for, was not confirmed: {error}"
+            ),
         }
     });
 }

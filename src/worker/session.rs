@@ -11,8 +11,9 @@ use tokio_util::task::TaskTracker;
 
 use super::Shared;
 use super::breaker::Mode;
+use super::delivery;
 use super::intake::{Change, Intake};
-use super::life::{Interrupts, live};
+use super::life::Interrupts;
 use super::panics;
 use super::standstills::{OpenStandstill, What};
 use super::suspects::Suspects;
@@ -215,7 +216,7 @@ impl Sessions {
         let interrupts = Interrupts::new(self.stop.clone(), lost.clone(), held_until);
         self.lives.spawn(async move {
             let Incoming { message, settle } = incoming;
-            let life = async { live(&shared, message, settle.as_ref(), &interrupts).await };
+            let life = async { delivery::process(&shared, message, settle.as_ref(), &interrupts).await };
             // Once the job's id is known, its life catches its own panics.
             if let Err(panic) = panics::caught(life).await {
                 shared.metrics.job_panicked();

@@ -98,7 +98,7 @@ impl Suspects {
         if state.said.take().is_some() {
             self.metrics.standstill("message", false);
             tracing::info!(
-                "sessions with RabbitMQ last again: the message at their head stops nobody any more"
+                "sessions with RabbitMQ last again: the message at their head stops no other job any more"
             );
         }
     }

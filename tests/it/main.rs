@@ -23,6 +23,8 @@ mod lifecycle;
 #[path = "../shared/seed.rs"]
 mod seed;
 mod simulate;
+#[path = "../shared/slots_bench.rs"]
+mod slots_bench;
 #[path = "../shared/slots_suite.rs"]
 mod slots_suite;
 mod standstill;

@@ -19,10 +19,11 @@ use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
 use comet_worker::worker::breaker::{Breaker, Cause, Probe};
 use comet_worker::worker::copies::Copies;
+use comet_worker::worker::delivery;
 use comet_worker::worker::downloads::Downloads;
 use comet_worker::worker::in_flight::JobsInFlight;
 use comet_worker::worker::learning::Learning;
-use comet_worker::worker::life::{Interrupts, live};
+use comet_worker::worker::life::Interrupts;
 use comet_worker::worker::panics::Panics;
 use comet_worker::worker::preflight::Weaknesses;
 use comet_worker::worker::slots::SlotLine;
@@ -297,7 +298,10 @@ impl Workbench {
         let held_until = Instant::now() + self.shared.settings.hold;
         let interrupts = Interrupts::new(self.stop.clone(), self.lost.clone(), held_until);
         let shared = self.shared.clone();
-        let life = tokio::spawn(async move { live(&shared, Box::new(message), &settle, &interrupts).await });
+        let life =
+            tokio::spawn(
+                async move { delivery::process(&shared, Box::new(message), &settle, &interrupts).await },
+            );
         Delivery { life, settled }
     }
 

@@ -19,6 +19,8 @@ mod ledger_suite;
 mod private;
 #[path = "../shared/seed.rs"]
 mod seed;
+#[path = "../shared/slots_bench.rs"]
+mod slots_bench;
 #[path = "../shared/slots_suite.rs"]
 mod slots_suite;
 mod support;

@@ -2,123 +2,17 @@
 //! them again with every call made twice, as after a lost answer.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use comet_worker::job::record::{Nonce, Stage};
-use comet_worker::job::step::{BeginPrecondition, FreezePrecondition, MoveResult, RestorePrecondition};
-use comet_worker::job::{Charged, Digest, FailedTasks, JobId, TaskId};
+use comet_worker::job::record::Stage;
+use comet_worker::job::step::{BeginPrecondition, MoveResult};
+use comet_worker::job::{Charged, FailedTasks};
 use comet_worker::ledger::slots::Slots;
-use comet_worker::ledger::{JobRef, Ledger};
 
-const LONG: Duration = Duration::from_secs(600);
-const SHORT: Duration = Duration::from_millis(200);
-
-/// A ledger whose account has 4 slots, and whose count is new.
-pub struct Account {
-    ledger: Arc<dyn Ledger>,
-    digest: Digest,
-}
-
-/// The event of a job that was given up while it runs; the other is of a job that has ended.
-const GIVEN_UP: &[u8] = br#"{"id":"x","type":"comet.job.failed","data":{"job_id":"x","reason":"timed_out"}}"#;
-const ENDED: &[u8] = br#"{"id":"x","type":"comet.job.failed","data":{"job_id":"x","reason":"rejected"}}"#;
-
-fn id(name: &str) -> JobId {
-    name.parse().unwrap()
-}
-
-fn nonce(text: &str) -> Nonce {
-    Nonce::new(text.to_owned())
-}
-
-fn task(name: &str) -> TaskId {
-    TaskId::new(&format!("task-{name}")).unwrap()
-}
-
-fn slots(count: u32, keep: Duration) -> Slots {
-    Slots { count, keep }
-}
-
-impl Account {
-    pub async fn new(ledger: Arc<dyn Ledger>) -> Self {
-        Self { ledger, digest: Digest::new("digest".to_owned()) }
-    }
-
-    async fn open(self) -> Self {
-        self.ledger.begin_count().await.unwrap();
-        self
-    }
-
-    fn entry<'a>(&'a self, job: &'a JobId, slots: Slots) -> JobRef<'a> {
-        JobRef { job, digest: &self.digest, round: 1, failed: FailedTasks::none(), under: None, slots }
-    }
-
-    async fn ask(&self, job: &str, attempt: u32, slots: Slots) -> MoveResult {
-        let job = id(job);
-        self.ledger
-            .begin(self.entry(&job, slots), attempt, &nonce("n"), &BeginPrecondition::Read)
-            .await
-            .unwrap()
-    }
-
-    /// Whether the job may be submitted.
-    async fn begins(&self, job: &str, count: u32) -> bool {
-        match self.ask(job, 1, slots(count, LONG)).await {
-            MoveResult::Yes { .. } => true,
-            MoveResult::Full => false,
-            moved @ (MoveResult::No(_) | MoveResult::Paced { .. }) => panic!("{job}: {moved:?}"),
-        }
-    }
-
-    /// Asks until the job may be submitted.
-    async fn begins_at_last(&self, job: &str, count: u32) {
-        for _ in 0..1500 {
-            if self.begins(job, count).await {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("{job} never begins");
-    }
-
-    /// For how long the job is held up by the pace, if it is.
-    async fn held_up(&self, job: &str) -> Option<Duration> {
-        match self.ask(job, 1, slots(1, LONG)).await {
-            MoveResult::Yes { .. } => None,
-            MoveResult::Paced { wait } => Some(wait),
-            moved @ (MoveResult::No(_) | MoveResult::Full) => panic!("{job}: {moved:?}"),
-        }
-    }
-
-    async fn held_up_no_more(&self, job: &str) {
-        while let Some(wait) = self.held_up(job).await {
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    async fn accept(&self, job: &str, slots: Slots) {
-        let id = id(job);
-        self.ledger.accept(self.entry(&id, slots), 1, &task(job)).await.unwrap();
-    }
-
-    async fn end(&self, job: &str, event: &'static [u8]) {
-        let (job, event) = (id(job), Bytes::from_static(event));
-        let entry = self.entry(&job, slots(1, LONG));
-        self.ledger.freeze(entry, &FreezePrecondition::Unfinished, event, false).await.unwrap();
-    }
-
-    async fn reopen(&self, job: &str, attempt: u32) {
-        self.ledger.reopen(&id(job), attempt, None).await.unwrap();
-    }
-
-    async fn restore(&self, job: &str, stage: &Stage, count: u32) {
-        let id = id(job);
-        let entry = self.entry(&id, slots(count, LONG));
-        self.ledger.restore(entry, RestorePrecondition::Nothing, stage, None).await.unwrap();
-    }
-}
+use crate::chance::stream;
+use crate::seed::seed;
+pub use crate::slots_bench::Account;
+use crate::slots_bench::{ENDED, GIVEN_UP, LONG, SHORT, id, nonce, slots, task};
 
 pub async fn slots_are_given_up_to_the_cap_and_no_further(account: Account) {
     let account = account.open().await;
@@ -307,13 +201,9 @@ pub async fn who_will_not_post_is_not_held_up(account: Account) {
 /// room for it beside the waiting jobs.
 pub async fn whatever_happens_the_sum_is_that_of_the_running_tasks(account: Account) {
     let account = account.open().await;
-    let seed = u64::from(uuid::Uuid::new_v4().as_fields().0);
-    println!("seed {seed}");
-    let mut state = seed;
-    let mut below = |bound: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        u32::try_from((state >> 33) % bound).unwrap()
-    };
+    let seed = seed();
+    let mut chance = stream(seed, "slots");
+    let mut below = |bound: u32| chance.u32(0..bound);
     // By number of the job: attempts that are over, and slots that are held.
     let mut held: BTreeMap<u32, u32> = BTreeMap::new();
     let mut over: BTreeMap<u32, u32> = BTreeMap::new();
@@ -328,7 +218,7 @@ pub async fn whatever_happens_the_sum_is_that_of_the_running_tasks(account: Acco
                     jobs += 1;
                     jobs
                 } else {
-                    again[below(again.len() as u64) as usize]
+                    again[below(u32::try_from(again.len()).unwrap()) as usize]
                 };
                 let count = waiting.get(&number).copied().unwrap_or_else(|| 1 + below(3));
                 let attempt = 1 + over.get(&number).copied().unwrap_or(0);

@@ -166,7 +166,7 @@ pub(crate) enum Fault {
     LookNullResult,
     /// poll: Kling's newer form, outputs in place of task_result
     LookOutputs,
-    /// poll: succeeded with the images in a shape that nobody knows
+    /// poll: succeeded with the images in an unknown shape
     LookForeignShape,
     /// poll: succeed without images, processing, and then succeed with them
     LookRegress,
@@ -204,17 +204,17 @@ pub(crate) enum Fault {
     FileTrailing,
     /// download: a JPEG has a fill byte before its second marker
     FileFillByte,
-    /// download: 206 with the whole file, though nobody asked for a part
+    /// download: 206 with the whole file, though no part was asked for
     FilePartial,
     /// download: 404 for the six seconds after the first one of the image
     FileMissingAtFirst,
-    /// download: 403 for whoever calls itself comet-worker
+    /// download: 403 for a client that calls itself comet-worker
     FileRefusesAgent,
     /// download: 200 with an error in XML
     FileXml,
     /// download: 200 with a GIF
     FileGif,
-    /// download: the file under gzip, though nobody asked for that
+    /// download: the file under gzip, though that was not asked for
     FileGzip,
     /// download: redirects without end
     FileRedirectLoop,

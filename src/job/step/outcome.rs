@@ -76,7 +76,7 @@ pub(super) fn expired(task: TaskId, message: String, units: Option<String>) -> O
 pub(super) fn quarantined(task: TaskId, entries: u32, units: Option<String>) -> Outcome {
     let message = format!(
         "{entries} workers in a row have died while they stored its images, or just before; the generation \
-         was paid for, and nobody tries it again by itself"
+         was paid for, and it is not tried again by itself"
     );
     of_task(task, Reason::Quarantined, message, Charged::Yes, units)
 }

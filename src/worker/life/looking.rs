@@ -153,8 +153,8 @@ impl Actor<'_> {
 
     /// Publishes the copy for a person. If the worker dies right after that, there may be two copies.
     pub(super) async fn park(&mut self) -> Result<(), RequeueReason> {
-        let detail =
-            "nobody can say whether the provider accepted it; look for its external_task_id there".to_owned();
+        let detail = "it is not known whether the provider accepted it; look for its external_task_id there"
+            .to_owned();
         let dead = DeadLetter { reason: DeadReason::OutcomeUnknown, detail };
         let Some(original) = &self.original else { return Err(RequeueReason::Unreadable) };
         publish::dead_letter(self.shared, original, &dead, self.interrupts).await?;
@@ -169,7 +169,7 @@ impl Actor<'_> {
             }
             Unanswerable::Forgotten => (
                 DeadReason::Forgotten,
-                "this job has ended and was told, and somebody has removed the receipt that had its event; to have it generated once more, send it under another job_id",
+                "this job has ended and was told, and the receipt that had its event was removed; to have it generated once more, send it under another job_id",
             ),
         };
         let dead = DeadLetter { reason, detail: detail.to_owned() };

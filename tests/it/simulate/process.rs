@@ -10,7 +10,8 @@ use comet_worker::heartbeat::Heartbeats;
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::Storage;
 use comet_worker::worker::breaker::{Cause, Mode, Probe};
-use comet_worker::worker::life::{Interrupts, live};
+use comet_worker::worker::delivery;
+use comet_worker::worker::life::Interrupts;
 use comet_worker::worker::{Shared, store_watch};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
@@ -236,7 +237,7 @@ impl Process {
                         let held_until = Instant::now() + process.shared.settings.hold;
                         let interrupts = Interrupts::new(process.stop.clone(), lost, held_until);
                         let settle = LinkedSettle { link, broker, number, session };
-                        live(&process.shared, Box::new(message), &settle, &interrupts).await;
+                        delivery::process(&process.shared, Box::new(message), &settle, &interrupts).await;
                     }));
                 }
             }

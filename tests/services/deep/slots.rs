@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::chance::stream;
 use crate::private::PrivateRedis;
+use crate::seed::seed;
 use crate::slots::{Moment, job_of, look, with};
 use crate::support::{Broker, Place, Sim, Worker, amqp_url, wait_for};
 
@@ -18,10 +20,9 @@ async fn the_limit_is_kept_and_made_use_of_while_workers_are_killed() {
         let mut workers = [start(), start(), start(), start()];
         let broker = Broker::connect(place).await;
         broker.listen(place).await;
-        let mut dice = 1_u64;
+        let mut chance = stream(seed(), "slots under kills");
         for number in 0..JOBS {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            broker.publish(place, &job_of(&format!("s{number}"), 1 + (dice >> 33) % 4)).await;
+            broker.publish(place, &job_of(&format!("s{number}"), chance.u64(1..=4))).await;
         }
         wait_for("a task", async || (look(&sim).await.accepted > 0).then_some(())).await;
         let mut samples = Vec::new();

@@ -115,6 +115,11 @@ impl Metrics {
         count(&self.0.handed_back, [("why", why)]);
     }
 
+    /// The state machine got a result that doesn't fit its action.
+    pub fn misfit(&self) {
+        self.0.internal_faults.inc();
+    }
+
     /// A job's life ended in a panic.
     pub fn job_panicked(&self) {
         self.0.job_panics.inc();

@@ -10,6 +10,7 @@ pub mod fit;
 pub mod listen;
 pub mod message;
 pub mod publish;
+mod request;
 pub mod rights;
 pub mod topology;
 pub mod wire;

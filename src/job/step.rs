@@ -1,39 +1,51 @@
 //! Every decision in the life of a job: what to do next, and which end follows from what has happened.
 //!
-//! [`Machine`] is a state machine without a clock and without I/O. [`Machine::next`] returns the next action; the
-//! shell in `worker/life.rs` performs it and reports its result through one of the other methods. A job that is
-//! retried, redelivered or resumed begins with [`Action::Read`]; a job whose message was never delivered before
-//! begins with [`Action::Begin`] and continues with what that finds. All of them use the same states; only the record
-//! and the receipts differ.
+//! [`Machine`] is a state machine without a clock and without I/O. Its state is the [`Action`] that is to be performed
+//! next. The shell (`worker/life.rs`) performs it and passes its result to [`Machine::apply`], which returns the
+//! action after it. There is no other way in. A job that is retried, redelivered or resumed begins with
+//! [`Action::Read`]; a job whose message was never delivered before begins with [`Action::Begin`] and continues with
+//! what that finds. All of them use the same actions; only the record and the receipts differ.
+//!
+//! The actions form six groups. Each has a file here, with what is decided, and a file of the same name under
+//! `worker/life`, with what is done: `record` (what is known of the job), `submit` (from the right to post to the
+//! noted task), `open` (a submit whose outcome is open), `generate` (the running task), `store` (its images), and
+//! `end` (from the outcome to the acknowledgement).
 //!
 //! The machine guarantees three things. It returns [`Action::Post`] only after [`Action::Begin`] and, with receipts,
 //! after [`Action::Ask`] for the same attempt in the same life. After an answer that leaves open whether a POST was
 //! accepted, it returns a second [`Action::Post`] only if a trusted look-up or a person says that nothing was
 //! accepted. It returns [`Action::Ack`] only after a published event or dead letter.
 
-mod again;
-mod finish;
-mod generation;
-mod intent_seen;
-mod look;
+mod end;
+mod generate;
 mod machine;
+mod open;
 mod outcome;
-mod reading;
+mod patience;
+mod record;
+mod store;
 mod submit;
-mod unstored;
+mod timing;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::intent_seen::IntentSeen;
+pub use self::end::AfterPublish;
+pub use self::generate::{BadEnd, Generation};
 pub use self::machine::Machine;
-pub use self::unstored::{Blame, Others, Unstored, together};
+pub use self::open::{IntentSeen, OpenSubmit};
+pub use self::patience::{Blame, Others, Unstored, together};
+pub use self::record::Recall;
+pub use self::store::Storing;
 
 use super::pace::{Pace, Schedule, Seed};
 use super::{Charged, FailedTasks, Outcome, SentUnder, StoredImage, TaskId};
-use crate::job::answers::ResultImage;
+use crate::job::answers::{Lookup, SubmitOutcome, TaskStatus};
+use crate::job::receipt::history::History;
+use crate::job::receipt::{Gate, Shut};
 use crate::job::record::{Nonce, Snapshot, Stage};
 
 /// The bounds that a life keeps to.
@@ -63,73 +75,170 @@ pub struct Rules {
     pub seed: Seed,
 }
 
-/// What to do next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What to do next, with what the machine has to know when it is done. The text of each action ends with the input
+/// that reports its result. [`Input::Unreadable`] may report the result of every action on the record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Read the record. Report to [`Machine::read`].
-    Read,
-    /// Read the job's receipts. Report to [`Machine::recalled`].
-    Recall,
-    /// Read the event of a job whose event was published. Report to [`Machine::read_again`].
+    /// Read the record. `before`: what this life knows of an open submit. [`Input::Record`].
+    Read { before: Option<Box<OpenSubmit>> },
+    /// Read the job's receipts. [`Input::Receipts`].
+    Recall { why: Recall },
+    /// Read the event of a job whose event was published. [`Input::LastEvent`].
     ReadAgain,
-    /// Write what the receipts say into the record. Report to [`Machine::restored`].
-    Restore { over: RestorePrecondition, rebuilt: Rebuilt },
+    /// Write what the receipts say into the record. [`Input::Record`], as the record is after that.
+    Restore { over: RestorePrecondition, rebuilt: Box<Rebuilt> },
     /// Wait for a permit to submit, then ask the ledger for the right to post `attempt`, and repeat this while the
     /// account is full. If the user `cancels` the job, ask at once, since the right is only taken to be given up.
-    /// Report to [`Machine::begun`].
+    /// [`Input::Begun`], or [`Input::Record`] if a hint arrives before that.
     Begin { attempt: u32, round: u32, basis: BeginPrecondition, cancels: bool },
-    /// Ask at the gate of the receipts. Report to [`Machine::gated`].
-    Ask { attempt: u32, nonce: Nonce },
-    /// Send the paid POST, now. Report to [`Machine::answered`].
-    Post,
-    /// Write the task id into the ledger, and retry until that succeeds. Report to [`Machine::accepted`].
+    /// Ask at the gate of the receipts. `asked`: when the ledger was asked. [`Input::Gate`].
+    Ask { attempt: u32, nonce: Nonce, asked: Duration },
+    /// Send the paid POST now. [`Input::Answered`]; [`Input::Withheld`] if it is later than `until` or the life may
+    /// not post any more.
+    Post { attempt: u32, nonce: Nonce, asked: Duration, until: Duration },
+    /// Write the task id into the ledger, and retry until that succeeds. [`Input::Accepted`].
     Accept { attempt: u32, task: TaskId },
-    /// Write the task id into a receipt. Report to [`Machine::noted`].
-    NoteTask { attempt: u32, task: TaskId },
-    /// Write into a receipt that attempt `attempt` was certainly not accepted. Report to [`Machine::refused`].
-    Refuse { attempt: u32 },
-    /// Move the record past the attempt. Report to [`Machine::reopened`].
-    Reopen { attempt: u32, nonce: Option<Nonce> },
-    /// Check whether any life has asked at the gate. Report to [`Machine::saw_intent`].
-    SeeIntent { attempt: u32 },
-    /// Query the provider for a task under our own id. Report to [`Machine::looked_up`].
-    LookUp,
-    /// Wait until `until` or until a hint arrives, since another life may have posted, and report to
-    /// [`Machine::looked_on`]. Report a callback that arrives earlier to [`Machine::pulled`].
-    LookOn { until: Duration },
-    /// Write into a receipt that the attempt's task has failed and that another generation may follow. Report to
-    /// [`Machine::failure_noted`].
+    /// Write the task id into a receipt. [`Input::Done`].
+    NoteTask { attempt: u32, task: TaskId, then: Box<Action> },
+    /// Republish the message of a job that was given up, or (`if_unknown`) that may have been: then only if its
+    /// sealed outcome is unknown. The receipt has its task. [`Input::Done`].
+    Redeliver { if_unknown: bool, then: Box<Action> },
+    /// Write into a receipt that attempt `attempt` was certainly not accepted. [`Input::Done`].
+    Refuse { attempt: u32, requeue: bool },
+    /// Move the record past the attempt. [`Input::Moved`].
+    Reopen { attempt: u32, nonce: Option<Nonce>, requeue: bool },
+    /// Check whether any life has asked at the gate. [`Input::Intended`].
+    SeeIntent { open: Box<OpenSubmit> },
+    /// Query the provider for a task under our own id. [`Input::LookedUp`].
+    LookUp { open: Box<OpenSubmit> },
+    /// Wait until `until` or until a hint arrives, since another life may have posted. [`Input::LookAgain`];
+    /// [`Input::Called`] for a callback that arrives earlier, which can't move `until` before `pull_from`.
+    LookOn { until: Duration, pull_from: Duration, open: Box<OpenSubmit> },
+    /// Shut the gate of attempt `attempt`, since the job is given up or its user `cancels` it. [`Input::Shut`].
+    Shut { attempt: u32, cancels: bool, why: GivenUp },
+    /// Leave a copy of the message for a person. [`Input::Done`].
+    Park { outcome: Box<Outcome>, expect: FreezePrecondition },
+    /// Wait until the time of the next poll, then query the task. [`Input::Polled`]; [`Input::Record`] for the record
+    /// that was read after a hint, and [`Input::Called`] for a callback that arrives earlier.
+    Poll(Box<Generation>),
+    /// Find out whether the provider answers about other tasks, since it has no answer about this one.
+    /// [`Input::AnswersAboutOthers`].
+    QueryOther { generation: Box<Generation>, message: String, after: Option<Duration>, asked: Duration },
+    /// Write into a receipt that the attempt's task has failed and that another generation may follow.
+    /// [`Input::Done`].
     NoteFailure { attempt: u32, task: TaskId, charged: Charged },
-    /// Move the record past the attempt whose task is the last one in `failed`. Report to [`Machine::followed`].
+    /// Move the record past the attempt whose task is the last one in `failed`. [`Input::Moved`].
     Follow { attempt: u32, failed: FailedTasks },
-    /// Shut the gate of attempt `attempt`, since the job is given up or its user `cancels` it. Report to
-    /// [`Machine::shut`].
-    Shut { attempt: u32, cancels: bool },
-    /// Leave a copy of the message for a person. Report to [`Machine::parked`].
-    Park,
-    /// Wait until `at`, then query the task. Report to [`Machine::viewed`]. Report a hint that arrives earlier to
-    /// [`Machine::hinted`], and a callback to [`Machine::pulled`].
-    Poll { task: TaskId, at: Duration },
-    /// Count this life among the lives that have begun to store the images. Report to [`Machine::entered`].
-    Enter,
-    /// Download, check and store the images. Report to [`Machine::stored`].
-    Store { task: TaskId, images: Vec<ResultImage> },
-    /// Seal the outcome in a receipt. Report to [`Machine::sealed`].
+    /// Count this life among the lives that have begun to store the images. [`Input::Record`].
+    Enter(Box<Storing>),
+    /// Download, check and store the images. [`Input::Stored`], or [`Input::Record`] for the record that was read
+    /// after a hint.
+    Store(Box<Storing>),
+    /// Seal the outcome in a receipt. [`Input::Sealed`].
     Seal { outcome: Box<Outcome>, corrects: Option<Bytes> },
-    /// Freeze the outcome in the record. Report to [`Machine::frozen`].
-    Freeze { words: EventSource, expect: FreezePrecondition },
-    /// Publish the event. Report to [`Machine::published`].
-    Publish { event: Bytes },
+    /// Freeze the outcome in the record. [`Input::Frozen`].
+    Freeze { source: EventSource, expect: FreezePrecondition, then: AfterPublish },
+    /// Publish the event. [`Input::Done`].
+    Publish { event: Bytes, then: AfterPublish },
     /// Write into the record that the event is confirmed. If a receipt has the event (`sealed`), the record also ends
-    /// with this. Report to [`Machine::remembered`].
+    /// with this. [`Input::Done`].
     Remember { sealed: Option<Bytes> },
-    /// Publish the dead letter, since there is no event for this message. Report to [`Machine::published`].
+    /// Publish the dead letter, since there is no event for this message. [`Input::Done`].
     DeadLetter { why: Unanswerable },
     /// Acknowledge the delivery. The life is over.
     Ack,
     /// Requeue the delivery. The life is over.
     Requeue { why: RequeueReason },
 }
+
+/// The result of an action, or what came while it was waited for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// It is done, and there is nothing to say about it.
+    Done,
+    /// The record as the ledger has it now.
+    Record(Snapshot),
+    /// This worker can't read the record; its meaning is not guessed.
+    Unreadable,
+    Receipts(Box<History>),
+    /// The event in the receipts of a job whose record says that its event was published.
+    LastEvent(Option<Bytes>),
+    /// The ledger's answer to the ask at `asked`, with `nonce`, for the right to post under this external id.
+    Begun {
+        moved: MoveResult,
+        nonce: Nonce,
+        under: SentUnder,
+        asked: Duration,
+    },
+    Gate(Gate),
+    /// The right to post is given up unused.
+    Withheld,
+    /// The provider's answer to the POST.
+    Answered {
+        answer: SubmitOutcome,
+        took: Duration,
+    },
+    /// The ledger has the task id. `stage` is the job's stage now; `noted` is true if a receipt also has the task id.
+    /// `learned` is the schedule of the polls from now on.
+    Accepted {
+        stage: Stage,
+        noted: bool,
+        learned: Option<Arc<Schedule>>,
+    },
+    /// The record is past the attempt, or another life has moved it.
+    Moved(MoveResult),
+    /// Whether any life has asked at the gate.
+    Intended(bool),
+    /// The answer to the look-up that was sent at `asked`.
+    LookedUp {
+        found: Lookup,
+        asked: Duration,
+    },
+    /// It is time to look at the record again.
+    LookAgain,
+    /// The provider has called back: the next query is made now, or as soon as it may be made.
+    Called,
+    Shut(Shut),
+    /// The answer to the query of the task that was sent at `asked`.
+    Polled {
+        status: TaskStatus,
+        asked: Duration,
+    },
+    AnswersAboutOthers(bool),
+    Stored {
+        stored: Stored,
+        took: Duration,
+    },
+    /// The bytes of the outcome in its receipt, which are this life's or another's.
+    Sealed(Bytes),
+    Frozen(FreezeResult),
+}
+
+/// An input that doesn't fit the action: a bug in the shell. The machine reads the record again, which is right in
+/// every state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    action: String,
+    input: String,
+}
+
+impl Misfit {
+    fn new(action: &Action, input: &Input) -> Self {
+        let name = |value: &dyn fmt::Debug| {
+            let text = format!("{value:?}");
+            text.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default().to_owned()
+        };
+        Self { action: name(action), input: name(input) }
+    }
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is no result of {}", self.input, self.action)
+    }
+}
+
+impl std::error::Error for Misfit {}
 
 /// Why a delivery is requeued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -205,6 +314,15 @@ pub enum RestorePrecondition {
     Open(u32),
     /// The record ended with the unknown outcome that is about to be corrected, or there is no record.
     Ended,
+}
+
+/// What is given up by shutting a gate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum GivenUp {
+    /// The submit whose outcome is open, or that its user cancels.
+    Submit(Box<OpenSubmit>),
+    /// The generation after a task that ended without images.
+    NextGeneration(BadEnd),
 }
 
 /// The source of the event that goes into the record.

@@ -90,6 +90,7 @@ pub(super) struct Families {
     pub(super) dead_letters: Family<Labels<1>, Counter>,
     pub(super) handed_back: Family<Labels<1>, Counter>,
     pub(super) job_panics: Counter,
+    pub(super) internal_faults: Counter,
     pub(super) generations_again: Counter,
     pub(super) slots_taken: Gauge,
     pub(super) pace: Gauge<f64, AtomicU64>,
@@ -162,6 +163,11 @@ impl Families {
                 &mut to,
                 "job_panics",
                 "Panics while a job was worked on: faults of this program, each that job's alone",
+            ),
+            internal_faults: add(
+                &mut to,
+                "internal_faults",
+                "Faults of this program after which a job's record was read again, and nothing else happened",
             ),
             generations_again: add(
                 &mut to,

@@ -13,6 +13,7 @@ fn what_happened_is_counted_under_its_name() {
     metrics.dead_letter("conflict");
     metrics.handed_back("shutdown");
     metrics.job_panicked();
+    metrics.misfit();
     metrics.generated_again();
     metrics.paused("account", true);
     metrics.stored(Duration::from_millis(310));
@@ -36,6 +37,7 @@ fn what_happened_is_counted_under_its_name() {
         "comet_dead_letters_total{reason=\"conflict\"} 1",
         "comet_handed_back_total{why=\"shutdown\"} 1",
         "comet_job_panics_total 1",
+        "comet_internal_faults_total 1",
         "comet_generations_again_total 1",
         "comet_paused{reason=\"account\"} 1",
         "comet_submit_seconds_sum 0.24",
@@ -92,5 +94,5 @@ fn what_alerts_look_at_starts_at_zero() {
     assert!(text.ends_with("# EOF\n"));
     let families = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
     assert_eq!(text.lines().filter(|line| line.starts_with("# HELP ")).count(), families);
-    assert_eq!(families, 26);
+    assert_eq!(families, 27);
 }

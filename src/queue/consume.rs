@@ -14,9 +14,9 @@ use lapin::{Acker, BasicProperties, Channel, Connection, Consumer};
 use tokio::time::timeout;
 
 use super::message;
+use super::request::{ANSWER_LIMIT, answered};
 use super::wire::{Large, LargeMessagePermit};
 
-const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The pause before a withheld message is requeued: RabbitMQ 4 itself moves a message that was requeued twenty times
 /// to the dead-letter queue.
 const WITHHELD_PAUSE: Duration = Duration::from_secs(20);
@@ -76,7 +76,7 @@ impl JobConsumer {
         queue: &str,
         large: Option<&Large>,
     ) -> Result<Self, ConsumeError> {
-        let channel = bounded("opening a channel", connection.create_channel()).await?;
+        let channel = asked("opening a channel", connection.create_channel()).await?;
         Ok(Self { channel, consumer: None, queue: queue.to_owned(), large: large.cloned() })
     }
 
@@ -87,14 +87,14 @@ impl JobConsumer {
     /// [`ConsumeError`].
     pub async fn start(&mut self, prefetch: u16) -> Result<(), ConsumeError> {
         self.stop().await?;
-        bounded("setting the prefetch", self.channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+        asked("setting the prefetch", self.channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
         let consuming = self.channel.basic_consume(
             self.queue.as_str().into(),
             "".into(),
             BasicConsumeOptions::default(),
             FieldTable::default(),
         );
-        self.consumer = Some(bounded("consuming", consuming).await?);
+        self.consumer = Some(asked("consuming", consuming).await?);
         Ok(())
     }
 
@@ -106,7 +106,7 @@ impl JobConsumer {
     pub async fn stop(&mut self) -> Result<(), ConsumeError> {
         let Some(mut consumer) = self.consumer.take() else { return Ok(()) };
         let cancelling = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
-        bounded("cancelling the consumer", cancelling).await?;
+        asked("cancelling the consumer", cancelling).await?;
         let rest = async {
             while let Some(Ok(delivery)) = consumer.next().await {
                 let (body, _) = message::whole(delivery.data, delivery.properties);
@@ -115,7 +115,7 @@ impl JobConsumer {
             }
         };
         // After a cancel the stream ends. If it doesn't, the broker keeps the rest until the channel closes.
-        let _ = timeout(REPLY_TIMEOUT, rest).await;
+        let _ = timeout(ANSWER_LIMIT, rest).await;
         Ok(())
     }
 
@@ -185,10 +185,6 @@ impl Settle for Settling {
     }
 }
 
-async fn bounded<T>(what: &str, future: impl Future<Output = lapin::Result<T>>) -> Result<T, ConsumeError> {
-    match timeout(REPLY_TIMEOUT, future).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(ConsumeError(format!("{what}: {error}"))),
-        Err(_) => Err(ConsumeError(format!("{what}: no answer within {REPLY_TIMEOUT:?}"))),
-    }
+async fn asked<T>(what: &str, request: impl Future<Output = lapin::Result<T>>) -> Result<T, ConsumeError> {
+    answered(request).await.map_err(|error| ConsumeError(format!("{what}: {error}")))
 }

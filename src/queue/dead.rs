@@ -4,21 +4,18 @@
 //! (from RabbitMQ 4.0 on, the 21st such delivery is dropped), so a message that was read often is republished to the
 //! end of the queue instead.
 
-use std::time::Duration;
-
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
 use lapin::{Channel, Connection};
-use tokio::time::timeout;
 
 use super::consume::Message;
 use super::message::{deliveries, handed_on_properties, whole};
 use super::publish::{Outgoing, Publish, Routed};
+use super::request::answered;
 use super::topology::Names;
 
 /// Well below the broker's own limit of 20.
 const LOOKED_AT_MAX: u64 = 10;
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Messages of a job that were taken, and that stay in the queue until they are settled.
 #[derive(Debug)]
@@ -50,14 +47,14 @@ pub async fn find(
     is_wanted: impl Fn(&Message) -> bool,
 ) -> Result<Option<Found>, LookError> {
     let looking = Looking { queue: &names.dead, publisher };
-    let channel = looking.bounded(connection.create_channel()).await?;
+    let channel = looking.asked(connection.create_channel()).await?;
     let mut wanted = Vec::new();
     let mut first = None;
     let mut given_back = Vec::new();
     let mut left = None;
     while left != Some(0) {
         let get = channel.basic_get(names.dead.as_str().into(), BasicGetOptions::default());
-        let Some(got) = looking.bounded(get).await? else { break };
+        let Some(got) = looking.asked(get).await? else { break };
         let tag = got.delivery.delivery_tag;
         // Messages that arrive at the end meanwhile are not read, because they may be our own.
         left = Some(left.map_or(got.message_count, |left: u32| left.saturating_sub(1)));
@@ -67,14 +64,14 @@ pub async fn find(
             first.get_or_insert(message);
         } else if deliveries(&message.properties) >= LOOKED_AT_MAX {
             looking.to_the_end(&message).await?;
-            looking.bounded(channel.basic_ack(tag, BasicAckOptions::default())).await?;
+            looking.asked(channel.basic_ack(tag, BasicAckOptions::default())).await?;
         } else {
             given_back.push(tag);
         }
     }
     for tag in given_back {
         let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-        looking.bounded(channel.basic_nack(tag, requeue)).await?;
+        looking.asked(channel.basic_nack(tag, requeue)).await?;
     }
     Ok(first.map(|message| Found { channel, tags: wanted, message }))
 }
@@ -99,15 +96,8 @@ struct Looking<'a> {
 }
 
 impl Looking<'_> {
-    async fn bounded<T>(
-        &self,
-        asking: impl Future<Output = Result<T, lapin::Error>>,
-    ) -> Result<T, LookError> {
-        match timeout(ANSWER_TIMEOUT, asking).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(self.error(error.to_string())),
-            Err(_) => Err(self.error(format!("no answer within {ANSWER_TIMEOUT:?}"))),
-        }
+    async fn asked<T>(&self, request: impl Future<Output = lapin::Result<T>>) -> Result<T, LookError> {
+        answered(request).await.map_err(|error| self.error(error.to_string()))
     }
 
     async fn to_the_end(&self, message: &Message) -> Result<(), LookError> {

@@ -10,11 +10,12 @@ use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, Consumer, ErrorKind};
+use lapin::{Channel, Connection, Consumer};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::message::whole;
+use super::request::{Reply, answered};
 use super::{Address, ConnectError};
 
 /// How many events the broker sends before they are acknowledged. Together with the channel behind it, this bounds
@@ -23,7 +24,6 @@ const PREFETCH: u16 = 64;
 /// A reader that can't keep up (a stopped terminal) loses the oldest events beyond this many, so that it doesn't fill
 /// the broker.
 const WATCHED_MAX: i64 = 10_000;
-const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a silent connection is checked.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -76,9 +76,9 @@ impl Listener {
             QueueBindOptions::default(),
             FieldTable::default(),
         );
-        bounded("binding the queue", binding).await.map_err(|error| match error {
-            Refused::NotFound => ListenError::NoExchange(exchange.to_owned()),
-            Refused::Other(message) => ListenError::Broken(message),
+        answered(binding).await.map_err(|error| match error.reply() {
+            Some(Reply::NotFound) => ListenError::NoExchange(exchange.to_owned()),
+            Some(_) | None => ListenError::Broken(format!("binding the queue: {error}")),
         })?;
         Self::start(connection, channel, queue).await
     }
@@ -100,14 +100,14 @@ impl Listener {
     }
 
     async fn start(connection: Connection, channel: Channel, queue: String) -> Result<Self, ListenError> {
-        bounded("setting the prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
+        asked("setting the prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
         let consuming = channel.basic_consume(
             queue.as_str().into(),
             "".into(),
             BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() },
             FieldTable::default(),
         );
-        let consumer = bounded("consuming", consuming).await?;
+        let consumer = asked("consuming", consuming).await?;
         let (into, events) = mpsc::channel(1);
         tokio::spawn(forward(connection, consumer, into));
         Ok(Self { events, queue })
@@ -149,7 +149,7 @@ async fn forward(
 
 async fn open(address: &Address, purpose: &str) -> Result<(Connection, Channel), ListenError> {
     let connection = address.connect(purpose).await?;
-    let channel = bounded("opening a channel", connection.create_channel()).await?;
+    let channel = asked("opening a channel", connection.create_channel()).await?;
     Ok((connection, channel))
 }
 
@@ -158,34 +158,10 @@ async fn open(address: &Address, purpose: &str) -> Result<(Connection, Channel),
 async fn own_queue(channel: &Channel, arguments: FieldTable) -> Result<String, ListenError> {
     let options =
         QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-    let queue = bounded("declaring a queue of our own", channel.queue_declare("".into(), options, arguments));
+    let queue = asked("declaring a queue of our own", channel.queue_declare("".into(), options, arguments));
     Ok(queue.await?.name().as_str().to_owned())
 }
 
-enum Refused {
-    NotFound,
-    Other(String),
-}
-
-impl From<Refused> for ListenError {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::NotFound => Self::Broken("RabbitMQ has no such thing".to_owned()),
-            Refused::Other(message) => Self::Broken(message),
-        }
-    }
-}
-
-async fn bounded<T>(what: &str, future: impl Future<Output = lapin::Result<T>>) -> Result<T, Refused> {
-    match timeout(REPLY_TIMEOUT, future).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if is_not_found(&error) => Err(Refused::NotFound),
-        Ok(Err(error)) => Err(Refused::Other(format!("{what}: {error}"))),
-        Err(_) => Err(Refused::Other(format!("{what}: no answer within {REPLY_TIMEOUT:?}"))),
-    }
-}
-
-fn is_not_found(error: &lapin::Error) -> bool {
-    const NOT_FOUND: u16 = 404;
-    matches!(error.kind(), ErrorKind::ProtocolError(refusal) if refusal.get_id() == NOT_FOUND)
+async fn asked<T>(what: &str, request: impl Future<Output = lapin::Result<T>>) -> Result<T, ListenError> {
+    answered(request).await.map_err(|error| ListenError::Broken(format!("{what}: {error}")))
 }

@@ -9,11 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::fit::fitted;
+use super::request::{Reply, reply};
 use super::topology::{self, Names};
 use super::{Address, ConnectError};
 use crate::metrics::Metrics;
@@ -162,9 +163,9 @@ impl Publisher {
             Ok(Ok(Confirmation::Ack(Some(_)))) => Ok(Routed::Nowhere),
             Ok(Ok(Confirmation::Nack(_))) => Err(PublishError::Refused(message.exchange.clone())),
             Ok(Ok(Confirmation::NotRequested)) => Err(PublishError::Failed("no confirm".to_owned())),
-            Ok(Err(error)) => Err(match reply_code(&error) {
-                Some(NOT_FOUND) => PublishError::NoExchange(message.exchange.clone()),
-                Some(ACCESS_REFUSED) => PublishError::Forbidden(message.exchange.clone()),
+            Ok(Err(error)) => Err(match reply(&error) {
+                Some(Reply::NotFound) => PublishError::NoExchange(message.exchange.clone()),
+                Some(Reply::AccessRefused) => PublishError::Forbidden(message.exchange.clone()),
                 Some(_) | None => PublishError::Failed(error.to_string()),
             }),
             Err(_) => Err(PublishError::NotConfirmed(self.confirm_timeout)),
@@ -258,14 +259,6 @@ impl Publish for Publisher {
             tracing::debug!("the topology is not restored yet: {error}");
         }
     }
-}
-
-pub(super) const ACCESS_REFUSED: u16 = 403;
-const NOT_FOUND: u16 = 404;
-
-/// AMQP's code for why the broker has closed the channel or the connection.
-pub(super) fn reply_code(error: &lapin::Error) -> Option<u16> {
-    if let ErrorKind::ProtocolError(told) = error.kind() { Some(told.get_id()) } else { None }
 }
 
 /// Closes without waiting, because closing also hangs on a blocked connection.

@@ -4,19 +4,15 @@
 //! RabbitMQ checks the right to write when a message is published, also within a transaction. So a transaction that
 //! is rolled back tries the right and leaves no message behind.
 
-use std::time::Duration;
-
 use lapin::options::{
     BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ErrorKind};
-use tokio::time::timeout;
 
-use super::publish::{ACCESS_REFUSED, reply_code};
+use super::request::{Reply, RequestError, answered};
 use super::topology::Names;
 
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const TRIES: u32 = 10;
 
 /// A right that is missing.
@@ -70,7 +66,6 @@ async fn may<F>(connection: &Connection, act: impl Fn(Channel) -> F) -> Result<b
 where
     F: Future<Output = lapin::Result<()>>,
 {
-    const NOT_FOUND: u16 = 404;
     let mut tries = 1;
     loop {
         let acting = async {
@@ -79,19 +74,18 @@ where
             let _ = channel.close(200, "tried".into()).await;
             Ok::<_, lapin::Error>(())
         };
-        match timeout(ANSWER_TIMEOUT, acting).await {
-            Ok(Ok(())) => return Ok(true),
-            Ok(Err(error)) => match reply_code(&error) {
-                Some(ACCESS_REFUSED) => return Ok(false),
-                Some(NOT_FOUND) => return Ok(true),
-                None if tries < TRIES && matches!(error.kind(), ErrorKind::InvalidChannelState(..)) => {
-                    tries += 1
-                }
-                Some(_) | None => return Err(error.to_string()),
-            },
-            Err(_) => return Err(format!("no answer within {ANSWER_TIMEOUT:?}")),
+        let Err(error) = answered(acting).await else { return Ok(true) };
+        match error.reply() {
+            Some(Reply::AccessRefused) => return Ok(false),
+            Some(Reply::NotFound) => return Ok(true),
+            None if tries < TRIES && is_closing(&error) => tries += 1,
+            Some(Reply::PreconditionFailed) | None => return Err(error.to_string()),
         }
     }
+}
+
+fn is_closing(error: &RequestError) -> bool {
+    matches!(error, RequestError::Refused(error) if matches!(error.kind(), ErrorKind::InvalidChannelState(..)))
 }
 
 fn publish_nothing(channel: Channel, exchange: &str) -> impl Future<Output = lapin::Result<()>> {

@@ -1,16 +1,13 @@
 //! Declares the queues and the exchange. What exists with other arguments is used as it is.
 
-use std::time::Duration;
-
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Connection, ExchangeKind};
-use tokio::time::timeout;
+
+use super::request::{Reply, RequestError, answered};
 
 /// How many events without a queue are kept. Beyond that the oldest are dropped.
 pub const UNROUTED_MAX: i64 = 100_000;
-
-const DECLARE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The names, as configured.
 #[derive(Debug, Clone)]
@@ -71,18 +68,19 @@ pub async fn ensure(
     let mut differences = Vec::new();
     for (name, thing, consequence) in things(names) {
         let what = thing.called(name);
-        let fail = |message: String| TopologyError { what: what.clone(), message };
+        let fail = |error: RequestError| TopologyError { what: what.clone(), message: error.to_string() };
         if !declare {
-            attempt(connection, name, &thing, true).await.map_err(|error| {
-                fail(format!("{error} (amqp.declare is false, so the operator makes it)"))
+            attempt(connection, name, &thing, true).await.map_err(|error| TopologyError {
+                what: what.clone(),
+                message: format!("{error} (amqp.declare is false, so the operator makes it)"),
             })?;
             continue;
         }
         match attempt(connection, name, &thing, false).await {
             Ok(_) => {}
-            Err(error) if error.contains("PRECONDITION") => {
+            Err(error) if error.reply() == Some(Reply::PreconditionFailed) => {
                 attempt(connection, name, &thing, true).await.map_err(fail)?;
-                differences.push(Difference { what, difference: error, consequence });
+                differences.push(Difference { what, difference: error.to_string(), consequence });
             }
             Err(error) => return Err(fail(error)),
         }
@@ -127,24 +125,38 @@ pub async fn look(connection: &Connection, names: &Names) -> Result<Vec<Seen>, T
     let mut seen = Vec::new();
     for (name, thing, consequence) in things(names) {
         let what = thing.called(name);
-        let presence = match attempt(connection, name, &thing, true).await {
-            Err(error) if error.contains("NOT_FOUND") => Presence::Missing,
-            Err(message) => return Err(TopologyError { what, message }),
-            Ok((messages, consumers)) => match attempt(connection, name, &thing, false).await {
-                Ok(_) => Presence::There { messages, consumers, difference: None },
-                Err(difference) if difference.contains("PRECONDITION") => {
-                    let difference = Some(Difference { what: what.clone(), difference, consequence });
-                    Presence::There { messages, consumers, difference }
-                }
-                Err(refusal) if refusal.contains("ACCESS_REFUSED") => {
-                    Presence::NotOurs { messages, consumers, refusal }
-                }
-                Err(message) => return Err(TopologyError { what, message }),
-            },
-        };
-        seen.push(Seen { what, name: name.clone(), presence });
+        match presence(connection, name, &thing, consequence).await {
+            Ok(presence) => seen.push(Seen { what, name: name.clone(), presence }),
+            Err(error) => return Err(TopologyError { what, message: error.to_string() }),
+        }
     }
     Ok(seen)
+}
+
+async fn presence(
+    connection: &Connection,
+    name: &str,
+    thing: &Thing,
+    consequence: &'static str,
+) -> Result<Presence, RequestError> {
+    let (messages, consumers) = match attempt(connection, name, thing, true).await {
+        Err(error) if error.reply() == Some(Reply::NotFound) => return Ok(Presence::Missing),
+        counts => counts?,
+    };
+    let Err(error) = attempt(connection, name, thing, false).await else {
+        return Ok(Presence::There { messages, consumers, difference: None });
+    };
+    match error.reply() {
+        Some(Reply::PreconditionFailed) => {
+            let (what, difference) = (thing.called(name), error.to_string());
+            let difference = Some(Difference { what, difference, consequence });
+            Ok(Presence::There { messages, consumers, difference })
+        }
+        Some(Reply::AccessRefused) => {
+            Ok(Presence::NotOurs { messages, consumers, refusal: error.to_string() })
+        }
+        Some(Reply::NotFound) | None => Err(error),
+    }
 }
 
 /// How many messages wait in a queue; `None` if that is unknown.
@@ -187,7 +199,7 @@ async fn attempt(
     name: &str,
     thing: &Thing,
     passive: bool,
-) -> Result<(u32, u32), String> {
+) -> Result<(u32, u32), RequestError> {
     let name = ShortString::from(name);
     let declaring = async {
         let channel = connection.create_channel().await?;
@@ -208,11 +220,7 @@ async fn attempt(
         let _ = channel.close(200, "declared".into()).await;
         Ok::<_, lapin::Error>(counts)
     };
-    match timeout(DECLARE_TIMEOUT, declaring).await {
-        Ok(Ok(counts)) => Ok(counts),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {DECLARE_TIMEOUT:?}")),
-    }
+    answered(declaring).await
 }
 
 /// The arguments of the job queue. Dead-lettering is the broker's at-least-once kind: a message that expires or

@@ -1,16 +1,18 @@
-//! The life of a job: [`crate::job::step`] decides what to do next, and this module does it.
+//! The life of a job: [`crate::job::step`] decides what to do next, and this module does it. Its files have the names
+//! of the groups of actions there; `line` is the wait for the right to post.
 //!
-//! An act that other workers may repeat is given up as soon as the worker stops or loses the connection that brought
-//! the job. A POST is not given up, nor is the note of its outcome.
+//! An action that other workers may repeat is given up as soon as the worker stops or loses the connection that
+//! brought the job. A POST is not given up, nor is the note of its outcome.
 
-mod finishing;
-mod first;
+mod end;
+mod generate;
 mod interrupts;
-mod looking;
-mod patience;
-mod standing;
-mod storing;
-mod submitting;
+mod line;
+mod open;
+mod record;
+mod retry;
+mod store;
+mod submit;
 
 use std::time::Duration;
 
@@ -19,20 +21,18 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 pub use self::interrupts::Interrupts;
-use self::storing::ImageStoring;
+use self::store::ImageStoring;
+use super::Shared;
 use super::breaker::{Pass, Sent};
 use super::submits::{SlowDown, SubmitPermit};
-use super::{Shared, publish};
 use crate::clock;
 use crate::job::pace::{Seed, Watch};
-use crate::job::step::{Action, BeginPrecondition, Machine, RequeueReason, Rules};
-use crate::job::{Envelope, Fault, Job, TaskId};
+use crate::job::step::{Action, Input, Machine, RequeueReason, Rules, Stored};
+use crate::job::{Envelope, Fault, Job};
 use crate::ledger::hints::HintListener;
 use crate::ledger::slots::Slots;
 use crate::queue::consume::Message;
 
-/// A job whose record this worker can't read is requeued after this pause, so that other workers get time for it.
-const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
 /// A parsed job, without the parts that can be parsed again.
 pub(super) struct Taken {
     pub(super) job: Job,
@@ -86,24 +86,24 @@ pub(super) fn acting<'a>(
         Err(faults) => (Submission::Gone, faults),
     };
     let slots = Slots { count: job.images, keep: rules.timeout + rules.quiet + rules.gate };
-    let life = Machine::new(rules, job.digest.clone(), faults, queued_ms(&job.envelope))
-        .with_sight(shared.lives.kept(&job.id));
-    let life = if original.is_first_delivery() { life.delivered_first() } else { life };
+    let machine = Machine::new(rules, job.digest.clone(), faults, queued_ms(&job.envelope))
+        .with_intent_seen(shared.lives.kept(&job.id));
+    let machine = if original.is_first_delivery() { machine.delivered_first() } else { machine };
     let hints = shared.hints.wait_for(&job.id);
     let original = Some(original);
-    let entry = ImageStoring::none();
+    let storing = ImageStoring::none();
     let mut actor = Actor {
         shared,
         job,
         submission,
         original,
-        life,
+        machine,
         interrupts,
         right: None,
         unanswered: None,
         rests_until: None,
         hints,
-        entry,
+        storing,
         slots,
         watch: Watch::default(),
         slow_down: None,
@@ -112,10 +112,10 @@ pub(super) fn acting<'a>(
         let acted = actor.act().await;
         shared.downloads.forget(&actor.job.id);
         if acted.is_err() {
-            if actor.life.tried().is_some() {
+            if actor.machine.tried().is_some() {
                 Box::pin(actor.leave()).await;
             }
-            shared.lives.keep(&actor.job.id, actor.life.sight());
+            shared.lives.keep(&actor.job.id, actor.machine.intent_seen());
         }
         acted
     })
@@ -133,14 +133,14 @@ struct SubmitRight {
     pass: Pass,
 }
 
-/// A life, and what its acts need.
+/// One life: the machine that decides, and what its actions need.
 struct Actor<'a> {
     shared: &'a Shared,
     job: Job,
     submission: Submission,
     /// The message as it came, for a dead letter; dropped when it can't be needed any more.
     original: Option<Box<Message>>,
-    life: Machine,
+    machine: Machine,
     interrupts: &'a Interrupts,
     right: Option<SubmitRight>,
     /// The POST of this life that got no answer.
@@ -148,7 +148,7 @@ struct Actor<'a> {
     /// Until this time this job posts nothing, though other jobs may.
     rests_until: Option<Instant>,
     hints: HintListener,
-    entry: ImageStoring,
+    storing: ImageStoring,
     /// How long the task takes.
     watch: Watch,
     /// The slots of the account that the job's task takes.
@@ -157,118 +157,86 @@ struct Actor<'a> {
     slow_down: Option<SlowDown>,
 }
 
-/// The waits in which thousands of jobs can be at a time.
-enum Wait {
-    /// Waits for the time of the task's next poll.
-    Task { task: TaskId, at: Duration },
-    /// Waits for the right to post.
-    Line { attempt: u32, round: u32, basis: BeginPrecondition },
-    /// Waits for the record. After a restart, every job that was in flight does so.
-    Record,
-    /// Waits for a permit to read receipts.
-    Reader,
-}
-
-impl Wait {
-    /// Returns any other action unchanged.
-    fn of(act: Action) -> Result<Self, Box<Action>> {
-        if let Action::Poll { task, at } = act {
-            Ok(Self::Task { task, at })
-        } else if let Action::Begin { attempt, round, basis, cancels: false } = act {
-            Ok(Self::Line { attempt, round, basis })
-        } else if act == Action::Read {
-            Ok(Self::Record)
-        } else if act == Action::Recall {
-            Ok(Self::Reader)
-        } else {
-            Err(Box::new(act))
-        }
-    }
-}
-
 impl Actor<'_> {
-    /// Does one action after another until the delivery may be acknowledged.
+    /// Performs one action after another until the delivery may be acknowledged.
     ///
     /// A job spends nearly all of its time waiting for its task, and before that in a line, and ten thousand jobs
-    /// wait at a time. All other acts need much more memory than a [`Wait`]. They share one allocation up to the next
-    /// wait.
+    /// wait at a time. So the futures of these waits are small, and all other actions, which need much more memory,
+    /// share one allocation up to the next wait.
     async fn act(&mut self) -> Result<(), RequeueReason> {
         loop {
-            match Wait::of(self.next()) {
-                Ok(Wait::Task { task, at }) => self.poll(task, at).await?,
-                Ok(Wait::Line { attempt, round, basis }) => {
-                    Box::pin(self.begin(attempt, round, basis)).await?
-                }
-                Ok(Wait::Record) => self.read().await?,
-                Ok(Wait::Reader) => {
-                    let _place = self.interrupts.or(self.shared.receipts.reader()).await?;
-                    Box::pin(self.recall()).await?
-                }
-                Err(act) if *act == Action::Ack => return Ok(()),
-                Err(act) => Box::pin(self.work(act)).await?,
+            if !self.machine.action().may_lead_to_post() {
+                self.submission = Submission::Gone;
+                self.right = None;
+            }
+            let action = self.machine.action().clone();
+            let input = if let Action::Poll(generation) = action {
+                self.poll(generation).await?
+            } else if let Action::Begin { attempt, round, basis, cancels: false } = action {
+                Some(Box::pin(self.begin(attempt, round, basis)).await?)
+            } else if let Action::Read { .. } = action {
+                Some(self.read().await?)
+            } else if let Action::Recall { why } = action {
+                let _place = self.interrupts.or(self.shared.receipts.reader()).await?;
+                Some(Box::pin(self.recall(why)).await?)
+            } else if action == Action::Ack {
+                return Ok(());
+            } else {
+                Box::pin(self.perform(action)).await?
+            };
+            let Some(input) = input else { continue };
+            let waits_for_images = matches!(input, Input::Stored { stored: Stored::Not(_), .. });
+            self.apply(input);
+            // If the life dies while it waits, its images have not killed it.
+            if waits_for_images && self.machine.tried().is_some() {
+                Box::pin(self.leave()).await;
             }
         }
     }
 
-    fn next(&mut self) -> Action {
-        if !self.life.may_post() {
-            self.submission = Submission::Gone;
-            self.right = None;
+    fn apply(&mut self, input: Input) {
+        if let Err(misfit) = self.machine.apply(input, self.shared.clock.now()) {
+            debug_assert!(false, "{misfit}");
+            self.shared.metrics.misfit();
+            tracing::error!("a fault of this program, after which the record is read again: {misfit}");
         }
-        self.life.next(self.shared.clock.now())
     }
 
-    /// Does this action and all that follow, up to the next wait or the end.
-    async fn work(&mut self, act: Box<Action>) -> Result<(), RequeueReason> {
-        let mut act = *act;
-        loop {
-            match act {
-                Action::Poll { .. }
-                | Action::Begin { cancels: false, .. }
-                | Action::Read
-                | Action::Recall
-                | Action::Ack => {
-                    return Ok(());
-                }
-                Action::Restore { over, rebuilt } => self.restore(over, rebuilt).await?,
-                Action::ReadAgain => self.read_again().await?,
-                Action::Begin { attempt, round, basis, cancels: true } => {
-                    self.begin_to_cancel(attempt, round, basis).await?
-                }
-                Action::Ask { attempt, nonce } => self.ask(attempt, nonce).await?,
-                Action::Post if self.must_not_post() => self.life.withheld(),
-                Action::Post => self.post().await?,
-                Action::Accept { attempt, task } => self.accept(attempt, task).await?,
-                Action::NoteTask { attempt, task } => self.note_task(attempt, task).await?,
-                Action::Refuse { attempt } => self.refuse(attempt).await?,
-                Action::Reopen { attempt, nonce } => self.reopen(attempt, nonce).await?,
-                Action::SeeIntent { attempt } => self.see_intent(attempt).await?,
-                Action::LookUp => self.look_up().await?,
-                Action::LookOn { until } => self.look_on(until).await?,
-                Action::NoteFailure { attempt, task, charged } => {
-                    self.note_failure(attempt, task, charged).await?
-                }
-                Action::Follow { attempt, failed } => self.follow(attempt, failed).await?,
-                Action::Shut { attempt, cancels } => self.shut(attempt, cancels).await?,
-                Action::Park => self.park().await?,
-                Action::Enter => self.enter().await?,
-                Action::Store { task, images } => self.store(task, images).await?,
-                Action::Seal { outcome, corrects } => self.seal(*outcome, corrects).await?,
-                Action::Freeze { words, expect } => self.freeze(words, expect).await?,
-                Action::Publish { event } => {
-                    publish::event(self.shared, &self.job, event, self.interrupts).await?;
-                    self.life.published();
-                }
-                // The event is published first, and the record begins to expire only then, so nothing is lost.
-                Action::Remember { sealed } => self.remember(sealed).await?,
-                Action::DeadLetter { why } => self.dead_letter(why).await?,
-                Action::Requeue { why: RequeueReason::Unreadable } => {
-                    self.interrupts.or(tokio::time::sleep(UNREADABLE_PAUSE)).await?;
-                    return Err(RequeueReason::Unreadable);
-                }
-                Action::Requeue { why } => return Err(why),
+    /// Performs an action, and returns its result; `None` if the action is to be performed again.
+    async fn perform(&mut self, action: Action) -> Result<Option<Input>, RequeueReason> {
+        Ok(Some(match action {
+            Action::ReadAgain => self.read_again().await?,
+            Action::Restore { over, rebuilt } => self.restore(over, *rebuilt).await?,
+            Action::Begin { attempt, round, basis, .. } => {
+                self.begin_to_cancel(attempt, round, basis).await?
             }
-            act = self.next();
-        }
+            Action::Ask { attempt, nonce, .. } => self.ask(attempt, nonce).await?,
+            Action::Post { until, .. } => self.post(until).await?,
+            Action::Accept { attempt, task } => self.accept(attempt, task).await?,
+            Action::NoteTask { attempt, task, .. } => self.note_task(attempt, task).await?,
+            Action::Redeliver { if_unknown, .. } => self.redeliver(if_unknown).await?,
+            Action::Refuse { attempt, .. } => self.refuse(attempt).await?,
+            Action::Reopen { attempt, nonce, .. } => self.reopen(attempt, nonce).await?,
+            Action::SeeIntent { open } => self.see_intent(open.attempt()).await?,
+            Action::LookUp { .. } => self.look_up().await?,
+            Action::LookOn { until, .. } => self.look_on(until).await?,
+            Action::Shut { attempt, cancels, .. } => self.shut(attempt, cancels).await?,
+            Action::Park { .. } => self.park().await?,
+            Action::QueryOther { message, .. } => self.query_other(&message).await?,
+            Action::NoteFailure { attempt, task, charged } => {
+                self.note_failure(attempt, task, charged).await?
+            }
+            Action::Follow { attempt, failed } => self.follow(attempt, failed).await?,
+            Action::Enter(storing) => self.enter(&storing).await?,
+            Action::Store(storing) => return self.store(&storing).await,
+            Action::Seal { outcome, corrects } => self.seal(*outcome, corrects).await?,
+            Action::Freeze { source, expect, .. } => self.freeze(source, expect).await?,
+            Action::Publish { event, .. } => self.publish(event).await?,
+            Action::Remember { sealed } => self.remember(sealed).await?,
+            Action::DeadLetter { why } => self.dead_letter(why).await?,
+            Action::Requeue { why } => return Err(self.before_requeue(why).await),
+            // These are performed by `act`.
+            Action::Read { .. } | Action::Recall { .. } | Action::Poll(_) | Action::Ack => return Ok(None),
+        }))
     }
 }

@@ -1,20 +1,16 @@
-//! The state machine: the states of a life, and the action in each of them.
+//! The state machine: what a life knows of its job, and which decision each result leads to.
 
+use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::again::BadEnd;
-use super::generation::Generation;
-use super::intent_seen::IntentSeen;
-use super::look::{LookOn, Recalling};
+use super::open::IntentSeen;
 use super::{
-    Action, BeginPrecondition, EventSource, FreezePrecondition, Rebuilt, RequeueReason, RestorePrecondition,
-    Rules, Unanswerable, outcome,
+    Action, AfterPublish, BeginPrecondition, Generation, GivenUp, Input, Misfit, RequeueReason, Rules,
 };
-use crate::job::answers::ResultImage;
-use crate::job::record::{Nonce, Snapshot, Stage};
-use crate::job::{Charged, Digest, FailedTasks, Fault, Outcome, SentUnder, TaskId, Timings};
+use crate::job::record::Stage;
+use crate::job::{Digest, FailedTasks, Fault, SentUnder, TaskId, Timings};
 
 /// One job, from its delivery to its acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -34,120 +30,12 @@ pub struct Machine {
     pub(super) under: Option<SentUnder>,
     /// The user has cancelled the job.
     pub(super) cancelled: bool,
-    pub(super) sight: Option<IntentSeen>,
-    /// When this life asked for the right to post that it was given.
-    pub(super) asked: Option<Duration>,
+    pub(super) seen: Option<IntentSeen>,
+    /// From this time on, other lives may have given the job up before they could know of this life's task.
+    pub(super) given_up_from: Option<Duration>,
     /// The job's task id, if a receipt has it.
     pub(super) noted: Option<TaskId>,
-    pub(super) at: State,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum State {
-    Unread,
-    Recalling(Recalling),
-    /// This life reads the event, which the record doesn't contain.
-    Reading,
-    Restoring {
-        over: RestorePrecondition,
-        rebuilt: Rebuilt,
-    },
-    Ready {
-        attempt: u32,
-        basis: BeginPrecondition,
-    },
-    /// The record allows the POST; the receipts were not asked yet.
-    Asking {
-        attempt: u32,
-        nonce: Nonce,
-        asked: Duration,
-    },
-    /// The POST is allowed, and nothing was sent.
-    Gated {
-        attempt: u32,
-        nonce: Nonce,
-        asked: Duration,
-    },
-    Accepting {
-        attempt: u32,
-        task: TaskId,
-    },
-    Refusing {
-        attempt: u32,
-        requeue: bool,
-    },
-    Reopening {
-        attempt: u32,
-        nonce: Option<Nonce>,
-        requeue: bool,
-    },
-    LookingOn(LookOn),
-    /// This life shuts the gate after the open attempt; if the user cancels, the gate of the attempt itself.
-    Shutting {
-        look: LookOn,
-        cancels: bool,
-    },
-    /// This life shuts the gate after a task without images, before the job ends with that task.
-    Closing(BadEnd),
-    NotingFailure {
-        attempt: u32,
-        task: TaskId,
-        charged: Charged,
-    },
-    Following {
-        attempt: u32,
-        failed: FailedTasks,
-    },
-    Parking {
-        outcome: Box<Outcome>,
-        expect: FreezePrecondition,
-    },
-    Generating(Generation),
-    Entering {
-        generation: Generation,
-        images: Vec<ResultImage>,
-        units: Option<String>,
-    },
-    Storing {
-        generation: Generation,
-        images: Vec<ResultImage>,
-        units: Option<String>,
-    },
-    Sealing {
-        outcome: Box<Outcome>,
-    },
-    Freezing {
-        words: EventSource,
-        expect: FreezePrecondition,
-        then: AfterPublish,
-    },
-    Publishing {
-        event: Bytes,
-        then: AfterPublish,
-    },
-    Remembering {
-        sealed: Option<Bytes>,
-    },
-    DeadLettering(Unanswerable),
-    Told,
-    Requeueing(RequeueReason),
-}
-
-/// What follows the published event.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum AfterPublish {
-    /// The record is done already.
-    Ack,
-    /// The record becomes done now, since a receipt has the outcome.
-    Close,
-    /// The event said "unknown". The receipts are read once more, in case the task has become known meanwhile. So if
-    /// one life notes the task while another gives the job up, at least one of them sees the other.
-    LookBack,
-    /// The event said "unknown", since another life sealed that first or no life knew more. This is the real outcome.
-    Correct(Box<Outcome>),
-    /// The event said "unknown". Now the task is known or a person has had the job submitted again. The record
-    /// becomes this, and the outcome will correct the event.
-    Reopen(Rebuilt),
+    action: Action,
 }
 
 impl Machine {
@@ -166,10 +54,10 @@ impl Machine {
             failed: FailedTasks::NONE,
             under: None,
             cancelled: false,
-            sight: None,
-            asked: None,
+            seen: None,
+            given_up_from: None,
             noted: None,
-            at: State::Unread,
+            action: Action::Read { before: None },
         }
     }
 
@@ -177,10 +65,153 @@ impl Machine {
     /// life has posted before, the ledger or the gate says so.
     #[must_use]
     pub fn delivered_first(mut self) -> Self {
-        if self.faults.is_empty() && self.sight.is_none() {
-            self.at = State::Ready { attempt: 1, basis: BeginPrecondition::Unread };
+        if self.faults.is_empty() && self.seen.is_none() {
+            self.action = self.ask_to_post(1, BeginPrecondition::Unread);
         }
         self
+    }
+
+    /// What to do now.
+    #[must_use]
+    pub fn action(&self) -> &Action {
+        &self.action
+    }
+
+    /// Takes the result of the action, and returns the next action. `now` counts from an arbitrary zero and includes
+    /// the time for which the machine was suspended.
+    ///
+    /// # Errors
+    ///
+    /// The input is no result of the action. The next action is then to read the record again.
+    pub fn apply(&mut self, input: Input, now: Duration) -> Result<&Action, Misfit> {
+        let action = mem::replace(&mut self.action, Action::Read { before: None });
+        self.action = self.after(action, input, now)?;
+        Ok(&self.action)
+    }
+
+    fn after(&mut self, action: Action, input: Input, now: Duration) -> Result<Action, Misfit> {
+        Ok(match (action, input) {
+            (_, Input::Unreadable) => Action::Requeue { why: RequeueReason::Unreadable },
+            // What is known of the job.
+            (Action::Read { before }, Input::Record(known)) => self.read(known, before, now),
+            (Action::Restore { .. } | Action::Begin { .. }, Input::Record(known)) => {
+                self.read(known, None, now)
+            }
+            (Action::Recall { why }, Input::Receipts(history)) => self.recalled(why, &history, now),
+            (Action::ReadAgain, Input::LastEvent(event)) => Self::read_again(event),
+            // From the right to post to the noted task.
+            (Action::Begin { attempt, basis, .. }, Input::Begun { moved, nonce, under, asked }) => {
+                self.under = Some(under);
+                self.begun(attempt, basis, moved, nonce, asked, now)
+            }
+            (Action::Ask { attempt, nonce, asked }, Input::Gate(gate)) => {
+                self.gated(attempt, nonce, asked, gate, now)
+            }
+            (Action::Post { attempt, nonce, .. }, Input::Withheld) => self.close(attempt, nonce, false),
+            (Action::Post { attempt, nonce, asked, .. }, Input::Answered { answer, took }) => {
+                self.answered(attempt, nonce, asked, answer, took)
+            }
+            (Action::Accept { attempt, task }, Input::Accepted { stage, noted, learned }) => {
+                self.rules.learned = learned;
+                self.accepted(attempt, task, stage, noted, now)
+            }
+            (Action::NoteTask { task, then, .. }, Input::Done) => self.noted(task, then, now),
+            (Action::Redeliver { then, .. }, Input::Done) => *then,
+            (Action::Refuse { attempt, requeue }, Input::Done) => {
+                Action::Reopen { attempt, nonce: None, requeue }
+            }
+            (Action::Reopen { attempt, nonce, requeue }, Input::Moved(moved)) => {
+                self.reopened(attempt, nonce, requeue, moved, now)
+            }
+            // An open submit.
+            (Action::SeeIntent { open }, Input::Intended(intended)) => self.saw_intent(*open, intended, now),
+            (Action::LookUp { open }, Input::LookedUp { found, asked }) => {
+                self.looked_up(*open, found, asked, now)
+            }
+            (Action::LookOn { open, .. }, Input::LookAgain) => Action::Read { before: Some(open) },
+            (Action::LookOn { until, pull_from, mut open }, Input::Called) => {
+                let until = open.pull(until, pull_from, now);
+                Action::LookOn { until, pull_from, open }
+            }
+            (Action::Shut { why: GivenUp::Submit(open), cancels, .. }, Input::Shut(shut)) => {
+                self.shut(*open, cancels, shut)
+            }
+            (Action::Shut { why: GivenUp::NextGeneration(end), .. }, Input::Shut(shut)) => {
+                self.shut_next(end, shut)
+            }
+            (Action::Park { outcome, expect }, Input::Done) => self.parked(*outcome, expect),
+            // The running task.
+            (Action::Poll(generation), Input::Polled { status, asked }) => {
+                self.polled(generation, status, asked, now)
+            }
+            (Action::Poll(generation), Input::Record(known)) => {
+                self.cancels(&known, generation.task()).unwrap_or(Action::Poll(generation))
+            }
+            (Action::Poll(mut generation), Input::Called) => {
+                generation.pull(now);
+                Action::Poll(generation)
+            }
+            (
+                Action::QueryOther { generation, message, after, asked },
+                Input::AnswersAboutOthers(about_others),
+            ) => self.queried_other(*generation, message, after, about_others, asked, now),
+            (Action::NoteFailure { attempt, task, charged }, Input::Done) => {
+                Action::Follow { attempt, failed: self.failed.clone().and(task, charged) }
+            }
+            (Action::Follow { attempt, failed }, Input::Moved(moved)) => {
+                self.followed(attempt, failed, moved, now)
+            }
+            // Its images.
+            (Action::Enter(storing), Input::Record(known)) => self.entered(storing, known, now),
+            (Action::Store(storing), Input::Record(known)) => {
+                self.cancels(&known, storing.task()).unwrap_or(Action::Store(storing))
+            }
+            (Action::Store(storing), Input::Stored { stored, took }) => {
+                self.stored(*storing, stored, took, now)
+            }
+            // From the outcome to the acknowledgement.
+            (Action::Seal { outcome, corrects }, Input::Sealed(event)) => {
+                Self::sealed(outcome, corrects, event)
+            }
+            (Action::Freeze { then, .. }, Input::Frozen(frozen)) => self.frozen(then, frozen, now),
+            (Action::Publish { event, then }, Input::Done) => self.published(event, then),
+            (Action::Remember { .. } | Action::DeadLetter { .. }, Input::Done) => Action::Ack,
+            // A callback about a task that is not waited for changes nothing.
+            (action, Input::Called) => action,
+            (
+                action @ (Action::Read { .. }
+                | Action::Recall { .. }
+                | Action::ReadAgain
+                | Action::Restore { .. }
+                | Action::Begin { .. }
+                | Action::Ask { .. }
+                | Action::Post { .. }
+                | Action::Accept { .. }
+                | Action::NoteTask { .. }
+                | Action::Redeliver { .. }
+                | Action::Refuse { .. }
+                | Action::Reopen { .. }
+                | Action::SeeIntent { .. }
+                | Action::LookUp { .. }
+                | Action::LookOn { .. }
+                | Action::Shut { .. }
+                | Action::Park { .. }
+                | Action::Poll(_)
+                | Action::QueryOther { .. }
+                | Action::NoteFailure { .. }
+                | Action::Follow { .. }
+                | Action::Enter(_)
+                | Action::Store(_)
+                | Action::Seal { .. }
+                | Action::Freeze { .. }
+                | Action::Publish { .. }
+                | Action::Remember { .. }
+                | Action::DeadLetter { .. }
+                | Action::Ack
+                | Action::Requeue { .. }),
+                input,
+            ) => return Err(Misfit::new(&action, &input)),
+        })
     }
 
     /// The external id of the open or the accepted attempt; `None` if there is no such attempt, or no readable record
@@ -190,9 +221,10 @@ impl Machine {
         self.under.as_ref()
     }
 
-    /// Sets the external id for the POST that this life is about to ask for.
-    pub fn goes_out_under(&mut self, under: SentUnder) {
-        self.under = Some(under);
+    /// The failed tasks of the generations before the current one.
+    #[must_use]
+    pub fn failed(&self) -> &FailedTasks {
+        &self.failed
     }
 
     #[must_use]
@@ -210,164 +242,132 @@ impl Machine {
         self.timings
     }
 
-    /// Whether the message and the body for the provider can still be needed.
-    #[must_use]
-    pub fn may_post(&self) -> bool {
-        match self.at {
-            State::Unread
-            | State::Recalling(_)
-            | State::Reading
-            | State::Restoring { .. }
-            | State::Ready { .. }
-            | State::Asking { .. }
-            | State::Gated { .. }
-            | State::Refusing { .. }
-            | State::Reopening { .. }
-            | State::LookingOn(_)
-            | State::Shutting { .. }
-            | State::Closing(_)
-            | State::NotingFailure { .. }
-            | State::Following { .. }
-            | State::Parking { .. }
-            | State::Publishing { then: AfterPublish::Reopen(_) | AfterPublish::LookBack, .. }
-            | State::DeadLettering(_) => true,
-            State::Accepting { .. }
-            | State::Generating(_)
-            | State::Entering { .. }
-            | State::Storing { .. }
-            | State::Sealing { .. }
-            | State::Freezing { .. }
-            | State::Publishing { .. }
-            | State::Remembering { .. }
-            | State::Told
-            | State::Requeueing(_) => false,
-        }
-    }
-
-    /// Whether the gate was asked so long ago that other lives may have given the job up before they could know of
-    /// this life's task.
-    #[must_use]
-    pub fn may_have_been_given_up(&self, now: Duration) -> bool {
-        let quiet_is_over = |asked| now.saturating_sub(asked) >= self.rules.quiet;
-        self.rules.receipts && self.asked.is_some_and(quiet_is_over)
-    }
-
-    /// Whether the job was given up, and the event was published, while this life learned its task.
-    #[must_use]
-    pub fn owes_a_correction(&self) -> bool {
-        let State::Publishing { then: AfterPublish::Reopen(rebuilt), .. } = &self.at else { return false };
-        matches!(rebuilt.stage, Stage::Generating { .. })
-    }
-
-    /// Forgets what is known of one attempt before the next step.
-    pub(super) fn forget(&mut self) {
-        (self.sight, self.asked, self.noted) = (None, None, None);
-    }
-
     /// Whether a receipt has the job's task.
     #[must_use]
     pub fn is_noted(&self) -> bool {
         self.noted.is_some()
     }
 
-    /// Records that a receipt has this task id.
-    pub fn note(&mut self, task: TaskId) {
-        if let State::Generating(generation) = &mut self.at
-            && generation.task == task
-        {
-            generation.noted = true;
-        }
-        // Every life finds the task in the receipt, so none gives the job up any more.
-        (self.sight, self.noted) = (None, Some(task));
-    }
-
-    /// Returns the next action. `now` counts from an arbitrary zero and includes the time for which the machine was
-    /// suspended.
+    /// What a later life of this process can take over of an open attempt.
     #[must_use]
-    pub fn next(&self, now: Duration) -> Action {
-        match &self.at {
-            State::Unread => Action::Read,
-            State::Recalling(_) => Action::Recall,
-            State::Reading => Action::ReadAgain,
-            State::Restoring { over, rebuilt } => Action::Restore { over: *over, rebuilt: rebuilt.clone() },
-            State::Ready { attempt, basis } => {
-                let (attempt, round, basis) = (*attempt, self.round, basis.clone());
-                Action::Begin { attempt, round, basis, cancels: self.cancelled }
-            }
-            State::Asking { attempt, nonce, .. } => Action::Ask { attempt: *attempt, nonce: nonce.clone() },
-            State::Gated { attempt, nonce, asked } => {
-                let late = now.saturating_sub(*asked) > self.rules.gate;
-                match (late, self.rules.receipts) {
-                    (false, _) => Action::Post,
-                    (true, true) => Action::Refuse { attempt: *attempt },
-                    (true, false) => Action::Reopen { attempt: *attempt, nonce: Some(nonce.clone()) },
+    pub fn intent_seen(&self) -> Option<IntentSeen> {
+        self.seen
+    }
+
+    /// Takes over what an earlier life of this process knew of an open attempt, so that the quiet period continues
+    /// and doesn't start again with every connection.
+    #[must_use]
+    pub fn with_intent_seen(mut self, seen: Option<IntentSeen>) -> Self {
+        self.seen = seen;
+        self
+    }
+
+    /// Returns the running task of this life, and the event that its end will correct, if there is one. It is for a
+    /// ledger that has lost the task.
+    #[must_use]
+    pub fn running(&self) -> Option<(Stage, Option<Bytes>)> {
+        let Action::Poll(generation) = &self.action else { return None };
+        Some((generation.stage(), self.corrects.clone()))
+    }
+
+    /// For how long, over all lives, the images have been tried for in vain; `None` if they have not.
+    #[must_use]
+    pub fn tried(&self) -> Option<Duration> {
+        self.action.generation()?.tried_for()
+    }
+
+    /// Forgets what is known of one attempt before the next step.
+    pub(super) fn forget(&mut self) {
+        (self.seen, self.given_up_from, self.noted) = (None, None, None);
+    }
+
+    /// Whether other lives may have given the job up before they could know of this life's task.
+    pub(super) fn may_have_been_given_up(&self, now: Duration) -> bool {
+        self.rules.receipts && self.given_up_from.is_some_and(|from| now >= from)
+    }
+}
+
+impl Action {
+    /// The task that this action is about, if a task runs or its images are about to be stored.
+    fn generation(&self) -> Option<&Generation> {
+        if let Self::Poll(generation) | Self::QueryOther { generation, .. } = self {
+            Some(generation)
+        } else if let Self::Enter(storing) | Self::Store(storing) = self {
+            Some(&storing.generation)
+        } else if let Self::NoteTask { then, .. } | Self::Redeliver { then, .. } = self {
+            then.generation()
+        } else {
+            None
+        }
+    }
+
+    /// Whether the message and the body for the provider can still be needed when this action is done. It is true
+    /// for every action that isn't known to need them no more.
+    #[must_use]
+    pub fn may_lead_to_post(&self) -> bool {
+        let needs_nothing = matches!(
+            self,
+            Self::Accept { .. }
+                | Self::NoteTask { .. }
+                | Self::Poll(_)
+                | Self::QueryOther { .. }
+                | Self::Enter(_)
+                | Self::Store(_)
+                | Self::Seal { .. }
+                | Self::Freeze { .. }
+                | Self::Publish {
+                    then: AfterPublish::Ack | AfterPublish::Close | AfterPublish::Correct(_),
+                    ..
                 }
-            }
-            State::Accepting { attempt, task } => Action::Accept { attempt: *attempt, task: task.clone() },
-            State::Refusing { attempt, .. } => Action::Refuse { attempt: *attempt },
-            State::Reopening { attempt, nonce, .. } => {
-                Action::Reopen { attempt: *attempt, nonce: nonce.clone() }
-            }
-            State::LookingOn(look) => look.next(now),
-            State::Shutting { look, cancels: true } => Action::Shut { attempt: look.attempt, cancels: true },
-            State::Shutting { look, cancels: false } => {
-                Action::Shut { attempt: look.attempt + 1, cancels: false }
-            }
-            State::Closing(end) => Action::Shut { attempt: end.attempt + 1, cancels: false },
-            State::NotingFailure { attempt, task, charged } => {
-                Action::NoteFailure { attempt: *attempt, task: task.clone(), charged: *charged }
-            }
-            State::Following { attempt, failed } => {
-                Action::Follow { attempt: *attempt, failed: failed.clone() }
-            }
-            State::Parking { .. } => Action::Park,
-            State::Generating(generation) => {
-                generation.next(now, self.rules.receipts, self.may_have_been_given_up(now))
-            }
-            State::Entering { .. } => Action::Enter,
-            State::Storing { generation, images, .. } => {
-                Action::Store { task: generation.task.clone(), images: images.clone() }
-            }
-            State::Sealing { outcome } => {
-                Action::Seal { outcome: outcome.clone(), corrects: self.corrects.clone() }
-            }
-            State::Freezing { words, expect, .. } => {
-                Action::Freeze { words: words.clone(), expect: expect.clone() }
-            }
-            State::Publishing { event, .. } => Action::Publish { event: event.clone() },
-            State::Remembering { sealed } => Action::Remember { sealed: sealed.clone() },
-            State::DeadLettering(why) => Action::DeadLetter { why: *why },
-            State::Told => Action::Ack,
-            State::Requeueing(why) => Action::Requeue { why: *why },
-        }
+                | Self::Remember { .. }
+                | Self::Ack
+                | Self::Requeue { .. }
+        );
+        !needs_nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::pace::{Pace, Seed};
+    use crate::job::record::Snapshot;
+
+    fn machine() -> Machine {
+        let second = Duration::from_secs(1);
+        let rules = Rules {
+            gate: second,
+            quiet: second,
+            timeout: second,
+            hold: second,
+            patience: second,
+            receipts: true,
+            trust_lookup: false,
+            max_attempts: 1,
+            pace: Pace { first: second, min: second, max: second },
+            learned: None,
+            seed: Seed::from_text("a"),
+        };
+        Machine::new(rules, Digest::new("d".to_owned()), Vec::new(), None)
     }
 
-    /// Records the task. If the job is cancelled, the life ends without waiting for the task, which continues at the
-    /// provider.
-    pub(super) fn generate(&mut self, generation: Generation) {
-        if self.cancelled {
-            let cancelled = outcome::cancelled(Charged::Yes, Some(generation.task));
-            return self.end(cancelled, FreezePrecondition::Unfinished);
-        }
-        self.at = State::Generating(generation);
+    #[test]
+    fn an_input_that_does_not_fit_the_action_is_an_error_and_the_record_is_read_again() {
+        let mut machine = machine().delivered_first();
+        assert!(matches!(machine.action(), Action::Begin { attempt: 1, .. }));
+        let misfit = machine.apply(Input::AnswersAboutOthers(true), Duration::ZERO).unwrap_err();
+        assert_eq!(misfit.to_string(), "AnswersAboutOthers is no result of Begin");
+        assert_eq!(*machine.action(), Action::Read { before: None });
     }
 
-    /// Reports what the ledger knows now, after a hint.
-    pub fn hinted(&mut self, known: &Snapshot) {
-        self.cancelled |= known.cancelled;
-        if self.cancelled
-            && let State::Generating(generation)
-            | State::Entering { generation, .. }
-            | State::Storing { generation, .. } = self.at.clone()
-        {
-            self.generate(generation);
-        }
-    }
-
-    /// Handles a report that doesn't belong to the action, which is a bug in the shell. Reading the record again is
-    /// correct in every state.
-    pub(super) fn unexpected(&mut self) {
-        debug_assert!(false, "a report that answers no act: {:?}", self.at);
-        self.at = State::Unread;
+    #[test]
+    fn a_callback_fits_every_action_and_changes_none_that_does_not_wait_for_a_task() {
+        let mut machine = machine();
+        machine.apply(Input::Called, Duration::ZERO).unwrap();
+        assert_eq!(*machine.action(), Action::Read { before: None });
+        let known = Snapshot { record: None, cancelled: true };
+        assert!(matches!(machine.apply(Input::Record(known), Duration::ZERO), Ok(Action::Recall { .. })));
+        machine.apply(Input::Called, Duration::ZERO).unwrap();
+        assert!(matches!(machine.action(), Action::Recall { .. }));
     }
 }

@@ -4,164 +4,213 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::generation::{Generation, Since};
-use super::look::{LookOn, Recalling, Unanswered};
-use super::machine::{AfterPublish, Machine, State};
+use super::machine::Machine;
+use super::open::{OpenSubmit, Unanswered};
+use super::timing::{Since, milliseconds};
 use super::{
-    BeginPrecondition, EventSource, FreezePrecondition, MoveResult, Rebuilt, RequeueReason, outcome,
+    Action, AfterPublish, BeginPrecondition, FreezePrecondition, Generation, GivenUp, MoveResult, Rebuilt,
+    Recall, RequeueReason, outcome,
 };
 use crate::job::answers::SubmitOutcome;
 use crate::job::event::says_unknown;
 use crate::job::receipt::Gate;
 use crate::job::record::{Nonce, Stage};
-use crate::job::{Charged, Outcome, TaskId};
+use crate::job::{Charged, TaskId};
 
 impl Machine {
-    /// Reports the ledger's answer to the ask, at `asked` and with `nonce`, for the right to post.
-    pub fn begun(&mut self, moved: MoveResult, nonce: Nonce, asked: Duration, now: Duration) {
-        let State::Ready { attempt, .. } = self.at else { return self.unexpected() };
+    pub(super) fn ask_to_post(&self, attempt: u32, basis: BeginPrecondition) -> Action {
+        Action::Begin { attempt, round: self.round, basis, cancels: self.cancelled }
+    }
+
+    pub(super) fn begun(
+        &mut self,
+        attempt: u32,
+        basis: BeginPrecondition,
+        moved: MoveResult,
+        nonce: Nonce,
+        asked: Duration,
+        now: Duration,
+    ) -> Action {
         match moved {
             MoveResult::Yes { cancelled } => {
                 self.cancelled |= cancelled;
-                self.asked = Some(asked);
-                self.at = match (self.cancelled, self.rules.receipts) {
-                    (false, true) => State::Asking { attempt, nonce, asked },
-                    (false, false) => State::Gated { attempt, nonce, asked },
+                self.given_up_from = Some(asked + self.rules.quiet);
+                match (self.cancelled, self.rules.receipts) {
+                    (false, true) => Action::Ask { attempt, nonce, asked },
+                    (false, false) => self.post_in_time(attempt, nonce, asked, now),
                     // The right to post is given up for good, so the gate decides, as always.
                     (true, true) => {
-                        State::Shutting { look: LookOn::new(attempt, nonce, Some(now)), cancels: true }
+                        let open = OpenSubmit::new(attempt, nonce, Some(now));
+                        Action::Shut { attempt, cancels: true, why: GivenUp::Submit(Box::new(open)) }
                     }
-                    (true, false) => {
-                        return self.end(
-                            outcome::cancelled(Charged::No, None),
-                            FreezePrecondition::Submitting { nonce },
-                        );
-                    }
-                };
+                    (true, false) => self
+                        .end(outcome::cancelled(Charged::No, None), FreezePrecondition::Submitting { nonce }),
+                }
             }
             // The job waits for its turn.
-            MoveResult::Full | MoveResult::Paced { .. } => {}
-            MoveResult::No(known) => self.read(known, now),
+            MoveResult::Full | MoveResult::Paced { .. } => self.ask_to_post(attempt, basis),
+            MoveResult::No(known) => self.read(known, None, now),
         }
     }
 
-    /// Reports the answer of the receipts. `generation.gate_s` counts from the ask at the ledger, also if the ask at
-    /// the gate had to be repeated.
-    pub fn gated(&mut self, gate: Gate, now: Duration) {
-        let State::Asking { attempt, nonce, asked } = self.at.clone() else { return self.unexpected() };
-        self.at = match gate {
-            Gate::Mine => State::Gated { attempt, nonce, asked },
+    pub(super) fn gated(
+        &mut self,
+        attempt: u32,
+        nonce: Nonce,
+        asked: Duration,
+        gate: Gate,
+        now: Duration,
+    ) -> Action {
+        match gate {
+            Gate::Mine => self.post_in_time(attempt, nonce, asked, now),
             // The result of that life may already be in the receipts.
             Gate::Taken => {
-                let sight = self.sighted(attempt, now);
-                State::Recalling(Recalling::Attempt(LookOn::new(attempt, nonce, Some(sight))))
+                let seen = self.saw(attempt, now);
+                let open = OpenSubmit::new(attempt, nonce, Some(seen));
+                Action::Recall { why: Recall::Attempt(Box::new(open)) }
             }
-        };
+        }
     }
 
-    /// Gives the right to post up unused; the next ask is for the next attempt.
-    pub fn withheld(&mut self) {
-        let State::Gated { attempt, nonce, .. } = self.at.clone() else { return self.unexpected() };
-        self.close(attempt, nonce, false);
+    /// `generation.gate_s` counts from the ask at the ledger, also if the ask at the gate had to be repeated.
+    fn post_in_time(&self, attempt: u32, nonce: Nonce, asked: Duration, now: Duration) -> Action {
+        let until = asked + self.rules.gate;
+        if now > until {
+            return self.close(attempt, nonce, false);
+        }
+        Action::Post { attempt, nonce, asked, until }
     }
 
-    /// Reports the provider's answer to the POST.
-    pub fn answered(&mut self, answer: SubmitOutcome, took: Duration) {
-        let State::Gated { attempt, nonce, asked } = self.at.clone() else { return self.unexpected() };
+    pub(super) fn answered(
+        &mut self,
+        attempt: u32,
+        nonce: Nonce,
+        asked: Duration,
+        answer: SubmitOutcome,
+        took: Duration,
+    ) -> Action {
         match answer {
             SubmitOutcome::Accepted(task) => {
-                self.timings.submit = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-                self.at = State::Accepting { attempt, task };
+                self.timings.submit = Some(milliseconds(took));
+                Action::Accept { attempt, task }
             }
             SubmitOutcome::Later(_) => self.close(attempt, nonce, false),
             SubmitOutcome::Account(_) => self.close(attempt, nonce, true),
             SubmitOutcome::Refused(refusal) => {
-                self.end(outcome::refused(refusal), FreezePrecondition::Submitting { nonce });
+                self.end(outcome::refused(refusal), FreezePrecondition::Submitting { nonce })
             }
             SubmitOutcome::Unknown { message, provider_code, exists } => {
                 let unanswered = Unanswered { message, provider_code, exists };
                 self.posted(attempt, asked);
-                let look = LookOn::new(attempt, nonce, Some(asked)).after_own_post(unanswered);
-                self.at = State::LookingOn(look);
+                OpenSubmit::new(attempt, nonce, Some(asked)).after_own_post(unanswered).next()
             }
         }
     }
 
-    /// The attempt was certainly not accepted.
-    fn close(&mut self, attempt: u32, nonce: Nonce, requeue: bool) {
-        self.at = if self.rules.receipts {
-            State::Refusing { attempt, requeue }
+    /// The attempt was certainly not accepted; the next ask is for the next attempt.
+    pub(super) fn close(&self, attempt: u32, nonce: Nonce, requeue: bool) -> Action {
+        if self.rules.receipts {
+            Action::Refuse { attempt, requeue }
         } else {
-            State::Reopening { attempt, nonce: Some(nonce), requeue }
-        };
+            Action::Reopen { attempt, nonce: Some(nonce), requeue }
+        }
     }
 
-    /// Reports that a receipt closes the attempt.
-    pub fn refused(&mut self) {
-        let (attempt, requeue) = if let State::Refusing { attempt, requeue } = self.at {
-            (attempt, requeue)
-        } else if let State::Gated { attempt, .. } = self.at {
-            (attempt, false)
-        } else {
-            return self.unexpected();
-        };
-        self.at = State::Reopening { attempt, nonce: None, requeue };
-    }
-
-    /// Reports that the record is past the attempt, or that another life has moved it.
-    pub fn reopened(&mut self, moved: MoveResult, now: Duration) {
-        let (attempt, requeue) = if let State::Reopening { attempt, requeue, .. } = self.at {
-            (attempt, requeue)
-        } else if let State::Gated { attempt, .. } = self.at {
-            (attempt, false)
-        } else {
-            return self.unexpected();
-        };
+    pub(super) fn reopened(
+        &mut self,
+        attempt: u32,
+        nonce: Option<Nonce>,
+        requeue: bool,
+        moved: MoveResult,
+        now: Duration,
+    ) -> Action {
         match moved {
             MoveResult::Yes { .. } if requeue => {
                 self.forget();
-                self.at = State::Requeueing(RequeueReason::Paused);
+                Action::Requeue { why: RequeueReason::Paused }
             }
             MoveResult::Yes { cancelled } => {
                 self.cancelled |= cancelled;
                 self.forget();
                 self.under = None;
-                self.at = State::Ready { attempt: attempt + 1, basis: BeginPrecondition::Read };
+                self.ask_to_post(attempt + 1, BeginPrecondition::Read)
             }
             // Neither is an answer to this action, so the action is repeated.
-            MoveResult::Full | MoveResult::Paced { .. } => {}
-            MoveResult::No(known) => self.read(known, now),
+            MoveResult::Full | MoveResult::Paced { .. } => Action::Reopen { attempt, nonce, requeue },
+            MoveResult::No(known) => self.read(known, None, now),
         }
     }
 
-    /// Reports that the ledger has the task id. `stage` is the job's stage now; `noted` is true if a receipt also has
-    /// the task id.
-    pub fn accepted(&mut self, stage: Stage, noted: bool, now: Duration) {
-        let State::Accepting { attempt, task } = self.at.clone() else { return self.unexpected() };
-        let first = now + self.rules.wait(0, Duration::ZERO);
+    /// The ledger has the task id. If the job may have been given up meanwhile, the worker that gave it up has
+    /// acknowledged its message. So the task is noted, and the message is published again for the correction.
+    pub(super) fn accepted(
+        &mut self,
+        attempt: u32,
+        task: TaskId,
+        stage: Stage,
+        noted: bool,
+        now: Duration,
+    ) -> Action {
+        let is_another = matches!(&stage, Stage::Generating { task: known, .. } if *known != task);
+        let then = self.accepted_as(attempt, task.clone(), stage, noted, now);
+        // A second task of the job is a fault in itself, and no record but the receipt has its id.
+        let is_second = is_another && self.rules.receipts;
+        if matches!(then, Action::NoteTask { .. }) && !is_second {
+            return then;
+        }
+        if is_second || owes_a_correction(&then) || self.may_have_been_given_up(now) {
+            return Action::NoteTask { attempt, task, then: Box::new(then) };
+        }
+        then
+    }
+
+    fn accepted_as(
+        &mut self,
+        attempt: u32,
+        task: TaskId,
+        stage: Stage,
+        noted: bool,
+        now: Duration,
+    ) -> Action {
         match stage {
             Stage::Generating { attempt, task: known, age } => {
+                let first = now + self.rules.wait(0, Duration::ZERO);
                 let accepted = Since { noted: now, age_then: age };
                 let noted = noted && known == task;
                 let generation = Generation { noted, ..Generation::new(attempt, known, accepted, first) };
                 if noted {
                     self.note(generation.task.clone());
                 }
-                self.generate(generation);
+                self.generate(generation, now)
             }
             Stage::Done { event, .. } => {
                 // The job was given up while the POST was under way. The outcome of this task corrects that.
                 let unknown = self.rules.receipts && says_unknown(&event);
                 let then = if unknown {
-                    AfterPublish::Reopen(self.late(attempt, task, event.clone()))
+                    AfterPublish::Reopen(Box::new(self.late(attempt, task, event.clone())))
                 } else {
                     AfterPublish::Ack
                 };
-                self.at = State::Publishing { event, then };
+                Action::Publish { event, then }
             }
-            Stage::Told { .. } => self.at = State::Reading,
-            Stage::New { .. } | Stage::Submitting { .. } => self.at = State::Unread,
+            Stage::Told { .. } => Action::ReadAgain,
+            Stage::New { .. } | Stage::Submitting { .. } => Action::Read { before: None },
         }
+    }
+
+    /// A receipt has the task id.
+    pub(super) fn noted(&mut self, task: TaskId, then: Box<Action>, now: Duration) -> Action {
+        self.note(task);
+        let owes = owes_a_correction(&then);
+        if owes || self.may_have_been_given_up(now) {
+            return Action::Redeliver { if_unknown: !owes, then };
+        }
+        *then
+    }
+
+    /// Every life finds this task in the receipt, so none gives the job up any more.
+    pub(super) fn note(&mut self, task: TaskId) {
+        (self.seen, self.noted) = (None, Some(task));
     }
 
     /// The record of a task that became known after the job was given up with this event.
@@ -175,21 +224,10 @@ impl Machine {
             corrects: Some(corrects),
         }
     }
+}
 
-    /// Reports that a receipt has the task id.
-    pub fn noted(&mut self) {
-        let State::Generating(generation) = &self.at else { return self.unexpected() };
-        self.note(generation.task.clone());
-    }
-
-    /// Ends the job with this outcome, which is sealed in a receipt first if there are receipts.
-    pub(super) fn end(&mut self, outcome: Outcome, expect: FreezePrecondition) {
-        let outcome = Box::new(self.failed.counted_in(outcome));
-        self.forget();
-        self.at = if self.rules.receipts {
-            State::Sealing { outcome }
-        } else {
-            State::Freezing { words: EventSource::New(outcome), expect, then: AfterPublish::Ack }
-        };
-    }
+/// Whether the job was given up, and the event was published, while this life learned its task.
+fn owes_a_correction(action: &Action) -> bool {
+    let Action::Publish { then: AfterPublish::Reopen(rebuilt), .. } = action else { return false };
+    matches!(rebuilt.stage, Stage::Generating { .. })
 }

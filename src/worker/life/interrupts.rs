@@ -1,15 +1,16 @@
 //! The interrupts that end a life early.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::first::First;
 use crate::job::step::RequeueReason;
 
 /// The interrupts that end one life early. Every wait of the life polls them, so one future waits for them all the
@@ -71,6 +72,36 @@ impl Interrupts {
             Interrupt::Came(_) if self.lost.is_cancelled() => Poll::Ready(RequeueReason::Disconnected),
             Interrupt::Came(why) => Poll::Ready(*why),
             Interrupt::Awaited(_) => Poll::Pending,
+        }
+    }
+}
+
+pin_project! {
+    /// Returns the output of the future that is ready first; of `earlier` if both are ready. It is only as large as
+    /// both futures together. An `async` block that selects between futures passed to it stores each of them twice,
+    /// and every wait of every job uses this type.
+    pub(super) struct First<E, L> {
+        #[pin]
+        earlier: E,
+        #[pin]
+        later: L,
+    }
+}
+
+impl<E, L> First<E, L> {
+    pub(super) fn of(earlier: E, later: L) -> Self {
+        Self { earlier, later }
+    }
+}
+
+impl<T, E: Future<Output = T>, L: Future<Output = T>> Future for First<E, L> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let this = self.project();
+        match this.earlier.poll(context) {
+            Poll::Ready(value) => Poll::Ready(value),
+            Poll::Pending => this.later.poll(context),
         }
     }
 }

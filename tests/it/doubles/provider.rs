@@ -370,8 +370,12 @@ impl Provider for FakeProvider {
     }
 
     async fn lookup(&self, under: &SentUnder) -> Lookup {
-        tokio::time::sleep(Duration::from_millis(80)).await;
-        self.lock().find(under)
+        self.effects
+            .act_unlisted("look up", async {
+                tokio::time::sleep(Duration::from_millis(80)).await;
+                self.lock().find(under)
+            })
+            .await
     }
 
     async fn clock_ms(&self) -> Option<i64> {

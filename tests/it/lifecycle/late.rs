@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::doubles::broker::{FakeBroker, PublishFault, Settled};
 use crate::doubles::effects::Side;
 use crate::doubles::provider::End;
-use crate::workbench::{Workbench, job};
+use crate::workbench::{Workbench, again, job};
 
 /// The messages that came into the queue once more.
 fn brought_back(broker: &FakeBroker) -> Vec<Message> {
@@ -51,6 +51,33 @@ async fn a_late_task_id_corrects_the_event_also_when_redis_has_forgotten_that_th
     assert_eq!(bench.another().run(job("a")).await, Some(Settled::Acked));
     bench.flush();
     bench.lost.cancel();
+    drop(accepting);
+    assert_eq!(frozen.ended().await, None);
+    let [again] = brought_back(&bench.broker).try_into().unwrap();
+    assert_eq!(bench.another().run(again).await, Some(Settled::Acked));
+    assert_eq!(bench.broker.corrections("a").len(), 1);
+    assert_eq!((bench.charges("a"), bench.provider.posts().len()), (1, 1));
+}
+
+/// The simulation found this: a worker froze before a look-up, and the job was given up and forgotten meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_looked_up_late_corrects_the_event_also_when_its_delivery_is_gone() {
+    let bench = Workbench::new();
+    let mut posting = bench.effects.hold("post", Side::After);
+    let _dead = bench.deliver(job("a"));
+    posting.reached().await;
+    let looks = bench.another();
+    let mut looking = bench.effects.hold("look up", Side::Before);
+    let frozen = looks.deliver(again("a"));
+    looking.reached().await;
+    assert_eq!(bench.another().run(again("a")).await, Some(Settled::Acked));
+    assert_eq!(bench.broker.end("a").reason.as_deref(), Some("outcome_unknown"));
+    bench.flush();
+    bench.provider.find_by_external_id(true);
+    let mut accepting = bench.effects.hold("accept", Side::Before);
+    drop(looking);
+    accepting.reached().await;
+    looks.lost.cancel();
     drop(accepting);
     assert_eq!(frozen.ended().await, None);
     let [again] = brought_back(&bench.broker).try_into().unwrap();

@@ -170,6 +170,7 @@ async fn the_patience_outlives_deliveries_that_are_handed_back_and_workers_that_
     let first = first_fetch(&bench).await;
     // A quarter of an hour each, and more of them than may die while they store images.
     for _ in 0..3 {
+        others_work(&bench, Duration::from_secs(60), Duration::from_secs(800)).await;
         delivery = handed_over(&bench, delivery).await;
     }
     assert!(first.elapsed() >= Duration::from_secs(2600), "{:?}", first.elapsed());
@@ -181,7 +182,7 @@ async fn the_patience_outlives_deliveries_that_are_handed_back_and_workers_that_
     assert!(delivery.is_open());
     assert!(first.elapsed() < PATIENCE);
     let delivery = handed_over(&next, delivery).await;
-    others_work(&next, Duration::from_secs(60), Duration::from_secs(600)).await;
+    others_work(&next, Duration::from_secs(60), Duration::from_secs(800)).await;
     assert_eq!(delivery.ended().await, Some(Settled::Acked));
     assert_eq!(ended(&bench, "a"), paid("result_expired"));
     assert_eq!(bench.charges("a"), 1);

@@ -14,7 +14,7 @@ use comet_worker::job::answers::{Lookup, SubmitOutcome};
 use comet_worker::job::pace::{Pace, Seed};
 use comet_worker::job::receipt::Intent;
 use comet_worker::job::receipt::history::{Attempt, History};
-use comet_worker::job::step::{Action, Machine, Rules};
+use comet_worker::job::step::{Input, Machine, Rules};
 use comet_worker::job::{Adopts, Digest, ExternalTaskId, JobId, SentUnder, TaskId};
 
 use self::part::Part;
@@ -100,7 +100,7 @@ struct Task {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Hand {
-    life: Machine,
+    machine: Machine,
     awaits: bool,
     /// The hand's own clock, which needn't agree with any other.
     now: Duration,
@@ -146,6 +146,18 @@ pub struct World {
     faults: Faults,
     /// How often a person has had the job submitted again, and so may have paid once more.
     reopened: u32,
+}
+
+impl Hand {
+    fn apply(&mut self, input: Input, now: Duration) {
+        self.machine.apply(input, now).unwrap();
+    }
+
+    /// Nothing that the machine remembers began before this input, so the hand's clock may begin again.
+    fn apply_at_zero(&mut self, input: Input) {
+        self.now = ZERO;
+        self.apply(input, ZERO);
+    }
 }
 
 fn task(number: u32) -> TaskId {
@@ -213,8 +225,9 @@ impl World {
     /// What look-ups by the external id of this hand's generation can find: of several tasks under it, any.
     fn found(&self, who: usize) -> Vec<Lookup> {
         let Some(hand) = &self.hands[who] else { return Vec::new() };
-        let generation = hand.life.failed().generation();
-        let under = hand.life.sent_under().cloned().unwrap_or_else(|| self.under(generation, Adopts::None));
+        let generation = hand.machine.failed().generation();
+        let under =
+            hand.machine.sent_under().cloned().unwrap_or_else(|| self.under(generation, Adopts::None));
         let lookup = |(index, _): (usize, &Task)| {
             if under.takes(i64::try_from(index).ok()) || self.setup.without == Some(Safeguard::MadeFrom) {
                 Lookup::Found(task(u32::try_from(index).unwrap() + 1))
@@ -288,10 +301,6 @@ impl World {
 
     fn intent_mut(&mut self, attempt: u32) -> &mut Intent {
         self.attempt_mut(attempt).intent.as_mut().unwrap()
-    }
-
-    fn nonce_of(&self, act: &Action) -> String {
-        if let Action::Ask { nonce, .. } = act { nonce.as_str().to_owned() } else { String::new() }
     }
 
     fn end(&mut self, who: usize, becomes: Copy) {

@@ -20,6 +20,23 @@ fn kind(answer: &SubmitOutcome) -> &'static str {
     }
 }
 
+/// The words around such a code say nothing here, so only the code tells.
+#[test]
+fn each_of_the_gateways_codes_for_content_is_a_policy_refusal_under_any_status() {
+    for code in [
+        "sensitive_words_detected",
+        "prompt_blocked",
+        "content_policy_violation",
+        "content_filter",
+        "violation_fee.grok.csam",
+    ] {
+        for status in [200, 400, 403, 500, 503] {
+            let body = format!(r#"{{"error":{{"code":"{code}","message":"see the code","type":"x"}}}}"#);
+            assert_eq!(kind(&submit(&reply(status, &body))), "policy", "HTTP {status} {code}");
+        }
+    }
+}
+
 #[test]
 fn a_code_of_klings_means_the_same_in_every_wrapping() {
     let kling = |code| format!(r#"{{"code":{code},"message":"words","request_id":"uuid"}}"#);

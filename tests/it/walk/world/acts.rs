@@ -1,11 +1,12 @@
-//! What each act of a life does to the world.
+//! What each action of a life does to the world.
 
 use bytes::Bytes;
 use comet_worker::job::answers::{Failed, Lookup, ResultImage, TaskStatus};
+use comet_worker::job::event::says_unknown;
 use comet_worker::job::receipt::history::FailedTask;
 use comet_worker::job::receipt::{Gate, Shut};
 use comet_worker::job::record::{Nonce, Snapshot, Stage};
-use comet_worker::job::step::{Action, EventSource, Stored};
+use comet_worker::job::step::{Action, EventSource, Input, Stored};
 use comet_worker::job::{Adopts, Charged, Outcome, SentUnder, StoredImage};
 use comet_worker::ledger::JobRef;
 use comet_worker::ledger::slots::Slots;
@@ -13,31 +14,30 @@ use comet_worker::ledger::slots::Slots;
 use super::{Copy, Part, Post, Safeguard, World, ZERO};
 
 impl World {
-    pub(super) fn perform(&mut self, who: usize, act: Action) {
+    pub(super) fn perform(&mut self, who: usize, action: Action) {
         let (id, digest) = (self.setup.job.clone(), self.setup.digest.clone());
-        let failed = self.hand(who).life.failed().clone();
-        let sent_under = self.hand(who).life.sent_under().cloned();
+        let failed = self.hand(who).machine.failed().clone();
+        let sent_under = self.hand(who).machine.sent_under().cloned();
         let (failed, under, slots) = (&failed, sent_under.as_ref(), Slots::NONE);
-        let entry = |round| JobRef { job: &id, digest: &digest, round, failed, under, slots };
+        let job = |round| JobRef { job: &id, digest: &digest, round, failed, under, slots };
         let now = self.hand(who).now;
-        match act {
-            Action::Read => {
+        match action {
+            Action::Read { .. } => {
                 let known = self.table.known(&id, ZERO);
                 self.note_open_attempt(who, &known);
-                self.hand(who).life.read(known, ZERO);
+                self.hand(who).apply(Input::Record(known), ZERO);
             }
-            Action::Recall => {
-                let history = self.history.clone();
-                self.hand(who).life.recalled(&history, now);
+            Action::Recall { .. } => {
+                let history = Box::new((*self.history).clone());
+                self.hand(who).apply(Input::Receipts(history), now);
             }
             Action::Restore { over, rebuilt } => {
                 let (failed, under) = (&rebuilt.failed, rebuilt.under.as_ref());
-                let entry = JobRef { failed, under, ..entry(rebuilt.round) };
+                let job = JobRef { failed, under, ..job(rebuilt.round) };
                 let corrects = rebuilt.corrects.as_ref();
-                let known = self.write(|table| table.restore(entry, over, &rebuilt.stage, corrects, ZERO));
+                let known = self.write(|table| table.restore(job, over, &rebuilt.stage, corrects, ZERO));
                 self.note_open_attempt(who, &known);
-                self.hand(who).now = ZERO;
-                self.hand(who).life.restored(known, ZERO);
+                self.hand(who).apply_at_zero(Input::Record(known));
             }
             Action::Begin { attempt, round, basis, .. } => {
                 let nonce = if self.setup.without == Some(Safeguard::FreshNonce) {
@@ -46,118 +46,123 @@ impl World {
                     self.fresh_nonce()
                 };
                 let under = self.under(failed.generation(), self.made_from_now());
-                self.hand(who).life.goes_out_under(under.clone());
-                let entry = |round| JobRef { under: Some(&under), ..entry(round) };
-                let moved = self.write(|table| table.begin(entry(round), attempt, &nonce, &basis, ZERO));
+                let job = |round| JobRef { under: Some(&under), ..job(round) };
+                let moved = self.write(|table| table.begin(job(round), attempt, &nonce, &basis, ZERO));
                 let hand = self.hand(who);
                 hand.attempt = attempt;
-                hand.now = ZERO;
-                hand.life.begun(moved, nonce, ZERO, ZERO);
+                hand.apply_at_zero(Input::Begun { moved, nonce, under, asked: ZERO });
             }
-            Action::Ask { attempt, nonce } => {
+            Action::Ask { attempt, nonce, .. } => {
                 let gate = self.ask(attempt, &nonce, under);
-                self.hand(who).life.gated(gate, now);
+                self.hand(who).apply(Input::Gate(gate), now);
             }
-            Action::Post => {
-                let attempt = self.hand(who).attempt;
+            Action::Post { until, .. } if now > until => self.hand(who).apply(Input::Withheld, now),
+            Action::Post { attempt, .. } => {
                 let generation = failed.generation();
                 self.net.push(Post { attempt, generation, sender: Some(who), accepted: None });
                 self.net.sort();
                 self.hand(who).awaits = true;
             }
             Action::Accept { attempt, task } => {
-                let stage = self.write(|table| table.accept(entry(1), attempt, &task, ZERO));
-                self.hand(who).now = ZERO;
-                self.hand(who).life.accepted(stage, false, ZERO);
+                let stage = self.write(|table| table.accept(job(1), attempt, &task, ZERO));
+                self.hand(who).apply_at_zero(Input::Accepted { stage, noted: false, learned: None });
             }
-            Action::NoteTask { attempt, task } => {
+            Action::NoteTask { attempt, task, .. } => {
                 self.attempt_mut(attempt).task.get_or_insert(task);
-                self.hand(who).life.noted();
+                self.hand(who).apply(Input::Done, now);
             }
-            Action::Refuse { attempt } => {
+            Action::Redeliver { if_unknown, .. } => {
+                let given_up = self.history.result.as_deref().is_some_and(says_unknown);
+                let settled = self.copies.iter().position(|copy| *copy == Copy::Acked);
+                if let Some(number) = settled.filter(|_| given_up || !if_unknown) {
+                    (self.copies[number], self.delivered[number]) = (Copy::Queued, false);
+                }
+                self.hand(who).apply(Input::Done, now);
+            }
+            Action::Refuse { attempt, .. } => {
                 self.attempt_mut(attempt).refused = true;
-                self.hand(who).life.refused();
+                self.hand(who).apply(Input::Done, now);
             }
             Action::NoteFailure { attempt, task, charged } => {
                 self.attempt_mut(attempt).failed.get_or_insert(FailedTask { task, charged });
-                self.hand(who).life.failure_noted();
+                self.hand(who).apply(Input::Done, now);
             }
             Action::Follow { attempt, failed } => {
                 let moved = self.write(|table| table.follow(&id, attempt, &failed));
                 self.hand(who).attempt = attempt + 1;
-                self.hand(who).now = ZERO;
-                self.hand(who).life.followed(moved, ZERO);
+                self.hand(who).apply_at_zero(Input::Moved(moved));
             }
-            Action::Reopen { attempt, nonce } => {
+            Action::Reopen { attempt, nonce, .. } => {
                 let moved = self.write(|table| table.reopen(&id, attempt, nonce.as_ref(), ZERO));
                 self.hand(who).attempt = attempt + 1;
-                self.hand(who).now = ZERO;
-                self.hand(who).life.reopened(moved, ZERO);
+                self.hand(who).apply_at_zero(Input::Moved(moved));
             }
-            Action::SeeIntent { attempt } => {
-                let intended = self.intent(attempt).is_some();
-                self.hand(who).now = ZERO;
-                self.hand(who).life.saw_intent(intended, ZERO);
+            Action::SeeIntent { open } => {
+                let intended = self.intent(open.attempt()).is_some();
+                self.hand(who).apply_at_zero(Input::Intended(intended));
             }
-            Action::LookUp => self.look_up(who, Lookup::NotFound { message: String::new() }),
-            Action::Shut { attempt, cancels } => {
+            Action::LookUp { .. } => self.look_up(who, Lookup::NotFound { message: String::new() }),
+            Action::Shut { attempt, cancels, .. } => {
                 let by_rule = || self.under(failed.generation(), Adopts::None);
                 let under = under.cloned().unwrap_or_else(by_rule);
                 let shut = self.shut(attempt, cancels, &under);
-                self.hand(who).now = ZERO;
-                self.hand(who).life.shut(shut);
+                self.hand(who).apply_at_zero(Input::Shut(shut));
             }
-            Action::Park => self.hand(who).life.parked(),
-            Action::Poll { task, .. } if self.fails(&task) => {
-                let view = TaskStatus::Failed { message: String::new(), why: Failed::Technical, units: None };
-                self.hand(who).life.viewed(view, now, now);
+            Action::Park { .. } => self.hand(who).apply(Input::Done, now),
+            Action::Poll(generation) if self.fails(generation.task()) => {
+                let status =
+                    TaskStatus::Failed { message: String::new(), why: Failed::Technical, units: None };
+                self.hand(who).apply(Input::Polled { status, asked: now }, now);
             }
-            Action::Poll { .. } => {
+            Action::Poll(_) => {
                 let image = ResultImage { index: 0, url: "https://cdn.example/0.png".parse().unwrap() };
-                let view = TaskStatus::Succeeded { images: vec![image], units: None };
+                let status = TaskStatus::Succeeded { images: vec![image], units: None };
                 self.hand(who).attempt = 0;
-                self.hand(who).life.viewed(view, now, now);
+                self.hand(who).apply(Input::Polled { status, asked: now }, now);
             }
-            Action::Enter => {
+            Action::Enter(_) => {
                 let known = self.write(|table| table.enter(&id, &format!("w{who}"), ZERO));
-                self.hand(who).life.entered(known, now);
+                self.hand(who).apply(Input::Record(known), now);
             }
-            Action::Store { .. } => {
-                self.hand(who).life.stored(Stored::All(vec![stored_image()]), ZERO, now);
+            Action::Store(_) => {
+                let stored = Stored::All(vec![stored_image()]);
+                self.hand(who).apply(Input::Stored { stored, took: ZERO }, now);
             }
             Action::Seal { outcome, corrects } => {
-                let event = words(&outcome, who, corrects.is_some());
+                let event = worded(&outcome, who, corrects.is_some());
                 let history = self.history.edit();
                 let there = if corrects.is_some() { &mut history.resolved } else { &mut history.result };
                 let sealed = there.get_or_insert(event.clone()).clone();
                 let ablated = self.setup.without == Some(Safeguard::ResultReceipt);
-                self.hand(who).life.sealed(if ablated { event } else { sealed });
+                self.hand(who).apply(Input::Sealed(if ablated { event } else { sealed }), now);
             }
-            Action::Freeze { words: frozen, expect } => {
-                let event = match frozen {
+            Action::Freeze { source, expect, .. } => {
+                let event = match source {
                     EventSource::Sealed(event) => event,
-                    EventSource::New(outcome) => words(&outcome, who, false),
+                    EventSource::New(outcome) => worded(&outcome, who, false),
                 };
-                let frozen = self.write(|table| table.freeze(entry(1), &expect, event, false, ZERO));
-                self.hand(who).life.frozen(frozen, now);
+                let frozen = self.write(|table| table.freeze(job(1), &expect, event, false, ZERO));
+                self.hand(who).apply(Input::Frozen(frozen), now);
             }
-            Action::Publish { event } => {
+            Action::Publish { event, .. } => {
                 if self.told.iter().all(|told| **told != event) {
                     self.told.push(Part::new(event));
                 }
-                self.hand(who).life.published();
+                self.hand(who).apply(Input::Done, now);
             }
             Action::Remember { sealed } => {
-                self.write(|table| table.told(entry(1), sealed.as_ref(), ZERO));
-                self.hand(who).life.remembered();
+                self.write(|table| table.told(job(1), sealed.as_ref(), ZERO));
+                self.hand(who).apply(Input::Done, now);
             }
             Action::ReadAgain => {
                 let event = self.history.resolved.clone().or(self.history.result.clone());
-                self.hand(who).life.read_again(event);
+                self.hand(who).apply(Input::LastEvent(event), now);
             }
             Action::Ack => self.end(who, Copy::Acked),
             Action::Requeue { .. } => self.end(who, Copy::Queued),
-            Action::DeadLetter { .. } | Action::LookOn { .. } => panic!("not in this walk: {act:?}"),
+            Action::DeadLetter { .. } | Action::LookOn { .. } | Action::QueryOther { .. } => {
+                panic!("not in this walk: {action:?}")
+            }
         }
     }
 
@@ -169,7 +174,7 @@ impl World {
 
     pub(super) fn look_up(&mut self, who: usize, found: Lookup) {
         let now = self.hand(who).now;
-        self.hand(who).life.looked_up(found, now, now);
+        self.hand(who).apply(Input::LookedUp { found, asked: now }, now);
     }
 
     fn ask(&mut self, attempt: u32, nonce: &Nonce, under: Option<&SentUnder>) -> Gate {
@@ -205,7 +210,7 @@ impl World {
 }
 
 /// What two workers put into words differs by its time at least.
-fn words(outcome: &Outcome, who: usize, corrects: bool) -> Bytes {
+fn worded(outcome: &Outcome, who: usize, corrects: bool) -> Bytes {
     let (kind, reason, task) = match outcome {
         Outcome::Succeeded(_) => ("succeeded", "", None),
         Outcome::Failed(failure) => ("failed", failure.reason.as_str(), failure.task_id.as_ref()),

@@ -6,7 +6,7 @@ use comet_worker::job::answers::{Later, SubmitOutcome, TaskStatus};
 use comet_worker::job::event::says_unknown;
 use comet_worker::job::receipt::Decision;
 use comet_worker::job::record::Stage;
-use comet_worker::job::step::{Action, Machine};
+use comet_worker::job::step::{Action, Input, Machine};
 
 use super::{Copy, Hand, LONG, Part, Provider, Safeguard, Table, Task, World, ZERO, task, unknown};
 
@@ -52,9 +52,9 @@ impl World {
                     let mut next = self.clone();
                     next.copies[number] = Copy::With(who);
                     next.delivered[number] = true;
-                    let life = Machine::new(self.rules(), self.setup.digest.clone(), Vec::new(), None);
-                    let life = if first { life.delivered_first() } else { life };
-                    next.hands[who] = Some(Part::new(Hand { life, awaits: false, now: ZERO, attempt: 0 }));
+                    let machine = Machine::new(self.rules(), self.setup.digest.clone(), Vec::new(), None);
+                    let machine = if first { machine.delivered_first() } else { machine };
+                    next.hands[who] = Some(Part::new(Hand { machine, awaits: false, now: ZERO, attempt: 0 }));
                     steps.push(format_args!("copy {number} to w{who}, for the first time: {first}"), next);
                 }
             }
@@ -128,7 +128,8 @@ impl World {
         {
             let hand = hand.edit();
             hand.awaits = false;
-            hand.life.answered(answer, ZERO);
+            let now = hand.now;
+            hand.apply(Input::Answered { answer, took: ZERO }, now);
         }
     }
 
@@ -178,7 +179,7 @@ impl World {
 
     /// After this job's intent, such a task can't be told from its own, as docs/guarantees.md says.
     fn meet(&self, steps: &mut Steps) {
-        let goes_out = self.hands.iter().flatten().any(|hand| hand.life.sent_under().is_some());
+        let goes_out = self.hands.iter().flatten().any(|hand| hand.machine.sent_under().is_some());
         if self.faults.strangers > 0 && self.history.attempts.is_empty() && !goes_out {
             let mut next = self.clone();
             next.faults.strangers -= 1;
@@ -202,6 +203,16 @@ impl World {
             next.copies[number] = Copy::Queued;
             steps.push(format_args!("w{who} loses its connection"), next);
         }
+        // Every wait ends for a worker that has noticed the loss.
+        let waits = self.hands[who].as_ref().is_some_and(|hand| {
+            let action = hand.machine.action();
+            matches!(action, Action::Read { .. } | Action::LookOn { .. } | Action::Poll(_) | Action::Store(_))
+        });
+        if waits && self.held(who).is_none() {
+            let mut next = self.clone();
+            next.end(who, Copy::Queued);
+            steps.push(format_args!("w{who} notices that its connection is lost"), next);
+        }
     }
 
     fn act(&self, who: usize, steps: &mut Steps) {
@@ -209,37 +220,38 @@ impl World {
         if hand.awaits {
             return;
         }
-        let act = hand.life.next(hand.now);
-        if let Action::LookOn { .. } = act {
+        let action = hand.machine.action().clone();
+        if let Action::LookOn { .. } = action {
             return self.look_on(who, steps);
         }
-        if let Action::Ask { attempt, .. } = act
+        if let Action::Ask { attempt, nonce, .. } = &action
             && self.faults.lost_answers > 0
-            && self.intent(attempt).is_none()
+            && self.intent(*attempt).is_none()
         {
             let mut next = self.clone();
             next.faults.lost_answers -= 1;
-            let nonce = next.nonce_of(&act);
-            let under = hand.life.sent_under();
-            next.create_intent(attempt, nonce, false, under);
+            let under = hand.machine.sent_under();
+            next.create_intent(*attempt, nonce.as_str().to_owned(), false, under);
             steps.push(format_args!("w{who} creates intent-{attempt}, the answer is lost"), next);
         }
         let known = self.table.known(&self.setup.job, ZERO);
-        if known.cancelled && matches!(act, Action::Poll { .. } | Action::Enter | Action::Store { .. }) {
+        if known.cancelled && matches!(action, Action::Poll(_) | Action::Store(_)) {
             let mut next = self.clone();
-            next.hand(who).life.hinted(&known);
+            next.hand(who).apply(Input::Record(known), hand.now);
             steps.push(format_args!("w{who} hears that the user cancels"), next);
         }
-        if let Action::Poll { task, .. } = &act
+        if let Action::Poll(generation) = &action
             && self.faults.timeouts > 0
         {
             let mut next = self.clone();
             next.faults.timeouts -= 1;
-            next.hand(who).life.viewed(TaskStatus::Running, LONG * 2000, LONG * 2000);
+            let status = TaskStatus::Running;
+            next.hand(who).apply(Input::Polled { status, asked: LONG * 2000 }, LONG * 2000);
             next.settle(who);
+            let task = generation.task();
             steps.push(format_args!("w{who} sees task {task} run at the end of its timeout"), next);
         }
-        if act == Action::LookUp {
+        if let Action::LookUp { .. } = action {
             for found in self.found(who) {
                 let mut next = self.clone();
                 next.look_up(who, found.clone());
@@ -251,30 +263,30 @@ impl World {
             }
         }
         let mut next = self.clone();
-        next.perform(who, act.clone());
+        next.perform(who, action.clone());
         next.settle(who);
-        steps.push(format_args!("w{who}: {act:?}"), next);
+        steps.push(format_args!("w{who}: {action:?}"), next);
     }
 
-    /// An act that changes nothing that the other hand could see is done together with the act before it.
+    /// An action that changes nothing that the other hand could see is performed together with the action before it.
     fn settle(&mut self, who: usize) {
         while let Some(hand) = self.hands[who].as_ref().filter(|hand| !hand.awaits) {
-            let act = hand.life.next(hand.now);
+            let action = hand.machine.action().clone();
             let misses = self.setup.provider == Provider::Neither;
             let cancelled = self.faults.cancels > 0 || self.table.known(&self.setup.job, ZERO).cancelled;
             // Of two hands one may poll while the other does what follows the end.
             let told_apart = cancelled || self.setup.max_attempts > 1 || self.faults.timeouts > 0;
-            #[expect(clippy::wildcard_enum_match_arm, reason = "every other act is a step of its own")]
-            match act {
-                Action::Poll { .. } if told_apart => return,
-                Action::Store { .. } if cancelled => return,
-                Action::Poll { .. }
-                | Action::Store { .. }
-                | Action::Park
+            #[expect(clippy::wildcard_enum_match_arm, reason = "every other action is a step of its own")]
+            match action {
+                Action::Poll(_) if told_apart => return,
+                Action::Store(_) if cancelled => return,
+                Action::Poll(_)
+                | Action::Store(_)
+                | Action::Park { .. }
                 | Action::Remember { sealed: None } => {
-                    self.perform(who, act);
+                    self.perform(who, action);
                 }
-                Action::LookUp if misses => self.perform(who, act),
+                Action::LookUp { .. } if misses => self.perform(who, action),
                 _ => return,
             }
         }
@@ -293,7 +305,7 @@ impl World {
         };
         if open != Some(hand.attempt) || !self.found(who).is_empty() {
             let mut looked = self.clone();
-            looked.hand(who).life.looked_on();
+            looked.hand(who).apply(Input::LookAgain, hand.now);
             steps.push(format_args!("w{who} looks again"), looked);
         }
         let travels = self.net.iter().any(|post| post.attempt == hand.attempt && post.accepted.is_none());
@@ -302,9 +314,10 @@ impl World {
             let mut quiet = self.clone();
             let attempt = hand.attempt;
             quiet.hand(who).now += LONG;
+            quiet.hand(who).apply(Input::LookAgain, hand.now + LONG);
             for other in quiet.hands.iter_mut().flatten().filter(|_| oracle) {
-                let act = other.life.next(other.now);
-                if other.attempt == attempt && (act == Action::Post || matches!(act, Action::Ask { .. })) {
+                let may_post = matches!(other.machine.action(), Action::Post { .. } | Action::Ask { .. });
+                if other.attempt == attempt && may_post {
                     other.edit().now += LONG;
                 }
             }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::record::readable;
 use super::{Actor, Submission, SubmitRight};
+use crate::job::SentUnder;
 use crate::job::record::Nonce;
-use crate::job::step::{BeginPrecondition, MoveResult, RequeueReason};
+use crate::job::step::{BeginPrecondition, Input, MoveResult, RequeueReason};
 use crate::ledger::JobRef;
 use crate::ledger::slots::Slots;
 use crate::worker::slots::{ASKS_EVERY, LineHead};
@@ -23,7 +25,7 @@ impl Actor<'_> {
         attempt: u32,
         round: u32,
         basis: BeginPrecondition,
-    ) -> Result<(), RequeueReason> {
+    ) -> Result<Input, RequeueReason> {
         let held = self.shared.metrics.held("waiting");
         // If the life had a right for the attempt before, it goes back to the end of the line.
         self.right = None;
@@ -68,10 +70,10 @@ impl Actor<'_> {
         let nonce = fresh_nonce();
         // The account may be full, or the provider may want a slower pace, so the head of the line asks until it may
         // post. After an ask the life keeps its nonce, because an ask whose answer was lost may still arrive.
-        loop {
+        let begun = loop {
             let under = self.interrupts.or(self.goes_out_under()).await?;
-            self.life.goes_out_under(under);
-            let Some(wait) = self.ask_to_post(&ask, &nonce).await? else { break };
+            let (begun, wait) = self.ask_to_post(&ask, &nonce, under).await?;
+            let Some(wait) = wait else { break begun };
             let waiting = async {
                 tokio::select! {
                     biased;
@@ -86,14 +88,14 @@ impl Actor<'_> {
                 Some(Line::Closed | Line::Head(..)) => return Err(RequeueReason::Paused),
                 None => {}
             }
-        }
+        };
         // The next job in the line asks while this one submits.
         drop(head);
         drop(held);
         if self.shared.slots.is_capped() {
             self.shared.metrics.waited_for_slots(came.elapsed());
         }
-        Ok(())
+        Ok(begun)
     }
 
     /// Begins an attempt only to give it up. Such a life doesn't wait in the line and takes no slots.
@@ -102,39 +104,36 @@ impl Actor<'_> {
         attempt: u32,
         round: u32,
         basis: BeginPrecondition,
-    ) -> Result<(), RequeueReason> {
+    ) -> Result<Input, RequeueReason> {
         let _held = self.shared.metrics.held("submitting");
         let ask = Ask { attempt, round, basis, slots: Slots::NONE };
         let under = self.under();
-        self.life.goes_out_under(under);
-        self.ask_to_post(&ask, &fresh_nonce()).await?;
-        Ok(())
+        Ok(self.ask_to_post(&ask, &fresh_nonce(), under).await?.0)
     }
 
-    /// Asks the ledger once. Returns how long to wait before the next ask, unless a hint comes; `None` if the life
-    /// goes on.
-    async fn ask_to_post(&mut self, ask: &Ask, nonce: &Nonce) -> Result<Option<Duration>, RequeueReason> {
+    /// Asks the ledger once. Returns its answer, and how long to wait before the next ask, unless a hint comes; no
+    /// wait if the life goes on.
+    async fn ask_to_post(
+        &mut self,
+        ask: &Ask,
+        nonce: &Nonce,
+        under: SentUnder,
+    ) -> Result<(Input, Option<Duration>), RequeueReason> {
         let asked = self.shared.clock.now();
         let ledger = &self.shared.ledger;
-        let entry = JobRef { slots: ask.slots, ..self.entry(ask.round) };
-        let asking = self.until_known(|| ledger.begin(entry, ask.attempt, nonce, &ask.basis));
-        let moved = match asking.await? {
-            Ok(moved) => moved,
-            Err(unreadable) => {
-                self.unreadable(&unreadable);
-                return Ok(None);
-            }
-        };
-        let wait = match &moved {
-            MoveResult::Yes { .. } | MoveResult::No(_) => None,
-            MoveResult::Full => Some(ASKS_EVERY),
-            MoveResult::Paced { wait } => {
+        let job = JobRef { slots: ask.slots, under: Some(&under), ..self.job_ref(ask.round) };
+        let asking = self.until_known(|| ledger.begin(job, ask.attempt, nonce, &ask.basis)).await?;
+        let wait = match &asking {
+            Ok(MoveResult::Yes { .. } | MoveResult::No(_)) | Err(_) => None,
+            Ok(MoveResult::Full) => Some(ASKS_EVERY),
+            Ok(MoveResult::Paced { wait }) => {
                 self.shared.slots.note_paced();
                 Some(*wait)
             }
         };
-        self.life.begun(moved, nonce.clone(), asked, self.shared.clock.now());
-        Ok(wait)
+        let nonce = nonce.clone();
+        let begun = readable(asking, |moved| Input::Begun { moved, nonce, under, asked });
+        Ok((begun, wait))
     }
 }
 

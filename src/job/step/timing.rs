@@ -1,48 +1,14 @@
-//! What a life remembers of a running task.
+//! Times of a running task: its age, what is left of its timeout, and how much a callback may change.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::machine::{Machine, State};
-use super::unstored::Tried;
-use super::{Action, Rules};
-use crate::job::TaskId;
-use crate::job::pace::{Pace, Schedule};
+use super::Rules;
+use crate::job::pace::Pace;
 
 /// A life gives a task at least this part of the timeout by its own clock, whatever age the record says. That age is
 /// measured by the clock of Redis, and if that clock jumps by an hour, the first query must not end the generation.
 /// It is only a part, so that a deploy or a crash extends the timeout a little and doesn't start it again.
 const OWN_PART: u32 = 4;
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Generation {
-    pub(super) attempt: u32,
-    pub(super) task: TaskId,
-    /// When the task was accepted, which may be before this life began.
-    pub(super) accepted: Since,
-    pub(super) next_poll: Duration,
-    /// A callback can't move the next poll to an earlier time than this.
-    pub(super) pull_from: Duration,
-    pub(super) pulls: Pulls,
-    /// Whether a receipt has the task id.
-    pub(super) noted: bool,
-    /// How many queries in a row got no answer about the task.
-    pub(super) failures: u32,
-    /// How many of them came after the timeout while the provider answered about other tasks.
-    pub(super) in_vain: u32,
-    pub(super) empty_results: u32,
-    /// When the provider first reported a success without images.
-    pub(super) empty_since: Option<Duration>,
-    /// Whether the provider has reported a success with images.
-    pub(super) succeeded: bool,
-    /// How long the images have been tried for in vain; `None` if they have not been tried for.
-    pub(super) tried: Option<Tried>,
-    /// Whether this life was counted among the lives that have begun to store the images.
-    pub(super) entered: bool,
-    /// How many lives before this one may have begun to store the images. `None` for the life that submitted the job,
-    /// and as soon as this life is counted too.
-    pub(super) entries: Option<u32>,
-}
 
 /// A moment that may lie before the clock's zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,37 +36,6 @@ impl Since {
     }
 }
 
-impl Generation {
-    pub(super) fn new(attempt: u32, task: TaskId, accepted: Since, next_poll: Duration) -> Self {
-        Self {
-            attempt,
-            task,
-            accepted,
-            next_poll,
-            pull_from: accepted.noted,
-            pulls: Pulls::new(),
-            noted: false,
-            failures: 0,
-            in_vain: 0,
-            empty_results: 0,
-            empty_since: None,
-            succeeded: false,
-            tried: None,
-            entered: false,
-            entries: None,
-        }
-    }
-
-    /// Notes the task id in a receipt before the life waits for the task. A task that may be queried at once needs no
-    /// receipt, unless another life may have given the job up.
-    pub(super) fn next(&self, now: Duration, receipts: bool, perhaps_given_up: bool) -> Action {
-        if receipts && !self.noted && (perhaps_given_up || now < self.next_poll) {
-            return Action::NoteTask { attempt: self.attempt, task: self.task.clone() };
-        }
-        Action::Poll { task: self.task.clone(), at: self.next_poll }
-    }
-}
-
 impl Rules {
     /// How long to wait before the next query, after `polls` of them, at a task of this age.
     pub(super) fn wait(&self, polls: u32, age: Duration) -> Duration {
@@ -109,20 +44,6 @@ impl Rules {
             Some(schedule) => schedule.wait(polls, age, &self.pace, self.seed).min(self.timeout),
             None => self.pace.wait(polls, self.seed),
         }
-    }
-}
-
-impl Machine {
-    /// Sets the schedule of the queries from now on, since what is known of similar tasks changes while a job waits.
-    pub fn look_by(&mut self, learned: Option<Arc<Schedule>>) {
-        self.rules.learned = learned;
-    }
-
-    /// How long the task has been running; `None` if no task is running.
-    #[must_use]
-    pub fn age(&self, now: Duration) -> Option<Duration> {
-        let State::Generating(generation) = &self.at else { return None };
-        Some(generation.accepted.age(now))
     }
 }
 
@@ -157,6 +78,10 @@ impl Pulls {
         self.left -= 1;
         pulled
     }
+}
+
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -46,82 +46,88 @@ pub struct Unstored {
 /// How long a job's images have been tried for in vain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Tried {
-    /// The time in vain over all lives.
-    pub(super) total: Duration,
-    /// When this life last updated the total; `None` before its first update.
+    /// The time in vain over all lives, times [`WHOLE`].
+    parts: Duration,
+    /// When this life last updated it; `None` before its first update.
     seen: Option<Duration>,
+    /// What the latest round's time counted, in parts of [`WHOLE`].
+    weight: u32,
     /// How many rounds of this life were in vain.
     pub(super) rounds: u32,
-    /// The total at the first of the latest consecutive rounds that found the image itself at fault, and the number
-    /// of these rounds.
+    /// The time in vain at the first of the latest consecutive rounds that found the image itself at fault, and the
+    /// number of these rounds.
     job_to_blame: Option<(Duration, u32)>,
 }
 
 /// How long, and over how many fresh URLs, a file must stay not an image before this is believed.
 const JOB_PATIENCE: Duration = Duration::from_secs(60);
 const ROUNDS_MIN: u32 = 3;
-/// The factor for the patience if no other download shows whose fault it is.
-const ALONE: u32 = 24;
+/// A second counts as this many parts where it is certain that our own network works. Where that is only likely, it
+/// counts as one part.
+const WHOLE: u32 = 24;
 /// A longer time between two rounds was spent on something else and doesn't count.
 const BETWEEN_ROUNDS_MAX: Duration = Duration::from_secs(600);
 
 impl Tried {
     /// `total` is the time that the earlier lives have recorded.
     pub(super) fn new(total: Duration) -> Self {
-        Self { total, seen: None, rounds: 0, job_to_blame: None }
+        let parts = total.saturating_mul(WHOLE);
+        Self { parts, seen: None, weight: WHOLE, rounds: 0, job_to_blame: None }
     }
 
-    /// Counts the time up to `now` as time in vain.
-    fn pass(&mut self, paused: bool, now: Duration) {
+    /// The time in vain over all lives.
+    pub(super) fn total(&self) -> Duration {
+        self.parts / WHOLE
+    }
+
+    /// Counts the time up to `now` as time in vain. Between two rounds, the one that says less decides how much it
+    /// counts: a round that fails when the network is back doesn't make the outage before it the image's fault.
+    fn pass(&mut self, weight: u32, now: Duration) {
         let passed = now.saturating_sub(self.seen.unwrap_or(now)).min(BETWEEN_ROUNDS_MAX);
         self.seen = Some(now);
-        if !paused {
-            self.total += passed;
-        }
+        self.parts = self.parts.saturating_add(passed * weight.min(self.weight));
+        self.weight = weight;
+        self.rounds += 1;
     }
 
     /// Counts one more round in vain; returns whether the job ends with it.
     pub(super) fn fail(&mut self, why: &Unstored, patience: Duration, now: Duration) -> bool {
-        self.pass(why.paused, now);
-        self.rounds += 1;
+        let weight = if why.paused { 0 } else { weight(why.blame, why.others) };
+        self.pass(weight, now);
+        let total = self.total();
         self.job_to_blame = match (why.blame, self.job_to_blame) {
             (Blame::Job, Some((since, times))) => Some((since, times + 1)),
-            (Blame::Job, None) => Some((self.total, 1)),
+            (Blame::Job, None) => Some((total, 1)),
             (Blame::Host | Blame::Network, _) => None,
         };
-        let tried = match self.job_to_blame {
-            Some((since, times)) if times >= ROUNDS_MIN => self.total.saturating_sub(since),
-            Some(_) => return false,
-            None => self.total,
+        let is_over = match self.job_to_blame {
+            Some((since, times)) => {
+                times >= ROUNDS_MIN && total.saturating_sub(since) >= patience.min(JOB_PATIENCE)
+            }
+            None => total >= patience,
         };
-        !why.paused
-            && self.rounds >= ROUNDS_MIN
-            && limit(why.blame, why.others, patience).is_some_and(|limit| tried >= limit)
+        weight > 0 && self.rounds >= ROUNDS_MIN && is_over
     }
 
     /// Counts a round in which the provider took its success back or gave it without images; returns whether this has
     /// gone on for too long.
     pub(super) fn take_back(&mut self, patience: Duration, now: Duration) -> bool {
-        self.pass(false, now);
-        self.rounds += 1;
-        self.rounds >= ROUNDS_MIN && self.total >= patience
+        self.pass(WHOLE, now);
+        self.rounds >= ROUNDS_MIN && self.total() >= patience
     }
 }
 
-/// How long images are tried for before the job ends without them; `None` means without a limit.
+/// How much the time of such a round counts, in parts of [`WHOLE`].
 ///
 /// That the images are gone can only be known while our own network works. The provider forgets a task at some time,
 /// so even a job whose host can't be reached ends eventually.
-fn limit(blame: Blame, others: Others, patience: Duration) -> Option<Duration> {
+fn weight(blame: Blame, others: Others) -> u32 {
     match (blame, others) {
-        (Blame::Job, Others::None | Others::Elsewhere | Others::SameHost) => Some(patience.min(JOB_PATIENCE)),
-        (Blame::Host, Others::Elsewhere | Others::SameHost) | (Blame::Network, Others::SameHost) => {
-            Some(patience)
-        }
-        (Blame::Host, Others::None) | (Blame::Network, Others::Elsewhere) => {
-            Some(patience.saturating_mul(ALONE))
-        }
-        (Blame::Network, Others::None) => None,
+        (Blame::Job, Others::None | Others::Elsewhere | Others::SameHost)
+        | (Blame::Host, Others::Elsewhere | Others::SameHost)
+        | (Blame::Network, Others::SameHost) => WHOLE,
+        (Blame::Host, Others::None) | (Blame::Network, Others::Elsewhere) => 1,
+        (Blame::Network, Others::None) => 0,
     }
 }
 
@@ -199,7 +205,7 @@ mod tests {
             lives += 1;
             // The job is requeued after a quarter of an hour.
             let ended = ends_after(&mut tried, &missing, 900);
-            noted = tried.total;
+            noted = tried.total();
             if ended.is_some() {
                 break;
             }
@@ -221,7 +227,22 @@ mod tests {
             let mut tried = Tried::new(PATIENCE * 100);
             let paused = Unstored { paused: true, ..why(blame, Others::SameHost) };
             assert_eq!(ends_after(&mut tried, &paused, 100 * HOUR), None, "{blame:?}");
-            assert_eq!(tried.total, PATIENCE * 100);
+            assert_eq!(tried.total(), PATIENCE * 100);
+        }
+    }
+
+    /// The simulation found this: the first failure after an outage of an hour ended a job.
+    #[test]
+    fn the_time_of_an_outage_is_not_the_images_fault_when_others_are_had_again() {
+        for (others, ends) in [(Others::None, 3610), (Others::Elsewhere, 3310)] {
+            let mut tried = Tried::new(Duration::ZERO);
+            assert_eq!(ends_after(&mut tried, &why(Blame::Network, others), 2 * HOUR), None);
+            let (missing, healed) =
+                (why(Blame::Network, Others::SameHost), Duration::from_secs(77 + 2 * HOUR));
+            let ended = (1..=720)
+                .map(|round| round * 10)
+                .find(|at| tried.fail(&missing, PATIENCE, healed + Duration::from_secs(*at)));
+            assert_eq!(ended, Some(ends), "{others:?}");
         }
     }
 
@@ -232,7 +253,7 @@ mod tests {
         for hours in 0..5 {
             assert!(!tried.fail(&missing, PATIENCE, Duration::from_secs(hours * HOUR)), "{hours}");
         }
-        assert_eq!(tried.total, BETWEEN_ROUNDS_MAX * 4);
+        assert_eq!(tried.total(), BETWEEN_ROUNDS_MAX * 4);
     }
 
     #[test]

@@ -1,16 +1,19 @@
-//! The acts from the gate to the noted task.
+//! From the gate to the noted task, or back to the next attempt.
+
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::record::readable;
 use super::{Actor, Interrupts, Submission, SubmitRight};
 use crate::job::answers::SubmitOutcome;
 use crate::job::event::{Context, Event, says_unknown};
 use crate::job::pace::Watch;
 use crate::job::receipt::IntentFacts;
 use crate::job::record::{Nonce, Stage};
-use crate::job::step::{MoveResult, RequeueReason};
-use crate::job::{Adopts, Charged, FailedTasks, SentUnder, TaskId, request};
+use crate::job::step::{Input, RequeueReason};
+use crate::job::{Adopts, SentUnder, TaskId, request};
 use crate::ledger::{JobRef, LedgerError};
 use crate::queue::message;
 use crate::worker::breaker::{Cause, Mode};
@@ -20,23 +23,23 @@ use crate::{clock, worker::publish};
 impl Actor<'_> {
     /// Asks at the gate. It repeats the create with the same nonce until the store has answered, because a create
     /// whose answer was lost may have succeeded.
-    pub(super) async fn ask(&mut self, attempt: u32, nonce: Nonce) -> Result<(), RequeueReason> {
+    pub(super) async fn ask(&mut self, attempt: u32, nonce: Nonce) -> Result<Input, RequeueReason> {
         let _held = self.shared.metrics.held("submitting");
         self.submission = self.made_ready().ok_or(RequeueReason::NeedsMessage)?;
         let receipts = &self.shared.receipts;
         let under = self.under();
-        let of = self.of(&under);
-        let gate = self.until_stored(|| receipts.intend(of, attempt, &nonce)).await?;
-        self.life.gated(gate, self.shared.clock.now());
-        Ok(())
+        let facts = self.intent_facts(&under);
+        let gate = self.until_stored(|| receipts.intend(facts, attempt, &nonce)).await?;
+        Ok(Input::Gate(gate))
     }
 
-    /// Whether the right to post came too late: this worker stops, or every job is refused by now.
-    pub(super) fn must_not_post(&self) -> bool {
+    /// Whether the right to post came too late: its time is over, this worker stops, or every job is refused by now.
+    fn must_not_post(&self, until: Duration) -> bool {
+        let late = self.shared.clock.now() > until;
         let ending = self.interrupts.stop.is_cancelled() || self.interrupts.lost.is_cancelled();
         let breaker = &self.shared.breaker;
         let closed = |right: &SubmitRight| !breaker.still_lets(&right.pass);
-        ending || self.right.as_ref().map_or(breaker.mode() == Mode::Closed, closed)
+        late || ending || self.right.as_ref().map_or(breaker.mode() == Mode::Closed, closed)
     }
 
     /// Prepares the body before the gate, because after the gate every moment counts.
@@ -54,7 +57,10 @@ impl Actor<'_> {
     }
 
     /// Sends the POST, the one act that costs money. Neither a stop nor a lost connection interrupts it.
-    pub(super) async fn post(&mut self) -> Result<(), RequeueReason> {
+    pub(super) async fn post(&mut self, until: Duration) -> Result<Input, RequeueReason> {
+        if self.must_not_post(until) {
+            return Ok(Input::Withheld);
+        }
         let _held = self.shared.metrics.held("submitting");
         let ready = std::mem::replace(&mut self.submission, Submission::Gone);
         let Submission::Ready(mut body) = ready else { return Err(RequeueReason::NeedsMessage) };
@@ -93,20 +99,22 @@ impl Actor<'_> {
                 tracing::warn!("whether it was accepted is unknown: {message}")
             }
         }
-        self.life.answered(answer, took);
-        Ok(())
+        Ok(Input::Answered { answer, took })
     }
 
     /// Notes a paid task id. It tries Redis until the write succeeds, and also the receipts while Redis is away. A
     /// worker that stops may exit once one of them has the task id.
-    pub(super) async fn accept(&mut self, attempt: u32, task: TaskId) -> Result<(), RequeueReason> {
-        let entry = self.entry(self.life.round());
+    pub(super) async fn accept(&mut self, attempt: u32, task: TaskId) -> Result<Input, RequeueReason> {
+        let job = self.job_ref(self.machine.round());
         let mut noted = false;
         let mut failures = 0;
         let accepted = loop {
-            match self.shared.ledger.accept(entry, attempt, &task).await {
-                Ok(stage) => break Ok(stage),
-                Err(LedgerError::Unreadable(unreadable)) => break Err(unreadable),
+            match self.shared.ledger.accept(job, attempt, &task).await {
+                Ok(stage) => break stage,
+                Err(LedgerError::Unreadable(unreadable)) => {
+                    tracing::error!(task_id = %task, "a paid task that Redis can't note: {unreadable}");
+                    return Ok(Input::Unreadable);
+                }
                 Err(LedgerError::Unavailable(message)) => self.shared.breaker.fault(Cause::Redis, &message),
             }
             let receipts = self.shared.settings.receipts && !noted;
@@ -118,125 +126,69 @@ impl Actor<'_> {
             self.rest(failures).await;
         };
         self.right = None;
-        match accepted {
-            Ok(stage) => {
-                match &stage {
-                    Stage::Generating { task: known, .. } if *known == task => {
-                        self.entry.with_task();
-                        self.tell_submitted(&task);
-                    }
-                    Stage::Generating { task: known, .. } => {
-                        tracing::error!(task_id = %task, known_task_id = %known, "this job has two tasks: paid for twice");
-                        if self.shared.settings.receipts {
-                            let receipts = &self.shared.receipts;
-                            self.until_stored(|| receipts.note_task(&self.job.id, attempt, &task)).await?;
-                        }
-                    }
-                    Stage::Done { .. } => {
-                        tracing::warn!(task_id = %task, "accepted after the job was ended; its event is corrected");
-                    }
-                    Stage::Told { .. } => {
-                        tracing::warn!(task_id = %task, "accepted after the job was ended and told");
-                    }
-                    Stage::New { .. } | Stage::Submitting { .. } => {}
-                }
-                self.life.look_by(self.shared.learning.schedule(&self.job));
-                self.life.accepted(stage, noted, self.shared.clock.now());
-                let owes = self.life.owes_a_correction();
-                if owes || self.life.may_have_been_given_up(self.shared.clock.now()) {
-                    let receipts = &self.shared.receipts;
-                    self.until_stored(|| receipts.note_task(&self.job.id, attempt, &task)).await?;
-                    self.life.note(task);
-                    self.deliver_late(owes).await?;
-                }
+        match &accepted {
+            Stage::Generating { task: known, .. } if *known == task => {
+                self.storing.with_task();
+                self.publish_submitted(&task);
             }
-            Err(unreadable) => {
-                tracing::error!(task_id = %task, "a paid task that Redis can't note: {unreadable}");
-                self.life.unreadable();
+            Stage::Generating { task: known, .. } => {
+                tracing::error!(task_id = %task, known_task_id = %known, "this job has two tasks: paid for twice");
             }
+            Stage::Done { .. } => {
+                tracing::warn!(task_id = %task, "accepted after the job was ended; its event is corrected");
+            }
+            Stage::Told { .. } => {
+                tracing::warn!(task_id = %task, "accepted after the job was ended and its event was published");
+            }
+            Stage::New { .. } | Stage::Submitting { .. } => {}
         }
-        Ok(())
+        Ok(Input::Accepted { stage: accepted, noted, learned: self.shared.learning.schedule(&self.job) })
+    }
+
+    pub(super) async fn note_task(&mut self, attempt: u32, task: TaskId) -> Result<Input, RequeueReason> {
+        let _held = self.shared.metrics.held("generating");
+        let receipts = &self.shared.receipts;
+        self.until_stored(|| receipts.note_task(&self.job.id, attempt, &task)).await?;
+        Ok(Input::Done)
     }
 
     /// Republishes a job that was given up while its POST was under way. The worker that gave it up has acknowledged
     /// it, and this delivery, if it still exists, may be gone at the next wait. The worker that gets the new message
     /// finds the task in its receipt and corrects the event.
     ///
-    /// The task is noted before the result is read, because the worker that gives the job up seals the result first
-    /// and then looks for the task once more. `owes`: the record has said already that a correction is due. It can't
-    /// say so if Redis forgot it.
-    async fn deliver_late(&self, owes: bool) -> Result<(), RequeueReason> {
-        if !owes {
+    /// The task was noted before the result is read here, because the worker that gives the job up seals the result
+    /// first and then looks for the task once more. Without `if_unknown` the record has said that a correction is
+    /// due. It can't say so if Redis forgot it.
+    pub(super) async fn redeliver(&mut self, if_unknown: bool) -> Result<Input, RequeueReason> {
+        if if_unknown {
             let receipts = &self.shared.receipts;
             let result = self.until_stored(|| receipts.result(&self.job.id)).await?;
             if !result.as_deref().is_some_and(says_unknown) {
-                return Ok(());
+                return Ok(Input::Done);
             }
         }
-        let Some(original) = &self.original else { return Ok(()) };
-        let held_until = Instant::now() + self.shared.settings.hold;
-        let despite_loss =
-            Interrupts::new(self.interrupts.stop.clone(), CancellationToken::new(), held_until);
-        publish::republish(self.shared, original, &despite_loss).await
-    }
-
-    pub(super) async fn note_task(&mut self, attempt: u32, task: TaskId) -> Result<(), RequeueReason> {
-        let _held = self.shared.metrics.held("generating");
-        let receipts = &self.shared.receipts;
-        self.until_stored(|| receipts.note_task(&self.job.id, attempt, &task)).await?;
-        self.life.noted();
-        if self.life.may_have_been_given_up(self.shared.clock.now()) {
-            self.deliver_late(false).await?;
+        if let Some(original) = &self.original {
+            let held_until = Instant::now() + self.shared.settings.hold;
+            let despite_loss =
+                Interrupts::new(self.interrupts.stop.clone(), CancellationToken::new(), held_until);
+            publish::republish(self.shared, original, &despite_loss).await?;
         }
-        Ok(())
+        Ok(Input::Done)
     }
 
-    pub(super) async fn refuse(&mut self, attempt: u32) -> Result<(), RequeueReason> {
+    pub(super) async fn refuse(&mut self, attempt: u32) -> Result<Input, RequeueReason> {
         let receipts = &self.shared.receipts;
         self.until_stored(|| receipts.refuse(&self.job.id, attempt)).await?;
-        self.life.refused();
-        Ok(())
+        Ok(Input::Done)
     }
 
-    /// Notes that the task failed and another generation may follow.
-    pub(super) async fn note_failure(
+    pub(super) async fn reopen(
         &mut self,
         attempt: u32,
-        task: TaskId,
-        charged: Charged,
-    ) -> Result<(), RequeueReason> {
-        let receipts = &self.shared.receipts;
-        self.until_stored(|| receipts.note_failure(&self.job.id, attempt, &task, charged)).await?;
-        self.life.failure_noted();
-        Ok(())
-    }
-
-    pub(super) async fn follow(&mut self, attempt: u32, failed: FailedTasks) -> Result<(), RequeueReason> {
+        nonce: Option<Nonce>,
+    ) -> Result<Input, RequeueReason> {
         let ledger = &self.shared.ledger;
-        match self.until_known(|| ledger.follow(&self.job.id, attempt, &failed)).await? {
-            Ok(moved) => {
-                if matches!(moved, MoveResult::Yes { .. }) {
-                    let failed_task = failed.tasks().last().map(TaskId::as_str);
-                    tracing::info!(
-                        failed_task,
-                        generation = failed.generation(),
-                        "failed, and is generated again"
-                    );
-                    self.shared.metrics.generated_again();
-                }
-                self.life.followed(moved, self.shared.clock.now());
-            }
-            Err(unreadable) => self.unreadable(&unreadable),
-        }
-        Ok(())
-    }
-
-    pub(super) async fn reopen(&mut self, attempt: u32, nonce: Option<Nonce>) -> Result<(), RequeueReason> {
-        let ledger = &self.shared.ledger;
-        match self.until_known(|| ledger.reopen(&self.job.id, attempt, nonce.as_ref())).await? {
-            Ok(moved) => self.life.reopened(moved, self.shared.clock.now()),
-            Err(unreadable) => self.unreadable(&unreadable),
-        }
+        let reopened = self.until_known(|| ledger.reopen(&self.job.id, attempt, nonce.as_ref())).await?;
         // The attempt is closed first, because a worker that dies before that leaves the attempt's outcome unknown.
         if let Some(SlowDown { pause, rate }) = self.slow_down.take()
             && let Err(error) = self.interrupts.or(ledger.slow_down(pause, rate)).await?
@@ -244,26 +196,26 @@ impl Actor<'_> {
             // If Redis is away, this worker keeps its own pause.
             tracing::debug!("the other workers don't slow down: {error}");
         }
-        Ok(())
+        Ok(readable(reopened, Input::Moved))
     }
 
-    pub(super) fn of<'a>(&'a self, under: &'a SentUnder) -> IntentFacts<'a> {
+    pub(super) fn intent_facts<'a>(&'a self, under: &'a SentUnder) -> IntentFacts<'a> {
         IntentFacts {
             job: &self.job.id,
             digest: &self.job.digest,
-            round: self.life.round(),
+            round: self.machine.round(),
             under,
             max_attempts: self.shared.settings.max_attempts,
         }
     }
 
-    pub(super) fn entry(&self, round: u32) -> JobRef<'_> {
+    pub(super) fn job_ref(&self, round: u32) -> JobRef<'_> {
         JobRef {
             job: &self.job.id,
             digest: &self.job.digest,
             round,
-            failed: self.life.failed(),
-            under: self.life.sent_under(),
+            failed: self.machine.failed(),
+            under: self.machine.sent_under(),
             slots: self.slots,
         }
     }
@@ -272,17 +224,17 @@ impl Actor<'_> {
     /// task is adopted unless an intent vouches for it.
     pub(super) fn under(&self) -> SentUnder {
         let by_rule = || {
-            let number = self.life.failed().generation();
+            let number = self.machine.failed().generation();
             let ids = &self.job.external_ids;
             let adopts = if ids.is_own(number) { Adopts::None } else { Adopts::Any };
             SentUnder { id: ids.of_generation(number), adopts }
         };
-        self.life.sent_under().cloned().unwrap_or_else(by_rule)
+        self.machine.sent_under().cloned().unwrap_or_else(by_rule)
     }
 
     /// The external id under which a new attempt is sent.
     pub(super) async fn goes_out_under(&self) -> SentUnder {
-        let number = self.life.failed().generation();
+        let number = self.machine.failed().generation();
         let ids = &self.job.external_ids;
         let adopts = if ids.is_own(number) {
             self.shared.provider.clock_ms().await.map_or(Adopts::None, Adopts::MadeFrom)
@@ -292,16 +244,16 @@ impl Actor<'_> {
         SentUnder { id: ids.of_generation(number), adopts }
     }
 
-    fn tell_submitted(&self, task: &TaskId) {
+    fn publish_submitted(&self, task: &TaskId) {
         if self.shared.settings.tell_submitted {
             let context = Context {
                 source: &self.shared.settings.source,
                 time_ms: clock::unix_ms(),
-                round: self.life.round(),
-                timings: self.life.timings(),
+                round: self.machine.round(),
+                timings: self.machine.timings(),
                 polls: 0,
                 external: &self.under().id,
-                failed: self.life.failed(),
+                failed: self.machine.failed(),
                 supersedes: None,
             };
             publish::unawaited(self.shared, &self.job, Event::submitted(&self.job, task, &context));

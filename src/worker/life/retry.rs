@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::Actor;
-use super::first::First;
+use super::interrupts::First;
 use crate::job::pace::{Seed, backoff};
 use crate::job::record::Unreadable;
 use crate::job::step::RequeueReason;

@@ -1,4 +1,4 @@
-//! The acts of storing the images. Lives that get here after the first one are counted, because an image that kills
+//! The images of a task are downloaded and stored. Lives that get here after the first one are counted, because an image that kills
 //! the process does so here.
 
 use std::collections::BTreeMap;
@@ -11,10 +11,11 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout};
 
 use super::Actor;
+use super::record::readable;
+use crate::job::StoredImage;
 use crate::job::answers::ResultImage;
 use crate::job::image::{FetchError, Image};
-use crate::job::step::{Blame, Others, RequeueReason, Stored, Unstored, together};
-use crate::job::{StoredImage, TaskId};
+use crate::job::step::{Blame, Input, Others, RequeueReason, Stored, Storing, Unstored, together};
 use crate::worker::breaker::{Cause, Held, Turn};
 use crate::worker::downloads::DownloadPermit;
 
@@ -69,38 +70,32 @@ struct Downloaded {
 }
 
 impl Actor<'_> {
-    pub(super) async fn enter(&mut self) -> Result<(), RequeueReason> {
+    pub(super) async fn enter(&mut self, storing: &Storing) -> Result<Input, RequeueReason> {
         let _held = self.shared.metrics.held("storing");
-        if self.life.is_suspect() {
-            self.entry.alone = Some(self.interrupts.or(self.shared.lives.suspects()).await?);
+        if storing.is_suspect() {
+            self.storing.alone = Some(self.interrupts.or(self.shared.lives.suspects()).await?);
         }
-        let word = self.entry.word.take().unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+        let word = self.storing.word.take().unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
         let ledger = &self.shared.ledger;
         let entering = self.until_known(|| ledger.enter(&self.job.id, &word));
         let entered = self.interrupts.or(entering).await;
-        self.entry.word = Some(word);
-        match entered?? {
-            Ok(known) => {
-                self.entry.counted = AtomicBool::new(true);
-                self.life.entered(known, self.shared.clock.now());
-            }
-            Err(unreadable) => self.unreadable(&unreadable),
+        self.storing.word = Some(word);
+        let entered = entered??;
+        if entered.is_ok() {
+            self.storing.counted = AtomicBool::new(true);
         }
-        Ok(())
+        Ok(readable(entered, Input::Record))
     }
 
-    /// Stores the images. It reacts to a hint meanwhile, because the user may have cancelled the job.
-    pub(super) async fn store(
-        &mut self,
-        task: TaskId,
-        images: Vec<ResultImage>,
-    ) -> Result<(), RequeueReason> {
+    /// Stores the images. It reacts to a hint meanwhile, because the user may have cancelled the job; `None` if the
+    /// record could not be read then.
+    pub(super) async fn store(&mut self, storing: &Storing) -> Result<Option<Input>, RequeueReason> {
         let _held = self.shared.metrics.held("storing");
         let started = self.shared.clock.now();
         let all = async {
             tokio::select! {
                 biased;
-                all = join_all(images.iter().map(|image| self.store_one(image))) => Some(all),
+                all = join_all(storing.images().iter().map(|image| self.store_one(image))) => Some(all),
                 () = self.cancelled() => None,
             }
         };
@@ -112,29 +107,24 @@ impl Actor<'_> {
                 return Err(why);
             }
         };
-        self.entry.alone = None;
+        self.storing.alone = None;
         let now = self.shared.clock.now();
         let took = now.saturating_sub(started);
         match &stored {
             Stored::All(_) => self.shared.metrics.stored(took),
-            Stored::Not(why) if self.life.tried().is_none() => {
-                tracing::info!(task_id = %task, "the images are not stored yet, and are tried again: {}", why.message);
+            Stored::Not(why) if self.machine.tried().is_none() => {
+                tracing::info!(task_id = %storing.task(), "the images are not stored yet, and are tried again: {}", why.message);
             }
             Stored::Not(why) => {
-                tracing::debug!(task_id = %task, "the images are not stored yet: {}", why.message);
+                tracing::debug!(task_id = %storing.task(), "the images are not stored yet: {}", why.message);
             }
         }
-        self.life.stored(stored, took, now);
-        // The life waits from here on. If it dies while it waits, its images have not killed it.
-        if self.life.tried().is_some() {
-            self.leave().await;
-        }
-        Ok(())
+        Ok(Some(Input::Stored { stored, took }))
     }
 
     /// Downloads one image, checks it, and stores it under its final name.
     async fn store_one(&self, image: &ResultImage) -> Result<StoredImage, Unstored> {
-        let kept = || lock(&self.entry.kept);
+        let kept = || lock(&self.storing.kept);
         if let Some(stored) = kept().get(&image.index) {
             return Ok(stored.clone());
         }
@@ -183,9 +173,9 @@ impl Actor<'_> {
         let breaker = &self.shared.breaker;
         let mut attempt = 1;
         loop {
-            let turn = lock(&self.entry.turn).take();
+            let turn = lock(&self.storing.turn).take();
             if turn.is_none() && breaker.stands(Cause::Downloads) {
-                lock(&self.entry.held).get_or_insert_with(|| breaker.hold(Cause::Downloads));
+                lock(&self.storing.held).get_or_insert_with(|| breaker.hold(Cause::Downloads));
                 return Err(waits_for_others());
             }
             let place = self.shared.downloads.place().await;
@@ -209,7 +199,7 @@ impl Actor<'_> {
                         (Some(turn), Blame::Job) => drop(turn),
                         (None, Blame::Job | Blame::Host | Blame::Network) => {}
                     }
-                    lock(&self.entry.held).get_or_insert_with(|| breaker.hold(Cause::Downloads));
+                    lock(&self.storing.held).get_or_insert_with(|| breaker.hold(Cause::Downloads));
                     let (job, trouble) = (&self.job.id, error.trouble);
                     if let Some(outage) = self.shared.downloads.failed(job, trouble, failing, &error.message)
                     {
@@ -233,20 +223,20 @@ impl Actor<'_> {
 
     /// Since when this job's downloads fail in this life.
     fn failing(&self) -> Instant {
-        *lock(&self.entry.failing_since).get_or_insert_with(Instant::now)
+        *lock(&self.storing.failing_since).get_or_insert_with(Instant::now)
     }
 
     /// Gives this job's turn, if it has one, to another job.
     pub(super) fn leave_turn(&self) {
-        drop(lock(&self.entry.turn).take());
+        drop(lock(&self.storing.turn).take());
     }
 
     /// Waits for this job's turn to try while downloads work for no job. The life asks for the URLs after that.
     pub(super) async fn turn_to_download(&self) {
         self.leave_turn();
-        if self.life.tried().is_some() && self.shared.breaker.stands(Cause::Downloads) {
+        if self.machine.tried().is_some() && self.shared.breaker.stands(Cause::Downloads) {
             let turn = Box::pin(self.shared.breaker.turn(Cause::Downloads)).await;
-            *lock(&self.entry.turn) = turn.is_probe().then_some(turn);
+            *lock(&self.storing.turn) = turn.is_probe().then_some(turn);
         }
     }
 
@@ -263,11 +253,11 @@ impl Actor<'_> {
     /// Takes this life's count back: it is alive and no image has killed it. The same move stores for how long the
     /// images have been tried.
     pub(super) async fn leave(&self) {
-        let tried = self.life.tried();
-        let told = || lock(&self.entry.told);
+        let tried = self.machine.tried();
+        let told = || lock(&self.storing.told);
         let is_told = tried.is_none() || *told() == tried;
-        if self.entry.counted.swap(false, Ordering::Relaxed) || !is_told {
-            let word = self.entry.word.as_deref().unwrap_or_default();
+        if self.storing.counted.swap(false, Ordering::Relaxed) || !is_told {
+            let word = self.storing.word.as_deref().unwrap_or_default();
             let leaving = self.shared.ledger.leave(&self.job.id, word, tried);
             if matches!(timeout(LEAVING_MAX, leaving).await, Ok(Ok(()))) {
                 *told() = tried;

@@ -1,19 +1,19 @@
 //! When to look again: the schedule of the polls of one task.
 //!
-//! If too little is known of how long tasks take, polls begin after `poll.first_ms` and become rarer ([`Pace`]).
-//! Otherwise a poll is made when it saves more waiting than it costs ([`Schedule`]). This is learned from the ends
-//! that recent lives have seen in their polls ([`Watch`], [`Durations`]).
+//! The time to the next poll grows with the age of the task, and no poll is made before ends are likely
+//! ([`Schedule`]). When they are is learned from the ends that recent lives have seen in their polls ([`Watch`],
+//! [`Durations`]). If `poll.min_ms` and `poll.max_ms` are equal, nothing is learned ([`Pace`]).
 
 mod durations;
-#[cfg(test)]
-mod learned_tests;
 mod schedule;
+#[cfg(test)]
+mod simulation;
 mod watch;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-pub use self::durations::{Durations, Ended, Fading, MEMORY_JOBS};
+pub use self::durations::{Durations, Ended, REMEMBERED};
 pub use self::schedule::Schedule;
 pub use self::watch::Watch;
 use super::JobId;
@@ -21,7 +21,7 @@ use super::JobId;
 /// `poll.first_ms`, `poll.min_ms`, `poll.max_ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pace {
-    /// The time from the accepted POST to the first poll.
+    /// The time from the accepted POST to the first poll, while nothing is known of how long tasks take.
     pub first: Duration,
     /// The shortest time between two polls.
     pub min: Duration,
@@ -30,22 +30,10 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// How long to wait before the next poll, after `polls` of them.
-    ///
-    /// The wait grows by half with each poll, from `min` to `max`. Up to a fifth of it is jitter, derived from `seed`
-    /// and the number of the poll, so that jobs submitted together don't poll together. Equal bounds give a fixed
-    /// schedule.
+    /// How long to wait before the next poll of a fixed schedule, after `polls` of them.
     #[must_use]
-    pub fn wait(&self, polls: u32, seed: Seed) -> Duration {
-        if polls == 0 {
-            return self.first;
-        }
-        let grown = self.min.mul_f64(1.5_f64.powi(i32::try_from(polls - 1).unwrap_or(i32::MAX).min(64)));
-        let wait = grown.clamp(self.min, self.max);
-        if self.is_fixed() {
-            return wait;
-        }
-        wait.mul_f64(1.0 - 0.2 * seed.fraction(polls)).max(self.min)
+    pub fn wait(&self, polls: u32, _seed: Seed) -> Duration {
+        if polls == 0 { self.first } else { self.min }
     }
 
     /// Whether the user has fixed the schedule, so that there is nothing to learn.
@@ -105,34 +93,12 @@ impl Seed {
 mod tests {
     use super::*;
 
-    const PACE: Pace =
-        Pace { first: Duration::from_secs(3), min: Duration::from_secs(1), max: Duration::from_secs(20) };
-
-    #[test]
-    fn waits_stay_within_their_bounds_and_reach_the_longest() {
-        let seed = Seed::from_text("a job");
-        assert_eq!(PACE.wait(0, seed), PACE.first);
-        for polls in 1..1000 {
-            let wait = PACE.wait(polls, seed);
-            assert!(wait >= PACE.min && wait <= PACE.max, "{polls}: {wait:?}");
-        }
-        assert!(PACE.wait(100, seed) > PACE.max.mul_f64(0.79));
-    }
-
     #[test]
     fn equal_bounds_give_a_fixed_schedule() {
         let fixed = Pace { first: Duration::ZERO, min: Duration::from_secs(2), max: Duration::from_secs(2) };
         let waits: Vec<_> = (0..50).map(|polls| fixed.wait(polls, Seed::from_text("x"))).collect();
         assert_eq!(waits[0], Duration::ZERO);
         assert!(waits[1..].iter().all(|wait| *wait == Duration::from_secs(2)));
-    }
-
-    #[test]
-    fn jobs_jitter_apart_and_each_alike_everywhere() {
-        let waits: std::collections::HashSet<_> =
-            (0..100).map(|n| PACE.wait(8, Seed::from_text(&format!("job-{n}")))).collect();
-        assert!(waits.len() > 90);
-        assert_eq!(PACE.wait(8, Seed::from_text("a")), PACE.wait(8, Seed::from_text("a")));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What the worker learns about how long tasks take, and the schedules of polls that it makes from that.
 //!
-//! A life asks for the schedule of its job's model and reports what it has seen; neither waits for I/O. Every few
-//! seconds the news go to Redis, the knowledge of all workers comes back, and new schedules are made from it. Without
-//! Redis, a worker learns only from its own jobs.
+//! A life asks for the schedule of its job's model and reports what it has seen; neither waits for I/O. What the
+//! worker's own jobs show counts at once. Every few seconds the news go to Redis, and the knowledge of all workers
+//! comes back. Without Redis, a worker learns only from its own jobs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +18,9 @@ use crate::ledger::durations::SharedDurations;
 
 /// The time from one exchange with Redis to the next, for each model in use.
 const EXCHANGE: Duration = Duration::from_secs(5);
+/// The number of ends after which new schedules are made. The jobs between share one, since ten thousand of them may
+/// be waiting.
+const ENDS_A_SCHEDULE: usize = 10;
 /// Roughly how many jobs' callbacks are remembered.
 const CALLBACKS_MEMORY: f64 = 50.0;
 /// This many ends without a callback are always counted in addition, so the share of callbacks that arrive never
@@ -40,13 +43,16 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Model {
+    /// What all workers have seen up to the last exchange, and this one since then.
     known: Durations,
-    /// What was seen since the last exchange.
+    /// What this worker has seen since the last exchange.
     news: Durations,
     /// Whether a job has asked for a schedule since the last exchange.
     used: bool,
-    alone: Option<Arc<Schedule>>,
-    called_back: Option<Arc<Schedule>>,
+    /// The number of ends that the schedules don't know of.
+    unlearned: usize,
+    alone: Arc<Schedule>,
+    called_back: Arc<Schedule>,
 }
 
 /// For the jobs that the provider should call back: how many there were lately, and how many callbacks came in time.
@@ -62,21 +68,20 @@ impl Learning {
         Self { pace, state: Arc::default(), met: Arc::default() }
     }
 
-    /// The schedule by which a job like this one is polled; `None` while too little is known.
+    /// The schedule by which a job like this one is polled; `None` if the user has fixed it.
     #[must_use]
     pub fn schedule(&self, job: &Job) -> Option<Arc<Schedule>> {
         if self.pace.is_fixed() {
             return None;
         }
         let mut state = self.lock();
-        if let Some(model) = state.models.get_mut(&job.model) {
-            model.used = true;
-            return if job.calls_back { model.called_back.clone() } else { model.alone.clone() };
-        }
-        // The other workers' knowledge is requested at once, and arrives before the first poll.
-        state.models.insert(job.model.clone(), Model { used: true, ..Model::default() });
-        self.met.notify_one();
-        None
+        let model = state.models.entry(job.model.clone()).or_insert_with(|| {
+            // The other workers' knowledge is requested at once, and arrives before the first poll.
+            self.met.notify_one();
+            Model::default()
+        });
+        model.used = true;
+        Some(Arc::clone(if job.calls_back { &model.called_back } else { &model.alone }))
     }
 
     /// A life has seen the end of its task; `called` says whether a callback announced it.
@@ -85,10 +90,16 @@ impl Learning {
             return;
         }
         let mut state = self.lock();
-        let model = state.models.entry(job.model.clone()).or_default();
-        model.news.add(ended, &model.known);
+        let State { models, callbacks } = &mut *state;
         if job.calls_back {
-            state.callbacks.count(called);
+            callbacks.count(called);
+        }
+        let model = models.entry(job.model.clone()).or_default();
+        model.known.add(ended);
+        model.news.add(ended);
+        model.unlearned += 1;
+        if model.unlearned >= ENDS_A_SCHEDULE {
+            model.learn(callbacks.part());
         }
     }
 
@@ -112,12 +123,11 @@ impl Learning {
 
     /// Exchanges once, for every model in use.
     pub async fn exchange(&self, with: &dyn SharedDurations) {
-        for (model, news) in self.take_news() {
-            let known = with.learn(&model, &news).await;
-            if let Err(error) = &known {
-                tracing::debug!(model, "how long tasks take is learned alone: {error}");
+        for (name, news) in self.take_news() {
+            match with.learn(&name, &news).await {
+                Ok(known) => self.heard(&name, known),
+                Err(error) => tracing::debug!(model = name, "how long tasks take is learned alone: {error}"),
             }
-            self.learn(&model, &news, known.ok());
         }
     }
 
@@ -125,36 +135,32 @@ impl Learning {
         let in_use = |(name, model): (&String, &mut Model)| {
             let news = std::mem::take(&mut model.news);
             let used = std::mem::take(&mut model.used);
-            (used || news.weight() > 0.0).then(|| (name.clone(), news))
+            (used || !news.is_empty()).then(|| (name.clone(), news))
         };
         self.lock().models.iter_mut().filter_map(in_use).collect()
     }
 
-    /// `shared` is the knowledge of all workers, including these news.
-    fn learn(&self, name: &str, news: &Durations, shared: Option<Durations>) {
-        let (known, told) = {
-            let mut state = self.lock();
-            let told = state.callbacks.part();
-            let Some(model) = state.models.get_mut(name) else { return };
-            match shared {
-                Some(shared) => model.known = shared,
-                None => model.known.fold(news),
-            }
-            (model.known.clone(), told)
-        };
-        // This takes some milliseconds, so it happens outside of the lock.
-        let alone = Schedule::learn(&known, &self.pace, 0.0).map(Arc::new);
-        let called_back = match &alone {
-            Some(_) if told > 0.0 => Schedule::learn(&known, &self.pace, told).map(Arc::new),
-            Some(_) | None => alone.clone(),
-        };
-        if let Some(model) = self.lock().models.get_mut(name) {
-            (model.alone, model.called_back) = (alone, called_back);
-        }
+    /// `known` is the knowledge of all workers, including the news that this one has told.
+    fn heard(&self, name: &str, known: Durations) {
+        let mut state = self.lock();
+        let State { models, callbacks } = &mut *state;
+        let Some(model) = models.get_mut(name) else { return };
+        model.known = known;
+        model.known.extend(model.news.iter());
+        model.learn(callbacks.part());
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Model {
+    /// Makes the schedules anew; `told` is the part of the ends that callbacks report.
+    fn learn(&mut self, told: f64) {
+        self.unlearned = 0;
+        self.alone = Arc::new(Schedule::learn(&self.known, 0.0));
+        self.called_back = Arc::new(Schedule::learn(&self.known, told));
     }
 }
 

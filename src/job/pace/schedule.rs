@@ -1,266 +1,216 @@
-//! When a task is polled, if the durations of similar tasks are known.
-//!
-//! A poll costs a request, and a late poll costs waiting. With the price of a poll in seconds of waiting, the
-//! schedule is the cheapest one for the known durations: it polls when the chance that the task has ended since the
-//! last poll, times the waiting that the poll saves, is worth the price (as in the inspection schedules of Barlow and
-//! Proschan). The price is the highest one at which ends are seen a second late on average, as late as with a poll
-//! every two seconds.
+//! When a task is polled, by how long the latest ones took.
 
 use std::time::Duration;
 
-use super::durations::{Bin, Durations};
+use super::durations::Durations;
 use super::{Pace, Seed};
 
-/// How late an end may be seen on average, in seconds. If the longest wait is shorter than two seconds, it is smaller
-/// in proportion. The jitter adds a little, which makes a second.
-const LAG_MEAN_S: f64 = 0.95;
-const LONGEST_WAIT_S: f64 = 2.0;
-/// Bounds of the price of a poll, in seconds of waiting, in the same proportion. Ends that can't be predicted would
-/// need endless polls to be seen within a second; ends that are predicted to the second need no more of them.
-const PRICE_MIN_S: f64 = 0.05;
-const PRICE_MAX_S: f64 = 1.0;
-/// The number of steps of the search for the price.
-const PRICE_STEPS: u32 = 14;
-/// Fewer jobs than these prove nothing.
-const JOBS_MIN: f64 = 20.0;
-/// The shortest and the longest durations, this part of all at each end, are not relied on: no poll is made before
-/// the others, and the polls after them become rarer.
-const HEARSAY: f64 = 0.005;
-/// The moments for a poll: at least this many in each bin, and this many within the longest wait.
-const MOMENTS: f64 = 4.0;
-const MOMENTS_MAX: usize = 4096;
-/// Jobs that are submitted together are polled at different times: up to this part of the time to the next poll
-/// later. That also shows ends between the polls of other jobs.
-const JITTER: f64 = 0.5;
+/// How much waiting a poll is worth. With a lower price, polls come closer and ends are seen sooner.
+const PRICE_S: f64 = 0.175;
+/// The part of the running tasks that may end unseen before the next poll, in thousandths: one in eight.
+const UNSEEN: u32 = 125;
+/// The same, if callbacks tell of nearly all ends and the polls are only a safety net.
+const UNSEEN_MAX: u32 = 950;
+/// Fewer tasks than these prove nothing.
+const TASKS_MIN: usize = 20;
+/// Jobs that are submitted together are polled at different times: a wait is shortened by up to this part of it. The
+/// wait for a time at which ends are likely is long, so it is shortened less.
+const GAP_JITTER: f64 = 0.2;
+const LIKELY_JITTER: f64 = 0.1;
 
-/// The ages at which a task is polled; the polls after them become rarer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// What is known of how long tasks take, perhaps nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Schedule {
-    /// Milliseconds, ascending, never empty.
-    ages_ms: Box<[u32]>,
-    /// Whether all tasks end within the finest distinguished duration.
-    is_instant: bool,
+    /// How long the latest tasks took, in milliseconds, ascending.
+    took_ms: Box<[u32]>,
+    /// The part of the ends that callbacks report, in thousandths, less than all.
+    called_back: u32,
 }
 
 impl Schedule {
-    /// The best schedule within the bounds of `pace`. `None` if too few ends have been seen or the bounds leave
-    /// nothing to learn; then the bounds alone are the schedule.
-    ///
     /// `called_back` is the part of the ends that callbacks report, in `0.0..1.0`. The polls are only needed for the
     /// others.
     #[must_use]
-    pub fn learn(durations: &Durations, pace: &Pace, called_back: f64) -> Option<Self> {
-        if pace.min >= pace.max || durations.weight() < JOBS_MIN {
-            return None;
-        }
-        let plan = Plan::new(&durations.smoothed(), pace, called_back)?;
-        let ages_ms: Box<[u32]> =
-            plan.at_the_right_price().ages_s.iter().map(|age| milliseconds(*age)).collect();
-        (!ages_ms.is_empty()).then_some(Self { ages_ms, is_instant: durations.beyond_first() < HEARSAY })
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float becomes the nearest number that there is, and is bounded"
+    )]
+    pub fn learn(durations: &Durations, called_back: f64) -> Self {
+        let mut took_ms: Box<[u32]> = durations.iter().collect();
+        took_ms.sort_unstable();
+        Self { took_ms, called_back: (called_back.clamp(0.0, 0.99) * 1000.0) as u32 }
     }
 
     /// How long to wait before the next poll, after `polls` of them, at a task of this age. The wait is within the
-    /// bounds of `pace`, except for the first poll: that one may be later, and as early as `pace.first` if that is
-    /// less than `pace.min`. If all tasks end at once, it is not later than `pace.first`.
+    /// bounds of `pace`, except for the first poll: while too little is known, it comes after `pace.first`. Otherwise
+    /// it comes when ends are likely, perhaps later than that, and as early as `pace.first` if that is less than
+    /// `pace.min`.
     #[must_use]
     pub fn wait(&self, polls: u32, age: Duration, pace: &Pace, seed: Seed) -> Duration {
-        let (min, max) =
-            if polls == 0 { (pace.first.min(pace.min), Duration::MAX) } else { (pace.min, pace.max) };
-        let shift = JITTER * seed.fraction(u32::MAX);
-        let age_ms = age.as_secs_f64() * 1000.0;
-        // A poll that is due just now was already made: a moment too early, or because of a callback.
-        let made_ms = if polls == 0 { age_ms } else { age_ms + pace.min.as_secs_f64() * 500.0 };
-        // The shifted ages are ascending too, since each lies between its own age and the next.
-        let near = self.ages_ms.partition_point(|own| f64::from(*own) <= made_ms);
-        let mut nearest =
-            (near.saturating_sub(1)..=near).filter_map(|number| self.age_ms(number, shift, pace));
-        let next = nearest.find(|at_ms| *at_ms > made_ms);
-        let wait_ms = match (next, self.ages_ms.last()) {
-            (Some(next_ms), _) => next_ms - age_ms,
-            (None, last) => {
-                self.last_gap_ms(pace) + (age_ms - last.copied().map_or(0.0, f64::from)).max(0.0) / 2.0
+        let (age_s, chance) = (age.as_secs_f64(), seed.fraction(polls));
+        let until_likely_s = self.likely_s(age).map(|likely_s| {
+            // If there was no callback for an end, it is seen a little later.
+            let grace_s = self.gap_s(likely_s) * f64::from(self.called_back) / 1000.0;
+            (likely_s - age_s) * (1.0 - LIKELY_JITTER * chance) + grace_s
+        });
+        if polls == 0 {
+            return until_likely_s
+                .map_or(pace.first, |wait_s| seconds(wait_s, pace.first.min(pace.min), Duration::MAX));
+        }
+        let gap_s = self.gap_s(age_s) * (1.0 - GAP_JITTER * chance);
+        seconds(gap_s.max(until_likely_s.unwrap_or_default()), pace.min, pace.max)
+    }
+
+    /// The age at which the part that may end unseen, of the tasks that still run at `age`, has ended. `None` if too
+    /// few of the known tasks took that long.
+    fn likely_s(&self, age: Duration) -> Option<f64> {
+        let ended = self.took_ms.partition_point(|took_ms| u128::from(*took_ms) <= age.as_millis());
+        let (_, longer_ms) = self.took_ms.split_at_checked(ended)?;
+        let unseen = (UNSEEN * 1000 / (1000 - self.called_back)).min(UNSEEN_MAX);
+        let number = longer_ms.len() * usize::try_from(unseen).ok()? / 1000;
+        let took_ms = longer_ms.get(number).filter(|_| longer_ms.len() >= TASKS_MIN)?;
+        Some(f64::from(*took_ms) / 1000.0)
+    }
+
+    /// The time between two polls that costs least.
+    ///
+    /// While nothing is known, a task ends within the next moment with a chance that falls with its age `a`: it is
+    /// about `1 / a` a second. A gap `g` then costs a waiting of `g² / 2a`, and a poll at [`PRICE_S`] each `g` seconds.
+    /// The sum is least at `g = √(2a · price)`. If it is known when ends begin to be likely, most of them follow soon,
+    /// and the age is counted half from there.
+    fn gap_s(&self, age_s: f64) -> f64 {
+        let likely_s = self.likely_s(Duration::ZERO).unwrap_or(age_s);
+        (PRICE_S * (likely_s + age_s)).sqrt()
+    }
+}
+
+fn seconds(wait_s: f64, least: Duration, most: Duration) -> Duration {
+    Duration::try_from_secs_f64(wait_s).unwrap_or(most).clamp(least, most)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PACE: Pace =
+        Pace { first: Duration::from_secs(3), min: Duration::from_secs(1), max: Duration::from_secs(20) };
+
+    fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn seeds() -> impl Iterator<Item = Seed> {
+        (0..40).map(|job| Seed::from_text(&format!("job-{job}")))
+    }
+
+    /// This many tasks, which took evenly between the two.
+    fn known(tasks: u32, from_ms: u32, to_ms: u32) -> Durations {
+        (0..tasks).map(|task| from_ms + (to_ms - from_ms) * task / tasks).collect()
+    }
+
+    #[test]
+    fn while_little_is_known_polls_begin_as_the_user_says_and_become_rarer() {
+        let schedule = Schedule::learn(&known(19, 10_000, 20_000), 0.0);
+        for seed in seeds() {
+            assert_eq!(schedule.wait(0, Duration::ZERO, &PACE, seed), PACE.first);
+            for (age, least_ms, most_ms) in
+                [(s(3), 1000, 1030), (s(15), 1830, 2300), (s(60), 3660, 4590), (s(1500), 18_300, 20_000)]
+            {
+                let wait = schedule.wait(1, age, &PACE, seed).as_millis();
+                assert!((least_ms..=most_ms).contains(&wait), "{age:?}: {wait}");
             }
+        }
+    }
+
+    #[test]
+    fn the_first_poll_comes_when_an_eighth_of_the_tasks_has_ended_and_a_little_earlier() {
+        let schedule = Schedule::learn(&known(200, 10_000, 18_000), 0.0);
+        for seed in seeds() {
+            let first = schedule.wait(0, Duration::ZERO, &PACE, seed);
+            assert!((s(9)..=s(11)).contains(&first), "{first:?}");
+            let next = schedule.wait(1, s(12), &PACE, seed);
+            assert!((s(1)..=s(3)).contains(&next), "{next:?}");
+        }
+    }
+
+    #[test]
+    fn no_poll_is_made_while_no_end_is_likely() {
+        let humps: Durations =
+            known(100, 4000, 5000).iter().chain(known(100, 18_000, 19_000).iter()).collect();
+        let schedule = Schedule::learn(&humps, 0.0);
+        for seed in seeds() {
+            let wait = schedule.wait(1, s(5), &PACE, seed);
+            assert!((s(11)..=s(14)).contains(&wait), "{wait:?}");
+            let pulled = schedule.wait(1, s(1), &PACE, seed);
+            assert!(
+                (s(2)..=s(4)).contains(&pulled),
+                "after a poll that a callback has asked for: {pulled:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn jobs_that_are_submitted_together_are_polled_apart_and_each_alike_everywhere() {
+        let schedule = Schedule::learn(&known(100, 15_000, 16_000), 0.0);
+        for (polls, age) in [(0, Duration::ZERO), (1, s(3)), (4, s(90))] {
+            let waits: std::collections::HashSet<_> =
+                seeds().map(|seed| schedule.wait(polls, age, &PACE, seed)).collect();
+            assert_eq!(waits.len(), 40);
+            let wait = || schedule.wait(polls, age, &PACE, Seed::from_text("a"));
+            assert_eq!(wait(), wait());
+        }
+    }
+
+    #[test]
+    fn tasks_that_end_at_once_are_polled_when_the_user_says() {
+        let schedule = Schedule::learn(&known(100, 1, 3), 0.0);
+        let first = |first_ms| {
+            let pace = Pace { first: Duration::from_millis(first_ms), ..PACE };
+            seeds().map(|seed| schedule.wait(0, Duration::ZERO, &pace, seed)).max().unwrap()
         };
-        let wait = Duration::try_from_secs_f64(wait_ms / 1000.0).unwrap_or(max).clamp(min, max);
-        if polls == 0 && self.is_instant { wait.min(pace.first) } else { wait }
+        assert!(first(0) < Duration::from_millis(5), "{:?}", first(0));
+        assert_eq!(first(3000), PACE.min, "earlier than asked for, where that is known to do");
     }
 
-    /// The age at the poll of this number, shifted towards the next one.
-    fn age_ms(&self, number: usize, shift: f64, pace: &Pace) -> Option<f64> {
-        let own = f64::from(*self.ages_ms.get(number)?);
-        let gap = self
-            .ages_ms
-            .get(number + 1)
-            .map_or_else(|| self.last_gap_ms(pace), |next| f64::from(*next) - own);
-        Some(own + shift * gap)
-    }
-
-    fn last_gap_ms(&self, pace: &Pace) -> f64 {
-        match self.ages_ms.as_ref() {
-            [.., before, last] => f64::from(*last) - f64::from(*before),
-            [_] | [] => pace.min.as_secs_f64() * 1000.0,
-        }
-    }
-}
-
-/// The possible moments of polls, and what is known about them.
-struct Plan {
-    moments: Vec<Moment>,
-    earliest_s: f64,
-    min_s: f64,
-    max_s: f64,
-    /// The part of the ends that no callback reports.
-    untold: f64,
-    /// The factor for the aims above: 1, or less if polls have to be more frequent.
-    closeness: f64,
-}
-
-#[derive(Clone, Copy)]
-struct Moment {
-    age_s: f64,
-    /// The part of the tasks that have ended by then.
-    ended: f64,
-    /// The integral of `ended` up to then.
-    area: f64,
-}
-
-/// A series of polls, and how late ends are seen with them.
-struct Looks {
-    ages_s: Vec<f64>,
-    lag_s: f64,
-}
-
-impl Plan {
-    fn new(bins: &[Bin], pace: &Pace, called_back: f64) -> Option<Self> {
-        let all: f64 = bins.iter().map(|bin| bin.weight).sum();
-        let (mut below, mut known) = (0.0, Vec::new());
-        let mut rest = all;
-        for bin in bins {
-            let is_hearsay = rest < HEARSAY * all || (known.is_empty() && below + bin.weight < HEARSAY * all);
-            if !is_hearsay {
-                known.push(*bin);
-            } else if known.is_empty() {
-                below += bin.weight;
-            }
-            rest -= bin.weight;
-        }
-        let within: f64 = below + known.iter().map(|bin| bin.weight).sum::<f64>();
-        let max_s = pace.max.as_secs_f64();
-        let mut plan = Self {
-            moments: vec![Moment { age_s: 0.0, ended: 0.0, area: 0.0 }],
-            earliest_s: pace.first.min(pace.min).as_secs_f64(),
-            min_s: pace.min.as_secs_f64(),
-            max_s,
-            untold: 1.0 - called_back.clamp(0.0, 0.99),
-            closeness: (max_s / LONGEST_WAIT_S).min(1.0),
+    #[test]
+    fn if_callbacks_tell_of_most_ends_polls_are_a_safety_net() {
+        let durations = known(200, 10_000, 18_000);
+        let first = |called_back| {
+            let schedule = Schedule::learn(&durations, called_back);
+            schedule.wait(0, Duration::ZERO, &PACE, Seed::from_text("a"))
         };
-        let mut ended = below;
-        if let Some(first) = known.first() {
-            plan.push(first.from_s, ended / within);
-        }
-        for bin in known {
-            let seconds = bin.to_s - bin.from_s;
-            let parts = MOMENTS.max((seconds * MOMENTS / max_s).ceil());
-            let mut part = 1.0;
-            while part <= parts {
-                if plan.moments.len() >= MOMENTS_MAX {
-                    return None;
-                }
-                let share = part / parts;
-                plan.push(bin.from_s + seconds * share, (ended + bin.weight * share) / within);
-                part += 1.0;
+        let (none, half, most) = (first(0.0), first(0.5), first(0.95));
+        assert!(none < half && half < most, "{none:?} {half:?} {most:?}");
+        assert!(most > s(15), "{most:?}");
+        assert!(first(1.0) < s(25), "all of them: there is a poll all the same");
+    }
+
+    proptest! {
+        #[test]
+        fn polls_stay_within_the_bounds_and_go_on_for_ever(
+            took_ms in prop::collection::vec(0_u32.., 0..400),
+            first_ms in 0_u64..100_000,
+            (min_ms, more_ms) in (1_u64..100_000, 0_u64..1_000_000),
+            called_back in -1.0..2.0_f64,
+            job in "[a-z]{1,8}",
+        ) {
+            let [first, min, max] = [first_ms, min_ms, min_ms + more_ms].map(Duration::from_millis);
+            let (pace, seed) = (Pace { first, min, max }, Seed::from_text(&job));
+            let schedule = Schedule::learn(&took_ms.into_iter().collect(), called_back);
+            let mut age = Duration::ZERO;
+            for polls in 0..200 {
+                let wait = schedule.wait(polls, age, &pace, seed);
+                prop_assert!(polls == 0 || (min..=max).contains(&wait), "{polls} at {age:?}: {wait:?}");
+                prop_assert!(wait >= first.min(min), "{polls} at {age:?}: {wait:?}");
+                // A poll takes a moment, and a callback may ask for one at any time.
+                age += if polls % 7 == 3 { wait / 3 } else { wait + Duration::from_millis(20) };
             }
-            ended += bin.weight;
-        }
-        Some(plan)
-    }
-
-    fn push(&mut self, age_s: f64, ended: f64) {
-        if let Some(last) = self.moments.last().copied()
-            && age_s > last.age_s
-        {
-            let area = last.area + (age_s - last.age_s) * f64::midpoint(last.ended, ended);
-            self.moments.push(Moment { age_s, ended, area });
-        }
-    }
-
-    fn at_the_right_price(&self) -> Looks {
-        let [aim, mut low, mut high] =
-            [LAG_MEAN_S, PRICE_MIN_S, PRICE_MAX_S].map(|bound| bound * self.closeness);
-        let dearest = self.cheapest(high);
-        if dearest.lag_s <= aim {
-            return dearest;
-        }
-        let mut right = self.cheapest(low);
-        for _ in 0..PRICE_STEPS {
-            let price = (low * high).sqrt();
-            let looks = self.cheapest(price);
-            if looks.lag_s <= aim {
-                (low, right) = (price, looks);
-            } else {
-                high = price;
+            for age in [Duration::MAX, Duration::from_secs(u64::from(u32::MAX)), Duration::ZERO] {
+                prop_assert!((min..=max).contains(&schedule.wait(5, age, &pace, seed)));
             }
         }
-        right
     }
-
-    /// The cheapest polls, computed from the last moment, which always has a poll, back to the first.
-    fn cheapest(&self, price_s: f64) -> Looks {
-        // For each moment, from the last to the first: the cost of the polls after it, and the number of moments to
-        // the next poll.
-        let mut behind: Vec<(f64, usize)> = vec![(0.0, 0)];
-        let count = self.moments.len();
-        for (index, from) in self.moments.iter().enumerate().rev().skip(1) {
-            let mut best = (f64::INFINITY, 0);
-            let min_s = if index == 0 { self.earliest_s } else { self.min_s };
-            for (steps, to) in self.moments.iter().skip(index).enumerate().skip(1) {
-                let apart_s = to.age_s - from.age_s;
-                let is_last = index + steps + 1 == count;
-                if apart_s < min_s && !is_last {
-                    continue;
-                }
-                if index > 0 && apart_s > self.max_s && best.0.is_finite() {
-                    break;
-                }
-                let after = behind.get(count - 1 - index - steps).map_or(0.0, |(cost, _)| *cost);
-                let cost = price_s * self.chance(from, to) + self.lag_s(from, to) + after;
-                if cost < best.0 {
-                    best = (cost, steps);
-                }
-            }
-            behind.push(best);
-        }
-        let mut looks = Looks { ages_s: Vec::new(), lag_s: 0.0 };
-        let mut index = 0;
-        while let Some(from) = self.moments.get(index)
-            && let Some((_, steps)) = behind.get(count - 1 - index)
-            && *steps > 0
-            && let Some(to) = self.moments.get(index + steps)
-        {
-            looks.lag_s += self.lag_s(from, to);
-            looks.ages_s.push(to.age_s);
-            index += steps;
-        }
-        looks
-    }
-
-    /// The chance that a poll at `to` is made after one at `from`: the task still runs, or it has ended without a
-    /// callback.
-    fn chance(&self, from: &Moment, to: &Moment) -> f64 {
-        (1.0 - to.ended) + self.untold * (to.ended - from.ended)
-    }
-
-    /// How long ends between the two moments wait to be seen, on average over all tasks.
-    fn lag_s(&self, from: &Moment, to: &Moment) -> f64 {
-        self.untold * (to.area - from.area - from.ended * (to.age_s - from.age_s))
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float becomes the nearest number that there is"
-)]
-fn milliseconds(seconds: f64) -> u32 {
-    (seconds * 1000.0).round() as u32
 }

@@ -35,9 +35,7 @@ impl SharedDurations for MemoryDurations {
         }
         let mut all = self.known.lock().unwrap();
         let known = all.entry(model.to_owned()).or_default();
-        known.fold(news);
-        // Redis also forgets a bin without weight.
-        *known = Durations::from_bins(known.bins().filter(|(_, weight)| *weight >= 0.001));
+        known.extend(news.iter());
         Ok(known.clone())
     }
 }

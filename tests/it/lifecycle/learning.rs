@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comet_worker::job::answers::{Failed, TaskStatus};
-use comet_worker::job::pace::{Ended, Pace};
+use comet_worker::job::pace::{Ended, Pace, Schedule};
 use comet_worker::job::{Digest, Envelope, ExternalIds, Job, JobId, request};
 use tokio::time::{Instant, sleep};
 
@@ -43,6 +43,11 @@ fn of_model(model: &str, calls_back: bool) -> Job {
     }
 }
 
+/// Whether anything is known of how long a job like this one takes.
+fn knows_of(bench: &Workbench, job: &Job) -> bool {
+    bench.shared.learning.schedule(job).is_some_and(|schedule| *schedule != Schedule::default())
+}
+
 fn ended(after_s: u64, until_s: u64) -> Ended {
     Ended { after: Duration::from_secs(after_s), until: Duration::from_secs(until_s) }
 }
@@ -54,22 +59,22 @@ async fn a_worker_learns_from_its_own_jobs_and_another_from_it() {
     bench.provider.tasks_take(TOOK);
     run(&bench, "first", 40).await;
     let unlearned = polls_of_the_last(&bench, 1)[0];
-    assert!(unlearned >= 5, "{unlearned} looks by the bounds alone");
+    assert!(unlearned >= 6, "{unlearned} polls while nothing is known");
     for round in 0..5 {
-        bench.shared.learning.exchange(&shared).await;
         run(&bench, &format!("more-{round}"), 40).await;
     }
     let learned = polls_of_the_last(&bench, 40);
-    assert!(learned.iter().sum::<usize>() <= 80, "{learned:?}");
+    assert!(learned.iter().sum::<usize>() <= 90, "without a word from Redis: {learned:?}");
 
     let other = bench.another();
     run(&other, "unheard", 1).await;
-    assert_eq!(polls_of_the_last(&other, 1)[0], unlearned, "what is known is the process's until it is told");
+    let unheard = polls_of_the_last(&other, 1)[0];
+    assert!(unheard >= 6, "{unheard} polls: what is known is the process's until it is told");
     bench.shared.learning.exchange(&shared).await;
     other.shared.learning.exchange(&shared).await;
     run(&other, "heard", 10).await;
     let heard = polls_of_the_last(&other, 10);
-    assert!(heard.iter().sum::<usize>() <= 20, "{heard:?}");
+    assert!(heard.iter().sum::<usize>() <= 23, "{heard:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,9 +106,10 @@ async fn without_redis_a_worker_learns_alone_and_hears_of_the_others_later() {
         learning.saw(&like_it, ended(15, 16), false);
     }
     learning.exchange(&shared).await;
-    let alone = learning.schedule(&like_it).expect("its own jobs are enough");
+    assert!(knows_of(&bench, &like_it), "its own jobs are enough");
+    let alone = learning.schedule(&like_it);
     learning.exchange(&shared).await;
-    assert_eq!(learning.schedule(&like_it), Some(alone), "and nothing is lost while nothing is heard");
+    assert_eq!(learning.schedule(&like_it), alone, "and nothing is lost while nothing is heard");
 
     shared.go_away(false);
     let other = Workbench::new();
@@ -125,11 +131,11 @@ async fn models_are_learned_apart_and_only_those_in_use_are_asked_about() {
     for _ in 0..40 {
         learning.saw(&of_model("one", false), ended(15, 16), false);
     }
-    assert_eq!(learning.schedule(&of_model("other", false)), None);
+    assert!(!knows_of(&bench, &of_model("other", false)));
     learning.exchange(&shared).await;
     assert_eq!(shared.calls(), 2);
-    assert!(learning.schedule(&of_model("one", false)).is_some());
-    assert_eq!(learning.schedule(&of_model("other", false)), None);
+    assert!(knows_of(&bench, &of_model("one", false)));
+    assert!(!knows_of(&bench, &of_model("other", false)));
     learning.exchange(&shared).await;
     learning.exchange(&shared).await;
     assert_eq!(shared.calls(), 4, "idle models are left alone");
@@ -189,7 +195,7 @@ async fn looks_are_few_where_callbacks_come_and_come_back_when_those_stop() {
     let learning = &bench.shared.learning;
     let (told, untold) = (of_model("kling-v2", true), of_model("kling-v2", false));
     let first = |job: &Job| {
-        let schedule = learning.schedule(job).expect("enough jobs");
+        let schedule = learning.schedule(job).expect("the pace is not fixed");
         let pace = bench.shared.settings.pace;
         schedule.wait(0, Duration::ZERO, &pace, comet_worker::job::pace::Seed::from_text("a"))
     };
@@ -255,9 +261,8 @@ async fn who_takes_a_running_task_over_learns_nothing_from_an_end_that_it_finds(
         next.run(job(&name)).await;
         next.shared.learning.exchange(&shared).await;
     }
-    assert_eq!(bench.shared.learning.schedule(&of_model("kling-v2", false)), None);
     bench.shared.learning.exchange(&shared).await;
-    assert_eq!(bench.shared.learning.schedule(&of_model("kling-v2", false)), None, "300 s are no duration");
+    assert!(!knows_of(&bench, &of_model("kling-v2", false)), "300 s are no duration");
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,7 +275,7 @@ async fn a_failure_is_an_end_too() {
         bench.run(job(&format!("a-{number}"))).await;
     }
     bench.shared.learning.exchange(&shared).await;
-    assert!(bench.shared.learning.schedule(&of_model("kling-v2", false)).is_some());
+    assert!(knows_of(&bench, &of_model("kling-v2", false)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,7 +291,7 @@ async fn the_exchange_goes_on_beside_the_jobs_until_the_stop() {
             learning.share(shared.as_ref(), &heartbeat, &stop).await;
         }
     });
-    assert_eq!(bench.shared.learning.schedule(&of_model("kling-v2", false)), None);
+    assert!(!knows_of(&bench, &of_model("kling-v2", false)));
     let met = Instant::now();
     until("the first question", || shared.calls() == 1).await;
     assert!(met.elapsed() < Duration::from_secs(1), "before the first look: {:?}", met.elapsed());

@@ -70,7 +70,7 @@ pub struct Rules {
     /// fail. With receipts, the number in the first intent counts instead.
     pub max_attempts: u32,
     pub pace: Pace,
-    /// The learned schedule, if enough is known of how long such tasks take; otherwise `pace` is the schedule.
+    /// When to poll, by how long such tasks take; `None` if the user has fixed the schedule, which `pace` has then.
     pub learned: Option<Arc<Schedule>>,
     pub seed: Seed,
 }

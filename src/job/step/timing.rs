@@ -42,7 +42,7 @@ impl Rules {
         match &self.learned {
             // A job may have a shorter timeout than similar jobs need.
             Some(schedule) => schedule.wait(polls, age, &self.pace, self.seed).min(self.timeout),
-            None => self.pace.wait(polls, self.seed),
+            None => self.pace.wait(polls),
         }
     }
 }

@@ -137,6 +137,18 @@ pub enum DeadReason {
 }
 
 impl DeadReason {
+    pub const ALL: [Self; 9] = [
+        Self::NotJson,
+        Self::NoJobId,
+        Self::InvalidJobId,
+        Self::InvalidProperties,
+        Self::TooLarge,
+        Self::Conflict,
+        Self::OutcomeUnknown,
+        Self::Forgotten,
+        Self::Quarantined,
+    ];
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,9 +1,9 @@
 //! Every decision in the life of a job: what to do next, and which end follows from what has happened.
 //!
-//! [`Machine`] is a state machine without a clock and without I/O. Its state is the [`Action`] that is to be performed
-//! next. The shell (`worker/life.rs`) performs it and passes its result to [`Machine::apply`], which returns the
-//! action after it. There is no other way in. A job that is retried, redelivered or resumed begins with
-//! [`Action::Read`]; a job whose message was never delivered before begins with [`Action::Begin`] and continues with
+//! [`Machine`] is a state machine without a clock and without I/O. Its state is what the life knows of its job, and
+//! the [`Action`] to perform next. The shell (`worker/life.rs`) performs the action and passes its result to
+//! [`Machine::apply`], which returns the action after it. There is no other way in. A job that is retried, redelivered
+//! or resumed begins with [`Action::Read`]; a job whose message was never delivered before begins with [`Action::AskToPost`] and continues with
 //! what that finds. All of them use the same actions; only the record and the receipts differ.
 //!
 //! The actions form six groups. Each has a file here, with what is decided, and a file of the same name under
@@ -11,8 +11,8 @@
 //! noted task), `open` (a submit whose outcome is open), `generate` (the running task), `store` (its images), and
 //! `end` (from the outcome to the acknowledgement).
 //!
-//! The machine guarantees three things. It returns [`Action::Post`] only after [`Action::Begin`] and, with receipts,
-//! after [`Action::Ask`] for the same attempt in the same life. After an answer that leaves open whether a POST was
+//! The machine guarantees three things. It returns [`Action::Post`] only after [`Action::AskToPost`] and, with receipts,
+//! after [`Action::AskGate`] for the same attempt in the same life. After an answer that leaves open whether a POST was
 //! accepted, it returns a second [`Action::Post`] only if a trusted look-up or a person says that nothing was
 //! accepted. It returns [`Action::Ack`] only after a published event or dead letter.
 
@@ -76,37 +76,37 @@ pub struct Rules {
 }
 
 /// What to do next, with what the machine has to know when it is done. The text of each action ends with the input
-/// that reports its result. [`Input::Unreadable`] may report the result of every action on the record.
+/// that reports its result. The machine takes [`Input::Unreadable`] and [`Input::Called`] after any action.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Read the record. `before`: what this life knows of an open submit. [`Input::Record`].
     Read { before: Option<Box<OpenSubmit>> },
     /// Read the job's receipts. [`Input::Receipts`].
-    Recall { why: Recall },
+    ReadReceipts { why: Recall },
     /// Read the event of a job whose event was published. [`Input::LastEvent`].
-    ReadAgain,
+    ReadPublishedEvent,
     /// Write what the receipts say into the record. [`Input::Record`], as the record is after that.
     Restore { over: RestorePrecondition, rebuilt: Box<Rebuilt> },
     /// Wait for a permit to submit, then ask the ledger for the right to post `attempt`, and repeat this while the
     /// account is full. If the user `cancels` the job, ask at once, since the right is only taken to be given up.
     /// [`Input::Begun`], or [`Input::Record`] if a hint arrives before that.
-    Begin { attempt: u32, round: u32, basis: BeginPrecondition, cancels: bool },
+    AskToPost { attempt: u32, round: u32, basis: BeginPrecondition, cancels: bool },
     /// Ask at the gate of the receipts. `asked`: when the ledger was asked. [`Input::Gate`].
-    Ask { attempt: u32, nonce: Nonce, asked: Duration },
-    /// Send the paid POST now. [`Input::Answered`]; [`Input::Withheld`] if it is later than `until` or the life may
+    AskGate { attempt: u32, nonce: Nonce, asked: Duration },
+    /// Send the paid POST now. [`Input::Answered`]; [`Input::NotPosted`] if it is later than `until` or the life may
     /// not post any more.
     Post { attempt: u32, nonce: Nonce, asked: Duration, until: Duration },
     /// Write the task id into the ledger, and retry until that succeeds. [`Input::Accepted`].
-    Accept { attempt: u32, task: TaskId },
+    RecordTask { attempt: u32, task: TaskId },
     /// Write the task id into a receipt. [`Input::Done`].
     NoteTask { attempt: u32, task: TaskId, then: Box<Action> },
     /// Republish the message of a job that was given up, or (`if_unknown`) that may have been: then only if its
     /// sealed outcome is unknown. The receipt has its task. [`Input::Done`].
     Redeliver { if_unknown: bool, then: Box<Action> },
     /// Write into a receipt that attempt `attempt` was certainly not accepted. [`Input::Done`].
-    Refuse { attempt: u32, requeue: bool },
+    NoteRefusal { attempt: u32, requeue: bool },
     /// Move the record past the attempt. [`Input::Moved`].
-    Reopen { attempt: u32, nonce: Option<Nonce>, requeue: bool },
+    CloseAttempt { attempt: u32, nonce: Option<Nonce>, requeue: bool },
     /// Check whether any life has asked at the gate. [`Input::Intended`].
     SeeIntent { open: Box<OpenSubmit> },
     /// Query the provider for a task under our own id. [`Input::LookedUp`].
@@ -128,9 +128,9 @@ pub enum Action {
     /// [`Input::Done`].
     NoteFailure { attempt: u32, task: TaskId, charged: Charged },
     /// Move the record past the attempt whose task is the last one in `failed`. [`Input::Moved`].
-    Follow { attempt: u32, failed: FailedTasks },
+    NextGeneration { attempt: u32, failed: FailedTasks },
     /// Count this life among the lives that have begun to store the images. [`Input::Record`].
-    Enter(Box<Storing>),
+    CountEntry(Box<Storing>),
     /// Download, check and store the images. [`Input::Stored`], or [`Input::Record`] for the record that was read
     /// after a hint.
     Store(Box<Storing>),
@@ -140,9 +140,9 @@ pub enum Action {
     Freeze { source: EventSource, expect: FreezePrecondition, then: AfterPublish },
     /// Publish the event. [`Input::Done`].
     Publish { event: Bytes, then: AfterPublish },
-    /// Write into the record that the event is confirmed. If a receipt has the event (`sealed`), the record also ends
-    /// with this. [`Input::Done`].
-    Remember { sealed: Option<Bytes> },
+    /// Write into the record that the event is confirmed. If a receipt has the event (`sealed`), this is also
+    /// the record's end. [`Input::Done`].
+    MarkPublished { sealed: Option<Bytes> },
     /// Publish the dead letter, since there is no event for this message. [`Input::Done`].
     DeadLetter { why: Unanswerable },
     /// Acknowledge the delivery. The life is over.
@@ -172,7 +172,7 @@ pub enum Input {
     },
     Gate(Gate),
     /// The right to post is given up unused.
-    Withheld,
+    NotPosted,
     /// The provider's answer to the POST.
     Answered {
         answer: SubmitOutcome,
@@ -258,6 +258,15 @@ pub enum RequeueReason {
 }
 
 impl RequeueReason {
+    pub const ALL: [Self; 6] = [
+        Self::Paused,
+        Self::Unreadable,
+        Self::Stopping,
+        Self::NeedsMessage,
+        Self::HeldLong,
+        Self::Disconnected,
+    ];
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -350,16 +359,16 @@ pub struct Rebuilt {
     pub corrects: Option<Bytes>,
 }
 
-/// The ledger's answer to [`Action::Begin`] and [`Action::Reopen`].
+/// The ledger's answer to [`Action::AskToPost`] and [`Action::CloseAttempt`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MoveResult {
     Yes {
         /// The user has cancelled the job.
         cancelled: bool,
     },
-    /// To [`Action::Begin`]: the account has no free slot for the job at the moment; nothing has changed.
+    /// To [`Action::AskToPost`]: the account has no free slot for the job at the moment; nothing has changed.
     Full,
-    /// To [`Action::Begin`]: the provider has asked all workers to slow down; nothing has changed. Ask again after
+    /// To [`Action::AskToPost`]: the provider has asked all workers to slow down; nothing has changed. Ask again after
     /// `wait`.
     Paced { wait: Duration },
     /// The record is not in the expected state.

@@ -10,6 +10,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::job::Reason;
+use crate::job::event::EventKind;
+use crate::job::request::DeadReason;
+use crate::job::step::RequeueReason;
 
 /// The stages that a held job can be at.
 pub const STAGES: [&str; 6] = ["waiting", "submitting", "looking_on", "generating", "storing", "telling"];
@@ -28,40 +31,8 @@ pub const CALLBACKS: [&str; 7] =
 /// The services that have a lasting connection.
 pub const SERVICES: [&str; 2] = ["rabbitmq", "redis"];
 
-const TERMINAL_EVENTS: [&str; 3] = ["comet.job.succeeded", "comet.job.failed", "comet.job.cancelled"];
-const DEAD_REASONS: [&str; 9] = [
-    "not_json",
-    "no_job_id",
-    "invalid_job_id",
-    "invalid_properties",
-    "conflict",
-    "outcome_unknown",
-    "forgotten",
-    "too_large",
-    "quarantined",
-];
-const HANDED_BACK: [&str; 9] = [
-    "paused",
-    "unreadable",
-    "needs_message",
-    "stopping",
-    "held_long",
-    "disconnected",
-    "panicked",
-    "handed_on",
-    "copy",
-];
-const FAILURES: [Reason; 9] = [
-    Reason::InvalidRequest,
-    Reason::Rejected,
-    Reason::ContentPolicy,
-    Reason::GenerationFailed,
-    Reason::TimedOut,
-    Reason::OutcomeUnknown,
-    Reason::ResultExpired,
-    Reason::ResultInvalid,
-    Reason::Quarantined,
-];
+/// Why deliveries go back to RabbitMQ, besides the reasons of a job's life.
+const OTHERS_HANDED_BACK: [&str; 3] = ["panicked", "handed_on", "copy"];
 
 const SUBMIT_S: [f64; 9] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 const GENERATION_S: [f64; 12] = [2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0, 600.0, 900.0];
@@ -233,14 +204,19 @@ impl Families {
     }
 
     fn start_at_zero(&self) {
+        let terminal = EventKind::ALL.into_iter().filter(|kind| kind.is_terminal());
+        let terminal: Vec<_> = terminal.map(EventKind::event_type).collect();
+        let dead = DeadReason::ALL.map(DeadReason::as_str);
+        let requeued = RequeueReason::ALL.map(RequeueReason::as_str);
         for (family, label, values) in [
             (&self.submits, "answer", &ANSWERS[..]),
             (&self.polls, "view", &VIEWS),
             (&self.callbacks, "answer", &CALLBACKS),
             (&self.reconnects, "service", &SERVICES),
-            (&self.events_published, "type", &TERMINAL_EVENTS),
-            (&self.dead_letters, "reason", &DEAD_REASONS),
-            (&self.handed_back, "why", &HANDED_BACK),
+            (&self.events_published, "type", &terminal),
+            (&self.dead_letters, "reason", &dead),
+            (&self.handed_back, "why", &requeued),
+            (&self.handed_back, "why", &OTHERS_HANDED_BACK),
         ] {
             for value in values {
                 drop(family.get_or_create(&[(label, *value)]));
@@ -258,7 +234,7 @@ impl Families {
         for outcome in ["succeeded", "cancelled"] {
             drop(self.jobs_finished.get_or_create(&[("outcome", outcome), ("reason", "")]));
         }
-        for reason in FAILURES {
+        for reason in Reason::ALL {
             drop(self.jobs_finished.get_or_create(&[("outcome", "failed"), ("reason", reason.as_str())]));
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
-use super::life::{Interrupts, Submission, Taken, acting};
+use super::life::{Interrupts, Submission, Taken, run_life};
 use super::{Shared, copies, panics, publish};
 use crate::job::JobId;
 use crate::job::request::{self, DeadLetter, DeadReason};
@@ -90,7 +90,7 @@ async fn run(
     if let Some(dead) = shared.panics.quarantined(&id) {
         return Box::pin(dead_letter(shared, &original, &dead, settle, interrupts)).await;
     }
-    match panics::caught(acting(shared, *taken, original, interrupts)).await {
+    match panics::caught(run_life(shared, *taken, original, interrupts)).await {
         Ok(Ok(())) => {
             shared.panics.forget(&id);
             settle.ack().await;

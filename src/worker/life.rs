@@ -59,8 +59,8 @@ impl Submission {
     }
 }
 
-/// The only life of a job in this process; it runs until the delivery may be acknowledged.
-pub(super) fn acting<'a>(
+/// Runs the only life of a job in this process, until the delivery may be acknowledged.
+pub(super) fn run_life<'a>(
     shared: &'a Shared,
     taken: Taken,
     original: Box<Message>,
@@ -101,7 +101,7 @@ pub(super) fn acting<'a>(
         interrupts,
         right: None,
         unanswered: None,
-        rests_until: None,
+        no_post_before: None,
         hints,
         storing,
         slots,
@@ -146,14 +146,14 @@ struct Actor<'a> {
     /// The POST of this life that got no answer.
     unanswered: Option<Sent>,
     /// Until this time this job posts nothing, though other jobs may.
-    rests_until: Option<Instant>,
+    no_post_before: Option<Instant>,
     hints: HintListener,
     storing: ImageStoring,
     /// How long the task takes.
     watch: Watch,
     /// The slots of the account that the job's task takes.
     slots: Slots,
-    /// The slow-down that the other workers don't know of yet.
+    /// A slow-down that is still to be written into Redis.
     slow_down: Option<SlowDown>,
 }
 
@@ -172,11 +172,11 @@ impl Actor<'_> {
             let action = self.machine.action().clone();
             let input = if let Action::Poll(generation) = action {
                 self.poll(generation).await?
-            } else if let Action::Begin { attempt, round, basis, cancels: false } = action {
+            } else if let Action::AskToPost { attempt, round, basis, cancels: false } = action {
                 Some(Box::pin(self.begin(attempt, round, basis)).await?)
             } else if let Action::Read { .. } = action {
                 Some(self.read().await?)
-            } else if let Action::Recall { why } = action {
+            } else if let Action::ReadReceipts { why } = action {
                 let _place = self.interrupts.or(self.shared.receipts.reader()).await?;
                 Some(Box::pin(self.recall(why)).await?)
             } else if action == Action::Ack {
@@ -187,7 +187,7 @@ impl Actor<'_> {
             let Some(input) = input else { continue };
             let waits_for_images = matches!(input, Input::Stored { stored: Stored::Not(_), .. });
             self.apply(input);
-            // If the life dies while it waits, its images have not killed it.
+            // A death during the wait isn't the images' fault, so this life's count is taken back.
             if waits_for_images && self.machine.tried().is_some() {
                 Box::pin(self.leave()).await;
             }
@@ -205,18 +205,18 @@ impl Actor<'_> {
     /// Performs an action, and returns its result; `None` if the action is to be performed again.
     async fn perform(&mut self, action: Action) -> Result<Option<Input>, RequeueReason> {
         Ok(Some(match action {
-            Action::ReadAgain => self.read_again().await?,
+            Action::ReadPublishedEvent => self.read_again().await?,
             Action::Restore { over, rebuilt } => self.restore(over, *rebuilt).await?,
-            Action::Begin { attempt, round, basis, .. } => {
+            Action::AskToPost { attempt, round, basis, .. } => {
                 self.begin_to_cancel(attempt, round, basis).await?
             }
-            Action::Ask { attempt, nonce, .. } => self.ask(attempt, nonce).await?,
+            Action::AskGate { attempt, nonce, .. } => self.ask(attempt, nonce).await?,
             Action::Post { until, .. } => self.post(until).await?,
-            Action::Accept { attempt, task } => self.accept(attempt, task).await?,
+            Action::RecordTask { attempt, task } => self.accept(attempt, task).await?,
             Action::NoteTask { attempt, task, .. } => self.note_task(attempt, task).await?,
             Action::Redeliver { if_unknown, .. } => self.redeliver(if_unknown).await?,
-            Action::Refuse { attempt, .. } => self.refuse(attempt).await?,
-            Action::Reopen { attempt, nonce, .. } => self.reopen(attempt, nonce).await?,
+            Action::NoteRefusal { attempt, .. } => self.refuse(attempt).await?,
+            Action::CloseAttempt { attempt, nonce, .. } => self.reopen(attempt, nonce).await?,
             Action::SeeIntent { open } => self.see_intent(open.attempt()).await?,
             Action::LookUp { .. } => self.look_up().await?,
             Action::LookOn { until, .. } => self.look_on(until).await?,
@@ -226,17 +226,19 @@ impl Actor<'_> {
             Action::NoteFailure { attempt, task, charged } => {
                 self.note_failure(attempt, task, charged).await?
             }
-            Action::Follow { attempt, failed } => self.follow(attempt, failed).await?,
-            Action::Enter(storing) => self.enter(&storing).await?,
+            Action::NextGeneration { attempt, failed } => self.follow(attempt, failed).await?,
+            Action::CountEntry(storing) => self.enter(&storing).await?,
             Action::Store(storing) => return self.store(&storing).await,
             Action::Seal { outcome, corrects } => self.seal(*outcome, corrects).await?,
             Action::Freeze { source, expect, .. } => self.freeze(source, expect).await?,
             Action::Publish { event, .. } => self.publish(event).await?,
-            Action::Remember { sealed } => self.remember(sealed).await?,
+            Action::MarkPublished { sealed } => self.remember(sealed).await?,
             Action::DeadLetter { why } => self.dead_letter(why).await?,
             Action::Requeue { why } => return Err(self.before_requeue(why).await),
-            // These are performed by `act`.
-            Action::Read { .. } | Action::Recall { .. } | Action::Poll(_) | Action::Ack => return Ok(None),
+            // `act` performs these.
+            Action::Read { .. } | Action::ReadReceipts { .. } | Action::Poll(_) | Action::Ack => {
+                return Ok(None);
+            }
         }))
     }
 }

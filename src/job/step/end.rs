@@ -71,9 +71,9 @@ impl Machine {
     /// The event is confirmed.
     pub(super) fn published(&mut self, event: Bytes, then: AfterPublish) -> Action {
         match then {
-            AfterPublish::Ack => Action::Remember { sealed: None },
-            AfterPublish::Close => Action::Remember { sealed: Some(event) },
-            AfterPublish::LookBack => Action::Recall { why: Recall::Ended { event, published: true } },
+            AfterPublish::Ack => Action::MarkPublished { sealed: None },
+            AfterPublish::Close => Action::MarkPublished { sealed: Some(event) },
+            AfterPublish::LookBack => Action::ReadReceipts { why: Recall::Ended { event, published: true } },
             AfterPublish::Correct(outcome) => {
                 self.corrects = Some(event);
                 self.seal(outcome)

@@ -214,11 +214,11 @@ impl Machine {
         let Generation { attempt, task, .. } = generation;
         let end = BadEnd { attempt, task, outcome: Box::new(outcome), failed };
         if self.rules.receipts {
-            return Action::Recall { why: Recall::BadEnd(end) };
+            return Action::ReadReceipts { why: Recall::BadEnd(end) };
         }
         match end.failed {
             Some(charged) if self.failed.generation() < self.rules.max_attempts => {
-                Action::Follow { attempt, failed: self.failed.clone().and(end.task, charged) }
+                Action::NextGeneration { attempt, failed: self.failed.clone().and(end.task, charged) }
             }
             Some(_) | None => self.end(*end.outcome, FreezePrecondition::Unfinished),
         }
@@ -232,7 +232,7 @@ impl Machine {
         }
         match (history.failed_at(end.attempt), end.failed) {
             // Another life has seen the failure before and may already have gone on to the next generation.
-            (Some(failed), _) => Action::Follow { attempt: end.attempt, failed },
+            (Some(failed), _) => Action::NextGeneration { attempt: end.attempt, failed },
             (None, Some(charged)) => Action::NoteFailure { attempt: end.attempt, task: end.task, charged },
             (None, None) => {
                 let attempt = end.attempt + 1;
@@ -258,7 +258,7 @@ impl Machine {
             }
             MoveResult::No(known) => self.read(known, None, now),
             // Neither is an answer to this action, so the action is repeated.
-            MoveResult::Full | MoveResult::Paced { .. } => Action::Follow { attempt, failed },
+            MoveResult::Full | MoveResult::Paced { .. } => Action::NextGeneration { attempt, failed },
         }
     }
 
@@ -267,7 +267,7 @@ impl Machine {
         match shut {
             Shut::Shut => self.end(*end.outcome, FreezePrecondition::Unfinished),
             // Another life has seen the task fail, and continues.
-            Shut::Taken => Action::Recall { why: Recall::BadEnd(end) },
+            Shut::Taken => Action::ReadReceipts { why: Recall::BadEnd(end) },
         }
     }
 }

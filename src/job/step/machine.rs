@@ -31,7 +31,7 @@ pub struct Machine {
     /// The user has cancelled the job.
     pub(super) cancelled: bool,
     pub(super) seen: Option<IntentSeen>,
-    /// From this time on, other lives may have given the job up before they could know of this life's task.
+    /// From this time on, another life may have ended the job without knowing of this life's task.
     pub(super) given_up_from: Option<Duration>,
     /// The job's task id, if a receipt has it.
     pub(super) noted: Option<TaskId>,
@@ -85,42 +85,43 @@ impl Machine {
     /// The input is no result of the action. The next action is then to read the record again.
     pub fn apply(&mut self, input: Input, now: Duration) -> Result<&Action, Misfit> {
         let action = mem::replace(&mut self.action, Action::Read { before: None });
-        self.action = self.after(action, input, now)?;
+        self.action = self.next(action, input, now)?;
         Ok(&self.action)
     }
 
-    fn after(&mut self, action: Action, input: Input, now: Duration) -> Result<Action, Misfit> {
+    /// A callback about a task that is not waited for changes nothing; an unreadable record ends the life.
+    fn next(&mut self, action: Action, input: Input, now: Duration) -> Result<Action, Misfit> {
         Ok(match (action, input) {
             (_, Input::Unreadable) => Action::Requeue { why: RequeueReason::Unreadable },
             // What is known of the job.
             (Action::Read { before }, Input::Record(known)) => self.read(known, before, now),
-            (Action::Restore { .. } | Action::Begin { .. }, Input::Record(known)) => {
+            (Action::Restore { .. } | Action::AskToPost { .. }, Input::Record(known)) => {
                 self.read(known, None, now)
             }
-            (Action::Recall { why }, Input::Receipts(history)) => self.recalled(why, &history, now),
-            (Action::ReadAgain, Input::LastEvent(event)) => Self::read_again(event),
+            (Action::ReadReceipts { why }, Input::Receipts(history)) => self.recalled(why, &history, now),
+            (Action::ReadPublishedEvent, Input::LastEvent(event)) => Self::read_again(event),
             // From the right to post to the noted task.
-            (Action::Begin { attempt, basis, .. }, Input::Begun { moved, nonce, under, asked }) => {
+            (Action::AskToPost { attempt, basis, .. }, Input::Begun { moved, nonce, under, asked }) => {
                 self.under = Some(under);
                 self.begun(attempt, basis, moved, nonce, asked, now)
             }
-            (Action::Ask { attempt, nonce, asked }, Input::Gate(gate)) => {
+            (Action::AskGate { attempt, nonce, asked }, Input::Gate(gate)) => {
                 self.gated(attempt, nonce, asked, gate, now)
             }
-            (Action::Post { attempt, nonce, .. }, Input::Withheld) => self.close(attempt, nonce, false),
+            (Action::Post { attempt, nonce, .. }, Input::NotPosted) => self.close(attempt, nonce, false),
             (Action::Post { attempt, nonce, asked, .. }, Input::Answered { answer, took }) => {
                 self.answered(attempt, nonce, asked, answer, took)
             }
-            (Action::Accept { attempt, task }, Input::Accepted { stage, noted, learned }) => {
+            (Action::RecordTask { attempt, task }, Input::Accepted { stage, noted, learned }) => {
                 self.rules.learned = learned;
                 self.accepted(attempt, task, stage, noted, now)
             }
             (Action::NoteTask { task, then, .. }, Input::Done) => self.noted(task, then, now),
             (Action::Redeliver { then, .. }, Input::Done) => *then,
-            (Action::Refuse { attempt, requeue }, Input::Done) => {
-                Action::Reopen { attempt, nonce: None, requeue }
+            (Action::NoteRefusal { attempt, requeue }, Input::Done) => {
+                Action::CloseAttempt { attempt, nonce: None, requeue }
             }
-            (Action::Reopen { attempt, nonce, requeue }, Input::Moved(moved)) => {
+            (Action::CloseAttempt { attempt, nonce, requeue }, Input::Moved(moved)) => {
                 self.reopened(attempt, nonce, requeue, moved, now)
             }
             // An open submit.
@@ -156,13 +157,13 @@ impl Machine {
                 Input::AnswersAboutOthers(about_others),
             ) => self.queried_other(*generation, message, after, about_others, asked, now),
             (Action::NoteFailure { attempt, task, charged }, Input::Done) => {
-                Action::Follow { attempt, failed: self.failed.clone().and(task, charged) }
+                Action::NextGeneration { attempt, failed: self.failed.clone().and(task, charged) }
             }
-            (Action::Follow { attempt, failed }, Input::Moved(moved)) => {
+            (Action::NextGeneration { attempt, failed }, Input::Moved(moved)) => {
                 self.followed(attempt, failed, moved, now)
             }
             // Its images.
-            (Action::Enter(storing), Input::Record(known)) => self.entered(storing, known, now),
+            (Action::CountEntry(storing), Input::Record(known)) => self.entered(storing, known, now),
             (Action::Store(storing), Input::Record(known)) => {
                 self.cancels(&known, storing.task()).unwrap_or(Action::Store(storing))
             }
@@ -175,22 +176,21 @@ impl Machine {
             }
             (Action::Freeze { then, .. }, Input::Frozen(frozen)) => self.frozen(then, frozen, now),
             (Action::Publish { event, then }, Input::Done) => self.published(event, then),
-            (Action::Remember { .. } | Action::DeadLetter { .. }, Input::Done) => Action::Ack,
-            // A callback about a task that is not waited for changes nothing.
+            (Action::MarkPublished { .. } | Action::DeadLetter { .. }, Input::Done) => Action::Ack,
             (action, Input::Called) => action,
             (
                 action @ (Action::Read { .. }
-                | Action::Recall { .. }
-                | Action::ReadAgain
+                | Action::ReadReceipts { .. }
+                | Action::ReadPublishedEvent
                 | Action::Restore { .. }
-                | Action::Begin { .. }
-                | Action::Ask { .. }
+                | Action::AskToPost { .. }
+                | Action::AskGate { .. }
                 | Action::Post { .. }
-                | Action::Accept { .. }
+                | Action::RecordTask { .. }
                 | Action::NoteTask { .. }
                 | Action::Redeliver { .. }
-                | Action::Refuse { .. }
-                | Action::Reopen { .. }
+                | Action::NoteRefusal { .. }
+                | Action::CloseAttempt { .. }
                 | Action::SeeIntent { .. }
                 | Action::LookUp { .. }
                 | Action::LookOn { .. }
@@ -199,13 +199,13 @@ impl Machine {
                 | Action::Poll(_)
                 | Action::QueryOther { .. }
                 | Action::NoteFailure { .. }
-                | Action::Follow { .. }
-                | Action::Enter(_)
+                | Action::NextGeneration { .. }
+                | Action::CountEntry(_)
                 | Action::Store(_)
                 | Action::Seal { .. }
                 | Action::Freeze { .. }
                 | Action::Publish { .. }
-                | Action::Remember { .. }
+                | Action::MarkPublished { .. }
                 | Action::DeadLetter { .. }
                 | Action::Ack
                 | Action::Requeue { .. }),
@@ -276,7 +276,7 @@ impl Machine {
         self.action.generation()?.tried_for()
     }
 
-    /// Forgets what is known of one attempt before the next step.
+    /// Clears what concerned the attempt that is over.
     pub(super) fn forget(&mut self) {
         (self.seen, self.given_up_from, self.noted) = (None, None, None);
     }
@@ -292,7 +292,7 @@ impl Action {
     fn generation(&self) -> Option<&Generation> {
         if let Self::Poll(generation) | Self::QueryOther { generation, .. } = self {
             Some(generation)
-        } else if let Self::Enter(storing) | Self::Store(storing) = self {
+        } else if let Self::CountEntry(storing) | Self::Store(storing) = self {
             Some(&storing.generation)
         } else if let Self::NoteTask { then, .. } | Self::Redeliver { then, .. } = self {
             then.generation()
@@ -301,17 +301,17 @@ impl Action {
         }
     }
 
-    /// Whether the message and the body for the provider can still be needed when this action is done. It is true
-    /// for every action that isn't known to need them no more.
+    /// Whether the message and the body for the provider can still be needed when this action is done. An action that
+    /// isn't listed counts as needing them.
     #[must_use]
     pub fn may_lead_to_post(&self) -> bool {
         let needs_nothing = matches!(
             self,
-            Self::Accept { .. }
+            Self::RecordTask { .. }
                 | Self::NoteTask { .. }
                 | Self::Poll(_)
                 | Self::QueryOther { .. }
-                | Self::Enter(_)
+                | Self::CountEntry(_)
                 | Self::Store(_)
                 | Self::Seal { .. }
                 | Self::Freeze { .. }
@@ -319,7 +319,7 @@ impl Action {
                     then: AfterPublish::Ack | AfterPublish::Close | AfterPublish::Correct(_),
                     ..
                 }
-                | Self::Remember { .. }
+                | Self::MarkPublished { .. }
                 | Self::Ack
                 | Self::Requeue { .. }
         );
@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn an_input_that_does_not_fit_the_action_is_an_error_and_the_record_is_read_again() {
         let mut machine = machine().delivered_first();
-        assert!(matches!(machine.action(), Action::Begin { attempt: 1, .. }));
+        assert!(matches!(machine.action(), Action::AskToPost { attempt: 1, .. }));
         let misfit = machine.apply(Input::AnswersAboutOthers(true), Duration::ZERO).unwrap_err();
         assert_eq!(misfit.to_string(), "AnswersAboutOthers is no result of Begin");
         assert_eq!(*machine.action(), Action::Read { before: None });
@@ -366,8 +366,11 @@ mod tests {
         machine.apply(Input::Called, Duration::ZERO).unwrap();
         assert_eq!(*machine.action(), Action::Read { before: None });
         let known = Snapshot { record: None, cancelled: true };
-        assert!(matches!(machine.apply(Input::Record(known), Duration::ZERO), Ok(Action::Recall { .. })));
+        assert!(matches!(
+            machine.apply(Input::Record(known), Duration::ZERO),
+            Ok(Action::ReadReceipts { .. })
+        ));
         machine.apply(Input::Called, Duration::ZERO).unwrap();
-        assert!(matches!(machine.action(), Action::Recall { .. }));
+        assert!(matches!(machine.action(), Action::ReadReceipts { .. }));
     }
 }

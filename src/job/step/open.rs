@@ -113,7 +113,7 @@ impl Machine {
         }
         let seen = Some(self.saw(open.attempt, now));
         // The result of the attempt may already be in the receipts, and only there.
-        Action::Recall { why: Recall::Attempt(Box::new(OpenSubmit { seen, ..open })) }
+        Action::ReadReceipts { why: Recall::Attempt(Box::new(OpenSubmit { seen, ..open })) }
     }
 
     pub(super) fn looked_up(
@@ -138,7 +138,7 @@ impl Machine {
             Lookup::Found(task) if !is_another => {
                 // A life that has not posted can't say since when others have known of the POST.
                 self.given_up_from.get_or_insert(now);
-                Action::Accept { attempt: open.attempt, task }
+                Action::RecordTask { attempt: open.attempt, task }
             }
             Lookup::Found(_) | Lookup::NotFound { .. } | Lookup::Another { .. } if asked >= quiet_over => {
                 self.doubt(open)
@@ -158,9 +158,9 @@ impl Machine {
 
     fn doubt(&mut self, open: OpenSubmit) -> Action {
         if self.rules.receipts {
-            Action::Recall { why: Recall::InDoubt(Box::new(open)) }
+            Action::ReadReceipts { why: Recall::InDoubt(Box::new(open)) }
         } else if self.trusts_a_miss(&open) {
-            Action::Reopen { attempt: open.attempt, nonce: Some(open.nonce), requeue: false }
+            Action::CloseAttempt { attempt: open.attempt, nonce: Some(open.nonce), requeue: false }
         } else {
             self.give_up(open)
         }
@@ -177,8 +177,8 @@ impl Machine {
             // No submit was under way, and none will be.
             (Shut::Shut, true) => self.end(outcome::cancelled(Charged::No, None), open.expect()),
             (Shut::Shut, false) => self.give_up(open),
-            (Shut::Taken, true) => Action::Recall { why: Recall::Attempt(Box::new(open)) },
-            (Shut::Taken, false) => Action::Recall { why: Recall::InDoubt(Box::new(open)) },
+            (Shut::Taken, true) => Action::ReadReceipts { why: Recall::Attempt(Box::new(open)) },
+            (Shut::Taken, false) => Action::ReadReceipts { why: Recall::InDoubt(Box::new(open)) },
         }
     }
 

@@ -41,7 +41,7 @@ impl Machine {
         self.cancelled |= known.cancelled;
         let Some(record) = known.record else {
             if self.rules.receipts {
-                return Action::Recall { why: Recall::Everything };
+                return Action::ReadReceipts { why: Recall::Everything };
             }
             return self.begin_afresh(1, 1);
         };
@@ -50,7 +50,7 @@ impl Machine {
                 Stage::Done { replaceable: true, .. } => self.begin_afresh(1, record.round + 1),
                 // Another life of a later job may have written this without reading the receipts.
                 Stage::Submitting { attempt, .. } if self.rules.receipts => {
-                    Action::Recall { why: Recall::Whose { attempt } }
+                    Action::ReadReceipts { why: Recall::Whose { attempt } }
                 }
                 Stage::Done { replaceable: false, .. }
                 | Stage::New { .. }
@@ -78,10 +78,10 @@ impl Machine {
                 self.begin_afresh(1, record.round + 1)
             }
             Stage::Done { event, .. } if self.rules.receipts && says_unknown(&event) => {
-                Action::Recall { why: Recall::Ended { event, published: false } }
+                Action::ReadReceipts { why: Recall::Ended { event, published: false } }
             }
             Stage::Done { event, .. } => Action::Publish { event, then: AfterPublish::Ack },
-            Stage::Told { .. } => Action::ReadAgain,
+            Stage::Told { .. } => Action::ReadPublishedEvent,
         }
     }
 
@@ -146,7 +146,7 @@ impl Machine {
             }
             Some(_) | None if history.is_shut_behind(open.attempt) => self.give_up(open),
             Some(_) | None if self.trusts_a_miss(&open) => {
-                Action::Refuse { attempt: open.attempt, requeue: false }
+                Action::NoteRefusal { attempt: open.attempt, requeue: false }
             }
             Some(_) | None => {
                 let attempt = open.attempt + 1;

@@ -41,7 +41,7 @@ impl Storing {
 
     pub(super) fn next(self) -> Action {
         match self.generation.entries {
-            Some(_) => Action::Enter(Box::new(self)),
+            Some(_) => Action::CountEntry(Box::new(self)),
             None => Action::Store(Box::new(self)),
         }
     }

@@ -19,7 +19,7 @@ use crate::job::{Charged, TaskId};
 
 impl Machine {
     pub(super) fn ask_to_post(&self, attempt: u32, basis: BeginPrecondition) -> Action {
-        Action::Begin { attempt, round: self.round, basis, cancels: self.cancelled }
+        Action::AskToPost { attempt, round: self.round, basis, cancels: self.cancelled }
     }
 
     pub(super) fn begun(
@@ -36,7 +36,7 @@ impl Machine {
                 self.cancelled |= cancelled;
                 self.given_up_from = Some(asked + self.rules.quiet);
                 match (self.cancelled, self.rules.receipts) {
-                    (false, true) => Action::Ask { attempt, nonce, asked },
+                    (false, true) => Action::AskGate { attempt, nonce, asked },
                     (false, false) => self.post_in_time(attempt, nonce, asked, now),
                     // The right to post is given up for good, so the gate decides, as always.
                     (true, true) => {
@@ -67,7 +67,7 @@ impl Machine {
             Gate::Taken => {
                 let seen = self.saw(attempt, now);
                 let open = OpenSubmit::new(attempt, nonce, Some(seen));
-                Action::Recall { why: Recall::Attempt(Box::new(open)) }
+                Action::ReadReceipts { why: Recall::Attempt(Box::new(open)) }
             }
         }
     }
@@ -92,7 +92,7 @@ impl Machine {
         match answer {
             SubmitOutcome::Accepted(task) => {
                 self.timings.submit = Some(milliseconds(took));
-                Action::Accept { attempt, task }
+                Action::RecordTask { attempt, task }
             }
             SubmitOutcome::Later(_) => self.close(attempt, nonce, false),
             SubmitOutcome::Account(_) => self.close(attempt, nonce, true),
@@ -110,9 +110,9 @@ impl Machine {
     /// The attempt was certainly not accepted; the next ask is for the next attempt.
     pub(super) fn close(&self, attempt: u32, nonce: Nonce, requeue: bool) -> Action {
         if self.rules.receipts {
-            Action::Refuse { attempt, requeue }
+            Action::NoteRefusal { attempt, requeue }
         } else {
-            Action::Reopen { attempt, nonce: Some(nonce), requeue }
+            Action::CloseAttempt { attempt, nonce: Some(nonce), requeue }
         }
     }
 
@@ -136,7 +136,7 @@ impl Machine {
                 self.ask_to_post(attempt + 1, BeginPrecondition::Read)
             }
             // Neither is an answer to this action, so the action is repeated.
-            MoveResult::Full | MoveResult::Paced { .. } => Action::Reopen { attempt, nonce, requeue },
+            MoveResult::Full | MoveResult::Paced { .. } => Action::CloseAttempt { attempt, nonce, requeue },
             MoveResult::No(known) => self.read(known, None, now),
         }
     }
@@ -193,7 +193,7 @@ impl Machine {
                 };
                 Action::Publish { event, then }
             }
-            Stage::Told { .. } => Action::ReadAgain,
+            Stage::Told { .. } => Action::ReadPublishedEvent,
             Stage::New { .. } | Stage::Submitting { .. } => Action::Read { before: None },
         }
     }

@@ -38,7 +38,7 @@ impl Actor<'_> {
         let unread = basis == BeginPrecondition::Unread;
         let in_line = async {
             let line = async {
-                if let Some(until) = self.rests_until {
+                if let Some(until) = self.no_post_before {
                     sleep_until(until).await;
                 }
                 let head = self.shared.slots.head(matches!(basis, BeginPrecondition::NeverAsked(_))).await;

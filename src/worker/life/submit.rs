@@ -59,7 +59,7 @@ impl Actor<'_> {
     /// Sends the POST, the one act that costs money. Neither a stop nor a lost connection interrupts it.
     pub(super) async fn post(&mut self, until: Duration) -> Result<Input, RequeueReason> {
         if self.must_not_post(until) {
-            return Ok(Input::Withheld);
+            return Ok(Input::NotPosted);
         }
         let _held = self.shared.metrics.held("submitting");
         let ready = std::mem::replace(&mut self.submission, Submission::Gone);
@@ -77,7 +77,7 @@ impl Actor<'_> {
         let sent = self.right.as_ref().map(|right| right.pass.sent()).unwrap_or_default();
         self.shared.breaker.note(&answer, sent);
         self.unanswered = matches!(answer, SubmitOutcome::Unknown { exists: false, .. }).then_some(sent);
-        self.rests_until = match &answer {
+        self.no_post_before = match &answer {
             SubmitOutcome::Later(later) if later.this_job_only => {
                 later.after.map(|after| Instant::now() + after)
             }

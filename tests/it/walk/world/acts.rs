@@ -27,7 +27,7 @@ impl World {
                 self.note_open_attempt(who, &known);
                 self.hand(who).apply(Input::Record(known), ZERO);
             }
-            Action::Recall { .. } => {
+            Action::ReadReceipts { .. } => {
                 let history = Box::new((*self.history).clone());
                 self.hand(who).apply(Input::Receipts(history), now);
             }
@@ -39,7 +39,7 @@ impl World {
                 self.note_open_attempt(who, &known);
                 self.hand(who).apply_at_zero(Input::Record(known));
             }
-            Action::Begin { attempt, round, basis, .. } => {
+            Action::AskToPost { attempt, round, basis, .. } => {
                 let nonce = if self.setup.without == Some(Safeguard::FreshNonce) {
                     Nonce::new(format!("w{who}"))
                 } else {
@@ -52,18 +52,18 @@ impl World {
                 hand.attempt = attempt;
                 hand.apply_at_zero(Input::Begun { moved, nonce, under, asked: ZERO });
             }
-            Action::Ask { attempt, nonce, .. } => {
+            Action::AskGate { attempt, nonce, .. } => {
                 let gate = self.ask(attempt, &nonce, under);
                 self.hand(who).apply(Input::Gate(gate), now);
             }
-            Action::Post { until, .. } if now > until => self.hand(who).apply(Input::Withheld, now),
+            Action::Post { until, .. } if now > until => self.hand(who).apply(Input::NotPosted, now),
             Action::Post { attempt, .. } => {
                 let generation = failed.generation();
                 self.net.push(Post { attempt, generation, sender: Some(who), accepted: None });
                 self.net.sort();
                 self.hand(who).awaits = true;
             }
-            Action::Accept { attempt, task } => {
+            Action::RecordTask { attempt, task } => {
                 let stage = self.write(|table| table.accept(job(1), attempt, &task, ZERO));
                 self.hand(who).apply_at_zero(Input::Accepted { stage, noted: false, learned: None });
             }
@@ -79,7 +79,7 @@ impl World {
                 }
                 self.hand(who).apply(Input::Done, now);
             }
-            Action::Refuse { attempt, .. } => {
+            Action::NoteRefusal { attempt, .. } => {
                 self.attempt_mut(attempt).refused = true;
                 self.hand(who).apply(Input::Done, now);
             }
@@ -87,12 +87,12 @@ impl World {
                 self.attempt_mut(attempt).failed.get_or_insert(FailedTask { task, charged });
                 self.hand(who).apply(Input::Done, now);
             }
-            Action::Follow { attempt, failed } => {
+            Action::NextGeneration { attempt, failed } => {
                 let moved = self.write(|table| table.follow(&id, attempt, &failed));
                 self.hand(who).attempt = attempt + 1;
                 self.hand(who).apply_at_zero(Input::Moved(moved));
             }
-            Action::Reopen { attempt, nonce, .. } => {
+            Action::CloseAttempt { attempt, nonce, .. } => {
                 let moved = self.write(|table| table.reopen(&id, attempt, nonce.as_ref(), ZERO));
                 self.hand(who).attempt = attempt + 1;
                 self.hand(who).apply_at_zero(Input::Moved(moved));
@@ -120,7 +120,7 @@ impl World {
                 self.hand(who).attempt = 0;
                 self.hand(who).apply(Input::Polled { status, asked: now }, now);
             }
-            Action::Enter(_) => {
+            Action::CountEntry(_) => {
                 let known = self.write(|table| table.enter(&id, &format!("w{who}"), ZERO));
                 self.hand(who).apply(Input::Record(known), now);
             }
@@ -150,11 +150,11 @@ impl World {
                 }
                 self.hand(who).apply(Input::Done, now);
             }
-            Action::Remember { sealed } => {
+            Action::MarkPublished { sealed } => {
                 self.write(|table| table.told(job(1), sealed.as_ref(), ZERO));
                 self.hand(who).apply(Input::Done, now);
             }
-            Action::ReadAgain => {
+            Action::ReadPublishedEvent => {
                 let event = self.history.resolved.clone().or(self.history.result.clone());
                 self.hand(who).apply(Input::LastEvent(event), now);
             }

@@ -224,7 +224,7 @@ impl World {
         if let Action::LookOn { .. } = action {
             return self.look_on(who, steps);
         }
-        if let Action::Ask { attempt, nonce, .. } = &action
+        if let Action::AskGate { attempt, nonce, .. } = &action
             && self.faults.lost_answers > 0
             && self.intent(*attempt).is_none()
         {
@@ -283,7 +283,7 @@ impl World {
                 Action::Poll(_)
                 | Action::Store(_)
                 | Action::Park { .. }
-                | Action::Remember { sealed: None } => {
+                | Action::MarkPublished { sealed: None } => {
                     self.perform(who, action);
                 }
                 Action::LookUp { .. } if misses => self.perform(who, action),
@@ -316,7 +316,7 @@ impl World {
             quiet.hand(who).now += LONG;
             quiet.hand(who).apply(Input::LookAgain, hand.now + LONG);
             for other in quiet.hands.iter_mut().flatten().filter(|_| oracle) {
-                let may_post = matches!(other.machine.action(), Action::Post { .. } | Action::Ask { .. });
+                let may_post = matches!(other.machine.action(), Action::Post { .. } | Action::AskGate { .. });
                 if other.attempt == attempt && may_post {
                     other.edit().now += LONG;
                 }

@@ -161,28 +161,35 @@ impl Actor<'_> {
     /// Performs one action after another until the delivery may be acknowledged.
     ///
     /// A job spends nearly all of its time waiting for its task, and before that in a line, and ten thousand jobs
-    /// wait at a time. So the futures of these waits are small, and all other actions, which need much more memory,
-    /// share one allocation up to the next wait.
+    /// wait at a time. So the futures of these waits are small; all other actions, which need much more memory, have
+    /// an allocation of their own.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`perform` has every other action")]
     async fn act(&mut self) -> Result<(), RequeueReason> {
         loop {
             if !self.machine.action().may_lead_to_post() {
                 self.submission = Submission::Gone;
                 self.right = None;
             }
-            let action = self.machine.action().clone();
-            let input = if let Action::Poll(generation) = action {
-                self.poll(generation).await?
-            } else if let Action::AskToPost { attempt, round, basis, cancels: false } = action {
-                Some(Box::pin(self.begin(attempt, round, basis)).await?)
-            } else if let Action::Read { .. } = action {
-                Some(self.read().await?)
-            } else if let Action::ReadReceipts { why } = action {
-                let _place = self.interrupts.or(self.shared.receipts.reader()).await?;
-                Some(Box::pin(self.recall(why)).await?)
-            } else if action == Action::Ack {
-                return Ok(());
-            } else {
-                Box::pin(self.perform(action)).await?
+            let input = match self.machine.action() {
+                Action::Poll(generation) => {
+                    let (task, at) = (generation.task().clone(), generation.next_poll());
+                    self.poll(task, at).await?
+                }
+                Action::AskToPost { attempt, round, basis, cancels: false } => {
+                    let (attempt, round, basis) = (*attempt, *round, basis.clone());
+                    Some(Box::pin(self.begin(attempt, round, basis)).await?)
+                }
+                Action::Read { .. } => Some(self.read().await?),
+                Action::ReadReceipts { why } => {
+                    let why = why.clone();
+                    let _permit = self.interrupts.or(self.shared.receipts.reader()).await?;
+                    Some(Box::pin(self.recall(why)).await?)
+                }
+                Action::Ack => return Ok(()),
+                action => {
+                    let action = action.clone();
+                    Box::pin(self.perform(action)).await?
+                }
             };
             let Some(input) = input else { continue };
             let waits_for_images = matches!(input, Input::Stored { stored: Stored::Not(_), .. });
@@ -222,7 +229,9 @@ impl Actor<'_> {
             Action::LookOn { until, .. } => self.look_on(until).await?,
             Action::Shut { attempt, cancels, .. } => self.shut(attempt, cancels).await?,
             Action::Park { .. } => self.park().await?,
-            Action::QueryOther { message, .. } => self.query_other(&message).await?,
+            Action::QueryOther { generation, message, .. } => {
+                self.query_other(generation.task(), &message).await?
+            }
             Action::NoteFailure { attempt, task, charged } => {
                 self.note_failure(attempt, task, charged).await?
             }

@@ -137,6 +137,8 @@ impl Machine {
             let never_answered = outcome::never_answered(generation.task.clone(), &message);
             return self.end_badly(generation, never_answered, None);
         }
+        // The provider isn't busy, so the wait that it asks for is not for this task, which has to end in this life.
+        let after = after.filter(|_| !about_others);
         let status = TaskStatus::Unavailable { message, fault: None, after };
         self.answered_about(generation, status, asked, now)
     }
@@ -305,8 +307,7 @@ impl Generation {
     }
 
     /// How long the task has been running.
-    #[must_use]
-    pub fn age(&self, now: Duration) -> Duration {
+    pub(super) fn age(&self, now: Duration) -> Duration {
         self.accepted.age(now)
     }
 

@@ -270,6 +270,12 @@ impl Machine {
         Some((generation.stage(), self.corrects.clone()))
     }
 
+    /// How long the task has been running; `None` if no task is running.
+    #[must_use]
+    pub fn age(&self, now: Duration) -> Option<Duration> {
+        Some(self.action.generation()?.age(now))
+    }
+
     /// For how long, over all lives, the images have been tried for in vain; `None` if they have not.
     #[must_use]
     pub fn tried(&self) -> Option<Duration> {
@@ -289,7 +295,7 @@ impl Machine {
 
 impl Action {
     /// The task that this action is about, if a task runs or its images are about to be stored.
-    fn generation(&self) -> Option<&Generation> {
+    pub(super) fn generation(&self) -> Option<&Generation> {
         if let Self::Poll(generation) | Self::QueryOther { generation, .. } = self {
             Some(generation)
         } else if let Self::CountEntry(storing) | Self::Store(storing) = self {

@@ -136,8 +136,10 @@ impl Machine {
         open.may_be_hidden |= is_another;
         match found {
             Lookup::Found(task) if !is_another => {
-                // A life that has not posted can't say since when others have known of the POST.
-                self.given_up_from.get_or_insert(now);
+                if open.unanswered.is_none() {
+                    // It was another life's POST, and this life can't say since when others have known of it.
+                    self.given_up_from = Some(now);
+                }
                 Action::RecordTask { attempt: open.attempt, task }
             }
             Lookup::Found(_) | Lookup::NotFound { .. } | Lookup::Another { .. } if asked >= quiet_over => {

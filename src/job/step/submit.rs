@@ -200,7 +200,10 @@ impl Machine {
 
     /// A receipt has the task id.
     pub(super) fn noted(&mut self, task: TaskId, then: Box<Action>, now: Duration) -> Action {
-        self.note(task);
+        // A second task of the job is not the one that this life waits for.
+        if then.generation().is_none_or(|generation| *generation.task() == task) {
+            self.note(task);
+        }
         let owes = owes_a_correction(&then);
         if owes || self.may_have_been_given_up(now) {
             return Action::Redeliver { if_unknown: !owes, then };

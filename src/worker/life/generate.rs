@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::record::readable;
 use super::{Actor, Submission};
 use crate::job::answers::TaskStatus;
-use crate::job::step::{Generation, Input, MoveResult, RequeueReason};
+use crate::job::step::{Input, MoveResult, RequeueReason};
 use crate::job::{Charged, FailedTasks, TaskId};
 use crate::ledger::hints::Hint;
 use crate::provider::NOBODYS_TASK;
 
 impl Actor<'_> {
     /// Waits for the next poll, and polls. `None` if the record could not be read after a hint.
-    pub(super) async fn poll(&mut self, generation: Box<Generation>) -> Result<Option<Input>, RequeueReason> {
+    pub(super) async fn poll(&mut self, task: TaskId, at: Duration) -> Result<Option<Input>, RequeueReason> {
         let _held = self.shared.metrics.held("generating");
         let holds_body = matches!(self.submission, Submission::InMessage);
         if !holds_body && (!self.shared.settings.receipts || self.machine.is_noted()) {
@@ -21,7 +21,7 @@ impl Actor<'_> {
         let hinted = async {
             tokio::select! {
                 biased;
-                () = self.due(generation.next_poll()) => None,
+                () = self.due(at) => None,
                 hint = self.hints.hint() => Some(hint),
             }
         };
@@ -36,7 +36,7 @@ impl Actor<'_> {
         let querying = async {
             let _place = self.shared.polls.acquire().await;
             let asked = self.shared.clock.now();
-            (self.shared.provider.query(generation.task()).await, asked)
+            (self.shared.provider.query(&task).await, asked)
         };
         let (status, asked) = self.interrupts.or(querying).await?;
         self.shared.metrics.polled(label(&status));
@@ -46,7 +46,7 @@ impl Actor<'_> {
         if !matches!(&status, TaskStatus::Succeeded { .. }) {
             self.leave_turn();
         }
-        self.learn(&status, generation.age(asked));
+        self.learn(&status, asked);
         Ok(Some(Input::Polled { status, asked }))
     }
 
@@ -56,7 +56,8 @@ impl Actor<'_> {
     }
 
     /// Asks for a task that doesn't exist: can the provider say that there is no such task?
-    pub(super) async fn query_other(&mut self, message: &str) -> Result<Input, RequeueReason> {
+    pub(super) async fn query_other(&mut self, task: &TaskId, message: &str) -> Result<Input, RequeueReason> {
+        let _held = self.shared.metrics.held("generating");
         let querying = async {
             let _place = self.shared.polls.acquire().await;
             let Some(no_task) = TaskId::new(NOBODYS_TASK) else { return false };
@@ -64,13 +65,14 @@ impl Actor<'_> {
         };
         let about_others = self.interrupts.or(querying).await?;
         if about_others {
-            tracing::info!("overdue, and no answer about this task alone: {message}");
+            tracing::info!(task_id = %task, "overdue, and no answer about this task alone: {message}");
         }
         Ok(Input::AnswersAboutOthers(about_others))
     }
 
-    /// Learns from the poll of a task of this age how long tasks take.
-    fn learn(&mut self, status: &TaskStatus, age: Duration) {
+    /// Learns from a poll at `asked` how long tasks take.
+    fn learn(&mut self, status: &TaskStatus, asked: Duration) {
+        let Some(age) = self.machine.age(asked) else { return };
         match status {
             TaskStatus::Running | TaskStatus::NotFound { .. } => self.watch.running(age),
             TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. } => {

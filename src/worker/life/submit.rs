@@ -191,7 +191,7 @@ impl Actor<'_> {
         let reopened = self.until_known(|| ledger.reopen(&self.job.id, attempt, nonce.as_ref())).await?;
         // The attempt is closed first, because a worker that dies before that leaves the attempt's outcome unknown.
         if let Some(SlowDown { pause, rate }) = self.slow_down.take()
-            && let Err(error) = self.interrupts.or(ledger.slow_down(pause, rate)).await?
+            && let Ok(Err(error)) = self.interrupts.or(ledger.slow_down(pause, rate)).await
         {
             // If Redis is away, this worker keeps its own pause.
             tracing::debug!("the other workers don't slow down: {error}");

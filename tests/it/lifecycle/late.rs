@@ -86,6 +86,36 @@ async fn a_task_that_is_looked_up_late_corrects_the_event_also_when_its_delivery
     assert_eq!((bench.charges("a"), bench.provider.posts().len()), (1, 1));
 }
 
+/// A life that was given the right to post and not the gate has not posted either.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_looked_up_late_by_a_life_that_the_gate_refused_corrects_the_event_too() {
+    let bench = Workbench::new();
+    let mut posting = bench.effects.hold("post", Side::After);
+    let _dead = bench.deliver(job("a"));
+    posting.reached().await;
+    let gives_up = bench.another();
+    let giving_up = gives_up.deliver(again("a"));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    bench.flush();
+    let looks = bench.another();
+    let mut looking = bench.effects.hold("look up", Side::Before);
+    let frozen = looks.deliver(job("a"));
+    looking.reached().await;
+    assert_eq!(giving_up.ended().await, Some(Settled::Acked));
+    assert_eq!(bench.broker.end("a").reason.as_deref(), Some("outcome_unknown"));
+    bench.flush();
+    bench.provider.find_by_external_id(true);
+    let mut accepting = bench.effects.hold("accept", Side::Before);
+    drop(looking);
+    accepting.reached().await;
+    looks.lost.cancel();
+    drop(accepting);
+    assert_eq!(frozen.ended().await, None);
+    let [again] = brought_back(&bench.broker).try_into().unwrap();
+    assert_eq!(bench.another().run(again).await, Some(Settled::Acked));
+    assert_eq!(bench.broker.corrections("a").len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_task_that_is_noted_while_the_job_is_being_given_up_is_seen_by_who_gives_it_up() {
     let bench = Workbench::new();

@@ -362,7 +362,7 @@ mod tests {
         let mut machine = machine().delivered_first();
         assert!(matches!(machine.action(), Action::AskToPost { attempt: 1, .. }));
         let misfit = machine.apply(Input::AnswersAboutOthers(true), Duration::ZERO).unwrap_err();
-        assert_eq!(misfit.to_string(), "AnswersAboutOthers is no result of Begin");
+        assert_eq!(misfit.to_string(), "AnswersAboutOthers is no result of AskToPost");
         assert_eq!(*machine.action(), Action::Read { before: None });
     }
 

@@ -236,8 +236,8 @@ pub async fn mix(name: &str, jobs: usize, odds: Vec<(&'static str, &'static str)
         assert_eq!(strange, Vec::<String>::new());
         report.nothing_was_paid_for_twice();
         assert!(counts.get(SUCCEEDED).is_some_and(|succeeded| *succeeded > jobs / 3), "{counts:?}");
-        // A rare scenario doesn't occur in some runs.
-        assert!(faults.len() > odds.len() * 7 / 10, "{:?}", faults.keys().collect::<BTreeSet<_>>());
+        // A rare scenario doesn't occur in some runs; the fewest seen in a drawn one were 20 of 29.
+        assert!(faults.len() > odds.len() * 3 / 5, "{:?}", faults.keys().collect::<BTreeSet<_>>());
         broker.ready_is(&place.queue(), 0).await;
         wait_for("readiness", async || (worker.admin("/readyz").await.0 == 200).then_some(())).await;
         assert!(!worker.log().contains("panicked"), "{}", worker.log());

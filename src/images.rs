@@ -1,9 +1,10 @@
 //! Turns a result URL into the bytes of an image that is complete and has the format that it claims.
 //!
 //! The URL comes from outside, and the server behind it can't be trusted. [`guard`] decides which hosts may be
-//! reached, the loop here bounds what is read, and [`image`](crate::job::image) decides what it is, and whose fault a
+//! reached, `body` bounds what is read, and [`image`](crate::job::image) decides what it is, and whose fault a
 //! failure is. See docs/operations.md, "What is downloaded".
 
+mod body;
 pub mod guard;
 
 use std::error::Error as _;
@@ -11,14 +12,11 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
-use bytes::BytesMut;
+use bytes::Bytes;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy, Response};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -26,12 +24,10 @@ use crate::job::image::trouble::Trouble;
 use crate::job::image::{FetchError, Image};
 use crate::net::tls;
 use crate::redact::{bounded, for_people};
+use body::{Answer, Inline};
 use guard::{Forbidden, Guard, GuardedResolver, Reach, Unresolved};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The most memory that is reserved for an image before its bytes arrive.
-const AT_ONCE_BYTES_MAX: u64 = 64 * 1024;
 
 /// The longest part of a URL's path that is shown to people, in characters.
 const PATH_CHARS_MAX: usize = 80;
@@ -39,7 +35,51 @@ const PATH_CHARS_MAX: usize = 80;
 /// Fetches images. The downloader does it over HTTPS; tests have a double.
 #[async_trait]
 pub trait Images: Send + Sync {
-    async fn fetch(&self, url: &Url) -> Result<Image, FetchError>;
+    /// Asks for the image. Returns when its bytes begin to arrive; so far none of them is in memory.
+    ///
+    /// # Errors
+    ///
+    /// There is no image at this place, or no way there.
+    async fn open(&self, url: &Url) -> Result<Box<dyn Body>, FetchError>;
+
+    /// Fetches the whole image.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`] and [`Body`].
+    async fn fetch(&self, url: &Url) -> Result<Image, FetchError> {
+        let mut body = self.open(url).await?;
+        while let Some(chunk) = body.chunk().await? {
+            body.take(chunk)?;
+        }
+        body.image()
+    }
+}
+
+/// The bytes of one image, as they arrive. Only [`Self::chunk`] waits; an image that is too much for this process
+/// ends it in one of the other two.
+#[async_trait]
+pub trait Body: Send {
+    /// Waits for the next bytes; `None` after the last ones.
+    ///
+    /// # Errors
+    ///
+    /// The bytes stop coming.
+    async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError>;
+
+    /// Adds the bytes to the image.
+    ///
+    /// # Errors
+    ///
+    /// They are too many.
+    fn take(&mut self, chunk: Bytes) -> Result<(), FetchError>;
+
+    /// The image, after the last bytes.
+    ///
+    /// # Errors
+    ///
+    /// They are not a whole image.
+    fn image(self: Box<Self>) -> Result<Image, FetchError>;
 }
 
 /// Says why there is no image at this place.
@@ -75,7 +115,7 @@ pub struct Downloader {
 
 /// The result of one request of the chain.
 enum Hop {
-    Image(Image),
+    Answer(Box<Answer>),
     Redirect(Url),
 }
 
@@ -103,7 +143,7 @@ impl Downloader {
         Ok(Self { rules, secure, plain })
     }
 
-    async fn follow(&self, url: &Url, until: Instant) -> Result<Image, FetchError> {
+    async fn follow(&self, url: &Url, until: Instant) -> Result<Box<Answer>, FetchError> {
         let mut url = url.clone();
         for hops in 0..=self.rules.max_redirects {
             let hop = self.hop(&url, until).await.map_err(|error| {
@@ -112,7 +152,7 @@ impl Downloader {
                 if is_led { FetchError { trouble: Trouble::Redirects, ..error } } else { error }
             });
             match hop? {
-                Hop::Image(image) => return Ok(image),
+                Hop::Answer(answer) => return Ok(answer),
                 Hop::Redirect(next) => url = next,
             }
         }
@@ -154,11 +194,12 @@ impl Downloader {
             Reach::Public | Reach::Anywhere => &self.secure,
             Reach::Private => &self.plain,
         };
-        let late = |trouble| at(url, trouble, format!("not done in {:?}", self.rules.timeout));
         let answer = timeout_at(until, client.get(url.clone()).send());
         let response = match answer.await {
             Ok(response) => response.map_err(|error| broken(url, &error))?,
-            Err(_elapsed) => return Err(late(Trouble::Silent)),
+            Err(_elapsed) => {
+                return Err(at(url, Trouble::Silent, format!("not done in {:?}", self.rules.timeout)));
+            }
         };
         let status = response.status().as_u16();
         let said = || format!("HTTP {status}");
@@ -174,56 +215,20 @@ impl Downloader {
                 }
             };
         }
-        let reading = timeout_at(until, self.read(url, response));
-        reading.await.unwrap_or_else(|_elapsed| Err(late(Trouble::Slow))).map(Hop::Image)
-    }
-
-    async fn read(&self, url: &Url, mut response: Response) -> Result<Image, FetchError> {
-        let max_bytes = self.rules.max_bytes;
-        let too_large = || at(url, Trouble::TooLarge, format!("more than {max_bytes} bytes"));
-        let announced = response.content_length();
-        if announced.is_some_and(|length| length > max_bytes) {
-            return Err(too_large());
-        }
-        // Only this much is reserved at first, whatever the server announces.
-        let expected = announced.unwrap_or_default().min(AT_ONCE_BYTES_MAX);
-        let mut bytes = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
-        let mut digest = Sha256::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| broken(url, &error))? {
-            bytes.extend_from_slice(&chunk);
-            if length_of(&bytes) > max_bytes {
-                return Err(too_large());
-            }
-            digest.update(&chunk);
-        }
-        if announced.is_some_and(|length| length != length_of(&bytes)) {
-            return Err(at(url, Trouble::Cut, "the body was cut short"));
-        }
-        Image::with_digest(bytes.freeze(), digest.finalize().as_slice())
-            .map_err(|error| at(url, error.trouble, error.message))
+        let DownloadRules { max_bytes, timeout, .. } = self.rules;
+        let answer = Answer::new(url, response, max_bytes, until, timeout)?;
+        Ok(Hop::Answer(Box::new(answer)))
     }
 }
 
 #[async_trait]
 impl Images for Downloader {
-    async fn fetch(&self, url: &Url) -> Result<Image, FetchError> {
+    async fn open(&self, url: &Url) -> Result<Box<dyn Body>, FetchError> {
         if url.scheme() == "data" {
-            return inline(url, self.rules.max_bytes);
+            return Ok(Box::new(Inline { url: url.clone(), max_bytes: self.rules.max_bytes }));
         }
-        self.follow(url, Instant::now() + self.rules.timeout).await
+        Ok(self.follow(url, Instant::now() + self.rules.timeout).await?)
     }
-}
-
-/// Reads an image that the provider has put into its reply: `data:image/…;base64,…`.
-fn inline(url: &Url, max_bytes: u64) -> Result<Image, FetchError> {
-    let no_image = |trouble, what: &str| FetchError::new(trouble, format!("the data: URL {what}"));
-    let text = url.path().split_once(";base64,").map(|(_, text)| text.trim_end_matches('='));
-    let text = text.ok_or_else(|| no_image(Trouble::BadUrl, "has no base64"))?;
-    let bytes = STANDARD_NO_PAD.decode(text).map_err(|_| no_image(Trouble::Cut, "is no whole base64"))?;
-    if length_of(&bytes) > max_bytes {
-        return Err(no_image(Trouble::TooLarge, &format!("has more than {max_bytes} bytes")));
-    }
-    Image::of(bytes.into()).map_err(|error| no_image(error.trouble, &format!("is {}", error.message)))
 }
 
 /// A client without redirects of its own, cookies, credentials or decompression. The caller adds the resolver or the
@@ -261,10 +266,6 @@ fn next_url(url: &Url, response: &Response) -> Option<Url> {
     // Some hosts send the location without percent-encoding.
     let location = std::str::from_utf8(response.headers().get(LOCATION)?.as_bytes()).ok()?;
     url.join(location).ok()
-}
-
-fn length_of(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// Host and path, for people.

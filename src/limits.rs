@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_gave_up_waiting_holds_nobody_up() {
+    async fn one_that_gave_up_waiting_holds_no_other_up() {
         let limits = Limits::new(1, 0);
         limits.submit().await;
         for _ in 0..5 {

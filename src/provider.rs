@@ -40,4 +40,4 @@ pub trait Provider: Send + Sync {
 }
 
 /// The id of a task that can't exist.
-pub const NOBODYS_TASK: &str = "comet-worker-probe";
+pub const NO_TASK: &str = "comet-worker-probe";

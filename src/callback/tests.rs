@@ -167,7 +167,7 @@ async fn a_hit_tells_about_its_job_whatever_it_brings_and_wherever_the_proxy_put
 }
 
 #[tokio::test]
-async fn one_that_says_that_there_is_nothing_to_see_yet_tells_nobody() {
+async fn one_that_says_that_there_is_nothing_to_see_yet_tells_no_worker() {
     let running = running(Told::default()).await;
     let token = token(&callbacks(), "a");
     for body in [
@@ -197,7 +197,7 @@ async fn one_that_says_that_there_is_nothing_to_see_yet_tells_nobody() {
 }
 
 #[tokio::test]
-async fn whatever_is_no_post_to_a_right_token_is_not_found_and_tells_nobody() {
+async fn whatever_is_no_post_to_a_right_token_is_not_found_and_tells_no_worker() {
     let running = running(Told::default()).await;
     let right = token(&callbacks(), "a");
     let stranger = token(&with("https://x.example", "guess", "comet"), "a");
@@ -232,7 +232,7 @@ async fn a_body_is_bounded_whether_it_announces_its_length_or_not() {
 }
 
 #[tokio::test]
-async fn a_hit_that_nobody_could_be_told_about_is_to_come_again() {
+async fn a_hit_that_could_not_be_passed_on_is_to_come_again() {
     let running = running(Told { is_away: true, ..Told::default() }).await;
     assert_eq!(running.post(&token(&callbacks(), "a"), "{}").await.0, 503);
     assert!(running.counts("unavailable", 1), "{}", running.metrics.encode());

@@ -234,7 +234,7 @@ async fn a_public_host_that_redirects_inside_is_not_followed_at_any_hop() {
             let is_name = target.contains(".example") && !target.contains('@');
             let trouble = if is_name { Trouble::Forbidden } else { Trouble::Redirects };
             assert_eq!(error.trouble, trouble, "{target}: {error:?}");
-            assert_eq!(server.hosts(), hops, "{target}: nobody else was spoken to");
+            assert_eq!(server.hosts(), hops, "{target}: no other host was spoken to");
             assert!(!error.to_string().contains("SECRET"), "{error}");
         }
     }

@@ -75,7 +75,7 @@ fn check(root: &Value, schema: &Value, instance: &Value, place: &str, wrong: &mu
             "minimum" => instance.as_f64().is_none_or(|value| value >= rule.as_f64().unwrap()),
             "maximum" => instance.as_f64().is_none_or(|value| value <= rule.as_f64().unwrap()),
             "pattern" => instance.as_str().is_none_or(|text| matches(rule.as_str().unwrap(), text)),
-            other => panic!("{place}: nobody checks the keyword {other}"),
+            other => panic!("{place}: the keyword {other} is not checked"),
         };
         if !holds {
             wrong.push(format!("{place} {keyword}"));
@@ -208,7 +208,7 @@ fn the_schema_of_a_job_has_the_numbers_and_lists_of_the_rules() {
         }
         unmentioned.remove(name);
     }
-    assert!(unmentioned.is_empty(), "{unmentioned:?} are in the schema, and nobody checks them");
+    assert!(unmentioned.is_empty(), "{unmentioned:?} are in the schema, and are not checked");
 }
 
 #[test]

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_about_a_job_that_nobody_holds_any_more() {
+    fn no_life_is_told_about_a_job_that_is_not_held_any_more() {
         let hints = Hints::default();
         drop(hints.wait_for(&job("a")));
         assert!(!hints.poll("a"));

@@ -111,7 +111,7 @@ impl Families {
             callbacks: add(
                 &mut to,
                 "callbacks",
-                "Hits at callback.listen: accepted (the worker that holds the job polls at once), running (the task is still running: no worker polls for it), not_found (no token of this fleet), too_large, timed_out, broken_off, unavailable (nobody could be told)",
+                "Hits at callback.listen: accepted (the worker that holds the job polls at once), running (the task is still running: no worker polls for it), not_found (no token of this fleet), too_large, timed_out, broken_off, unavailable (it could not be passed on)",
             ),
             reconnects: add(&mut to, "reconnects", "Connections that were lost and built anew"),
             events_published: add(&mut to, "events_published", "Events that RabbitMQ confirmed, by type"),

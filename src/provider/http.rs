@@ -24,7 +24,7 @@ use super::forbidden::Forbidden;
 use super::foreign::ForeignWords;
 use super::models::Models;
 use super::wire;
-use super::{NOBODYS_TASK, Provider};
+use super::{NO_TASK, Provider};
 use crate::job::answers::{AccountFault, AccountFaultKind, Lookup, SubmitOutcome, TaskStatus};
 use crate::job::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::job::{SentUnder, TaskId};
@@ -190,7 +190,7 @@ impl CometApi {
     }
 
     async fn probe_at(&self, path: &str) -> Result<(), AccountFault> {
-        match self.get_at(path, NOBODYS_TASK).await {
+        match self.get_at(path, NO_TASK).await {
             Ok((asked, read)) => wire::probe(&read.reply(&asked)),
             Err(TransportError::NotSent(message) | TransportError::NoReply(message)) => {
                 Err(unreachable(message))

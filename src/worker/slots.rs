@@ -72,7 +72,7 @@ mod tests {
         let first = line.head(false).await;
         let mut second = std::pin::pin!(line.head(false));
         assert!(second.as_mut().now_or_never().is_none(), "two heads of one line");
-        drop(line.head(true).now_or_never().expect("who has slots waits for nobody"));
+        drop(line.head(true).now_or_never().expect("a job that has slots waits for no other"));
         drop(first);
         drop(second.now_or_never().expect("the next one is at the head"));
     }

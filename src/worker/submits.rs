@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_job_that_waits_by_itself_makes_nobody_else_wait() {
+    async fn a_job_that_waits_by_itself_makes_no_other_wait() {
         let submits = Submits::new(4);
         let SubmitOutcome::Later(later) = later(Some(Duration::from_secs(90))) else { panic!("not later") };
         assert!(submits.note(&SubmitOutcome::Later(Later { this_job_only: true, ..later })).is_none());

@@ -40,7 +40,7 @@ async fn an_ipv6_address_is_not_taken_for_this_machine() {
 }
 
 #[tokio::test]
-async fn of_several_urls_one_that_leads_nowhere_holds_up_nobody() {
+async fn of_several_urls_one_that_leads_nowhere_holds_up_no_job() {
     Place::run("several", async |place| {
         let sim = Sim::start(&["--durations", "fixed:300ms"]).await;
         let [dead] = free_ports();

@@ -319,7 +319,7 @@ async fn silence(port: u16) {
             sleep(TICK).await;
         }
     });
-    silent.await.expect("nobody listens any more");
+    silent.await.expect("it has stopped listening");
 }
 
 /// Ports without a listener, chosen at once so that they differ.

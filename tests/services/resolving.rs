@@ -88,7 +88,7 @@ async fn a_job_that_was_accepted_is_fetched_by_its_task_id() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_not_accepted_is_submitted_again_and_one_that_nobody_wants_is_given_up() {
+async fn a_job_that_was_not_accepted_is_submitted_again_and_one_that_is_not_wanted_is_given_up() {
     Place::run("resolveagain", async |place| {
         // The gateway breaks off, and no task was made.
         let bench = Bench::start(place, "bad-gateway").await;

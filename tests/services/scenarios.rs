@@ -165,7 +165,7 @@ async fn faults_of_submits_and_looks_at_once_end_each_job_as_those_that_struck_i
 
 #[tokio::test]
 async fn faults_of_files_and_callbacks_at_once_end_each_job_as_those_that_struck_it_call_for() {
-    mix("mix-files", 100, one_job_s(true)).await;
+    mix("mix-files", 140, one_job_s(true)).await;
 }
 
 #[tokio::test]
@@ -236,8 +236,8 @@ pub async fn mix(name: &str, jobs: usize, odds: Vec<(&'static str, &'static str)
         assert_eq!(strange, Vec::<String>::new());
         report.nothing_was_paid_for_twice();
         assert!(counts.get(SUCCEEDED).is_some_and(|succeeded| *succeeded > jobs / 3), "{counts:?}");
-        // A rare scenario doesn't occur in some runs; the fewest seen in a drawn one were 20 of 29.
-        assert!(faults.len() > odds.len() * 3 / 5, "{:?}", faults.keys().collect::<BTreeSet<_>>());
+        // A rare scenario doesn't occur in some runs.
+        assert!(faults.len() > odds.len() * 7 / 10, "{:?}", faults.keys().collect::<BTreeSet<_>>());
         broker.ready_is(&place.queue(), 0).await;
         wait_for("readiness", async || (worker.admin("/readyz").await.0 == 200).then_some(())).await;
         assert!(!worker.log().contains("panicked"), "{}", worker.log());

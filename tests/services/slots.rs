@@ -73,8 +73,8 @@ async fn refusals_that_one_worker_gets_slow_the_other() {
             let line = page.lines().find_map(|line| line.strip_prefix("comet_submit_pace "))?;
             line.parse::<f64>().ok().filter(|pace| *pace > 0.0)
         };
-        let pace = wait_for("a pace at the worker that nobody refuses", pace).await;
-        println!("pace: {pace} a second at the worker that nobody refuses");
+        let pace = wait_for("a pace at the worker that was not refused", pace).await;
+        println!("pace: {pace} a second at the worker that was not refused");
         refusing.faults(serde_json::json!({})).await;
         broker.ends(place, 30).await;
         let (refused, healthy) = (refusing.report().await, healthy.report().await);

@@ -260,7 +260,7 @@ pub async fn an_ask_that_never_reached_the_gate_gives_way_to_one_that_names_it(b
     assert_eq!(stage(bench.read().await), Stage::Submitting { attempt: 1, nonce: nonce("b") });
 }
 
-pub async fn on_the_word_of_a_receipt_an_attempt_is_closed_whoever_asked_last(bench: Bench) {
+pub async fn on_the_word_of_a_receipt_an_attempt_is_closed_whichever_life_asked_last(bench: Bench) {
     bench.begin(1, "a").await;
     assert_eq!(bench.ledger.reopen(&bench.job, 1, None).await.unwrap(), YES);
     assert_eq!(stage(bench.read().await), Stage::New { attempt: 2 });
@@ -323,7 +323,7 @@ macro_rules! ledger_suite {
             a_job_that_was_lost_ends_when_it_is_told_and_anothers_does_not
             an_ask_without_a_look_at_the_record_is_none_where_there_is_one
             an_ask_that_never_reached_the_gate_gives_way_to_one_that_names_it
-            on_the_word_of_a_receipt_an_attempt_is_closed_whoever_asked_last
+            on_the_word_of_a_receipt_an_attempt_is_closed_whichever_life_asked_last
             a_missing_record_is_restored_and_an_existing_one_is_not_touched
             an_open_attempt_is_restored_to_what_the_receipts_say
             a_cancelled_job_is_known_as_such_at_every_stage_before_its_end

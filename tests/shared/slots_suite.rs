@@ -83,7 +83,7 @@ pub async fn a_task_that_was_given_up_keeps_its_slots_until_it_can_not_run_any_m
     assert!(!account.begins("d", 1).await, "that of a has not passed");
 }
 
-pub async fn a_submit_that_nobody_comes_back_to_leaks_nothing(account: Account) {
+pub async fn a_submit_that_is_not_come_back_to_leaks_nothing(account: Account) {
     let account = account.open().await;
     assert!(matches!(account.ask("a", 1, slots(4, SHORT)).await, MoveResult::Yes { .. }));
     account.begins_at_last("b", 4).await;
@@ -149,7 +149,7 @@ pub async fn a_job_larger_than_the_account_goes_alone(account: Account) {
 }
 
 pub async fn a_count_that_was_lost_is_trusted_once_the_running_tasks_are_counted_again(account: Account) {
-    assert!(!account.begins("a", 1).await, "nobody knows what runs");
+    assert!(!account.begins("a", 1).await, "it is not known what runs");
     let running = Stage::Generating { attempt: 1, task: task("b"), age: Duration::ZERO };
     account.restore("b", &running, 2).await;
     let posted = Stage::Submitting { attempt: 1, nonce: nonce("n") };
@@ -162,7 +162,7 @@ pub async fn a_count_that_was_lost_is_trusted_once_the_running_tasks_are_counted
 pub async fn a_slow_down_is_a_pause_and_then_half_the_pace_for_everybody(account: Account) {
     let account = account.open().await;
     for job in ["a", "b"] {
-        assert_eq!(account.held_up(job).await, None, "nobody has asked for that");
+        assert_eq!(account.held_up(job).await, None, "no worker has asked for that");
     }
     account.ledger.slow_down(SHORT, 2000).await.unwrap();
     let wait = account.held_up("c").await.expect("no pause");
@@ -276,7 +276,7 @@ macro_rules! slots_suite {
             an_attempt_that_was_surely_not_accepted_frees_its_slots
             a_failed_task_frees_its_slots_and_the_next_generation_takes_its_own
             a_task_that_was_given_up_keeps_its_slots_until_it_can_not_run_any_more
-            a_submit_that_nobody_comes_back_to_leaks_nothing
+            a_submit_that_is_not_come_back_to_leaks_nothing
             a_large_job_is_not_starved_by_small_ones
             one_that_asks_no_more_is_not_waited_for
             a_running_task_is_counted_beyond_the_cap

@@ -82,7 +82,7 @@ mod tests {
         assert!(follow.ends(&event("b", "failed")));
         assert!(!follow.ends(&event("b", "failed")), "a copy");
         assert!(!follow.ends(&event("b", "succeeded")), "a correction");
-        assert!(!follow.ends(&event("x", "succeeded")), "somebody else's");
+        assert!(!follow.ends(&event("x", "succeeded")), "another job's");
         assert_eq!(follow.still_running(), "still running: a, c");
         assert!(follow.ends(&event("a", "succeeded")) && !follow.is_over());
         assert!(follow.ends(&event("c", "cancelled")) && follow.is_over());

@@ -83,7 +83,7 @@ fn a_secret_can_come_from_a_file() {
 }
 
 #[test]
-fn a_missing_key_is_said_by_whoever_needs_it() {
+fn a_missing_key_is_said_by_the_command_that_needs_it() {
     let fault = Config::load(None, []).unwrap().require_key().unwrap_err().to_string();
     assert!(fault.contains("COMET_WORKER__API__KEY") && fault.contains("api.key_file"), "{fault}");
 }

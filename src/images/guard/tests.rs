@@ -186,7 +186,7 @@ fn schemes_and_users() {
 }
 
 #[test]
-fn what_is_nobodys_server_of_images_is_refused_even_where_private_hosts_are_allowed() {
+fn what_is_no_server_of_images_is_refused_even_where_private_hosts_are_allowed() {
     for host in [
         "0.0.0.0",
         "100.100.100.200",

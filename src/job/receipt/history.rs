@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_intent_is_somebodys() {
+    fn an_unreadable_intent_is_another_lifes() {
         let unreadable = Attempt { intent: None, ..open() };
         assert_eq!(
             stage(&[unreadable]),
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shut_gate_is_nobodys_attempt() {
+    fn a_shut_gate_is_no_attempt() {
         let shut = Attempt { intent: intent(true), ..open() };
         let history = History { attempts: vec![open(), shut], ..History::default() };
         assert!(matches!(history.rebuilt().unwrap().stage, Stage::Submitting { attempt: 1, .. }));

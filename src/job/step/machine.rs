@@ -336,25 +336,10 @@ impl Action {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::pace::{Pace, Seed};
     use crate::job::record::Snapshot;
 
     fn machine() -> Machine {
-        let second = Duration::from_secs(1);
-        let rules = Rules {
-            gate: second,
-            quiet: second,
-            timeout: second,
-            hold: second,
-            patience: second,
-            receipts: true,
-            trust_lookup: false,
-            max_attempts: 1,
-            pace: Pace { first: second, min: second, max: second },
-            learned: None,
-            seed: Seed::from_text("a"),
-        };
-        Machine::new(rules, Digest::new("d".to_owned()), Vec::new(), None)
+        Machine::new(Rules::of_a_second(), Digest::new("d".to_owned()), Vec::new(), None)
     }
 
     #[test]

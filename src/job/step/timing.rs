@@ -37,6 +37,25 @@ impl Since {
 }
 
 impl Rules {
+    /// For tests: every time is a second.
+    #[cfg(test)]
+    pub(super) fn of_a_second() -> Self {
+        let second = Duration::from_secs(1);
+        Self {
+            gate: second,
+            quiet: second,
+            timeout: second,
+            hold: second,
+            patience: second,
+            receipts: true,
+            trust_lookup: false,
+            max_attempts: 1,
+            pace: Pace { first: second, min: second, max: second },
+            learned: None,
+            seed: crate::job::pace::Seed::from_text("a"),
+        }
+    }
+
     /// How long to wait before the next query, after `polls` of them, at a task of this age.
     pub(super) fn wait(&self, polls: u32, age: Duration) -> Duration {
         match &self.learned {
@@ -87,25 +106,12 @@ pub(super) fn milliseconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::pace::Seed;
 
     const HOUR_S: u64 = 3600;
 
     fn rules(timeout_s: u64, hold_s: u64) -> Rules {
-        let second = Duration::from_secs(1);
-        Rules {
-            gate: second,
-            quiet: second,
-            timeout: Duration::from_secs(timeout_s),
-            hold: Duration::from_secs(hold_s),
-            patience: second,
-            receipts: true,
-            trust_lookup: false,
-            max_attempts: 1,
-            pace: Pace { first: second, min: second, max: second },
-            learned: None,
-            seed: Seed::from_text("a"),
-        }
+        let [timeout, hold] = [timeout_s, hold_s].map(Duration::from_secs);
+        Rules { timeout, hold, ..Rules::of_a_second() }
     }
 
     #[test]

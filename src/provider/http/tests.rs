@@ -146,7 +146,7 @@ async fn everything_goes_by_the_proxy_with_its_login_and_nothing_past_it() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_there_is_nobody_there() {
+async fn a_proxy_that_is_not_there_is_no_host_there() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let way = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -158,7 +158,7 @@ async fn a_proxy_that_is_not_there_is_nobody_there() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_an_account_fault_and_nothing_was_sent() {
+async fn no_host_there_is_an_account_fault_and_nothing_was_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
     drop(listener);
@@ -223,7 +223,7 @@ async fn headers_of_the_reply_are_read() {
 }
 
 #[tokio::test]
-async fn a_status_word_that_nobody_knows_is_polled_on_and_counted() {
+async fn a_status_word_that_is_unknown_is_polled_on_and_counted() {
     let server = Server::replying("200 OK", "", r#"{"code":0,"data":{"task_status":"brewing"}}"#).await;
     let metrics = Metrics::new();
     let api = server.api().counted_in(metrics.clone());

@@ -8,7 +8,7 @@ use crate::job::answers::TaskStatus;
 use crate::job::step::{Input, MoveResult, RequeueReason};
 use crate::job::{Charged, FailedTasks, TaskId};
 use crate::ledger::hints::Hint;
-use crate::provider::NOBODYS_TASK;
+use crate::provider::NO_TASK;
 
 impl Actor<'_> {
     /// Waits for the next poll, and polls. `None` if the record could not be read after a hint.
@@ -60,7 +60,7 @@ impl Actor<'_> {
         let _held = self.shared.metrics.held("generating");
         let querying = async {
             let _place = self.shared.polls.acquire().await;
-            let Some(no_task) = TaskId::new(NOBODYS_TASK) else { return false };
+            let Some(no_task) = TaskId::new(NO_TASK) else { return false };
             matches!(self.shared.provider.query(&no_task).await, TaskStatus::NotFound { .. })
         };
         let about_others = self.interrupts.or(querying).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, TryFutureExt};
 
 use super::Actor;
 use super::interrupts::First;
@@ -30,20 +30,13 @@ impl Actor<'_> {
         T: Send,
         F: Future<Output = Result<T, LedgerError>> + Send,
     {
-        self.or_stop_late(async move {
-            let mut failures = 0;
-            loop {
-                match ask().await {
-                    Ok(value) => return Ok(value),
-                    Err(LedgerError::Unreadable(unreadable)) => return Err(unreadable),
-                    Err(LedgerError::Unavailable(message)) => {
-                        self.shared.breaker.fault(Cause::Redis, &message);
-                    }
-                }
-                failures += 1;
-                self.rest(failures).await;
-            }
-        })
+        self.or_stop_late(self.repeated(Cause::Redis, move || {
+            ask().map(|answer| match answer {
+                Ok(value) => Ok(Ok(value)),
+                Err(LedgerError::Unreadable(unreadable)) => Ok(Err(unreadable)),
+                Err(LedgerError::Unavailable(message)) => Err(message),
+            })
+        }))
     }
 
     /// Repeats a move in the store until its outcome is known; every move may be made twice.
@@ -55,17 +48,23 @@ impl Actor<'_> {
         T: Send,
         F: Future<Output = Result<T, StoreError>> + Send,
     {
-        self.or_stop_late(async move {
-            let mut failures = 0;
-            loop {
-                match ask().await {
-                    Ok(value) => return value,
-                    Err(error) => self.shared.breaker.fault(Cause::Storage, &error.to_string()),
-                }
-                failures += 1;
-                self.rest(failures).await;
+        self.or_stop_late(self.repeated(Cause::Storage, move || ask().map_err(|error| error.to_string())))
+    }
+
+    /// Repeats a call to one of our own services until it has answered. Each failure is a fault of `cause`.
+    async fn repeated<T, F>(&self, cause: Cause, mut call: impl FnMut() -> F) -> T
+    where
+        F: Future<Output = Result<T, String>>,
+    {
+        let mut failures = 0;
+        loop {
+            match call().await {
+                Ok(value) => return value,
+                Err(message) => self.shared.breaker.fault(cause, &message),
             }
-        })
+            failures += 1;
+            self.rest(failures).await;
+        }
     }
 
     /// Runs `future` until [`LAST_MOVE`] after an interrupt.

@@ -1,7 +1,8 @@
-//! The images of a task are downloaded and stored. Lives that get here after the first one are counted, because an image that kills
-//! the process does so here.
+//! The images of a task are downloaded and stored. Lives that get here after the first one are counted, because an
+//! image that kills the process does so here.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Actor;
 use super::record::readable;
+use crate::images::Body;
 use crate::job::StoredImage;
 use crate::job::answers::ResultImage;
 use crate::job::image::{FetchError, Image};
@@ -19,8 +21,10 @@ use crate::job::step::{Blame, Input, Others, RequeueReason, Stored, Storing, Uns
 use crate::worker::breaker::{Cause, Held, Turn};
 use crate::worker::downloads::DownloadPermit;
 
-/// A count that isn't taken back within this time stays.
-const LEAVING_MAX: Duration = Duration::from_secs(1);
+/// A count that isn't made or taken back within this time stays as it is.
+const COUNTING_MAX: Duration = Duration::from_secs(1);
+/// After this time without a byte, an image is waited for, and not stored.
+const LONG_WAIT: Duration = Duration::from_secs(2);
 
 /// The state of this life while it stores the job's images.
 pub(super) struct ImageStoring {
@@ -178,9 +182,16 @@ impl Actor<'_> {
                 lock(&self.storing.held).get_or_insert_with(|| breaker.hold(Cause::Downloads));
                 return Err(waits_for_others());
             }
-            let place = self.shared.downloads.place().await;
-            let way = self.shared.limits.download().await;
-            let fetched = self.shared.images.fetch(&image.url).await;
+            let waiting = async {
+                let place = self.shared.downloads.place().await;
+                let way = self.shared.limits.download().await;
+                (place, way, self.shared.images.open(&image.url).await)
+            };
+            let (place, way, opened) = self.uncounted_if_long(waiting).await;
+            let fetched = match opened {
+                Ok(body) => self.read_image(body).await,
+                Err(error) => Err(error),
+            };
             drop(way);
             match fetched {
                 Ok(image) => {
@@ -218,6 +229,39 @@ impl Actor<'_> {
             }
             self.rest(attempt).await;
             attempt += 1;
+        }
+    }
+
+    async fn read_image(&self, mut body: Box<dyn Body>) -> Result<Image, FetchError> {
+        loop {
+            let chunk = self.uncounted_if_long(body.chunk()).await?;
+            self.count_again().await;
+            match chunk {
+                Some(chunk) => body.take(chunk)?,
+                None => return body.image(),
+            }
+        }
+    }
+
+    /// Waits for the network. If that takes long, this life's count is taken back meanwhile: a life that dies then
+    /// was not killed by an image.
+    async fn uncounted_if_long<T>(&self, waiting: impl Future<Output = T>) -> T {
+        let mut waiting = pin!(waiting);
+        match timeout(LONG_WAIT, waiting.as_mut()).await {
+            Ok(value) => value,
+            Err(_elapsed) => {
+                self.leave().await;
+                waiting.await
+            }
+        }
+    }
+
+    /// Counts this life again after a long wait, before it has bytes of an image in its hands.
+    async fn count_again(&self) {
+        if !self.storing.counted.swap(true, Ordering::Relaxed) {
+            let word = self.storing.word.as_deref().unwrap_or_default();
+            // If Redis doesn't answer, the bytes that have come are worth more than the count.
+            let _ = timeout(COUNTING_MAX, self.shared.ledger.enter(&self.job.id, word)).await;
         }
     }
 
@@ -259,7 +303,7 @@ impl Actor<'_> {
         if self.storing.counted.swap(false, Ordering::Relaxed) || !is_told {
             let word = self.storing.word.as_deref().unwrap_or_default();
             let leaving = self.shared.ledger.leave(&self.job.id, word, tried);
-            if matches!(timeout(LEAVING_MAX, leaving).await, Ok(Ok(()))) {
+            if matches!(timeout(COUNTING_MAX, leaving).await, Ok(Ok(()))) {
                 *told() = tried;
             }
         }

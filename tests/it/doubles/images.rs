@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use comet_worker::images::Images;
+use bytes::Bytes;
+use comet_worker::images::{Body, Images};
 use comet_worker::job::image::{FetchError, Image};
 use url::Url;
 
@@ -16,6 +18,42 @@ pub struct FakeImages {
     lasting: Mutex<BTreeMap<String, FetchError>>,
     fetched: Mutex<Vec<Url>>,
     hangs: AtomicBool,
+    /// How long a server takes to answer.
+    answers_after: Mutex<Duration>,
+}
+
+/// A body of one chunk, which hangs after it if `hangs`.
+pub struct FakeBody {
+    pub image: Image,
+    pub chunks: usize,
+    pub hangs: bool,
+}
+
+impl FakeBody {
+    /// It is there at once.
+    pub fn whole(image: Image) -> Box<dyn Body> {
+        Box::new(Self { image, chunks: 0, hangs: false })
+    }
+}
+
+#[async_trait]
+impl Body for FakeBody {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
+        match self.chunks.checked_sub(1) {
+            Some(left) => self.chunks = left,
+            None if self.hangs => std::future::pending().await,
+            None => return Ok(None),
+        }
+        Ok(Some(Bytes::new()))
+    }
+
+    fn take(&mut self, _: Bytes) -> Result<(), FetchError> {
+        Ok(())
+    }
+
+    fn image(self: Box<Self>) -> Result<Image, FetchError> {
+        Ok(self.image)
+    }
 }
 
 impl FakeImages {
@@ -40,6 +78,11 @@ impl FakeImages {
         self.hangs.store(hangs, Ordering::Relaxed);
     }
 
+    /// From now on servers take this long to answer.
+    pub fn answer_after(&self, time: Duration) {
+        *self.answers_after.lock().unwrap() = time;
+    }
+
     /// All URLs that were fetched, in order.
     pub fn fetched(&self) -> Vec<Url> {
         self.fetched.lock().unwrap().clone()
@@ -60,20 +103,22 @@ fn picture(url: &Url) -> Image {
 
 #[async_trait]
 impl Images for FakeImages {
-    async fn fetch(&self, url: &Url) -> Result<Image, FetchError> {
+    async fn open(&self, url: &Url) -> Result<Box<dyn Body>, FetchError> {
         tokio::task::yield_now().await;
         self.fetched.lock().unwrap().push(url.clone());
-        if self.hangs.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
+        let answers_after = *self.answers_after.lock().unwrap();
+        if !answers_after.is_zero() {
+            tokio::time::sleep(answers_after).await;
         }
         let lasting = self.lasting.lock().unwrap();
         if let Some((_, fault)) = lasting.iter().find(|(part, _)| url.as_str().contains(part.as_str())) {
             return Err(fault.clone());
         }
         drop(lasting);
-        match self.faults.lock().unwrap().pop_front() {
+        let hangs = self.hangs.load(Ordering::Relaxed);
+        match self.faults.lock().unwrap().pop_front().filter(|_| !hangs) {
             Some(fault) => Err(fault),
-            None => Ok(picture(url)),
+            None => Ok(Box::new(FakeBody { image: picture(url), chunks: 1, hangs })),
         }
     }
 }

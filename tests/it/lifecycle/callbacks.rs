@@ -199,7 +199,7 @@ async fn a_callback_hides_no_cancel() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_callback_for_a_job_that_nobody_holds_does_nothing() {
+async fn a_callback_for_a_job_that_is_not_held_does_nothing() {
     let bench = Workbench::new();
     assert!(!bench.called_back("a"));
     bench.run(job("a")).await;

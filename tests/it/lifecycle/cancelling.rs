@@ -113,7 +113,7 @@ async fn a_generation_is_not_waited_for_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_generation_that_was_cancelled_while_nobody_held_it_ends_with_its_next_delivery() {
+async fn a_generation_that_was_cancelled_while_it_was_not_held_ends_with_its_next_delivery() {
     for bench in both() {
         bench.provider.tasks_take(Duration::from_secs(300));
         let delivery = bench.deliver(job("a"));
@@ -154,7 +154,7 @@ async fn an_outcome_that_is_sealed_stays_what_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unanswered_post_of_a_cancelled_job_is_looked_for_and_then_nobody_has_to_clear_it_up() {
+async fn an_unanswered_post_of_a_cancelled_job_is_looked_for_and_then_no_person_has_to_clear_it_up() {
     let bench = Workbench::new();
     bench.provider.reply([Reply::Lost { made: true }]);
     let delivery = bench.deliver(job("a"));

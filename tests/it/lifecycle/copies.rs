@@ -80,7 +80,7 @@ fn copies(count: usize) -> impl Iterator<Item = Message> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_hundred_copies_of_one_job_hold_nobody_up_and_are_all_told_the_same() {
+async fn three_hundred_copies_of_one_job_hold_no_other_up_and_are_all_told_the_same() {
     let bench = small();
     bench.provider.tasks_take(Duration::from_secs(1));
     bench.provider.task_takes(&external("copied"), Duration::from_secs(30));
@@ -125,7 +125,7 @@ async fn a_queue_of_nothing_but_copies_of_one_job_turns_slowly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_to_a_queue_of_copies_begins_within_seconds() {
+async fn a_life_that_comes_to_a_queue_of_copies_begins_within_seconds() {
     let bench = small();
     bench.provider.task_takes(&external("copied"), Duration::from_secs(120));
     let mut queue = Queue::of(&bench, copies(COPIES));

@@ -159,7 +159,7 @@ fn check(bench: &Workbench, way: Way, world: World, left_open: Option<usize>, at
     };
     assert_eq!(end.reason.as_deref(), reason, "{at}");
     assert!(bench.charges("a") <= 1, "{at}: paid for twice");
-    assert!(bench.broker.corrections("a").is_empty(), "{at}: nobody was late");
+    assert!(bench.broker.corrections("a").is_empty(), "{at}: no worker was late");
 }
 
 async fn kill_everywhere(world: World) {

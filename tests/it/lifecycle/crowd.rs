@@ -138,7 +138,7 @@ fn check(bench: &Workbench) -> usize {
         }
         let parked = bench.broker.queue("comet.jobs.dead").iter().any(|dead| dead.body == job(&id).body);
         let is_unknown = end.reason.as_deref() == Some("outcome_unknown");
-        assert_eq!(parked, is_unknown, "{id}: a copy for a person where nobody can say, and only there");
+        assert_eq!(parked, is_unknown, "{id}: a copy for a person where it can't be known, and only there");
         unknown += usize::from(is_unknown);
     }
     assert!(succeeded > JOBS / 3, "{succeeded} successes show nothing");

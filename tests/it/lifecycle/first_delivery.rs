@@ -88,7 +88,7 @@ async fn another_job_that_comes_first_after_a_flush_takes_nothing_away_from_the_
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_stands_in_the_line_for_long_looks_whether_the_job_has_ended() {
+async fn a_life_that_stands_in_the_line_for_long_looks_whether_the_job_has_ended() {
     let bench = Workbench::with(|options| options.submits_at_once = 2);
     bench.run(job("a")).await;
     bench.provider.hold_posts();

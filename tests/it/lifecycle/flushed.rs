@@ -33,7 +33,7 @@ async fn a_flush_between_two_attempts_leaves_the_next_worker_the_next_attempt() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flush_during_a_post_lets_nobody_else_post() {
+async fn a_flush_during_a_post_lets_no_other_life_post() {
     let bench = Workbench::new();
     bench.provider.hold_posts();
     let posting = bench.deliver(job("a"));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
+use comet_worker::job::pace::Pace;
 
 use crate::doubles::broker::Settled;
 use crate::workbench::{Delivery, Workbench, job, until};
@@ -56,6 +57,42 @@ async fn lives_that_die_while_they_wait_or_poll_are_not_counted() {
     assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
 }
 
+/// The simulation found this: restarts by force, while our network was away, ended a paid job.
+#[tokio::test(start_paused = true)]
+async fn lives_that_die_while_they_wait_for_the_network_are_not_counted() {
+    for answers in [false, true] {
+        let bench = Workbench::new();
+        // Either no answer comes, or its body stops after the first bytes.
+        bench.images.answer_after(if answers { Duration::ZERO } else { Duration::MAX });
+        bench.images.hang(answers);
+        for times in 1..10 {
+            let dying = bench.another().deliver(job("a"));
+            until("a fetch", || bench.images.fetched().len() == times).await;
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            dying.kill().await;
+        }
+        bench.images.answer_after(Duration::ZERO);
+        bench.images.hang(false);
+        assert_eq!(bench.another().run(job("a")).await, Some(Settled::Acked));
+        assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded), "{answers}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_kills_after_a_long_wait_for_it_is_counted_all_the_same() {
+    let bench = Workbench::new();
+    bench.images.answer_after(Duration::from_secs(5));
+    bench.images.hang(true);
+    for times in 1..=4 {
+        let dying = bench.another().deliver(job("a"));
+        until("a fetch", || bench.images.fetched().len() == times).await;
+        tokio::time::sleep(Duration::from_millis(5100)).await;
+        dying.kill().await;
+    }
+    assert_eq!(bench.another().run(job("a")).await, Some(Settled::Acked));
+    assert_eq!(bench.broker.end("a").reason.as_deref(), Some("quarantined"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn lives_that_are_handed_back_while_they_store_are_not_counted() {
     let bench = Workbench::new();
@@ -95,7 +132,10 @@ async fn lives_that_die_while_they_wait_for_a_store_that_is_down_are_not_counted
 
 #[tokio::test(start_paused = true)]
 async fn suspects_store_one_after_the_other_so_that_none_is_counted_for_another() {
-    let bench = Workbench::new();
+    // All are polled at once, so that none waits for another's fetch.
+    let second = Duration::from_secs(1);
+    let pace = Pace { first: second, min: second, max: second };
+    let bench = Workbench::with(|options| options.settings.pace = pace);
     bench.images.hang(true);
     let jobs = ["a", "b", "c"];
     // All store at once, and one of them takes the process down, twice.

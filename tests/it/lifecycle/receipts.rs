@@ -124,7 +124,7 @@ async fn a_gate_that_another_hand_has_taken_is_not_posted_behind_however_unreada
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreadable_intent_of_a_job_that_redis_does_not_know_is_somebodys() {
+async fn an_unreadable_intent_of_a_job_that_redis_does_not_know_is_another_lifes() {
     for intent in ["", "{"] {
         let bench = Workbench::trusting();
         bench.store.plant("a", "intent-1", intent).await;

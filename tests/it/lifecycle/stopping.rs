@@ -17,7 +17,7 @@ use crate::workbench::{Workbench, job, until};
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_hands_back_at_once_whoever_waits_in_line() {
+async fn a_stop_hands_back_at_once_a_life_that_waits_in_line() {
     let bench = Workbench::with(|options| options.submits_at_once = 1);
     bench.provider.hold_posts();
     let posting = bench.deliver(job("a"));
@@ -37,7 +37,7 @@ async fn a_stop_hands_back_at_once_whoever_waits_in_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_hands_back_at_once_whoever_waits_for_the_pause_of_the_provider() {
+async fn a_stop_hands_back_at_once_a_life_that_waits_for_the_pause_of_the_provider() {
     let bench = Workbench::new();
     bench.provider.reply([Reply::Later(Some(Duration::from_secs(300)))]);
     let delivery = bench.deliver(job("a"));
@@ -68,7 +68,7 @@ async fn a_stop_hands_back_a_thousand_generations_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_hands_back_at_once_whoever_downloads() {
+async fn a_stop_hands_back_at_once_a_life_that_downloads() {
     let bench = Workbench::new();
     bench.images.fail(repeat_n(FetchError::new(Trouble::Failing(503), "HTTP 503"), 1000));
     let delivery = bench.deliver(job("a"));
@@ -80,7 +80,7 @@ async fn a_stop_hands_back_at_once_whoever_downloads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_hands_back_at_once_whoever_looks_on() {
+async fn a_stop_hands_back_at_once_a_life_that_looks_on() {
     let bench = Workbench::new();
     bench.provider.hold_posts();
     let posting = bench.deliver(job("a"));
@@ -176,7 +176,7 @@ async fn what_a_post_came_to_is_noted_also_behind_a_lost_connection_by_a_store_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_connection_ends_whoever_waits_at_once() {
+async fn a_lost_connection_ends_a_life_that_waits_at_once() {
     let bench = Workbench::new();
     bench.provider.tasks_end(End::Never);
     let delivery = bench.deliver(job("a"));
@@ -189,7 +189,7 @@ async fn a_lost_connection_ends_whoever_waits_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_was_held_for_long_is_handed_back_before_the_broker_minds() {
+async fn a_life_that_was_held_for_long_is_handed_back_before_the_broker_minds() {
     let bench = Workbench::with(|options| options.settings.timeout = Duration::from_secs(3600));
     bench.provider.tasks_end(End::Never);
     let delivered = Instant::now();
@@ -201,7 +201,7 @@ async fn whoever_was_held_for_long_is_handed_back_before_the_broker_minds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_in_line_for_long_is_handed_back_too() {
+async fn a_life_that_waits_in_line_for_long_is_handed_back_too() {
     let bench = Workbench::with(|options| options.submits_at_once = 1);
     bench.provider.hold_posts();
     let posting = bench.deliver(job("a"));
@@ -245,5 +245,5 @@ async fn a_stop_begins_no_post_and_gives_the_right_to_it_up() {
     bench.stop.cancel();
     assert_eq!(delivery.ended().await, Some(Settled::HandedBack));
     assert_eq!(bench.provider.posts().len(), 0);
-    assert!(matches!(bench.stage("a").await, Some(Stage::New { attempt: 2 })), "nobody waits for it");
+    assert!(matches!(bench.stage("a").await, Some(Stage::New { attempt: 2 })), "it is not waited for");
 }

@@ -54,7 +54,7 @@ async fn other_jobs_keep_the_pause_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_whose_model_has_no_channel_waits_by_itself_and_holds_nobody_up() {
+async fn a_job_whose_model_has_no_channel_waits_by_itself_and_holds_no_other_up() {
     let bench = Workbench::with(|options| options.submits_at_once = 1);
     bench.provider.reply([Reply::NoChannel(Duration::from_secs(30))]);
     let first = bench.deliver(job("a"));
@@ -116,7 +116,7 @@ async fn each_process_waits_the_whole_quiet_period_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_looks_on_follows_at_once_when_hinted_that_the_other_hand_was_accepted() {
+async fn a_life_that_looks_on_follows_at_once_when_hinted_that_the_other_hand_was_accepted() {
     let bench = Workbench::new();
     bench.provider.hold_posts();
     let posting = bench.deliver(job("a"));
@@ -140,7 +140,7 @@ async fn whoever_looks_on_follows_at_once_when_hinted_that_the_other_hand_was_ac
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_looks_on_and_misses_every_hint_sees_the_end_within_seconds() {
+async fn a_life_that_looks_on_and_misses_every_hint_sees_the_end_within_seconds() {
     let bench = Workbench::new();
     bench.provider.hold_posts();
     bench.provider.reply([Reply::Refuse { content_policy: false }]);
@@ -157,7 +157,7 @@ async fn whoever_looks_on_and_misses_every_hint_sees_the_end_within_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_another_hand_gave_up_is_made_by_whoever_sees_it() {
+async fn an_attempt_that_another_hand_gave_up_is_made_by_the_life_that_sees_it() {
     let bench = Workbench::new();
     bench.provider.hold_posts();
     bench.provider.reply([Reply::Later(Some(Duration::from_secs(100)))]);
@@ -178,7 +178,7 @@ async fn an_attempt_that_another_hand_gave_up_is_made_by_whoever_sees_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_too_late_through_the_gate_sends_nothing_and_asks_again() {
+async fn a_life_that_comes_too_late_through_the_gate_sends_nothing_and_asks_again() {
     let bench = Workbench::new();
     bench.effects.slow_down("begin", Duration::from_secs(6));
     assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));
@@ -188,7 +188,7 @@ async fn whoever_comes_too_late_through_the_gate_sends_nothing_and_asks_again() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_through_the_gate_in_time_sends() {
+async fn a_life_that_comes_through_the_gate_in_time_sends() {
     let bench = Workbench::new();
     bench.effects.slow_down("begin", Duration::from_millis(4900));
     assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));

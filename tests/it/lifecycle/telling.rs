@@ -24,7 +24,7 @@ async fn the_queue_in_reply_to_gets_a_copy_of_the_event() {
     let [copy] = bench.broker.queue("answers").try_into().unwrap();
     assert_eq!(copy.body, bench.broker.ends("a")[0]);
     assert_eq!(copy.properties.correlation_id().as_ref().unwrap().as_str(), "c-7");
-    assert!(!copy.mandatory, "a reply queue that is gone is nobody's fault");
+    assert!(!copy.mandatory, "a reply queue that is gone is no fault");
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,7 +134,7 @@ async fn the_event_of_a_submit_is_told_once_with_the_task_before_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_for_the_event_of_a_submit() {
+async fn no_life_waits_for_the_event_of_a_submit() {
     let bench = Workbench::with(|options| options.settings.tell_submitted = true);
     bench.broker.stall("job.submitted");
     let delivered = Instant::now();

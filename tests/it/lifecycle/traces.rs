@@ -135,7 +135,7 @@ async fn trace_c_a_hand_that_overslept_does_not_pass_the_gate_that_was_shut_behi
 }
 
 #[tokio::test(start_paused = true)]
-async fn trace_c_whoever_is_about_to_give_up_follows_the_hand_that_passed_the_next_gate_before() {
+async fn trace_c_a_life_that_is_about_to_give_up_follows_the_hand_that_passed_the_next_gate_before() {
     let bench = impatient(false);
     let (first, second, shutting) = overslept(&bench, Side::Before).await;
     bench.until_posted(1).await;

@@ -154,7 +154,7 @@ async fn a_miss_is_not_trusted_where_the_provider_says_that_the_task_exists() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_up_without_an_answer_is_no_miss_and_nobody_decides_by_it() {
+async fn a_look_up_without_an_answer_is_no_miss_and_decides_nothing() {
     for (trust, made) in [(false, true), (true, true), (true, false)] {
         let bench = if trust { Workbench::trusting() } else { Workbench::new() };
         bench.provider.find_by_external_id(true);
@@ -217,7 +217,7 @@ async fn an_acceptance_after_the_job_was_given_up_is_told_as_a_correction() {
     assert_eq!(bench.broker.taken().last().unwrap().body, correction, "after the first event");
     assert_eq!((bench.charges("a"), bench.provider.posts().len()), (1, 1));
     let Some(Stage::Done { event, .. }) = bench.stage("a").await else { panic!("not done") };
-    assert_eq!(event, correction, "whoever asks again is told the truth");
+    assert_eq!(event, correction, "a copy gets the truth");
 }
 
 #[tokio::test(start_paused = true)]

@@ -77,7 +77,7 @@ async fn a_job_that_is_done_is_told_again_in_the_same_bytes_and_never_posted_aga
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_is_generating_is_looked_at_at_once_by_whoever_gets_it_next() {
+async fn a_job_that_is_generating_is_looked_at_at_once_by_the_life_that_gets_it_next() {
     let bench = Workbench::new();
     bench.provider.tasks_take(Duration::from_secs(300));
     let delivery = bench.deliver(job("a"));

@@ -129,7 +129,7 @@ async fn an_acceptance_that_comes_after_the_job_was_given_up_changes_nothing_of_
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_too_late_with_the_right_to_post_sends_nothing_and_asks_again() {
+async fn a_life_that_comes_too_late_with_the_right_to_post_sends_nothing_and_asks_again() {
     let bench = Workbench::without_receipts();
     bench.effects.slow_down("begin", Duration::from_secs(6));
     assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));

@@ -64,6 +64,6 @@ fn a_standstill_without_the_last_look_at_the_clock_has_a_job_paid_for_twice() {
         cast.gate = std::time::Duration::from_secs(1_000_000);
     };
     let play = |number| play_accident(Accident::Standstill, false, number, without_look);
-    let broken = first_broken(0..u64::from(POLLS) * 10, play).expect("somebody posts what was given up");
+    let broken = first_broken(0..u64::from(POLLS) * 10, play).expect("a worker posts what was given up");
     assert_eq!(broken.promise, "paid for twice");
 }

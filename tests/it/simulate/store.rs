@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use comet_worker::images::Images;
+use comet_worker::images::{Body, Images};
+use comet_worker::job::image::FetchError;
 use comet_worker::job::image::trouble::Trouble;
-use comet_worker::job::image::{FetchError, Image};
 use futures_util::stream::{BoxStream, StreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -17,7 +17,7 @@ use object_store::{
 use url::Url;
 
 use super::net::{Link, NoAnswer};
-use crate::doubles::images::FakeImages;
+use crate::doubles::images::{FakeBody, FakeImages};
 
 /// One process's way to the store.
 #[derive(Debug)]
@@ -93,10 +93,11 @@ impl fmt::Display for LinkedStore {
 
 #[async_trait]
 impl Images for LinkedImages {
-    async fn fetch(&self, url: &Url) -> std::result::Result<Image, FetchError> {
+    async fn open(&self, url: &Url) -> std::result::Result<Box<dyn Body>, FetchError> {
         let (images, owned) = (Arc::clone(&self.images), url.clone());
         let fetching = async move { images.fetch(&owned).await };
         let answer = self.link.call("fetch", url.path(), fetching).await;
-        answer.unwrap_or_else(|_| Err(FetchError::new(Trouble::Silent, "no answer")))
+        let image = answer.unwrap_or_else(|_| Err(FetchError::new(Trouble::Silent, "no answer")))?;
+        Ok(FakeBody::whole(image))
     }
 }

@@ -1,6 +1,6 @@
 //! Checks the promises once the world is quiet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -123,7 +123,7 @@ fn right_outcome(world: &World, job: usize, end: &EventView, told: &Told) -> Ver
         if expected.is_none() && last.kind() != Some(EventKind::Succeeded) {
             return Err(("a wrong outcome", format!("{last:?}")));
         }
-    } else if last.reason.as_deref() != Some("outcome_unknown") && !is_quarantined(world, job, last) {
+    } else if last.reason.as_deref() != Some("outcome_unknown") {
         return Err(("a wrong outcome", format!("{last:?}")));
     }
     if end.reason.as_deref() != Some("outcome_unknown") {
@@ -142,20 +142,6 @@ fn right_outcome(world: &World, job: usize, end: &EventView, told: &Told) -> Ver
         return Err(("a paid result is never delivered", format!("{end:?}")));
     }
     Ok(())
-}
-
-/// The job ended as quarantined, and four processes have ended while they stored its images, or just before.
-fn is_quarantined(world: &World, job: usize, last: &EventView) -> bool {
-    let trace = world.net.trace();
-    let ended = |who| trace.iter().any(|step| step.who == who && step.what == "ends");
-    let mut latest = BTreeMap::new();
-    for step in trace.iter().filter(|step| step.about.split(' ').next() == Some(name(job).as_str())) {
-        if ["accept", "enter", "leave"].contains(&step.what) {
-            latest.insert(step.who, step.what);
-        }
-    }
-    let storing = latest.iter().filter(|(who, what)| **what != "leave" && ended(**who));
-    last.reason.as_deref() == Some("quarantined") && storing.count() >= 4
 }
 
 /// The charge in the event is the real charge.

@@ -70,7 +70,7 @@ impl Verdict {
             ("cancelled without a wish", {
                 jobs(&|job| was_cancelled(job) && !cancelled.asked.contains(job))
             }),
-            ("charged for a job that nobody published", {
+            ("charged for a job that was not published", {
                 tasks.keys().filter(|external| !of_task.contains_key(*external)).cloned().collect()
             }),
             ("lost", jobs(&|job| told_of(job).is_empty())),
@@ -109,7 +109,7 @@ impl Verdict {
             ("jobs published and confirmed", published.jobs.len()),
             ("published again on purpose", published.again),
             ("publishes without a confirm, repeated", published.unconfirmed),
-            ("jobs that somebody wanted to cancel", cancelled.asked.len()),
+            ("jobs that were to be cancelled", cancelled.asked.len()),
             ("cancels that were taken", cancelled.taken),
             ("cancelled as unpaid", unpaid.len()),
             ("cancelled as charged", paid.len()),

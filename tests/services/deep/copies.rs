@@ -8,7 +8,7 @@ use crate::support::{Broker, Place, Sim, Worker, wait_for};
 const COPIES: usize = 300;
 
 #[tokio::test]
-async fn three_hundred_copies_of_a_job_that_generates_hold_nobody_up_and_are_one_generation() {
+async fn three_hundred_copies_of_a_job_that_generates_hold_no_other_up_and_are_one_generation() {
     Place::run("many-copies", async |place| {
         // This is longer than the other jobs can take on a busy machine, and they must not wait for it.
         let sim = Sim::start(&["--durations", "fixed:40s"]).await;

@@ -36,7 +36,7 @@ async fn messages_that_are_too_large_are_held_one_at_a_time() {
 }
 
 #[tokio::test]
-async fn large_messages_whose_dead_letters_nobody_takes_stop_no_job() {
+async fn large_messages_whose_dead_letters_are_not_taken_stop_no_job() {
     Place::run("refused", async |place| {
         let sim = Sim::start(&["--durations", "fixed:100ms"]).await;
         let broker = Broker::connect(place).await;

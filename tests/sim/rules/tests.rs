@@ -118,7 +118,7 @@ fn external_ids_have_at_most_64_characters() {
 }
 
 #[test]
-fn fields_that_nobody_knows_are_ignored_and_named() {
+fn fields_that_are_unknown_are_ignored_and_named() {
     let ignored = |rules, name| read(rules, &with(name, json!("https://example.com/a.png"))).unwrap().ignored;
     assert_eq!(ignored(PAGE, "scene_image"), ["scene_image"]);
     assert_eq!(ignored(CURRENT, "scence_image"), ["scence_image"]);

@@ -9,7 +9,7 @@ BUILD := cargo build --locked --bins --example comet-sim
 LENGTH_S ?= 180
 SEEDS ?= 10000
 
-.PHONY: help demo test test-quick verify versions image-test dependencies chaos simulate fuzz bench lint build services linker
+.PHONY: help demo test test-quick verify versions image-test dependencies chaos simulate fuzz bench lint build schemas services linker
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -64,6 +64,9 @@ fuzz: linker ## spoilt replies, jobs and URLs for LENGTH_S=180 seconds; `make te
 bench: linker ## what it costs to run, beside the floor, FastStream, Celery and Node, into docs/benchmarks.md; 20 minutes, or WHAT=throughput
 	cargo build --release --locked --bins --examples
 	deploy/dev/with-services cargo run --release --locked --quiet --example comet-bench -- --write docs/benchmarks.md $(WHAT)
+
+schemas: build ## write schemas/ as the program prints them
+	@for what in job event; do target/debug/comet-worker schema $$what >schemas/$$what.schema.json || exit 1; done
 
 lint: linker ## formatting, lints, documentation
 	cargo fmt --all --check

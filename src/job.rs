@@ -10,29 +10,36 @@ mod external;
 mod failed_tasks;
 pub mod format;
 pub mod image;
-pub mod operation;
 pub mod pace;
 pub mod receipt;
 pub mod record;
 pub mod request;
-#[cfg(test)]
-mod schema_tests;
+pub mod route;
+pub mod schema;
 pub mod step;
+pub mod submission;
 pub mod text;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use self::route::Route;
 
 pub use self::external::{Adopts, ExternalIds, ExternalTaskId, SentUnder};
 pub use self::failed_tasks::FailedTasks;
 
 /// The user's name for a job, which is also its idempotency key: 1–128 characters of `[A-Za-z0-9._:-]`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(transparent)]
-pub struct JobId(String);
+#[schemars(rename = "job_id", description = "The job that this is about.")]
+pub struct JobId(
+    #[schemars(length(min = 1, max = JobId::MAX_LENGTH), regex(pattern = r"^[A-Za-z0-9._:-]+$"))] String,
+);
 
 /// Why a text is not a [`JobId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,9 +76,10 @@ impl fmt::Display for JobId {
 
 /// The provider's name for one generation. It is opaque and never treated as a number: 18 digits, a UUID or something
 /// else (docs/provider.md, "Task ids").
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct TaskId(String);
+#[schemars(rename = "task_id", description = "The provider's id of the generation. Opaque.")]
+pub struct TaskId(#[schemars(length(min = 1, max = TaskId::MAX_LENGTH))] String);
 
 impl TaskId {
     /// A longer text is not taken for an id; none of the known ids has more than 64 characters.
@@ -97,7 +105,7 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// SHA-256, in hex, of the canonical JSON of a job's input. It distinguishes a repetition from another job with the
+/// SHA-256, in hex, of the canonical JSON of a job's input, and of its route if that is not the default one. It distinguishes a repetition from another job with the
 /// same id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Digest(String);
@@ -114,16 +122,16 @@ impl Digest {
     }
 }
 
-/// What a life needs to know of its job, besides the body for the provider, which is dropped once the task id is
-/// known.
+/// What a life needs to know of its job, besides the submission, which is dropped once the task id is known.
 #[derive(Debug)]
 pub struct Job {
     pub id: JobId,
     pub digest: Digest,
+    pub route: Arc<Route>,
     pub external_ids: ExternalIds,
-    /// `n`: the number of images asked for, which is also the number of the account's slots that the job takes.
-    pub images: u32,
-    /// The model that makes the images, one of the known models.
+    /// How many of the account's slots the job takes: the number of images asked for.
+    pub slots: u32,
+    /// The model that makes the result, one of the route's models.
     pub model: String,
     /// Whether the provider calls back at a URL of ours.
     pub calls_back: bool,
@@ -146,35 +154,39 @@ pub struct Envelope {
     pub timestamp_s: Option<u64>,
 }
 
-/// One fault of a job, with its place in the message's JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// One thing that is wrong with a job.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "fault")]
 pub struct Fault {
-    /// A JSON pointer, for example `/input/subject_image_list/1/subject_image`.
+    /// A JSON pointer (RFC 6901) into the job; empty for the job as a whole.
+    #[schemars(example = "/input/subject_image_list/1/subject_image")]
     pub path: String,
+    /// What is expected, and what was found.
     pub message: String,
 }
 
 /// Why a job failed: the closed list of docs/contract.md, "Reasons of a failure".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "reason", description = "Why it failed.")]
 pub enum Reason {
-    /// The job is known to be wrong before anything was paid.
+    /// Known to be wrong before anything was paid; correct it and send it under the same job_id.
     InvalidRequest,
-    /// The provider has refused the job for good.
+    /// Refused by the provider for good.
     Rejected,
-    /// The provider has refused the job for its content.
+    /// Refused or failed for what it shows or says.
     ContentPolicy,
-    /// The provider accepted the job, and the generation failed.
+    /// Accepted by the provider, then failed.
     GenerationFailed,
-    /// The task had not ended within the timeout, nor at one last query.
+    /// No end within the timeout, nor at one last query.
     TimedOut,
-    /// It is unknown whether the provider accepted the job. No worker posts it again by itself.
+    /// It is unknown whether the provider accepted it. No worker posts it again by itself.
     OutcomeUnknown,
-    /// The provider has the images no longer.
+    /// The images can no longer be had.
     ResultExpired,
     /// What the provider returns as images can't be stored as images.
     ResultInvalid,
-    /// The job made workers crash too often.
+    /// It made workers crash too often.
     Quarantined,
 }
 
@@ -211,9 +223,10 @@ impl Reason {
     }
 }
 
-/// Whether the provider took money for a job without images, as far as is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Whether the provider took money for the job, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "charged")]
 pub enum Charged {
     No,
     Yes,
@@ -249,29 +262,62 @@ pub enum Outcome {
     Cancelled(Cancellation),
 }
 
-/// The stored images of a finished generation.
+/// A finished generation whose result is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Success {
     pub task_id: TaskId,
-    pub images: Vec<StoredImage>,
+    pub made: Made,
     /// What the provider deducted, as it says (`final_unit_deduction`).
     pub units: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+/// What was made, as it is stored: one case for each case of [`Makes`](route::Makes).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Made {
+    Images(Vec<StoredImage>),
+}
+
+impl Made {
+    /// How many files it has.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Images(images) => images.len(),
+        }
+    }
+}
+
+/// One stored image.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[schemars(rename = "image")]
 pub struct StoredImage {
+    /// Its place in the generation, from 0.
     pub index: u32,
-    /// A stable location: `scheme://bucket/key`, or `file:///absolute/path`.
+    /// Where it is stored; stable.
+    #[schemars(
+        length(min = 1),
+        example = "s3://bucket/images/order-8812/0-1f0ce2.png",
+        example = "file:///srv/images/order-8812/0-1f0ce2.png"
+    )]
     pub location: String,
-    /// `None` if the store has no public base.
+    /// Where it can be fetched; only where the store has a public base or signs URLs.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub url: Option<String>,
-    /// Read from the bytes, and not from the header of the provider's server.
+    /// By its bytes, and not by the header of the provider's server.
+    #[schemars(example = "image/png")]
     pub content_type: String,
+    /// Its length.
+    #[schemars(range(min = 1))]
     pub bytes: u64,
+    /// In pixels.
+    #[schemars(range(min = 1))]
     pub width: u32,
+    /// In pixels.
+    #[schemars(range(min = 1))]
     pub height: u32,
-    /// In hex.
+    /// Of its bytes, in hex.
+    #[schemars(length(equal = 64))]
     pub sha256: String,
 }
 
@@ -300,10 +346,11 @@ pub struct Cancellation {
     pub task_id: Option<TaskId>,
 }
 
-/// How long the parts of a life took, in milliseconds, as far as this process has seen them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+/// How long the parts of the job took, in milliseconds, as far as the worker that ended it has seen them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[schemars(rename = "timings_ms")]
 pub struct Timings {
-    /// From the producer's publishing to the moment when the worker first sees the job, by the message's `timestamp`.
+    /// From the publish to the worker's first look, by the message's timestamp.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queued: Option<u64>,
     /// The accepted POST.

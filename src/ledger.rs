@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::job::record::{Nonce, Snapshot, Stage, Unreadable};
+use crate::job::route::RouteName;
 use crate::job::step::{
     BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
 };
@@ -44,6 +45,7 @@ pub enum LedgerError {
 pub struct JobRef<'a> {
     pub job: &'a JobId,
     pub digest: &'a Digest,
+    pub route: &'a RouteName,
     pub round: u32,
     /// The failed tasks of the generations before this one, for a record that is missing.
     pub failed: &'a FailedTasks,

@@ -124,8 +124,9 @@ fn line(check: &str, finding: &Finding, json: bool) -> String {
 /// Reports the configuration, which could be read, or this would not run.
 fn configuration(config: &Config) -> Vec<Finding> {
     let rules = parts::request_rules(config);
-    let (profile, model) = (config.api.edition.profile, &rules.default_model);
-    let (least, most) = rules.subject_images.into_inner();
+    let route = rules.routes.default_route();
+    let (profile, model) = (config.api.edition.profile, &route.default_model);
+    let (least, most) = (route.subject_images.start(), route.subject_images.end());
     let mut findings = vec![Finding::ok(format!(
         "read, and nothing in it is wrong: profile {profile}, {least} to {most} subject images, {model} for jobs \
          that name no model"

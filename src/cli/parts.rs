@@ -9,7 +9,6 @@ use crate::config::{Config, redacted};
 use crate::images::guard::Guard;
 use crate::images::{DownloadRules, Downloader};
 use crate::job::callback::Callbacks;
-use crate::job::operation::MULTI_IMAGE_TO_IMAGE;
 use crate::job::request::Rules;
 use crate::ledger::RedisLedger;
 use crate::ledger::connection::Connection;
@@ -75,7 +74,7 @@ pub(super) fn ledger(config: &Config, metrics: &Metrics) -> anyhow::Result<Redis
 /// Uses a connection of its own, so that it delays no move of a record.
 pub(super) fn durations(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisDurations> {
     let (connection, prefix) = (redis_connection(config, metrics)?, &config.redis.prefix);
-    Ok(RedisDurations::new(connection, prefix, MULTI_IMAGE_TO_IMAGE.name, config.redis.remember))
+    Ok(RedisDurations::new(connection, prefix, config.redis.remember))
 }
 
 pub(super) fn redis_connection(config: &Config, metrics: &Metrics) -> anyhow::Result<Connection> {
@@ -100,9 +99,7 @@ pub(super) fn provider(config: &Config) -> anyhow::Result<CometApi> {
     CometApi::new(Endpoints {
         base_url: api.base_url.clone(),
         key: config.require_key()?.clone(),
-        submit_path: api.submit_path.clone(),
-        query_path: api.query_path.clone(),
-        model: api.model.clone(),
+        routes: api.routes(),
         submit_timeout: api.submit_timeout,
         query_timeout: api.query_timeout,
         proxy: api.proxy.clone(),
@@ -113,13 +110,7 @@ pub(super) fn provider(config: &Config) -> anyhow::Result<CometApi> {
 
 /// The rules by which every reader checks a job.
 pub(super) fn request_rules(config: &Config) -> Rules {
-    let api = &config.api;
-    Rules {
-        subject_images: api.subject_images.clone(),
-        scene_names_sent: api.scene_names_sent,
-        slots: config.generation.max_running,
-        ..Rules::of(&MULTI_IMAGE_TO_IMAGE, api.edition).with_default_model(&api.model)
-    }
+    Rules { slots: config.generation.max_running, ..Rules::of(config.api.routes()) }
 }
 
 pub(super) fn downloader(config: &Config) -> anyhow::Result<Downloader> {

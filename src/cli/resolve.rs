@@ -6,6 +6,8 @@
 
 mod fetch;
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, bail};
 
 use super::output::Output;
@@ -16,6 +18,7 @@ use crate::job::event::{EventView, may_be_corrected, says_unknown};
 use crate::job::receipt::Decision;
 use crate::job::receipt::history::History;
 use crate::job::request::{self, DeadReason, Rules};
+use crate::job::route::Route;
 use crate::job::{JobId, TaskId};
 use crate::metrics::Metrics;
 use crate::provider::Provider as _;
@@ -110,7 +113,8 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     }
     let gate = gate(job, &history, &word)?;
     if let Word::Task(task) = &word {
-        known_to_the_provider(config, task).await?;
+        let route = route_of(config, job, &history)?;
+        known_to_the_provider(config, &route, task).await?;
     }
     note(&receipts, job, gate, &word).await?;
     send_back(config, job).await?;
@@ -171,10 +175,20 @@ fn gate(job: &JobId, history: &History, word: &Word) -> anyhow::Result<u32> {
     }
 }
 
+/// The route at which the job was submitted.
+fn route_of(config: &Config, job: &JobId, history: &History) -> anyhow::Result<Arc<Route>> {
+    let name = history
+        .route()
+        .with_context(|| format!("no receipt of {job} says at which route it was submitted"))?;
+    let routes = config.api.routes();
+    let route = routes.get(name.as_str()).cloned();
+    route.with_context(|| format!("{job} was submitted at the route {name}, which this version doesn't know"))
+}
+
 /// Checks that the provider knows the task id, because a job would wait for a wrong one in vain, and the decision
 /// can't be changed.
-async fn known_to_the_provider(config: &Config, task: &TaskId) -> anyhow::Result<()> {
-    match parts::provider(config)?.query(task).await {
+async fn known_to_the_provider(config: &Config, route: &Route, task: &TaskId) -> anyhow::Result<()> {
+    match parts::provider(config)?.query(route, task).await {
         TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. } => Ok(()),
         TaskStatus::NotFound { message } => bail!("CometAPI has no task {task}: {message}"),
         TaskStatus::Unavailable { message, .. } => {

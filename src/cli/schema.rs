@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 use super::output::Output;
 use crate::config::DEFAULT_TOML;
-use crate::job::{event, request};
+use crate::job::schema;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -25,12 +25,13 @@ enum What {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let pretty = |schema: &serde_json::Value| format!("{schema:#}");
     let text = match arguments.what {
-        What::Job => request::SCHEMA,
-        What::Event => event::SCHEMA,
-        What::Config => DEFAULT_TOML,
+        What::Job => pretty(&schema::job()),
+        What::Event => pretty(&schema::event()),
+        What::Config => DEFAULT_TOML.trim_end().to_owned(),
     };
     let mut output = Output::plain();
-    output.data(text.trim_end());
+    output.data(&text);
     output.check()
 }

@@ -8,7 +8,8 @@ use url::Url;
 
 use super::reader::Reader;
 use super::urls;
-use crate::job::operation::{Edition, MULTI_IMAGE_TO_IMAGE};
+use crate::job::route::table::MULTI_IMAGE_TO_IMAGE;
+use crate::job::route::{Edition, Route, Routes};
 use crate::net::tls;
 use crate::secret::Secret;
 
@@ -145,6 +146,19 @@ impl Redis {
 }
 
 impl Api {
+    /// The routes of the API; the settings of this section are about the default one.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        let default = Route {
+            submit_path: self.submit_path.clone(),
+            query_path: self.query_path.clone(),
+            subject_images: self.subject_images.clone(),
+            scene_names_sent: self.scene_names_sent,
+            ..Route::of(&MULTI_IMAGE_TO_IMAGE, self.edition).with_default_model(&self.model)
+        };
+        Routes::new(default, self.edition.profile)
+    }
+
     /// `None` only if a fault was found.
     pub(super) fn read(from: &mut Reader) -> Option<Self> {
         let base_url = from.parsed("api.base_url", |text| urls::web(text).map(Some));

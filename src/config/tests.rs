@@ -44,7 +44,7 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(config.redis.remember, Duration::from_secs(7 * 86_400));
     assert_eq!(config.redis.response_timeout, Duration::from_millis(2000));
     assert_eq!(config.api.base_url.as_str(), "https://api.cometapi.com/");
-    let operation = &crate::job::operation::MULTI_IMAGE_TO_IMAGE;
+    let operation = &crate::job::route::table::MULTI_IMAGE_TO_IMAGE;
     assert_eq!(config.api.submit_path, operation.submit_path);
     assert_eq!(config.api.query_path, operation.query_path);
     assert_eq!(config.api.edition, operation.editions[0]);

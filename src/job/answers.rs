@@ -76,7 +76,8 @@ pub enum TaskStatus {
     /// Submitted or running, and also every status word that we don't know (docs/provider.md, "Status words").
     Running,
     Succeeded {
-        images: Vec<ResultImage>,
+        /// What the route makes.
+        files: Vec<ResultFile>,
         units: Option<String>,
     },
     Failed {
@@ -129,9 +130,9 @@ pub enum Lookup {
     },
 }
 
-/// One image at the provider. Its URL is signed and expires, and it is never logged.
+/// One file of a result at the provider. Its URL is signed and expires, and it is never logged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ResultImage {
+pub struct ResultFile {
     pub index: u32,
     pub url: Url,
 }

@@ -7,6 +7,7 @@
 //! An event's id is a function of the job and its end, so that a consumer recognizes copies by it: see
 //! [`Event::terminal`].
 
+pub(super) mod data;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -14,18 +15,14 @@ mod view;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
+use self::data::{Cancelled, CloudEvent, Failed, Submitted, Succeeded};
 pub use self::view::{EventView, ImageView, NotAnEvent, may_be_corrected, may_run_on, says_unknown};
 
 use super::{
-    Cancellation, Charged, ExternalTaskId, FailedTasks, Failure, Fault, Job, Outcome, Reason, StoredImage,
-    Success, TaskId, Timings,
+    Cancellation, ExternalTaskId, FailedTasks, Failure, Job, Made, Outcome, Reason, Success, TaskId, Timings,
 };
-
-/// JSON Schema (2020-12) of all events, for consumers and for `comet-worker schema`.
-pub const SCHEMA: &str = include_str!("../../schemas/event.schema.json");
 
 /// The media type of [`Event::body`], for the message's `content_type`.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
@@ -142,9 +139,10 @@ impl Event {
     #[must_use]
     pub fn submitted(job: &Job, task: &TaskId, context: &Context<'_>) -> Self {
         let data = Submitted {
-            job_id: job.id.as_str(),
-            task_id: task.as_str(),
-            external_task_id: context.external.as_str(),
+            job_id: &job.id,
+            operation: &job.route.name,
+            task_id: task,
+            external_task_id: context.external,
             timings_ms: context.timings,
             metadata: job.metadata.as_deref(),
         };
@@ -167,11 +165,13 @@ impl Event {
     }
 
     fn succeeded(job: &Job, success: &Success, context: &Context<'_>) -> Self {
+        let Made::Images(images) = &success.made;
         let data = Succeeded {
-            job_id: job.id.as_str(),
-            task_id: success.task_id.as_str(),
-            external_task_id: context.external.as_str(),
-            images: &success.images,
+            job_id: &job.id,
+            operation: &job.route.name,
+            task_id: &success.task_id,
+            external_task_id: context.external,
+            images,
             units: success.units.as_deref(),
             failed_task_ids: context.failed.tasks(),
             timings_ms: context.timings,
@@ -183,14 +183,15 @@ impl Event {
 
     fn failed(job: &Job, failure: &Failure, context: &Context<'_>) -> Self {
         let data = Failed {
-            job_id: job.id.as_str(),
-            task_id: failure.task_id.as_ref().map(TaskId::as_str),
-            external_task_id: context.external.as_str(),
+            job_id: &job.id,
+            operation: &job.route.name,
+            task_id: failure.task_id.as_ref(),
+            external_task_id: context.external,
             reason: failure.reason,
             message: &failure.message,
             provider_code: failure.provider_code.as_deref(),
             charged: failure.charged,
-            faults: (failure.reason == Reason::InvalidRequest).then_some(&failure.faults),
+            faults: (failure.reason == Reason::InvalidRequest).then_some(failure.faults.as_slice()),
             units: failure.units.as_deref(),
             failed_task_ids: context.failed.tasks(),
             timings_ms: context.timings,
@@ -209,9 +210,10 @@ impl Event {
 
     fn cancelled(job: &Job, cancellation: &Cancellation, context: &Context<'_>) -> Self {
         let data = Cancelled {
-            job_id: job.id.as_str(),
-            task_id: cancellation.task_id.as_ref().map(TaskId::as_str),
-            external_task_id: context.external.as_str(),
+            job_id: &job.id,
+            operation: &job.route.name,
+            task_id: cancellation.task_id.as_ref(),
+            external_task_id: context.external,
             message: &cancellation.message,
             charged: cancellation.charged,
             failed_task_ids: context.failed.tasks(),
@@ -253,86 +255,4 @@ impl Event {
 fn rfc_3339(time_ms: i64) -> String {
     let time = Timestamp::from_millisecond(time_ms.max(0)).unwrap_or(Timestamp::UNIX_EPOCH);
     format!("{time:.3}")
-}
-
-// The order of the fields below is the order in the bytes.
-
-#[derive(Serialize)]
-struct CloudEvent<'a, D> {
-    specversion: &'a str,
-    id: &'a str,
-    source: &'a str,
-    r#type: &'a str,
-    subject: &'a str,
-    time: &'a str,
-    datacontenttype: &'a str,
-    /// Our extension attribute of CloudEvents.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    supersedes: Option<&'a str>,
-    data: &'a D,
-}
-
-#[derive(Serialize)]
-struct Submitted<'a> {
-    job_id: &'a str,
-    task_id: &'a str,
-    external_task_id: &'a str,
-    timings_ms: Timings,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a RawValue>,
-}
-
-#[derive(Serialize)]
-struct Succeeded<'a> {
-    job_id: &'a str,
-    task_id: &'a str,
-    external_task_id: &'a str,
-    images: &'a [StoredImage],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    units: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[TaskId]>::is_empty")]
-    failed_task_ids: &'a [TaskId],
-    timings_ms: Timings,
-    polls: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a RawValue>,
-}
-
-#[derive(Serialize)]
-struct Failed<'a> {
-    job_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    task_id: Option<&'a str>,
-    external_task_id: &'a str,
-    reason: Reason,
-    message: &'a str,
-    /// Always present; `null` if the provider gave none.
-    provider_code: Option<&'a str>,
-    charged: Charged,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    faults: Option<&'a Vec<Fault>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    units: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[TaskId]>::is_empty")]
-    failed_task_ids: &'a [TaskId],
-    timings_ms: Timings,
-    polls: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a RawValue>,
-}
-
-#[derive(Serialize)]
-struct Cancelled<'a> {
-    job_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    task_id: Option<&'a str>,
-    external_task_id: &'a str,
-    message: &'a str,
-    charged: Charged,
-    #[serde(skip_serializing_if = "<[TaskId]>::is_empty")]
-    failed_task_ids: &'a [TaskId],
-    timings_ms: Timings,
-    polls: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a RawValue>,
 }

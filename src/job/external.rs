@@ -5,15 +5,20 @@
 //! number of the generation. A producer may still choose an id. It is sent unchanged, but a task that is found under
 //! it proves nothing by itself.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{Digest, JobId};
 
 /// Our name for the generation, which is sent with the submit: `external_task_id`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(transparent)]
-pub struct ExternalTaskId(String);
+#[schemars(
+    rename = "external_task_id",
+    description = "The id under which the provider knows the job: made from the job_id, or your own."
+)]
+pub struct ExternalTaskId(#[schemars(length(min = 1, max = ExternalTaskId::MAX_LENGTH))] String);
 
 impl ExternalTaskId {
     /// Clients of Kling cut it at 64 characters (docs/provider.md, "Request fields").

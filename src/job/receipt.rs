@@ -3,6 +3,7 @@
 pub mod history;
 pub mod notes;
 
+use super::route::RouteName;
 use super::{Digest, JobId, SentUnder};
 
 pub use notes::{Decision, Intent};
@@ -30,6 +31,7 @@ pub enum Shut {
 pub struct IntentFacts<'a> {
     pub job: &'a JobId,
     pub digest: &'a Digest,
+    pub route: &'a RouteName,
     pub round: u32,
     /// The external id of the attempt.
     pub under: &'a SentUnder,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::job::route::RouteName;
 use crate::job::{Charged, Digest, FailedTasks, SentUnder, TaskId};
 
 /// The newest version that this worker reads. It writes 1, which knows all stages but `told`, and 2 for that stage.
@@ -40,6 +41,8 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Record {
     pub digest: Digest,
+    /// Where the job is submitted and its task polled; `None` once it has ended.
+    pub route: Option<RouteName>,
     /// 1, plus one for each corrected input that replaced an invalid one.
     pub round: u32,
     pub stage: Stage,
@@ -59,7 +62,7 @@ pub struct Record {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Snapshot {
     /// `None` if there is no record, or Redis has lost it.
-    pub record: Option<Record>,
+    pub record: Option<Box<Record>>,
     /// Whether the user has cancelled the job, which may be before a worker has seen it.
     pub cancelled: bool,
 }
@@ -101,7 +104,7 @@ impl Snapshot {
     pub fn from_fields(fields: &HashMap<String, Bytes>, now_ms: u64) -> Result<Self, Unreadable> {
         let cancelled = fields.get("cancelled").is_some_and(|value| value.as_ref() == b"1");
         let unseen = fields.is_empty() || (cancelled && !fields.contains_key("stage"));
-        let record = if unseen { None } else { Some(Record::from_fields(fields, now_ms)?) };
+        let record = if unseen { None } else { Some(Box::new(Record::from_fields(fields, now_ms)?)) };
         Ok(Self { record, cancelled })
     }
 }
@@ -154,6 +157,12 @@ impl Record {
         };
         Ok(Self {
             digest: Digest::new(text("digest")?.to_owned()),
+            route: match &stage {
+                Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. } => {
+                    Some(RouteName::new(text("route")?))
+                }
+                Stage::Done { .. } | Stage::Told { .. } => None,
+            },
             round: small("round")?,
             stage,
             corrects: fields.get("corrects").cloned(),
@@ -205,6 +214,7 @@ mod tests {
         let stored = [
             ("version", "1"),
             ("digest", "d"),
+            ("route", "multi_image_to_image"),
             ("round", "1"),
             ("stage", "generating"),
             ("attempt", "2"),

@@ -8,8 +8,8 @@
 //! - A job that can be named but is wrong is a [`Request`] whose body is the list of all its faults. It ends with an event
 //!   that has all of them at once, since a producer that learns one fault per round trip gives up.
 //!
-//! The user's input is checked against [`Rules`], which are data, so that another edition of the provider's contract
-//! is another set of values and not another code path.
+//! The user's input is checked against [`Rules`], which are data, so that another route, or another edition of the
+//! provider's contract, is another set of values and not another code path.
 //!
 //! If a JSON object has the same key twice, the last one counts.
 
@@ -31,11 +31,10 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -45,10 +44,9 @@ pub use self::rules::{Rules, StoreName};
 
 use self::faults::{Faults, clip, found, member};
 use self::odd::Parsable;
-use super::{Envelope, ExternalIds, ExternalTaskId, Fault, Job, JobId};
-
-/// JSON Schema (2020-12) of a job, for producers and for `comet-worker schema`.
-pub const SCHEMA: &str = include_str!("../../schemas/job.schema.json");
+use super::route::Route;
+use super::submission::Submission;
+use super::{Envelope, ExternalIds, Fault, Job, JobId};
 
 /// The limit for `metadata`, in bytes of its JSON without whitespace.
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
@@ -98,10 +96,11 @@ impl Properties {
 /// A job that can be named.
 #[derive(Debug)]
 pub struct Request {
-    /// For a wrong job, the fields are filled as far as possible, with one image.
+    /// For a wrong job, the fields are filled as far as possible, with one slot and, if its route is not known, the
+    /// default route.
     pub job: Job,
-    /// The JSON to POST to the provider, or all faults of the job, which are never an empty list.
-    pub body: Result<Bytes, Vec<Fault>>,
+    /// What to post, or all faults of the job, which are never an empty list.
+    pub submission: Result<Submission, Vec<Fault>>,
 }
 
 /// Why a message can't become a job, for the header `x-comet-reason` and the log.
@@ -195,47 +194,62 @@ pub fn parse(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Requ
         let name = text.settle_text("", name, &mut faults);
         faults.add(
             member("", &name),
-            "is not a member of a job; those are job_id, input, metadata and timeout_s",
+            "is not a member of a job; those are job_id, operation, input, metadata and timeout_s",
         );
     }
     let timeout = message.timeout_s.and_then(|raw| value(&text, "/timeout_s", raw, &mut faults));
     let timeout_s = timeout_s(timeout.as_ref(), &mut faults);
     let metadata = message.metadata.and_then(|raw| metadata(&text, raw, &mut faults));
+    let operation = message.operation.and_then(|raw| value(&text, "/operation", raw, &mut faults));
+    let route = route(operation.as_ref(), rules, &mut faults);
     let input = message.input.and_then(|raw| value(&text, "/input", raw, &mut faults));
-    let digest = match (&input, message.input) {
-        (Some(input), _) => canonical::digest(input),
-        (None, None) => canonical::digest(&Value::Null),
+    let asked_for = match (&input, message.input) {
+        (Some(input), _) => input,
+        (None, None) => &Value::Null,
         // An input that can't be parsed still gets a digest, so that it differs from another.
-        (None, Some(raw)) => canonical::digest(&Value::from(raw.get())),
+        (None, Some(raw)) => &Value::from(raw.get()),
     };
-    let checked = match (input, message.input) {
+    let is_default = route.is_some_and(|route| Arc::ptr_eq(route, rules.routes.default_route()));
+    let digest = canonical::digest(asked_for, operation.as_ref().filter(|_| !is_default));
+    let checked = match (&route, input, message.input) {
         // One fault is enough: the fields that it therefore lacks are not reported.
-        (None, Some(_)) => checks::Checked::default(),
-        (input, _) => checks::check(input, &id, &digest, rules, &mut faults),
+        (None, _, _) | (Some(_), None, Some(_)) => checks::Checked::default(),
+        (Some(route), input, _) => checks::check(input, &id, &digest, route, rules, &mut faults),
     };
 
     let external_ids = match checked.external_ids {
         Some(ids) => ids,
         None => ExternalIds::new(None, rules.store.as_str(), &id, &digest),
     };
-    let calls_back = checked.calls_back;
-    let (images, model, body) = match faults.into_list() {
-        None => (checked.images, checked.model, Ok(checked.body)),
-        Some(list) => (1, rules.default_model.clone(), Err(list)),
+    let route = route.unwrap_or(rules.routes.default_route());
+    let (slots, model, calls_back, submission) = match (checked.taken, faults.into_list()) {
+        (Some(taken), None) => {
+            (taken.slots, taken.submission.model.clone(), taken.calls_back, Ok(taken.submission))
+        }
+        (_, faults) => (1, route.default_model.clone(), false, Err(faults.unwrap_or_default())),
     };
+    let route = Arc::clone(route);
     let envelope = properties.envelope.clone();
-    let job = Job { id, digest, external_ids, images, model, calls_back, timeout_s, metadata, envelope };
-    Ok(Request { job, body })
+    let job =
+        Job { id, digest, route, external_ids, slots, model, calls_back, timeout_s, metadata, envelope };
+    Ok(Request { job, submission })
 }
 
-/// The body for another generation of the same job: only its `external_task_id` differs.
-#[must_use]
-pub fn under_id(body: &Bytes, external: &ExternalTaskId) -> Bytes {
-    let members: Result<BTreeMap<Cow<'_, str>, &RawValue>, _> = serde_json::from_slice(body);
-    let id = serde_json::value::to_raw_value(external);
-    let (Ok(mut members), Ok(id)) = (members, id) else { return body.clone() };
-    members.insert(Cow::Borrowed("external_task_id"), &id);
-    serde_json::to_vec(&members).map_or_else(|_| body.clone(), Bytes::from)
+/// The route that a job names; `None`, and a fault, if there is no such route.
+fn route<'r>(operation: Option<&Value>, rules: &'r Rules, faults: &mut Faults) -> Option<&'r Arc<Route>> {
+    let Some(operation) = operation.filter(|operation| !operation.is_null()) else {
+        return Some(rules.routes.default_route());
+    };
+    let route = operation.as_str().and_then(|name| rules.routes.get(name));
+    if route.is_none() {
+        let names: Vec<_> = rules.routes.iter().map(|route| route.data.name).collect();
+        let expected = match names.as_slice() {
+            [only] => (*only).to_owned(),
+            several => format!("one of {}", several.join(", ")),
+        };
+        faults.add("/operation", format!("expected {expected}, found {}", found(operation)));
+    }
+    route
 }
 
 /// A message's own members, of any type, as they are written. A member that can't be parsed must not hide the others,
@@ -243,6 +257,7 @@ pub fn under_id(body: &Bytes, external: &ExternalTaskId) -> Bytes {
 #[derive(Default)]
 struct Message<'t> {
     job_id: Option<&'t RawValue>,
+    operation: Option<&'t RawValue>,
     input: Option<&'t RawValue>,
     timeout_s: Option<&'t RawValue>,
     metadata: Option<&'t RawValue>,
@@ -266,6 +281,7 @@ impl<'de> Deserialize<'de> for Message<'de> {
                 while let Some(name) = map.next_key::<String>()? {
                     match name.as_str() {
                         "job_id" => message.job_id = Some(map.next_value()?),
+                        "operation" => message.operation = Some(map.next_value()?),
                         "input" => message.input = Some(map.next_value()?),
                         "timeout_s" => message.timeout_s = Some(map.next_value()?),
                         "metadata" => message.metadata = Some(map.next_value()?),

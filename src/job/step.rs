@@ -42,11 +42,12 @@ pub use self::record::Recall;
 pub use self::store::Storing;
 
 use super::pace::{Pace, Schedule, Seed};
-use super::{Charged, FailedTasks, Outcome, SentUnder, StoredImage, TaskId};
+use super::{Charged, FailedTasks, Made, Outcome, SentUnder, TaskId};
 use crate::job::answers::{Lookup, SubmitOutcome, TaskStatus};
 use crate::job::receipt::history::History;
 use crate::job::receipt::{Gate, Shut};
 use crate::job::record::{Nonce, Snapshot, Stage};
+use crate::job::route::RouteName;
 
 /// The bounds that a life keeps to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -247,6 +248,8 @@ pub enum RequeueReason {
     Paused,
     /// This worker can't read the record.
     Unreadable,
+    /// The job was submitted at a route that this worker doesn't know.
+    UnknownRoute,
     /// The worker stops.
     Stopping,
     /// The message is needed again, but it was dropped when the task id became known.
@@ -258,9 +261,10 @@ pub enum RequeueReason {
 }
 
 impl RequeueReason {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Paused,
         Self::Unreadable,
+        Self::UnknownRoute,
         Self::Stopping,
         Self::NeedsMessage,
         Self::HeldLong,
@@ -272,6 +276,7 @@ impl RequeueReason {
         match self {
             Self::Paused => "paused",
             Self::Unreadable => "unreadable",
+            Self::UnknownRoute => "unknown_route",
             Self::Stopping => "stopping",
             Self::NeedsMessage => "needs_message",
             Self::HeldLong => "held_long",
@@ -348,6 +353,8 @@ pub enum EventSource {
 pub struct Rebuilt {
     /// `None` if no receipt names it.
     pub digest: Option<super::Digest>,
+    /// `None` if no receipt names it.
+    pub route: Option<RouteName>,
     pub round: u32,
     /// The age of a running generation is unknown, so it counts from the rebuilding.
     pub stage: Stage,
@@ -387,7 +394,7 @@ pub enum FreezeResult {
 /// The result of [`Action::Store`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stored {
-    All(Vec<StoredImage>),
+    All(Made),
     /// The images are not stored this time, because of the image whose fault decides.
     Not(Unstored),
 }

@@ -4,7 +4,7 @@
 --         taken to be given up, so the pace doesn't apply
 -- ARGV[7] "": the record is as the caller has read it; "unread": the caller has not read it and expects that there is none;
 --         or the nonce of an ask that never reached the gate, which this one replaces
--- ARGV[8] "", or the external id of the attempt
+-- ARGV[8] "", or the external id of the attempt   ARGV[9] the name of the route
 -- answer  "ok", also to a repeated ask with the same nonce; "full": no slots are free, nothing changed; "paced": the
 --         provider wants a slower pace, nothing changed, and the note wait_ms says how long to wait; "none" or "moved" if
 --         the record is not what the caller expects
@@ -38,7 +38,8 @@ if pace then
 end
 if not take() then return answer('full') end
 if pace then redis.call('HSET', pace_key, 'next_ms', whole(now + 1000000 / rate)) end
-move({'stage', 'submitting', 'digest', digest, 'round', round, 'attempt', attempt, 'nonce', nonce, 'since_ms', now},
+move({'stage', 'submitting', 'digest', digest, 'route', ARGV[9], 'round', round, 'attempt', attempt, 'nonce', nonce,
+      'since_ms', now},
      {'event', 'replaceable', 'task', 'under'})
 if ARGV[8] ~= '' then redis.call('HSET', job, 'under', ARGV[8]) end
 return written()

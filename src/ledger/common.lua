@@ -1,5 +1,5 @@
 -- This text precedes every script.
--- KEYS[1]  the job's hash; its fields: version, digest, round, stage, attempt, nonce, task, since_ms, event, replaceable, watched,
+-- KEYS[1]  the job's hash; its fields: version, digest, route (until the job has ended), round, stage, attempt, nonce, task, since_ms, event, replaceable, watched,
 --          cancelled (the user has cancelled the job), corrects (the event that its end will correct),
 --          entries and entered (see enter.lua), tried_ms (see leave.lua), under (the external id of the attempt),
 --          failed_tasks and failed_charged (see follow.lua), event_id (see told.lua)

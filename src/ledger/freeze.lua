@@ -21,7 +21,7 @@ elseif not missing then
   if expect == 'submitting' and not (record.stage == 'submitting' and record.nonce == nonce) then return answer('moved') end
 end
 move({'stage', 'done', 'digest', digest, 'round', round, 'event', event, 'replaceable', replaceable, 'since_ms', now},
-     {'attempt', 'nonce', 'under', 'task', 'cancelled', 'corrects', 'entries', 'entered', 'tried_ms', 'failed_tasks',
+     {'route', 'attempt', 'nonce', 'under', 'task', 'cancelled', 'corrects', 'entries', 'entered', 'tried_ms', 'failed_tasks',
       'failed_charged'})
 if ARGV[9] ~= '1' then release() end
 return written()

@@ -10,7 +10,7 @@ use super::scripts::{Scripts, Word};
 use super::slots::{Account, Slots};
 use super::{JobRef, Ledger, LedgerError, hints, unavailable};
 use crate::job::event::Event;
-use crate::job::record::{Nonce, Record, Snapshot, Stage};
+use crate::job::record::{Nonce, Snapshot, Stage};
 use crate::job::step::{
     BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
 };
@@ -113,8 +113,8 @@ impl Ledger for RedisLedger {
             BeginPrecondition::NeverAsked(nonce) => nonce.as_str(),
         };
         let under = entry.under();
-        let args =
-            [entry.digest.as_str(), &round, &attempt, nonce.as_str(), basis, &under].map(str::as_bytes);
+        let (digest, route) = (entry.digest.as_str(), entry.route.as_str());
+        let args = [digest, &round, &attempt, nonce.as_str(), basis, &under, route].map(str::as_bytes);
         let pace_key = (entry.slots.count > 0).then(|| self.pace_key());
         let JobRef { job, slots, .. } = entry;
         let asking = self.run_shared(&self.scripts.begin, job, slots, pace_key.as_deref(), &args);
@@ -160,8 +160,15 @@ impl Ledger for RedisLedger {
         let failed = entry.failed.to_words();
         let charged = entry.failed.charged().as_str();
         let under = entry.under();
-        let last =
-            [event, corrects, self.runs_on(event), failed.as_bytes(), charged.as_bytes(), under.as_bytes()];
+        let last = [
+            event,
+            corrects,
+            self.runs_on(event),
+            failed.as_bytes(),
+            charged.as_bytes(),
+            under.as_bytes(),
+            entry.route.as_str().as_bytes(),
+        ];
         let args: Vec<&[u8]> = texts.into_iter().chain(last).collect();
         Ok(self.run_slotted(&self.scripts.restore, entry.job, entry.slots, &args).await?.known)
     }
@@ -170,8 +177,9 @@ impl Ledger for RedisLedger {
         let (round, number) = (entry.round.to_string(), attempt.to_string());
         let (failed, charged) = (entry.failed.to_words(), entry.failed.charged().as_str());
         let under = entry.under();
-        let args = [entry.digest.as_str(), &round, &number, task.as_str(), &failed, charged, &under]
-            .map(str::as_bytes);
+        let (digest, route) = (entry.digest.as_str(), entry.route.as_str());
+        let args =
+            [digest, &round, &number, task.as_str(), &failed, charged, &under, route].map(str::as_bytes);
         let reply = self.run_slotted(&self.scripts.accept, entry.job, entry.slots, &args).await?;
         match (reply.word, reply.known.record) {
             (_, Some(record)) => Ok(record.stage),
@@ -222,11 +230,17 @@ impl Ledger for RedisLedger {
         ];
         let reply = self.run_slotted(&self.scripts.freeze, entry.job, entry.slots, &args).await?;
         match (reply.word, reply.known) {
-            (Word::Ok, Snapshot { record: Some(Record { stage: Stage::Done { event, .. }, .. }), .. }) => {
-                Ok(FreezeResult::Event(event))
-            }
             (Word::Ok, Snapshot { record: None, .. }) => Ok(FreezeResult::Event(event)),
-            (Word::Ok | Word::Moved | Word::Full | Word::Paced | Word::Record | Word::None, known) => {
+            (Word::Ok, Snapshot { record: Some(record), cancelled }) => match record.stage {
+                Stage::Done { event, .. } => Ok(FreezeResult::Event(event)),
+                Stage::New { .. }
+                | Stage::Submitting { .. }
+                | Stage::Generating { .. }
+                | Stage::Told { .. } => {
+                    Ok(FreezeResult::Changed(Snapshot { record: Some(record), cancelled }))
+                }
+            },
+            (Word::Moved | Word::Full | Word::Paced | Word::Record | Word::None, known) => {
                 Ok(FreezeResult::Changed(known))
             }
         }

@@ -3,7 +3,7 @@
 -- ARGV[8] nonce, for "submitting"   ARGV[9] task id, for "generating"   ARGV[10] event, for "done"
 -- ARGV[11] "", or the event of the unknown outcome that the end will correct    ARGV[12] for "done": "1" as ARGV[9] of freeze.lua
 -- ARGV[13] "", or the tasks that have failed before, and ARGV[14] whether any of them was charged
--- ARGV[15] "", or the external id of the attempt
+-- ARGV[15] "", or the external id of the attempt   ARGV[16] the name of the route
 -- answer  "ok", or "moved" if the record is not the one to be replaced
 local digest, round, open, stage, attempt, corrects = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[11]
 if foreign() then return answer('moved') end
@@ -23,6 +23,7 @@ local function field(name, value, stages)
   end
 end
 field('attempt', attempt, {new = true, submitting = true, generating = true})
+field('route', ARGV[16], {new = true, submitting = true, generating = true})
 field('nonce', ARGV[8], {submitting = true})
 field('task', ARGV[9], {generating = true})
 field('event', ARGV[10], {done = true})

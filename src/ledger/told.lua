@@ -11,7 +11,7 @@ elseif event_id == '' or (not missing and record.digest ~= digest) then
   return answer('moved')
 else
   move({'stage', 'told', 'digest', digest, 'round', round, 'event_id', event_id},
-       {'attempt', 'nonce', 'under', 'task', 'since_ms', 'replaceable', 'cancelled', 'corrects', 'entries', 'entered', 'tried_ms',
+       {'route', 'attempt', 'nonce', 'under', 'task', 'since_ms', 'replaceable', 'cancelled', 'corrects', 'entries', 'entered', 'tried_ms',
         'failed_tasks',
         'failed_charged'}, VERSION_TOLD)
   if ARGV[7] ~= '1' then release() end

@@ -7,10 +7,11 @@
 //! accepted, it is its own fault. Until then it is the account's.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
+use crate::job::ExternalTaskId;
 use crate::job::answers::{AccountFault, AccountFaultKind, Refusal, SubmitOutcome};
+use crate::job::submission::Submission;
 
 /// How many forbidden jobs are remembered. If one is forgotten, the intake pauses once more.
 const JOBS_MAX: usize = 1_024;
@@ -22,29 +23,29 @@ pub(super) struct Forbidden(Mutex<Seen>);
 struct Seen {
     /// The number of POSTs accepted so far.
     accepted: u64,
-    /// The hash of each forbidden POST's body, and the number of POSTs accepted before it.
-    jobs: HashMap<u64, u64>,
+    /// The external id of each forbidden POST, and the number of POSTs accepted before it.
+    jobs: HashMap<ExternalTaskId, u64>,
 }
 
 impl Forbidden {
-    /// Returns the answer to the POST of `body` with its meaning after the answers before it.
-    pub(super) fn judge(&self, body: &[u8], answer: SubmitOutcome) -> SubmitOutcome {
+    /// Returns the answer to this POST with its meaning after the answers before it.
+    pub(super) fn judge(&self, submission: &Submission, answer: SubmitOutcome) -> SubmitOutcome {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
             SubmitOutcome::Account(AccountFault { kind: AccountFaultKind::Forbidden, message }) => {
-                let job = hash_of(body);
+                let job = &submission.external_id;
                 let accepted = seen.accepted;
                 if seen.jobs.len() >= JOBS_MAX {
                     seen.jobs.clear();
                 }
-                let before = *seen.jobs.entry(job).or_insert(accepted);
+                let before = *seen.jobs.entry(job.clone()).or_insert(accepted);
                 if before == accepted {
                     return SubmitOutcome::Account(AccountFault {
                         kind: AccountFaultKind::Forbidden,
                         message,
                     });
                 }
-                seen.jobs.remove(&job);
+                seen.jobs.remove(job);
                 let refusal =
                     Refusal { content_policy: false, no_model: false, message, provider_code: None };
                 SubmitOutcome::Refused(refusal)
@@ -61,17 +62,14 @@ impl Forbidden {
     }
 }
 
-/// All attempts at one job have the same body.
-pub(super) fn hash_of(body: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    body.hash(&mut hasher);
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::job::TaskId;
+
+    fn job(id: &str) -> Submission {
+        Submission::sample(id, "kling-v2")
+    }
 
     fn forbidden() -> SubmitOutcome {
         let message = "HTTP 403: no".to_owned();
@@ -84,39 +82,31 @@ mod tests {
 
     #[test]
     fn a_job_forbidden_again_while_others_are_accepted_is_refused_for_itself() {
-        let bounded_listener = Forbidden::default();
-        assert_eq!(bounded_listener.judge(b"good", accepted()), accepted());
-        assert_eq!(
-            bounded_listener.judge(b"bad", forbidden()),
-            forbidden(),
-            "the account may have changed since"
-        );
-        assert_eq!(bounded_listener.judge(b"good too", accepted()), accepted());
-        assert!(matches!(bounded_listener.judge(b"bad", forbidden()), SubmitOutcome::Refused(_)));
-        assert_eq!(
-            bounded_listener.judge(b"bad too", forbidden()),
-            forbidden(),
-            "each job has its own count"
-        );
+        let seen = Forbidden::default();
+        assert_eq!(seen.judge(&job("good"), accepted()), accepted());
+        assert_eq!(seen.judge(&job("bad"), forbidden()), forbidden(), "the account may have changed since");
+        assert_eq!(seen.judge(&job("good-too"), accepted()), accepted());
+        assert!(matches!(seen.judge(&job("bad"), forbidden()), SubmitOutcome::Refused(_)));
+        assert_eq!(seen.judge(&job("bad-too"), forbidden()), forbidden(), "each job has its own count");
     }
 
     #[test]
     fn an_account_that_is_allowed_nothing_refuses_no_job() {
-        let bounded_listener = Forbidden::default();
-        assert_eq!(bounded_listener.judge(b"good", accepted()), accepted());
+        let seen = Forbidden::default();
+        assert_eq!(seen.judge(&job("good"), accepted()), accepted());
         for _ in 0..10 {
-            for job in ["a", "b", "c"] {
-                assert_eq!(bounded_listener.judge(job.as_bytes(), forbidden()), forbidden());
+            for id in ["a", "b", "c"] {
+                assert_eq!(seen.judge(&job(id), forbidden()), forbidden());
             }
         }
     }
 
     #[test]
     fn so_many_jobs_are_remembered_and_no_more() {
-        let bounded_listener = Forbidden::default();
-        for job in 0..5_000_u32 {
-            bounded_listener.judge(&job.to_be_bytes(), forbidden());
-            assert!(bounded_listener.0.lock().unwrap().jobs.len() <= JOBS_MAX);
+        let seen = Forbidden::default();
+        for number in 0..5_000 {
+            seen.judge(&job(&number.to_string()), forbidden());
+            assert!(seen.0.lock().unwrap().jobs.len() <= JOBS_MAX);
         }
     }
 }

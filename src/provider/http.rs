@@ -7,13 +7,14 @@
 
 mod exchange;
 mod key;
+mod parts;
 mod their_clock;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy};
@@ -26,7 +27,8 @@ use super::models::Models;
 use super::wire;
 use super::{NO_TASK, Provider};
 use crate::job::answers::{AccountFault, AccountFaultKind, Lookup, SubmitOutcome, TaskStatus};
-use crate::job::operation::MULTI_IMAGE_TO_IMAGE;
+use crate::job::route::{Makes, Route, Routes};
+use crate::job::submission::Submission;
 use crate::job::{SentUnder, TaskId};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -35,6 +37,7 @@ use crate::secret::Secret;
 pub use exchange::REPLY_BYTES_MAX;
 use exchange::{Read, TransportError, exchange, told, unreachable};
 use key::Key;
+use parts::parts;
 use their_clock::TheirClock;
 
 /// The placeholder for the task id in the query path.
@@ -52,15 +55,10 @@ const SUBMIT_IDLE: Duration = Duration::from_secs(3);
 /// Where the API is, and the settings of the requests to it.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
-    /// Scheme, host and port, perhaps with a path; the two paths below are appended to it.
+    /// Scheme, host and port, perhaps with a path; the paths of a route are appended to it.
     pub base_url: Url,
     pub key: Secret,
-    /// `/kling/v1/images/generations`
-    pub submit_path: String,
-    /// With [`TASK_ID_MARK`]: `/kling/v1/images/generations/{task_id}`
-    pub query_path: String,
-    /// The model that the worker sends if a job names none.
-    pub model: String,
+    pub routes: Routes,
     /// From connecting to the last byte of the reply.
     pub submit_timeout: Duration,
     pub query_timeout: Duration,
@@ -80,9 +78,9 @@ pub struct CometApi {
     submits: Client,
     queries: Client,
     key: Key,
-    submit_url: Url,
     base_url: Url,
-    query_path: String,
+    /// Where it is asked whether the API is there.
+    default_route: Arc<Route>,
     submit_timeout: Duration,
     query_timeout: Duration,
     forbidden: Forbidden,
@@ -98,17 +96,8 @@ impl CometApi {
     ///
     /// [`InvalidEndpoints`] says which setting can't be used.
     pub fn new(endpoints: Endpoints) -> Result<Self, InvalidEndpoints> {
-        let Endpoints {
-            base_url,
-            key,
-            submit_path,
-            query_path,
-            model,
-            submit_timeout,
-            query_timeout,
-            proxy,
-            certificates,
-        } = endpoints;
+        let Endpoints { base_url, key, routes, submit_timeout, query_timeout, proxy, certificates } =
+            endpoints;
         let invalid = |message: &str| Err(InvalidEndpoints(message.to_owned()));
         if !matches!(base_url.scheme(), "http" | "https") || !base_url.has_host() {
             return invalid("api.base_url must be an http(s) URL with a host");
@@ -119,7 +108,7 @@ impl CometApi {
         if base_url.query().is_some() || base_url.fragment().is_some() {
             return invalid("api.base_url must end with its path");
         }
-        if !query_path.contains(TASK_ID_MARK) {
+        if !routes.iter().all(|route| route.query_path.contains(TASK_ID_MARK)) {
             return invalid("api.query_path must contain {task_id}");
         }
         let Some(key) = Key::new(key) else {
@@ -143,13 +132,12 @@ impl CometApi {
             // Over TLS it may become HTTP/2 (ALPN); without TLS it stays HTTP/1.1.
             queries: built(client(headers, proxy).pool_idle_timeout(QUERY_IDLE))?,
             key,
-            submit_url: with_path(&base_url, &submit_path, None),
             base_url,
-            query_path,
+            default_route: Arc::clone(routes.default_route()),
             submit_timeout,
             query_timeout,
             forbidden: Forbidden::default(),
-            models: Models::new(&model),
+            models: Models::default(),
             foreign_words: ForeignWords::default(),
             told_of_other_path: AtomicBool::new(false),
             limits: Limits::default(),
@@ -164,7 +152,7 @@ impl CometApi {
     }
 
     /// What this path says about a task, and whether another path may know more.
-    async fn query_at(&self, path: &str, task: &TaskId) -> (TaskStatus, bool) {
+    async fn query_at(&self, path: &str, task: &TaskId, makes: Makes) -> (TaskStatus, bool) {
         let (asked, read) = match self.get_at(path, task.as_str()).await {
             Ok(asked_and_read) => asked_and_read,
             Err(silence) => {
@@ -172,7 +160,7 @@ impl CometApi {
                 return (TaskStatus::Unavailable { message, fault, after: None }, false);
             }
         };
-        let seen = wire::query(&read.reply(&asked), task);
+        let seen = wire::query(&read.reply(&asked), task, makes);
         if let Some(word) = &seen.foreign_word {
             self.foreign_words.note(word);
         }
@@ -219,19 +207,21 @@ impl CometApi {
 
 #[async_trait]
 impl Provider for CometApi {
-    async fn submit(&self, body: Bytes) -> SubmitOutcome {
+    async fn submit(&self, submission: &Submission) -> SubmitOutcome {
+        let url = with_path(&self.base_url, &submission.route.submit_path, None);
+        let asked = format!("POST {}", url.path());
         let request = self
             .submits
-            .post(self.submit_url.clone())
+            .post(url)
             .header(AUTHORIZATION, self.key.header())
             .header(CONTENT_TYPE, "application/json")
             .timeout(self.submit_timeout)
-            .body(body.clone());
+            .body(parts(submission.body()));
         match exchange(request).await {
             Ok(read) => {
                 self.clock.read(&read.reply(""));
-                let answer = wire::submit(&read.reply(&format!("POST {}", self.submit_url.path())));
-                self.models.judge(&body, self.forbidden.judge(&body, answer))
+                let answer = wire::submit(&read.reply(&asked));
+                self.models.judge(submission, self.forbidden.judge(submission, answer))
             }
             Err(TransportError::NotSent(message)) => SubmitOutcome::Account(unreachable(message)),
             Err(TransportError::NoReply(message)) => {
@@ -242,16 +232,17 @@ impl Provider for CometApi {
 
     /// Queries the query path. If that path doesn't exist or doesn't know the task, it queries the other one: it is
     /// unknown which of the two is open for these tasks, and a GET is free (docs/provider.md, "Routes").
-    async fn query(&self, task: &TaskId) -> TaskStatus {
-        let (view, may_be_elsewhere) = self.query_at(&self.query_path, task).await;
-        let Some(other) = other_query_path(&self.query_path).filter(|_| may_be_elsewhere) else {
+    async fn query(&self, route: &Route, task: &TaskId) -> TaskStatus {
+        let makes = route.data.makes;
+        let (view, may_be_elsewhere) = self.query_at(&route.query_path, task, makes).await;
+        let Some(other) = route.other_query_path().filter(|_| may_be_elsewhere) else {
             return view;
         };
-        match self.query_at(other, task).await.0 {
+        match self.query_at(other, task, makes).await.0 {
             TaskStatus::NotFound { .. } | TaskStatus::Unavailable { .. } => view,
             found @ (TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. }) => {
                 if !self.told_of_other_path.swap(true, Ordering::Relaxed) {
-                    let (path, other) = (&self.query_path, other);
+                    let path = &route.query_path;
                     tracing::warn!("tasks are found at {other} and not at {path}: set api.query_path to it");
                 }
                 found
@@ -261,10 +252,9 @@ impl Provider for CometApi {
 
     /// Asks at the query path. If that path doesn't know the task, it asks at the path that Kling itself and every
     /// sibling gateway have for these tasks (docs/provider.md, "Routes" and "External task ids").
-    async fn lookup(&self, under: &SentUnder) -> Lookup {
+    async fn lookup(&self, route: &Route, under: &SentUnder) -> Lookup {
         let mut missed = Lookup::NotFound { message: "no path to look at".to_owned() };
-        for path in [Some(self.query_path.as_str()), other_query_path(&self.query_path)].into_iter().flatten()
-        {
+        for path in [Some(route.query_path.as_str()), route.other_query_path()].into_iter().flatten() {
             let found = match self.get_at(path, under.id.as_str()).await {
                 Ok((asked, read)) => wire::lookup(&read.reply(&asked), under),
                 Err(silence) => {
@@ -275,7 +265,7 @@ impl Provider for CometApi {
             match found {
                 Lookup::Found(_) => return found,
                 // The second path may not exist at all, which says nothing about the task.
-                Lookup::Unavailable { .. } if path != self.query_path => {}
+                Lookup::Unavailable { .. } if path != route.query_path => {}
                 // A task that may hide the job's own is not a miss, whatever the other path says.
                 Lookup::NotFound { .. } | Lookup::Unavailable { .. }
                     if matches!(missed, Lookup::Another { .. }) => {}
@@ -291,34 +281,22 @@ impl Provider for CometApi {
         if let Some(now) = self.clock.now() {
             return Some(now);
         }
-        let _ = self.probe_at(&self.query_path).await;
+        let _ = self.probe_at(&self.default_route.query_path).await;
         self.clock.now()
     }
 
     async fn probe(&self) -> Result<(), AccountFault> {
         // A key that was refused may have been replaced in its file.
         self.key.read_again();
-        let fault = match self.probe_at(&self.query_path).await {
+        let fault = match self.probe_at(&self.default_route.query_path).await {
             Ok(()) => return Ok(()),
             Err(fault) => fault,
         };
-        let other = other_query_path(&self.query_path);
+        let other = self.default_route.other_query_path();
         match other.filter(|_| fault.kind == AccountFaultKind::Configuration) {
             Some(other) => self.probe_at(other).await.map_err(|_| fault),
             None => Err(fault),
         }
-    }
-}
-
-/// CometAPI's page has one path for these tasks, Kling another.
-fn other_query_path(path: &str) -> Option<&'static str> {
-    let (page, kling) = (MULTI_IMAGE_TO_IMAGE.query_path, MULTI_IMAGE_TO_IMAGE.other_query_path);
-    if path == page {
-        Some(kling)
-    } else if path == kling {
-        Some(page)
-    } else {
-        None
     }
 }
 
@@ -348,7 +326,7 @@ fn client(headers: HeaderMap, proxy: Option<Proxy>) -> ClientBuilder {
 impl std::fmt::Debug for CometApi {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The clients are not shown, since they contain the login of a proxy.
-        f.debug_struct("CometApi").field("submit_url", &self.submit_url.as_str()).finish_non_exhaustive()
+        f.debug_struct("CometApi").field("base_url", &self.base_url.as_str()).finish_non_exhaustive()
     }
 }
 

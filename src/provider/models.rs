@@ -17,12 +17,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::forbidden::hash_of;
+use crate::job::ExternalTaskId;
 use crate::job::answers::{AccountFault, AccountFaultKind, Later, Refusal, SubmitOutcome};
 use crate::job::pace::{Seed, backoff};
+use crate::job::submission::Submission;
 use crate::redact::for_people;
 
 /// After this many tries of one job, each after another job was accepted, its model is believed to be gone.
@@ -36,12 +36,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How many jobs without a model are remembered. The count of a forgotten one starts again.
 const JOBS_MAX: usize = 1_024;
 
-#[derive(Debug)]
-pub(super) struct Models {
-    /// `api.model`
-    default: String,
-    seen: Mutex<Seen>,
-}
+#[derive(Debug, Default)]
+pub(super) struct Models(Mutex<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -51,8 +47,7 @@ struct Seen {
     accepted_default: u64,
     /// The number of POSTs without a channel since the last accepted one.
     in_a_row: u32,
-    /// The key is the hash of the POST's body.
-    jobs: HashMap<u64, Tries>,
+    jobs: HashMap<ExternalTaskId, Tries>,
 }
 
 /// The tries of one job.
@@ -69,25 +64,20 @@ struct Tries {
 }
 
 impl Models {
-    pub(super) fn new(default: &str) -> Self {
-        Self { default: default.to_owned(), seen: Mutex::default() }
-    }
-
-    /// Returns the answer to the POST of `body` with its meaning after the answers before it.
-    pub(super) fn judge(&self, body: &[u8], answer: SubmitOutcome) -> SubmitOutcome {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Returns the answer to this POST with its meaning after the answers before it.
+    pub(super) fn judge(&self, submission: &Submission, answer: SubmitOutcome) -> SubmitOutcome {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
             SubmitOutcome::Later(later) if later.this_job_only => {
-                self.without_channel(&mut seen, body, later)
+                self.without_channel(&mut seen, submission, later)
             }
-            SubmitOutcome::Refused(refusal) if refusal.no_model => self.gone(&mut seen, body, refusal),
+            SubmitOutcome::Refused(refusal) if refusal.no_model => self.gone(&mut seen, submission, refusal),
             SubmitOutcome::Accepted(_) => {
                 seen.in_a_row = 0;
-                // Bodies are large, so they are only read if a remembered job needs this.
                 if !seen.jobs.is_empty() {
                     seen.accepted += 1;
-                    seen.accepted_default += u64::from(model_of(body) == self.default);
-                    seen.jobs.remove(&hash_of(body));
+                    seen.accepted_default += u64::from(submission.has_api_model());
+                    seen.jobs.remove(&submission.external_id);
                 }
                 answer
             }
@@ -98,13 +88,16 @@ impl Models {
         }
     }
 
-    fn without_channel(&self, seen: &mut Seen, body: &[u8], later: Later) -> SubmitOutcome {
-        let model = model_of(body);
-        let (job, tries) = seen.tried(body);
+    fn without_channel(&self, seen: &mut Seen, submission: &Submission, later: Later) -> SubmitOutcome {
+        let model = &submission.model;
+        let tries = seen.tried(submission);
         seen.in_a_row = seen.in_a_row.saturating_add(1);
         let message = for_people(&format!("no channel has the model {model}: {}", later.message));
-        if model != self.default && tries.beside_others >= TRIES_MAX && tries.first.elapsed() >= TRIES_FOR {
-            seen.jobs.remove(&job);
+        if !submission.has_api_model()
+            && tries.beside_others >= TRIES_MAX
+            && tries.first.elapsed() >= TRIES_FOR
+        {
+            seen.jobs.remove(&submission.external_id);
             let message =
                 for_people(&format!("{message} (told {} times, while others were accepted)", tries.count));
             return refused(message, later.provider_code);
@@ -113,21 +106,22 @@ impl Models {
             let message = format!("{message}; if it stays so, check api.model");
             return SubmitOutcome::Account(AccountFault { kind: AccountFaultKind::Unreachable, message });
         }
-        let wait = backoff(tries.count, FIRST_WAIT, LONGEST_WAIT, Seed::from_text(&job.to_string()));
+        let wait =
+            backoff(tries.count, FIRST_WAIT, LONGEST_WAIT, Seed::from_text(submission.external_id.as_str()));
         SubmitOutcome::Later(Later { message, after: later.after.max(Some(wait)), ..later })
     }
 
-    fn gone(&self, seen: &mut Seen, body: &[u8], refusal: Refusal) -> SubmitOutcome {
-        let model = model_of(body);
+    fn gone(&self, seen: &mut Seen, submission: &Submission, refusal: Refusal) -> SubmitOutcome {
+        let model = &submission.model;
         let message = for_people(&format!("the model {model} isn't there: {}", refusal.message));
-        if model != self.default {
+        if !submission.has_api_model() {
             return refused(message, refusal.provider_code);
         }
-        let (job, _) = seen.tried(body);
-        let accepted = seen.accepted_default;
-        let first = seen.jobs.get_mut(&job).map_or(accepted, |tries| *tries.gone.get_or_insert(accepted));
+        seen.tried(submission);
+        let (job, accepted) = (&submission.external_id, seen.accepted_default);
+        let first = seen.jobs.get_mut(job).map_or(accepted, |tries| *tries.gone.get_or_insert(accepted));
         if first < accepted {
-            seen.jobs.remove(&job);
+            seen.jobs.remove(job);
             return refused(message, refusal.provider_code);
         }
         let message = format!("{message}; set api.model to one that is");
@@ -137,13 +131,13 @@ impl Models {
 
 impl Seen {
     /// Counts one more try of a job.
-    fn tried(&mut self, body: &[u8]) -> (u64, Tries) {
-        let job = hash_of(body);
-        if self.jobs.len() >= JOBS_MAX && !self.jobs.contains_key(&job) {
+    fn tried(&mut self, submission: &Submission) -> Tries {
+        let job = &submission.external_id;
+        if self.jobs.len() >= JOBS_MAX && !self.jobs.contains_key(job) {
             self.jobs.clear();
         }
         let accepted = self.accepted;
-        let tries = self.jobs.entry(job).or_insert(Tries {
+        let tries = self.jobs.entry(job.clone()).or_insert(Tries {
             first: Instant::now(),
             count: 0,
             beside_others: 0,
@@ -153,21 +147,12 @@ impl Seen {
         tries.count = tries.count.saturating_add(1);
         tries.beside_others += u32::from(accepted > tries.accepted);
         tries.accepted = accepted;
-        (job, *tries)
+        *tries
     }
 }
 
 fn refused(message: String, provider_code: Option<String>) -> SubmitOutcome {
     SubmitOutcome::Refused(Refusal { content_policy: false, no_model: true, message, provider_code })
-}
-
-/// The `model_name` in the body of a POST.
-fn model_of(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Named {
-        model_name: String,
-    }
-    serde_json::from_slice::<Named>(body).map(|named| named.model_name).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
-use super::life::{Interrupts, Submission, Taken, run_life};
+use super::life::{Interrupts, Kept, Taken, run_life};
 use super::{Shared, copies, panics, publish};
 use crate::job::JobId;
 use crate::job::request::{self, DeadLetter, DeadReason};
@@ -68,7 +68,7 @@ fn parsed(shared: &Shared, message: &Message) -> Result<Taken, DeadLetter> {
     if let Some(queue) = request.job.envelope.reply_to.take_if(|queue| own.contains(&queue.as_str())) {
         tracing::info!(job_id = %request.job.id, queue, "reply_to names a queue of the worker's own, which gets no copy of the event");
     }
-    Ok(Taken { job: request.job, submission: request.body.map(Submission::of) })
+    Ok(Taken { job: request.job, submission: request.submission.map(Kept::of) })
 }
 
 async fn run(
@@ -134,6 +134,7 @@ async fn requeue(shared: &Shared, settle: &dyn Settle, why: RequeueReason) {
         RequeueReason::Disconnected => {}
         RequeueReason::Paused
         | RequeueReason::Unreadable
+        | RequeueReason::UnknownRoute
         | RequeueReason::NeedsMessage
         | RequeueReason::Stopping
         | RequeueReason::HeldLong => settle.requeue().await,

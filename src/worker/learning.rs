@@ -1,7 +1,7 @@
 //! What the worker learns about how long tasks take, and the schedules of polls that it makes from that.
 //!
-//! A life asks for the schedule of its job's model and reports what it has seen; neither waits for I/O. What the
-//! worker's own jobs show counts at once. Every few seconds the news go to Redis, and the knowledge of all workers
+//! A life asks for the schedule of its job's kind, which is its route and its model, and reports what it has seen;
+//! neither waits for I/O. What the worker's own jobs show counts at once. Every few seconds the news go to Redis, and the knowledge of all workers
 //! comes back. Without Redis, a worker learns only from its own jobs.
 
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use crate::job::Job;
 use crate::job::pace::{Durations, Ended, Pace, Schedule};
 use crate::ledger::durations::SharedDurations;
 
-/// The time from one exchange with Redis to the next, for each model in use.
+/// The time from one exchange with Redis to the next, for each kind in use.
 const EXCHANGE: Duration = Duration::from_secs(5);
 /// The number of ends after which new schedules are made. The jobs between share one, since ten thousand of them may
 /// be waiting.
@@ -37,12 +37,12 @@ pub struct Learning {
 
 #[derive(Debug, Default)]
 struct State {
-    models: HashMap<String, Model>,
+    kinds: HashMap<String, Kind>,
     callbacks: Callbacks,
 }
 
 #[derive(Debug, Default)]
-struct Model {
+struct Kind {
     /// What all workers have seen up to the last exchange, and this one since then.
     known: Durations,
     /// What this worker has seen since the last exchange.
@@ -75,13 +75,13 @@ impl Learning {
             return None;
         }
         let mut state = self.lock();
-        let model = state.models.entry(job.model.clone()).or_insert_with(|| {
+        let kind = state.kinds.entry(kind_of(job)).or_insert_with(|| {
             // The other workers' knowledge is requested at once, and arrives before the first poll.
             self.met.notify_one();
-            Model::default()
+            Kind::default()
         });
-        model.used = true;
-        Some(Arc::clone(if job.calls_back { &model.called_back } else { &model.alone }))
+        kind.used = true;
+        Some(Arc::clone(if job.calls_back { &kind.called_back } else { &kind.alone }))
     }
 
     /// A life has seen the end of its task; `called` says whether a callback announced it.
@@ -90,16 +90,16 @@ impl Learning {
             return;
         }
         let mut state = self.lock();
-        let State { models, callbacks } = &mut *state;
+        let State { kinds, callbacks } = &mut *state;
         if job.calls_back {
             callbacks.count(called);
         }
-        let model = models.entry(job.model.clone()).or_default();
-        model.known.add(ended);
-        model.news.add(ended);
-        model.unlearned += 1;
-        if model.unlearned >= ENDS_A_SCHEDULE {
-            model.learn(callbacks.part());
+        let kind = kinds.entry(kind_of(job)).or_default();
+        kind.known.add(ended);
+        kind.news.add(ended);
+        kind.unlearned += 1;
+        if kind.unlearned >= ENDS_A_SCHEDULE {
+            kind.learn(callbacks.part());
         }
     }
 
@@ -121,33 +121,33 @@ impl Learning {
         }
     }
 
-    /// Exchanges once, for every model in use.
+    /// Exchanges once, for every kind in use.
     pub async fn exchange(&self, with: &dyn SharedDurations) {
         for (name, news) in self.take_news() {
             match with.learn(&name, &news).await {
                 Ok(known) => self.heard(&name, known),
-                Err(error) => tracing::debug!(model = name, "how long tasks take is learned alone: {error}"),
+                Err(error) => tracing::debug!(kind = name, "how long tasks take is learned alone: {error}"),
             }
         }
     }
 
     fn take_news(&self) -> Vec<(String, Durations)> {
-        let in_use = |(name, model): (&String, &mut Model)| {
-            let news = std::mem::take(&mut model.news);
-            let used = std::mem::take(&mut model.used);
+        let in_use = |(name, kind): (&String, &mut Kind)| {
+            let news = std::mem::take(&mut kind.news);
+            let used = std::mem::take(&mut kind.used);
             (used || !news.is_empty()).then(|| (name.clone(), news))
         };
-        self.lock().models.iter_mut().filter_map(in_use).collect()
+        self.lock().kinds.iter_mut().filter_map(in_use).collect()
     }
 
     /// `known` is the knowledge of all workers, including the news that this one has told.
     fn heard(&self, name: &str, known: Durations) {
         let mut state = self.lock();
-        let State { models, callbacks } = &mut *state;
-        let Some(model) = models.get_mut(name) else { return };
-        model.known = known;
-        model.known.extend(model.news.iter());
-        model.learn(callbacks.part());
+        let State { kinds, callbacks } = &mut *state;
+        let Some(kind) = kinds.get_mut(name) else { return };
+        kind.known = known;
+        kind.known.extend(kind.news.iter());
+        kind.learn(callbacks.part());
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -155,7 +155,11 @@ impl Learning {
     }
 }
 
-impl Model {
+fn kind_of(job: &Job) -> String {
+    format!("{}:{}", job.route.name, job.model)
+}
+
+impl Kind {
     /// Makes the schedules anew; `told` is the part of the ends that callbacks report.
     fn learn(&mut self, told: f64) {
         self.unlearned = 0;

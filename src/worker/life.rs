@@ -16,7 +16,6 @@ mod submit;
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -28,6 +27,7 @@ use super::submits::{SlowDown, SubmitPermit};
 use crate::clock;
 use crate::job::pace::{Seed, Watch};
 use crate::job::step::{Action, Input, Machine, RequeueReason, Rules, Stored};
+use crate::job::submission::Submission;
 use crate::job::{Envelope, Fault, Job};
 use crate::ledger::hints::HintListener;
 use crate::ledger::slots::Slots;
@@ -36,26 +36,25 @@ use crate::queue::consume::Message;
 /// A parsed job, without the parts that can be parsed again.
 pub(super) struct Taken {
     pub(super) job: Job,
-    pub(super) submission: Result<Submission, Vec<Fault>>,
+    pub(super) submission: Result<Kept, Vec<Fault>>,
 }
 
-/// The JSON that goes to the provider.
+/// Where the submission is until it is posted.
 #[derive(Debug)]
-pub(super) enum Submission {
-    Ready(Bytes),
-    /// The JSON is as long as the message, which is kept anyway. It is made from the message again when it is time to
-    /// post.
+pub(super) enum Kept {
+    Ready(Submission),
+    /// It is as long as the message, which is kept anyway. It is made from the message again when it is time to post.
     InMessage,
-    /// The JSON can't be needed any more.
+    /// It can't be needed any more.
     Gone,
 }
 
-/// Longer bodies are not kept beside their message.
+/// Longer submissions are not kept beside their message.
 const KEPT_MAX: usize = 64 * 1024;
 
-impl Submission {
-    pub(super) fn of(body: Bytes) -> Self {
-        if body.len() > KEPT_MAX { Self::InMessage } else { Self::Ready(body) }
+impl Kept {
+    pub(super) fn of(submission: Submission) -> Self {
+        if submission.size() > KEPT_MAX { Self::InMessage } else { Self::Ready(submission) }
     }
 }
 
@@ -83,10 +82,11 @@ pub(super) fn run_life<'a>(
     };
     let (submission, faults) = match submission {
         Ok(submission) => (submission, Vec::new()),
-        Err(faults) => (Submission::Gone, faults),
+        Err(faults) => (Kept::Gone, faults),
     };
-    let slots = Slots { count: job.images, keep: rules.timeout + rules.quiet + rules.gate };
-    let machine = Machine::new(rules, job.digest.clone(), faults, queued_ms(&job.envelope))
+    let slots = Slots { count: job.slots, keep: rules.timeout + rules.quiet + rules.gate };
+    let (digest, route) = (job.digest.clone(), job.route.name.clone());
+    let machine = Machine::new(rules, digest, route, faults, queued_ms(&job.envelope))
         .with_intent_seen(shared.lives.kept(&job.id));
     let machine = if original.is_first_delivery() { machine.delivered_first() } else { machine };
     let hints = shared.hints.wait_for(&job.id);
@@ -137,7 +137,7 @@ struct SubmitRight {
 struct Actor<'a> {
     shared: &'a Shared,
     job: Job,
-    submission: Submission,
+    submission: Kept,
     /// The message as it came, for a dead letter; dropped when it can't be needed any more.
     original: Option<Box<Message>>,
     machine: Machine,
@@ -167,7 +167,7 @@ impl Actor<'_> {
     async fn act(&mut self) -> Result<(), RequeueReason> {
         loop {
             if !self.machine.action().may_lead_to_post() {
-                self.submission = Submission::Gone;
+                self.submission = Kept::Gone;
                 self.right = None;
             }
             let input = match self.machine.action() {

@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use comet_worker::config::DEFAULT_TOML;
+use comet_worker::job::request::DeadReason;
+use comet_worker::job::step::RequeueReason;
+use comet_worker::job::{Reason, schema};
 use comet_worker::metrics::Metrics;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+use serde_json::Value;
 
 /// A line of prose should fit on half a screen.
 const PROSE_MAX: usize = 119;
@@ -222,4 +226,45 @@ fn the_page_of_metrics_has_each_and_no_other() {
         .map(|name| format!("comet_{}", name.trim().trim_matches('`').trim_start_matches("comet_")))
         .collect();
     assert_eq!(documented, exposed);
+}
+
+/// Every property in the schema, however deep.
+fn properties(schema: &Value, names: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(members) => {
+            for (name, member) in members {
+                if name == "properties"
+                    && let Value::Object(members) = member
+                {
+                    names.extend(members.keys().cloned());
+                }
+                properties(member, names);
+            }
+        }
+        Value::Array(members) => members.iter().for_each(|member| properties(member, names)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn the_contract_has_every_member_and_every_reason() {
+    let page = std::fs::read_to_string(root().join("docs/contract.md")).unwrap();
+    let mut names = BTreeSet::new();
+    properties(&schema::job(), &mut names);
+    properties(&schema::event(), &mut names);
+    assert!(names.contains("subject_image") && names.contains("sha256"), "{names:?}");
+    for name in names {
+        let shown = ["`", "\"", "."]
+            .iter()
+            .any(|before| ["`", "\""].iter().any(|after| page.contains(&format!("{before}{name}{after}"))));
+        assert!(shown, "docs/contract.md doesn't have {name}");
+    }
+    let reasons = Reason::ALL.map(Reason::as_str);
+    for reason in reasons.into_iter().chain(DeadReason::ALL.map(DeadReason::as_str)) {
+        assert!(page.contains(&format!("| `{reason}` |")), "docs/contract.md doesn't explain {reason}");
+    }
+    let operations = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    for why in RequeueReason::ALL.map(RequeueReason::as_str) {
+        assert!(operations.contains(&format!("`{why}`")), "docs/operations.md doesn't have {why}");
+    }
 }

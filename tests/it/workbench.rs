@@ -320,7 +320,7 @@ impl Workbench {
     }
 
     /// Reads the record of a job without an effect.
-    pub async fn record(&self, job: &str) -> Option<Record> {
+    pub async fn record(&self, job: &str) -> Option<Box<Record>> {
         self.known(job).await.record
     }
 

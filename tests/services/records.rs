@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comet_worker::job::record::{Nonce, Stage};
+use comet_worker::job::route::RouteName;
 use comet_worker::job::step::{BeginPrecondition, MoveResult};
 use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
 use comet_worker::ledger::connection::Connection;
@@ -22,7 +23,7 @@ const AT_ONCE: usize = 200;
 const BYTES_MAX: u64 = 420;
 
 /// As long as the event of one image with small metadata is.
-const EVENT: &str = include_str!("../fixtures/events/succeeded.v1.json");
+const EVENT: &str = include_str!("../fixtures/events/succeeded.v2.json");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_finished_jobs_keep_to_their_bytes() {
@@ -70,6 +71,7 @@ async fn begin(ledger: &RedisLedger, number: u64) {
     let entry = JobRef {
         job: &job,
         digest: &digest,
+        route: RouteName::default_route(),
         round: 1,
         failed: FailedTasks::none(),
         under: None,
@@ -86,6 +88,7 @@ async fn finish(ledger: &RedisLedger, number: u64) {
     let entry = JobRef {
         job: &job,
         digest: &digest,
+        route: RouteName::default_route(),
         round: 1,
         failed: FailedTasks::none(),
         under: None,

@@ -14,7 +14,7 @@ const REMEMBER: Duration = Duration::from_secs(60);
 fn fresh() -> RedisDurations {
     let connection = Connection::new(&redis_url(), Duration::from_secs(5), || {}).unwrap();
     let prefix = format!("comet-test-durations-{}", uuid::Uuid::new_v4().simple());
-    RedisDurations::new(connection, &prefix, "an_operation", REMEMBER)
+    RedisDurations::new(connection, &prefix, REMEMBER)
 }
 
 async fn query<T: redis::FromRedisValue>(command: &redis::Cmd) -> T {
@@ -28,16 +28,16 @@ mod suite {
 }
 
 #[tokio::test]
-async fn it_has_a_key_of_its_own_that_expires_and_names_operation_and_model() {
+async fn it_has_a_key_of_its_own_that_expires_and_names_the_kind() {
     let shared = fresh();
-    let key = shared.key("kling-v2");
+    let key = shared.key("a_route:kling-v2");
     assert!(
-        key.starts_with("{comet-test-durations-") && key.ends_with("}:durations:1:an_operation:kling-v2"),
+        key.starts_with("{comet-test-durations-") && key.ends_with("}:durations:1:a_route:kling-v2"),
         "{key}"
     );
-    shared.learn("kling-v2", &Durations::default()).await.unwrap();
+    shared.learn("a_route:kling-v2", &Durations::default()).await.unwrap();
     assert_eq!(query::<i64>(redis::cmd("EXISTS").arg(&key)).await, 0, "a read leaves nothing behind");
-    shared.learn("kling-v2", &[15_000].into_iter().collect()).await.unwrap();
+    shared.learn("a_route:kling-v2", &[15_000].into_iter().collect()).await.unwrap();
     let left = query::<i64>(redis::cmd("PTTL").arg(&key)).await;
     assert!((1..=60_000).contains(&left), "{left}");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comet_worker::job::record::{Nonce, Snapshot, Unreadable};
+use comet_worker::job::route::RouteName;
 use comet_worker::job::step::{BeginPrecondition, FreezePrecondition};
 use comet_worker::job::{Digest, FailedTasks, JobId};
 use comet_worker::ledger::connection::Connection;
@@ -16,7 +17,7 @@ use crate::private::PrivateRedis;
 use crate::support::redis_url;
 
 const REMEMBER: Duration = Duration::from_secs(600);
-const EVENT: &[u8] = include_bytes!("../fixtures/events/succeeded.v1.json");
+const EVENT: &[u8] = include_bytes!("../fixtures/events/succeeded.v2.json");
 
 /// Every test has a ledger of its own. Its prefix doesn't expire, but it has few keys.
 fn ledger_at(url: &str, prefix: &str) -> RedisLedger {
@@ -106,6 +107,7 @@ impl One {
         JobRef {
             job: &self.job,
             digest: &self.digest,
+            route: RouteName::default_route(),
             round: 1,
             failed: FailedTasks::none(),
             under: None,
@@ -144,6 +146,7 @@ async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
     let entry = JobRef {
         job: &one.job,
         digest: &corrected,
+        route: RouteName::default_route(),
         round: 2,
         failed: FailedTasks::none(),
         under: None,
@@ -253,6 +256,7 @@ async fn a_job_that_was_cancelled_before_it_was_seen_is_remembered_for_a_while_a
     let entry = JobRef {
         job: &job,
         digest: &digest,
+        route: RouteName::default_route(),
         round: 1,
         failed: FailedTasks::none(),
         under: None,

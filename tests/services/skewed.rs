@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use comet_worker::job::record::Nonce;
+use comet_worker::job::route::RouteName;
 use comet_worker::job::step::{BeginPrecondition, MoveResult};
 use comet_worker::job::{Digest, FailedTasks, JobId};
 use comet_worker::ledger::connection::Connection;
@@ -57,8 +58,15 @@ impl Skewed {
     async fn ask(&self) -> MoveResult {
         let (job, digest): (JobId, _) = ("asks".parse().unwrap(), Digest::new("d".to_owned()));
         let slots = Slots { count: 1, keep: Duration::from_secs(60) };
-        let entry =
-            JobRef { job: &job, digest: &digest, round: 1, failed: FailedTasks::none(), under: None, slots };
+        let entry = JobRef {
+            job: &job,
+            digest: &digest,
+            route: RouteName::default_route(),
+            round: 1,
+            failed: FailedTasks::none(),
+            under: None,
+            slots,
+        };
         self.ledger.begin(entry, 1, &Nonce::new("n".to_owned()), &BeginPrecondition::Read).await.unwrap()
     }
 

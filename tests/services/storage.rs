@@ -4,6 +4,7 @@ use bytes::Bytes;
 use comet_worker::job::image::Image;
 use comet_worker::job::receipt::{Gate, IntentFacts, Shut};
 use comet_worker::job::record::Nonce;
+use comet_worker::job::route::RouteName;
 use comet_worker::job::{Digest, JobId, SentUnder};
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
@@ -114,7 +115,14 @@ async fn one_of_many_asks_passes_the_gate_in_a_folder_and_in_a_bucket() {
 
         let (job, digest): (JobId, _) = ("raced".parse().unwrap(), Digest::new("d".to_owned()));
         let under = SentUnder::from_words("cw-1").unwrap();
-        let of = IntentFacts { job: &job, digest: &digest, round: 1, under: &under, max_attempts: 1 };
+        let of = IntentFacts {
+            job: &job,
+            digest: &digest,
+            route: RouteName::default_route(),
+            round: 1,
+            under: &under,
+            max_attempts: 1,
+        };
         let nonces: Vec<Nonce> = (0..8).map(|number| Nonce::new(format!("ask-{number}"))).collect();
         let asks = nonces.iter().map(|nonce| receipts.intend(of, 1, nonce));
         let gates = futures_util::future::try_join_all(asks).await.unwrap();

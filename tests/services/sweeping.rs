@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use comet_worker::job::receipt::IntentFacts;
 use comet_worker::job::record::Nonce;
+use comet_worker::job::route::RouteName;
 use comet_worker::job::{Digest, JobId, SentUnder};
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
@@ -159,7 +160,14 @@ async fn a_bucket_is_swept_like_a_folder() {
     let jobs: [JobId; 2] = ["ended".parse().unwrap(), "open".parse().unwrap()];
     for job in &jobs {
         let (digest, under) = (Digest::new("d".to_owned()), SentUnder::from_words("cw-1").unwrap());
-        let of = IntentFacts { job, digest: &digest, round: 1, under: &under, max_attempts: 1 };
+        let of = IntentFacts {
+            job,
+            digest: &digest,
+            route: RouteName::default_route(),
+            round: 1,
+            under: &under,
+            max_attempts: 1,
+        };
         receipts.intend(of, 1, &Nonce::new("n".to_owned())).await.unwrap();
     }
     let event = br#"{"id":"ended/failed","type":"comet.job.failed","data":{"job_id":"ended"}}"#;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use comet_worker::job::record::{Nonce, Snapshot, Stage};
+use comet_worker::job::route::RouteName;
 use comet_worker::job::step::{
     BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
 };
@@ -51,6 +52,7 @@ pub struct Through<A>(pub A);
 struct Owned {
     job: JobId,
     digest: Digest,
+    route: RouteName,
     round: u32,
     failed: FailedTasks,
     under: Option<SentUnder>,
@@ -62,6 +64,7 @@ impl Owned {
         Self {
             job: entry.job.clone(),
             digest: entry.digest.clone(),
+            route: entry.route.clone(),
             round: entry.round,
             failed: entry.failed.clone(),
             under: entry.under.cloned(),
@@ -70,8 +73,8 @@ impl Owned {
     }
 
     fn entry(&self) -> JobRef<'_> {
-        let Self { job, digest, round, failed, under, slots } = self;
-        JobRef { job, digest, round: *round, failed, under: under.as_ref(), slots: *slots }
+        let Self { job, digest, route, round, failed, under, slots } = self;
+        JobRef { job, digest, route, round: *round, failed, under: under.as_ref(), slots: *slots }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comet_worker::job::record::{Nonce, Record, Snapshot, Stage};
+use comet_worker::job::route::RouteName;
 use comet_worker::job::step::{
     BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
 };
@@ -28,6 +29,7 @@ impl Bench {
         JobRef {
             job: &self.job,
             digest: &self.digest,
+            route: RouteName::default_route(),
             round: 1,
             failed: FailedTasks::none(),
             under: None,
@@ -35,7 +37,7 @@ impl Bench {
         }
     }
 
-    pub(super) async fn read(&self) -> Option<Record> {
+    pub(super) async fn read(&self) -> Option<Box<Record>> {
         self.known().await.record
     }
 
@@ -89,6 +91,6 @@ pub(super) fn event(text: &'static str) -> FreezeResult {
     FreezeResult::Event(Bytes::from_static(text.as_bytes()))
 }
 
-pub(super) fn stage(record: Option<Record>) -> Stage {
+pub(super) fn stage(record: Option<Box<Record>>) -> Stage {
     record.expect("a record").stage
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comet_worker::job::record::{Nonce, Stage};
+use comet_worker::job::route::RouteName;
 use comet_worker::job::step::{BeginPrecondition, FreezePrecondition, MoveResult, RestorePrecondition};
 use comet_worker::job::{Digest, FailedTasks, JobId, TaskId};
 use comet_worker::ledger::slots::Slots;
@@ -51,7 +52,15 @@ impl Account {
     }
 
     pub fn entry<'a>(&'a self, job: &'a JobId, slots: Slots) -> JobRef<'a> {
-        JobRef { job, digest: &self.digest, round: 1, failed: FailedTasks::none(), under: None, slots }
+        JobRef {
+            job,
+            digest: &self.digest,
+            route: RouteName::default_route(),
+            round: 1,
+            failed: FailedTasks::none(),
+            under: None,
+            slots,
+        }
     }
 
     pub async fn ask(&self, job: &str, attempt: u32, slots: Slots) -> MoveResult {

@@ -4,6 +4,8 @@
 //! freeze, publish. Each of these may be repeated, and the first seal counts, so another run completes a run that was
 //! interrupted.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -13,13 +15,15 @@ use super::parts;
 use crate::clock;
 use crate::config::Config;
 use crate::images::{Downloader, Images as _};
-use crate::job::answers::{ResultImage, TaskStatus};
+use crate::job::answers::{ResultFile, TaskStatus};
 use crate::job::event::{Context, Event, EventView, may_be_corrected, says_unknown};
 use crate::job::image::Image;
 use crate::job::receipt::history::History;
+use crate::job::route::{Makes, Route};
 use crate::job::step::{FreezePrecondition, FreezeResult};
 use crate::job::{
-    Digest, Envelope, ExternalIds, ExternalTaskId, FailedTasks, Job, JobId, Outcome, Success, TaskId, Timings,
+    Digest, Envelope, ExternalIds, ExternalTaskId, FailedTasks, Job, JobId, Made, Outcome, Success, TaskId,
+    Timings,
 };
 use crate::ledger::slots::Slots;
 use crate::ledger::{JobRef, Ledger as _};
@@ -54,7 +58,8 @@ pub(super) async fn fetch(
         let reason = told.reason.as_deref().unwrap_or("with its images");
         bail!("{job} ended as {reason}, so there is nothing to fetch");
     }
-    let job = known_job(job, &first, history)?;
+    let route = super::route_of(config, job, history)?;
+    let job = known_job(job, route, &first, history)?;
     let event = match &history.resolved {
         // An earlier run has done this part.
         Some(resolved) => resolved.clone(),
@@ -69,7 +74,7 @@ pub(super) async fn fetch(
 }
 
 /// What the event and the receipts still know about the job.
-fn known_job(id: &JobId, first: &[u8], history: &History) -> anyhow::Result<Job> {
+fn known_job(id: &JobId, route: Arc<Route>, first: &[u8], history: &History) -> anyhow::Result<Job> {
     #[derive(Deserialize)]
     struct Told {
         data: Data,
@@ -87,7 +92,8 @@ fn known_job(id: &JobId, first: &[u8], history: &History) -> anyhow::Result<Job>
         id: id.clone(),
         external_ids: ExternalIds::new(None, "", id, &digest),
         digest,
-        images: 1,
+        route,
+        slots: 1,
         model: String::new(),
         calls_back: false,
         timeout_s: None,
@@ -111,13 +117,13 @@ async fn stored_event(
     history: &History,
     storage: &Storage,
 ) -> anyhow::Result<Bytes> {
-    let (images, units) = match parts::provider(config)?.query(task).await {
-        TaskStatus::Succeeded { images, .. } if images.is_empty() => {
+    let (files, units) = match parts::provider(config)?.query(&job.route, task).await {
+        TaskStatus::Succeeded { files, .. } if files.is_empty() => {
             bail!(
                 "CometAPI calls task {task} a success, and its reply has no image where this version looks for one: try a later version"
             )
         }
-        TaskStatus::Succeeded { images, units } => (images, units),
+        TaskStatus::Succeeded { files, units } => (files, units),
         TaskStatus::Running => bail!("task {task} still runs at CometAPI; say it again later"),
         TaskStatus::Failed { message, .. } => bail!("task {task} has failed at CometAPI: {message}"),
         TaskStatus::NotFound { message } => bail!("CometAPI has no task {task} any more: {message}"),
@@ -127,8 +133,8 @@ async fn stored_event(
     };
     let downloader = parts::downloader(config)?;
     let started = tokio::time::Instant::now();
-    let mut stored = Vec::with_capacity(images.len());
-    for image in &images {
+    let mut stored = Vec::with_capacity(files.len());
+    for image in &files {
         let downloaded = download(&downloader, image, config.download.attempts).await?;
         stored.push(storage.put_image(&job.id, image.index, &downloaded).await?);
     }
@@ -143,11 +149,14 @@ async fn stored_event(
         failed: &history.failed(),
         supersedes: Some(&told.id),
     };
-    let success = Success { task_id: task.clone(), images: stored, units };
+    let made = match job.route.data.makes {
+        Makes::Images => Made::Images(stored),
+    };
+    let success = Success { task_id: task.clone(), made, units };
     Ok(Event::terminal(job, &Outcome::Succeeded(success), &context).body)
 }
 
-async fn download(downloader: &Downloader, image: &ResultImage, attempts: u32) -> anyhow::Result<Image> {
+async fn download(downloader: &Downloader, image: &ResultFile, attempts: u32) -> anyhow::Result<Image> {
     let mut attempt = 1;
     loop {
         match downloader.fetch(&image.url).await {
@@ -164,7 +173,15 @@ async fn freeze(config: &Config, job: &Job, first: Bytes, event: &Bytes) -> anyh
     let again = "the images are stored and sealed; say it again to have them told";
     let ledger = parts::ledger(config, &Metrics::default())?;
     let (failed, slots) = (FailedTasks::none(), Slots::NONE);
-    let entry = JobRef { job: &job.id, digest: &job.digest, round: 1, failed, under: None, slots };
+    let entry = JobRef {
+        job: &job.id,
+        digest: &job.digest,
+        route: &job.route.name,
+        round: 1,
+        failed,
+        under: None,
+        slots,
+    };
     let frozen = ledger.freeze(entry, &FreezePrecondition::Correcting { first }, event.clone(), false).await;
     match frozen.context(again)? {
         FreezeResult::Event(_) => {

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::job::operation::{Check, Operation};
 use crate::job::request::Rules;
+use crate::job::route::{Check, RouteData};
 
 /// A job with its files in it.
 #[derive(Debug)]
@@ -37,9 +38,10 @@ pub(super) fn read_in<'a>(text: &'a str, folder: &Path, rules: &Rules) -> Whole<
     let mut files = BTreeMap::new();
     let mut whole = String::new();
     let mut copied = 0;
-    for (place, value, name) in names(text, rules.operation) {
+    let route = route(text, rules);
+    for (place, value, name) in names(text, route) {
         let file = folder.join(name);
-        let bytes = match read(&file, rules.operation.picture.bytes_max) {
+        let bytes = match read(&file, route.picture.bytes_max) {
             Ok(bytes) => bytes,
             Err(message) => {
                 files.insert(place, Err(message));
@@ -61,10 +63,21 @@ pub(super) fn read_in<'a>(text: &'a str, folder: &Path, rules: &Rules) -> Whole<
     Whole { text: whole.into(), files }
 }
 
+/// The route that the job names, or the default one.
+fn route(text: &str, rules: &Rules) -> &'static RouteData {
+    #[derive(Deserialize)]
+    struct Named {
+        operation: Option<String>,
+    }
+    let named = serde_json::from_str::<Named>(text).ok().and_then(|named| named.operation);
+    let route = named.and_then(|name| rules.routes.get(&name));
+    route.unwrap_or(rules.routes.default_route()).data
+}
+
 /// Place, value as it is written, and the name in it, in the order of the text. Returns nothing if the text is not a
 /// job; the parser reports that.
-fn names<'a>(text: &'a str, operation: &Operation) -> Vec<(String, &'a str, String)> {
-    let mut found: Vec<_> = pictures(text, operation)
+fn names<'a>(text: &'a str, route: &RouteData) -> Vec<(String, &'a str, String)> {
+    let mut found: Vec<_> = pictures(text, route)
         .into_iter()
         .filter_map(|(place, value)| Some((place, value.get(), name(value)?)))
         .collect();
@@ -73,12 +86,12 @@ fn names<'a>(text: &'a str, operation: &Operation) -> Vec<(String, &'a str, Stri
 }
 
 /// Every value that should be an image.
-fn pictures<'a>(text: &'a str, operation: &Operation) -> Vec<(String, &'a RawValue)> {
+fn pictures<'a>(text: &'a str, route: &RouteData) -> Vec<(String, &'a RawValue)> {
     let members = |text: &'a str| serde_json::from_str::<Members<'a>>(text).unwrap_or_default();
     let Some(input) = members(text).remove("input") else { return Vec::new() };
     let input = members(input.get());
     let mut found = Vec::new();
-    for field in operation.fields {
+    for field in route.fields {
         let names = match field.check {
             Check::Pictures { member } => {
                 let list = input.get(field.name).map_or("[]", |list| list.get());
@@ -89,14 +102,14 @@ fn pictures<'a>(text: &'a str, operation: &Operation) -> Vec<(String, &'a RawVal
                 }));
                 continue;
             }
-            Check::Scene => operation.scene_names,
+            Check::Scene => route.scene_names,
             Check::Picture => &[field.name],
             Check::Model
             | Check::OneOf(_)
             | Check::Text { .. }
             | Check::Images(_)
             | Check::Switch
-            | Check::Url
+            | Check::CallbackUrl
             | Check::ExternalTaskId => continue,
         };
         found.extend(names.iter().filter_map(|name| Some((format!("/input/{name}"), *input.get(*name)?))));

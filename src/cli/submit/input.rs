@@ -139,7 +139,7 @@ fn wholesome<'a>(
         (path, Some(Ok(read))) => format!("{place}: {path}: {}: {}", read.file.display(), fault.message),
         (path, Some(Err(message))) => format!("{place}: {path}: {message}"),
     };
-    match request.body {
+    match request.submission {
         Ok(_) => Ok((Job { id, named_here, text: whole.text }, request.job.digest)),
         Err(faults) => Err(faults.iter().map(line).collect()),
     }

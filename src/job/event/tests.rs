@@ -2,14 +2,20 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
 use super::*;
+use crate::job::route::Route;
+use crate::job::{Charged, Fault, StoredImage};
 use crate::job::{Digest, Envelope, ExternalIds, ExternalTaskId};
 
-const SUCCEEDED: &[u8] = include_bytes!("../../../tests/fixtures/events/succeeded.v1.json");
-const FAILED: &[u8] = include_bytes!("../../../tests/fixtures/events/failed.v1.json");
-const CANCELLED: &[u8] = include_bytes!("../../../tests/fixtures/events/cancelled.v1.json");
-const INVALID: &[u8] = include_bytes!("../../../tests/fixtures/events/invalid.v1.json");
-const SUBMITTED: &[u8] = include_bytes!("../../../tests/fixtures/events/submitted.v1.json");
+const SUCCEEDED: &[u8] = include_bytes!("../../../tests/fixtures/events/succeeded.v2.json");
+const FAILED: &[u8] = include_bytes!("../../../tests/fixtures/events/failed.v2.json");
+const CANCELLED: &[u8] = include_bytes!("../../../tests/fixtures/events/cancelled.v2.json");
+const INVALID: &[u8] = include_bytes!("../../../tests/fixtures/events/invalid.v2.json");
+const SUBMITTED: &[u8] = include_bytes!("../../../tests/fixtures/events/submitted.v2.json");
 
 fn job(metadata: Option<&str>) -> Job {
     let id: crate::job::JobId = "order-8812".parse().unwrap();
@@ -17,7 +23,8 @@ fn job(metadata: Option<&str>) -> Job {
         external_ids: ExternalIds::new(None, "", &id, &Digest::new("00".repeat(32))),
         id,
         digest: Digest::new("00".repeat(32)),
-        images: 1,
+        route: Arc::new(Route::page()),
+        slots: 1,
         model: "kling-v2".to_owned(),
         calls_back: false,
         timeout_s: None,
@@ -66,7 +73,11 @@ fn success() -> Outcome {
         height: 300,
         ..first.clone()
     };
-    Outcome::Succeeded(Success { task_id: task(), images: vec![first, second], units: Some("8".to_owned()) })
+    Outcome::Succeeded(Success {
+        task_id: task(),
+        made: Made::Images(vec![first, second]),
+        units: Some("8".to_owned()),
+    })
 }
 
 fn invalid(faults: Vec<Fault>) -> Outcome {
@@ -138,7 +149,7 @@ fn a_wrong_job_hears_of_all_its_faults() {
     }];
     let context = context(1_795_410_729_114, 2, Timings::default(), 0);
     let event = Event::terminal(&job(None), &invalid(faults), &context);
-    assert_is(&event, EventKind::Failed, "order-8812/failed/730bc14acdad8bfb", INVALID);
+    assert_is(&event, EventKind::Failed, "order-8812/failed/94871ef6cdb5b35b", INVALID);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Decision, Intent};
 use crate::job::record::{Nonce, Stage};
+use crate::job::route::RouteName;
 use crate::job::step::Rebuilt;
 use crate::job::{Charged, Digest, FailedTasks, SentUnder, TaskId};
 
@@ -68,6 +69,7 @@ impl History {
         let is_done = matches!(stage, Stage::Done { .. });
         Some(Rebuilt {
             digest: named.map(|intent| Digest::new(intent.digest.clone())),
+            route: self.route(),
             round: named.map_or(1, |intent| intent.round),
             corrects: self.result.clone().filter(|_| !is_done),
             failed: self.failed_before(&stage),
@@ -79,6 +81,13 @@ impl History {
             },
             stage,
         })
+    }
+
+    /// The route of the job; `None` if no readable receipt names it.
+    #[must_use]
+    pub fn route(&self) -> Option<RouteName> {
+        let named = self.attempts.iter().find_map(|attempt| attempt.intent.as_ref());
+        named.map(|intent| RouteName::new(&intent.route))
     }
 
     fn stage(&self) -> Option<Stage> {
@@ -249,7 +258,7 @@ mod tests {
 
     fn intent(shut: bool) -> Option<Intent> {
         let text = format!(
-            r#"{{"version":1,"job_id":"a","digest":"d","round":2,"nonce":"n","external_task_id":"cw-1","shut":{shut}}}"#
+            r#"{{"version":1,"job_id":"a","digest":"d","route":"multi_image_to_image","round":2,"nonce":"n","external_task_id":"cw-1","shut":{shut}}}"#
         );
         Some(serde_json::from_str(&text).unwrap())
     }

@@ -14,6 +14,8 @@ pub struct Intent {
     pub(crate) version: u32,
     pub job_id: String,
     pub digest: String,
+    /// The name of the route at which attempt n is posted, and its task polled.
+    pub route: String,
     pub round: u32,
     pub nonce: String,
     /// The external id of the POST. Look-ups use this id, even if the rule for ids has changed since.
@@ -73,6 +75,7 @@ impl Intent {
             version: VERSION,
             job_id: of.job.to_string(),
             digest: of.digest.as_str().to_owned(),
+            route: of.route.as_str().to_owned(),
             round: of.round,
             nonce: nonce.to_owned(),
             external_task_id: of.under.id.as_str().to_owned(),

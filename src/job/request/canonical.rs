@@ -7,12 +7,17 @@ use sha2::{Digest as _, Sha256};
 
 use crate::job::Digest;
 
-/// SHA-256 of the canonical form: keys sorted by their bytes, no whitespace, strings and numbers as `serde_json`
+/// SHA-256 of an input in its canonical form: keys sorted by their bytes, no whitespace, strings and numbers as `serde_json`
 /// prints them. It is stored as long as a job is remembered, so the form must never change. That is why the keys are
 /// sorted here, whatever map `serde_json` was built with.
-pub(super) fn digest(value: &Value) -> Digest {
+///
+/// `operation` is the route that the job names, unless that is the default one: the same input on another route is
+/// another job.
+pub(super) fn digest(input: &Value, operation: Option<&Value>) -> Digest {
     let mut sink = Sink(Sha256::new());
-    write(value, &mut sink).expect("a hash takes every byte, and a value has string keys only");
+    for value in operation.into_iter().chain([input]) {
+        write(value, &mut sink).expect("a hash takes every byte, and a value has string keys only");
+    }
     let hash = sink.0.finalize();
     Digest::new(hex::encode(hash))
 }
@@ -135,7 +140,7 @@ mod tests {
             r#"{"a":{"üA\n":null},"b":[1,2.5,-0.0,100.0],"c":{},"d":[]}"#
         );
         assert_eq!(
-            digest(&serde_json::json!({"a": 1})).as_str(),
+            digest(&serde_json::json!({"a": 1}), None).as_str(),
             // printf '{"a":1}' | sha256sum
             "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
         );

@@ -6,25 +6,31 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::faults::{Faults, found, member};
 use super::picture;
 use super::rules::Rules;
-use crate::job::operation::{Check, Field};
+use crate::job::route::{Check, Field, Route};
+use crate::job::submission::Submission;
 use crate::job::{Digest, ExternalIds, ExternalTaskId, JobId};
 
-/// The result of the checks. Only the ids are valid if a fault was found.
+/// The result of the checks.
 #[derive(Default)]
 pub(super) struct Checked {
-    pub(super) body: Bytes,
-    pub(super) images: u32,
-    pub(super) model: String,
-    /// Whether the body has a callback URL of ours.
-    pub(super) calls_back: bool,
+    /// `None` if a fault was found.
+    pub(super) taken: Option<Taken>,
     /// The ids, with the user's own, also for a job that is wrong elsewhere; `None` if there is no input at all.
     pub(super) external_ids: Option<ExternalIds>,
+}
+
+pub(super) struct Taken {
+    pub(super) submission: Submission,
+    pub(super) slots: u32,
+    /// Whether the provider calls back at a URL of ours.
+    pub(super) calls_back: bool,
 }
 
 type Input = Map<String, Value>;
@@ -33,6 +39,7 @@ pub(super) fn check(
     input: Option<Value>,
     id: &JobId,
     digest: &Digest,
+    route: &Arc<Route>,
     rules: &Rules,
     faults: &mut Faults,
 ) -> Checked {
@@ -48,35 +55,88 @@ pub(super) fn check(
             return Checked::default();
         }
     };
-    leave_out_empty(&mut input, rules);
+    leave_out_empty(&mut input, route);
 
-    let (mut scene, mut images, mut own) = (None, 1, None);
-    for Field { name, check } in rules.operation.fields {
+    let (mut model, mut scene, mut slots, mut callback_url, mut own) = (None, None, 1, None, None);
+    for Field { name, check, required, about: _ } in route.data.fields {
+        if *required && !is_given(&input, name, check, route) {
+            faults.add(member("/input", name), format!("expected {}, found nothing", expected(check, route)));
+            continue;
+        }
         match check {
-            Check::Pictures { member } => pictures(&mut input, name, member, rules, faults),
-            Check::Picture => image(&mut input, name, rules, faults),
-            Check::Scene => scene = scene_image(&mut input, rules, faults),
-            Check::Model => one_of(&input, name, &rules.models, faults),
+            Check::Pictures { member } => pictures(&mut input, name, member, route, faults),
+            Check::Picture => image(&mut input, name, route, faults),
+            Check::Scene => scene = scene_image(&mut input, route, faults),
+            Check::Model => model = chosen(&mut input, name, &route.models, faults),
             Check::OneOf(choices) => one_of(&input, name, choices, faults),
             Check::Text { chars_max } => text(&input, name, *chars_max, faults),
             Check::Images(range) => {
-                images = number(&input, name, range, faults);
-                fits_account(name, images, rules, faults);
+                slots = number(&input, name, range, faults);
+                fits_account(name, slots, rules, faults);
             }
             Check::Switch => switch(&input, name, faults),
-            Check::Url => url(&input, name, rules, faults),
-            Check::ExternalTaskId => own = own_id(&input, name, faults),
+            Check::CallbackUrl => callback_url = url(&mut input, name, route, faults),
+            Check::ExternalTaskId => own = own_id(&mut input, name, faults),
         }
     }
 
     let external_ids = ExternalIds::new(own, rules.store.as_str(), id, digest);
-    let external = external_ids.of_generation(1);
-    let body =
-        if faults.is_empty() { body(&input, scene.as_ref(), id, &external, rules) } else { Bytes::new() };
-    let own_model = input.get("model_name").and_then(Value::as_str);
-    let model = own_model.unwrap_or(&rules.default_model).to_owned();
-    let calls_back = rules.callbacks.is_some() && !input.contains_key("callback_url");
-    Checked { body, images, model, calls_back, external_ids: Some(external_ids) }
+    if !faults.is_empty() {
+        return Checked { taken: None, external_ids: Some(external_ids) };
+    }
+    // The digest doesn't include our callback URL: a job is the same on a fleet that listens at another URL or at none.
+    let ours = rules.callbacks.as_ref().filter(|_| callback_url.is_none());
+    let calls_back = ours.is_some();
+    let submission = Submission {
+        route: Arc::clone(route),
+        model: model.unwrap_or_else(|| route.default_model.clone()),
+        external_id: external_ids.of_generation(1),
+        callback_url: callback_url.or_else(|| ours.map(|callbacks| callbacks.url(id))),
+        fields: fields(&input, scene.as_ref(), route).into(),
+    };
+    Checked { taken: Some(Taken { submission, slots, calls_back }), external_ids: Some(external_ids) }
+}
+
+fn is_given(input: &Input, name: &str, check: &Check, route: &Route) -> bool {
+    match check {
+        Check::Scene => route.data.scene_names.iter().any(|name| input.contains_key(*name)),
+        Check::Pictures { .. }
+        | Check::Picture
+        | Check::Model
+        | Check::OneOf(_)
+        | Check::Text { .. }
+        | Check::Images(_)
+        | Check::Switch
+        | Check::CallbackUrl
+        | Check::ExternalTaskId => input.contains_key(name),
+    }
+}
+
+/// What a field should be.
+fn expected(check: &Check, route: &Route) -> String {
+    match check {
+        Check::Pictures { member } => {
+            let (min, max) = (route.subject_images.start(), route.subject_images.end());
+            let number = if min == max { min.to_string() } else { format!("{min} to {max}") };
+            format!("an array of {number} objects with a {member} each")
+        }
+        Check::Picture | Check::Scene => IMAGE.to_owned(),
+        Check::Model => choice(&route.models),
+        Check::OneOf(choices) => choice(choices),
+        Check::Text { chars_max } => format!("a string of at most {chars_max} characters"),
+        Check::Images(range) => format!("an integer from {} to {}", range.start(), range.end()),
+        Check::Switch => "an object with enabled, true or false".to_owned(),
+        Check::CallbackUrl => "an http or https URL".to_owned(),
+        Check::ExternalTaskId => format!("1 to {} characters of A-Z a-z 0-9 _ -", ExternalTaskId::MAX_LENGTH),
+    }
+}
+
+fn choice(choices: &[impl AsRef<str>]) -> String {
+    let choices: Vec<&str> = choices.iter().map(AsRef::as_ref).collect();
+    match choices.as_slice() {
+        [only] => (*only).to_owned(),
+        several => format!("one of {}", several.join(", ")),
+    }
 }
 
 /// Each image takes one of the account's slots, and all images of a job run at the same time.
@@ -90,25 +150,17 @@ fn fits_account(name: &str, images: u32, rules: &Rules, faults: &mut Faults) {
     }
 }
 
-/// A sorted view of the input: its images are copied only once, into the body.
-fn body(input: &Input, scene: Option<&Value>, id: &JobId, external: &ExternalTaskId, rules: &Rules) -> Bytes {
-    let model = Value::from(rules.default_model.as_str());
-    let callback = rules.callbacks.as_ref().map(|callbacks| Value::from(callbacks.url(id)));
-    let external = Value::from(external.as_str());
-    let mut view: BTreeMap<&str, &Value> = BTreeMap::new();
-    view.insert("model_name", &model);
-    // The digest doesn't include it: a job is the same on a fleet that listens at another URL or at none.
-    view.extend(callback.iter().map(|callback| ("callback_url", callback)));
-    view.extend(input.iter().map(|(name, value)| (name.as_str(), value)));
-    view.insert("external_task_id", &external);
+/// The fields as they are sent, in a fixed order: the images are copied only here.
+fn fields(input: &Input, scene: Option<&Value>, route: &Route) -> Vec<u8> {
+    let mut view: BTreeMap<&str, &Value> = input.iter().map(|(name, value)| (name.as_str(), value)).collect();
     if let Some(scene) = scene {
-        view.extend(rules.scene_names_sent.iter().map(|name| (*name, scene)));
+        view.extend(route.scene_names_sent.iter().map(|name| (*name, scene)));
     }
-    serde_json::to_vec(&view).expect("values with string keys are JSON").into()
+    serde_json::to_vec(&view).expect("values with string keys are JSON")
 }
 
-fn leave_out_empty(input: &mut Input, rules: &Rules) {
-    let known = rules.operation.fields.iter().filter(|field| match field.check {
+fn leave_out_empty(input: &mut Input, route: &Route) {
+    let known = route.data.fields.iter().filter(|field| match field.check {
         Check::Pictures { .. } => false,
         Check::Picture
         | Check::Scene
@@ -117,31 +169,26 @@ fn leave_out_empty(input: &mut Input, rules: &Rules) {
         | Check::Text { .. }
         | Check::Images(_)
         | Check::Switch
-        | Check::Url
+        | Check::CallbackUrl
         | Check::ExternalTaskId => true,
     });
-    for name in known.map(|field| field.name).chain(rules.operation.scene_names.iter().copied()) {
+    for name in known.map(|field| field.name).chain(route.data.scene_names.iter().copied()) {
         if input.get(name).is_some_and(|value| value.is_null() || value == "") {
             input.remove(name);
         }
     }
 }
 
-fn pictures(input: &mut Input, name: &str, picture: &str, rules: &Rules, faults: &mut Faults) {
+fn pictures(input: &mut Input, name: &str, picture: &'static str, route: &Route, faults: &mut Faults) {
     // The path is only built for a fault.
     let list_path = || member("/input", name);
-    let (min, max) = (rules.subject_images.start(), rules.subject_images.end());
-    let expected = || {
-        let number = if min == max { min.to_string() } else { format!("{min} to {max}") };
-        format!("expected an array of {number} objects with a {picture} each")
-    };
-
+    let expected = || format!("expected {}", expected(&Check::Pictures { member: picture }, route));
     let list = match input.get_mut(name) {
+        None => return,
         Some(Value::Array(list)) => list,
-        None => return faults.add(list_path(), format!("{}, found nothing", expected())),
         Some(other) => return faults.add(list_path(), format!("{}, found {}", expected(), found(other))),
     };
-    if !rules.subject_images.contains(&list.len()) {
+    if !route.subject_images.contains(&list.len()) {
         faults.add(list_path(), format!("{}, found {}", expected(), list.len()));
     }
     for (index, entry) in list.iter_mut().enumerate() {
@@ -153,22 +200,22 @@ fn pictures(input: &mut Input, name: &str, picture: &str, rules: &Rules, faults:
         };
         let path = || member(&path(), picture);
         match entry.get_mut(picture) {
-            Some(value) => check_image(&path, value, rules, faults),
-            None => faults.add(path(), format!("{IMAGE_EXPECTED}, found nothing")),
+            Some(value) => check_image(&path, value, route, faults),
+            None => faults.add(path(), format!("expected {IMAGE}, found nothing")),
         }
     }
 }
 
 /// Both spellings are one field, so the same value under both is not a contradiction.
-fn scene_image(input: &mut Input, rules: &Rules, faults: &mut Faults) -> Option<Value> {
-    let mut given = rules.operation.scene_names.iter().filter_map(|name| Some((*name, input.remove(*name)?)));
+fn scene_image(input: &mut Input, route: &Route, faults: &mut Faults) -> Option<Value> {
+    let mut given = route.data.scene_names.iter().filter_map(|name| Some((*name, input.remove(*name)?)));
     let (first_name, mut first) = given.next()?;
     let mut others: Vec<_> = given.filter(|(_, other)| *other != first).collect();
 
-    check_image(&|| member("/input", first_name), &mut first, rules, faults);
+    check_image(&|| member("/input", first_name), &mut first, route, faults);
     for (name, other) in &mut others {
         let path = || member("/input", name);
-        check_image(&path, other, rules, faults);
+        check_image(&path, other, route, faults);
         if *other != first {
             faults.add(path(), format!("differs from {first_name}; both spellings are one field"));
         }
@@ -176,21 +223,21 @@ fn scene_image(input: &mut Input, rules: &Rules, faults: &mut Faults) -> Option<
     Some(first)
 }
 
-fn image(input: &mut Input, name: &str, rules: &Rules, faults: &mut Faults) {
+fn image(input: &mut Input, name: &str, route: &Route, faults: &mut Faults) {
     if let Some(value) = input.get_mut(name) {
-        check_image(&|| member("/input", name), value, rules, faults);
+        check_image(&|| member("/input", name), value, route, faults);
     }
 }
 
-const IMAGE_EXPECTED: &str = "expected an http or https URL, or base64, of a PNG or JPEG image";
+const IMAGE: &str = "an http or https URL, or base64, of a PNG or JPEG image";
 
-fn check_image(path: &dyn Fn() -> String, value: &mut Value, rules: &Rules, faults: &mut Faults) {
+fn check_image(path: &dyn Fn() -> String, value: &mut Value, route: &Route, faults: &mut Faults) {
     if let Value::String(text) = value
         && !text.is_empty()
     {
-        picture::check(path, text, &rules.operation.picture, faults);
+        picture::check(path, text, &route.data.picture, faults);
     } else {
-        faults.add(path(), format!("{IMAGE_EXPECTED}, found {}", found_image(value)));
+        faults.add(path(), format!("expected {IMAGE}, found {}", found_image(value)));
     }
 }
 
@@ -202,12 +249,16 @@ fn found_image(value: &Value) -> String {
 fn one_of(input: &Input, name: &str, choices: &[impl AsRef<str>], faults: &mut Faults) {
     let Some(value) = input.get(name) else { return };
     if !value.as_str().is_some_and(|text| choices.iter().any(|choice| choice.as_ref() == text)) {
-        let choices: Vec<&str> = choices.iter().map(AsRef::as_ref).collect();
-        let expected = match choices.as_slice() {
-            [only] => (*only).to_owned(),
-            several => format!("one of {}", several.join(", ")),
-        };
-        faults.add(member("/input", name), format!("expected {expected}, found {}", found(value)));
+        faults.add(member("/input", name), format!("expected {}, found {}", choice(choices), found(value)));
+    }
+}
+
+/// Takes the value out of the input.
+fn chosen(input: &mut Input, name: &str, choices: &[String], faults: &mut Faults) -> Option<String> {
+    one_of(input, name, choices, faults);
+    match input.remove(name)? {
+        Value::String(text) => Some(text),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
@@ -249,22 +300,22 @@ fn switch(input: &Input, name: &str, faults: &mut Faults) {
     faults.add(path, format!("expected {expected}, found {}", found(value)));
 }
 
-fn url(input: &Input, name: &str, rules: &Rules, faults: &mut Faults) {
-    let checked = match input.get(name) {
-        None => return,
-        Some(Value::String(text)) => picture::check_url(text, &rules.operation.picture),
-        Some(other) => Err(format!("expected an http or https URL, found {}", found(other))),
+/// Takes the value out of the input.
+fn url(input: &mut Input, name: &str, route: &Route, faults: &mut Faults) -> Option<String> {
+    let value = input.remove(name)?;
+    let checked = match value.as_str() {
+        Some(text) => picture::check_url(text, &route.data.picture).map(|_| text.to_owned()),
+        None => Err(format!("expected an http or https URL, found {}", found(&value))),
     };
-    if let Err(message) = checked {
-        faults.add(member("/input", name), message);
-    }
+    checked.map_err(|message| faults.add(member("/input", name), message)).ok()
 }
 
-fn own_id(input: &Input, name: &str, faults: &mut Faults) -> Option<ExternalTaskId> {
-    let value = input.get(name)?;
+/// Takes the value out of the input.
+fn own_id(input: &mut Input, name: &str, faults: &mut Faults) -> Option<ExternalTaskId> {
+    let value = input.remove(name)?;
     let id = value.as_str().and_then(ExternalTaskId::new);
     if id.is_none() {
-        let (max, found) = (ExternalTaskId::MAX_LENGTH, found(value));
+        let (max, found) = (ExternalTaskId::MAX_LENGTH, found(&value));
         let expected = format!("expected 1 to {max} characters of A-Z a-z 0-9 _ -");
         faults.add(member("/input", name), format!("{expected}, found {found}"));
     }

@@ -2,8 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{only_fault, paths, sent, under};
+use super::tests::{only_fault, paths, posted, sent, under};
 use super::*;
+use crate::job::route::Routes;
+
+fn of(route: Route) -> Rules {
+    Rules::of(Routes::new(route, ""))
+}
 
 fn subjects(count: usize) -> Value {
     Value::Array(vec![json!({"subject_image": "https://example.com/a.png"}); count])
@@ -22,21 +27,21 @@ fn a_job_of_the_current_edition_becomes_exactly_the_body_that_is_posted() {
     let job = include_bytes!("../../../tests/fixtures/jobs/current.json");
     let body = include_str!("../../../tests/fixtures/jobs/current.body.json");
     let request = parse(job, &Properties::default(), &Rules::current()).unwrap();
-    assert_eq!(std::str::from_utf8(&request.body.unwrap()).unwrap(), body.trim_end());
+    assert_eq!(posted(&request.submission.unwrap()), body.trim_end());
     let request = parse(job, &Properties::default(), &Rules::page()).unwrap();
     assert_eq!(paths(&request), ["/input/subject_image_list"], "all that the page doesn't take");
 }
 
 #[test]
 fn each_edition_has_its_number_of_subject_images_and_the_configuration_another() {
-    let fewer = Rules { subject_images: 3..=3, ..Rules::page() };
+    let fewer = of(Route { subject_images: 3..=3, ..Route::page() });
     for (rules, taken, words) in [
         (Rules::page(), vec![2, 3, 4], "2 to 4 objects"),
         (Rules::current(), vec![1, 2, 3, 4], "1 to 4 objects"),
         (fewer, vec![3], "an array of 3 objects"),
     ] {
         let count = |count: usize| under(&rules, &json!({"subject_image_list": subjects(count)}));
-        assert_eq!((0..6).filter(|&number| count(number).body.is_ok()).collect::<Vec<_>>(), taken);
+        assert_eq!((0..6).filter(|&number| count(number).submission.is_ok()).collect::<Vec<_>>(), taken);
         assert!(only_fault(&count(0)).message.contains(words), "{:?}", only_fault(&count(0)));
     }
 }
@@ -46,11 +51,11 @@ fn each_edition_has_its_models_and_sends_its_own_where_a_job_names_none() {
     for (rules, default, taken) in [
         (Rules::page(), "kling-v2", vec!["kling-v2"]),
         (Rules::current(), "kling-v2-1", vec!["kling-v2", "kling-v2-1"]),
-        (Rules::page().with_default_model("kling-v3"), "kling-v3", vec!["kling-v2", "kling-v3"]),
-        (Rules::current().with_default_model("kling-v2"), "kling-v2", vec!["kling-v2", "kling-v2-1"]),
+        (of(Route::page().with_default_model("kling-v3")), "kling-v3", vec!["kling-v2", "kling-v3"]),
+        (of(Route::current().with_default_model("kling-v2")), "kling-v2", vec!["kling-v2", "kling-v2-1"]),
     ] {
         assert_eq!(sent(with(&rules, &json!({})))["model_name"], default);
-        let model = |name: &&str| with(&rules, &json!({"model_name": name})).body.is_ok();
+        let model = |name: &&str| with(&rules, &json!({"model_name": name})).submission.is_ok();
         let all = ["kling-v2", "kling-v2-1", "kling-v3", "kling-v1"];
         assert_eq!(all.into_iter().filter(model).collect::<Vec<_>>(), taken);
     }
@@ -61,7 +66,7 @@ fn the_scene_goes_out_under_the_configured_names_whichever_it_came_in_by() {
     let scene = "https://example.com/scene.png";
     for names in [&["scence_image", "scene_image"][..], &["scence_image"], &["scene_image"]] {
         let names: &'static [&'static str] = names;
-        let rules = Rules { scene_names_sent: names, ..Rules::current() };
+        let rules = of(Route { scene_names_sent: names, ..Route::current() });
         for given in ["scence_image", "scene_image"] {
             let body = sent(with(&rules, &json!({given: scene})));
             for name in ["scence_image", "scene_image"] {

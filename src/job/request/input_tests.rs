@@ -30,7 +30,7 @@ fn jpeg(width: u16, height: u16) -> String {
 #[test]
 fn prompts_are_counted_in_characters() {
     for name in ["prompt", "negative_prompt"] {
-        assert!(with_input(&json!({name: "ü".repeat(2500)})).body.is_ok());
+        assert!(with_input(&json!({name: "ü".repeat(2500)})).submission.is_ok());
         let request = with_input(&json!({name: "ü".repeat(2501)}));
         assert_eq!(only_fault(&request).path, format!("/input/{name}"));
         assert!(only_fault(&request).message.ends_with("found 2501"));
@@ -146,7 +146,7 @@ fn an_optional_field_without_a_value_is_as_good_as_absent() {
             "aspect_ratio": nothing, "callback_url": nothing, "external_task_id": nothing,
             "watermark_info": nothing,
         }));
-        assert_eq!(request.job.images, 1);
+        assert_eq!(request.job.slots, 1);
         let (mut one, mut other) = (sent(request), sent(with_input(&json!({}))));
         // It is another input nevertheless, so it has another id.
         assert_ne!(one["external_task_id"], other["external_task_id"]);

@@ -1,12 +1,12 @@
 //! JSON that a parser refuses, at each place of a message where it may occur.
 
-use super::tests::read;
+use super::tests::{posted, read};
 use super::*;
 
 fn wrong(message: &str) -> Vec<(String, String)> {
     let request = read(message.as_bytes()).unwrap_or_else(|dead| panic!("{dead}: {message}"));
     assert_eq!(request.job.id.as_str(), "j");
-    let faults = request.body.expect_err("it is wrong");
+    let faults = request.submission.expect_err("it is wrong");
     faults.into_iter().map(|fault| (fault.path, fault.message)).collect()
 }
 
@@ -25,7 +25,7 @@ fn half_a_character_is_a_fault_of_the_member_that_has_it() {
     }
     for whole in [r"\ud83d\ude00", r"\\ud83d", "😀", r"\ufffd", "\u{fdd0}", r"\ufdd0"] {
         let request = read(message(&format!(r#","prompt":"cat {whole}""#)).as_bytes()).unwrap();
-        assert!(request.body.is_ok(), "{whole}: {:?}", request.body);
+        assert!(request.submission.is_ok(), "{whole}: {:?}", request.submission);
     }
 }
 
@@ -78,15 +78,15 @@ fn a_number_beyond_all_numbers_is_a_fault_with_its_place() {
     }
     for number in ["1", "1e-999"] {
         let request = read(message(&format!(r#","seed":{number}"#)).as_bytes()).unwrap();
-        assert!(request.body.is_ok(), "{number}: {:?}", request.body);
+        assert!(request.submission.is_ok(), "{number}: {:?}", request.submission);
     }
 }
 
 #[test]
 fn an_object_with_the_parsers_private_name_is_an_object() {
     let request = read(message(r#","x":{"$serde_json::private::RawValue":"[[[["}"#).as_bytes()).unwrap();
-    let body = request.body.unwrap();
-    assert!(String::from_utf8_lossy(&body).contains(r#"{"$serde_json::private::RawValue":"[[[["}"#));
+    let submission = request.submission.unwrap();
+    assert!(posted(&submission).contains(r#"{"$serde_json::private::RawValue":"[[[["}"#));
     let dead = read(br#"{"job_id":{"$serde_json::private::RawValue":"\"j\""},"input":{}}"#).unwrap_err();
     assert_eq!(dead.reason, DeadReason::InvalidJobId);
 }
@@ -106,13 +106,13 @@ fn an_input_of_too_many_values_fails_by_its_name_and_takes_no_memory() {
 #[test]
 fn the_last_of_two_members_of_one_name_counts_also_where_the_first_is_odd() {
     let twice = message(r#","prompt":"\ud83d","prompt":"fine""#);
-    assert!(read(twice.as_bytes()).unwrap().body.is_ok());
+    assert!(read(twice.as_bytes()).unwrap().submission.is_ok());
 }
 
 #[test]
 fn a_name_of_a_member_forges_no_lines_and_no_colours() {
     let request = read(br#"{"job_id":"j","input":{},"a\nINFO forged\u001b[31m\u202e":1}"#).unwrap();
-    let faults = request.body.unwrap_err();
+    let faults = request.submission.unwrap_err();
     assert!(
         faults.iter().any(|fault| fault.path == "/a\u{fffd}INFO forged\u{fffd}[31m\u{fffd}"),
         "{faults:?}"

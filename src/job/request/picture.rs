@@ -10,7 +10,7 @@ use url::Url;
 
 use super::faults::{Faults, clip};
 use crate::job::format::{self, Format};
-use crate::job::operation::PictureRules;
+use crate::job::route::PictureRules;
 
 /// The plain alphabet with padding. Unused bits in the last character are accepted: some encoders leave them, and no
 /// decoder rejects them.

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::tests::{read, read_json, with_input};
+use super::tests::{posted, read, read_json, with_input};
 use super::*;
 use crate::mutated::{corpus, mutated};
 
@@ -77,10 +77,10 @@ proptest! {
     #[test]
     fn a_spoilt_job_is_judged_or_a_dead_letter(body in mutated(corpus("jobs"), WORDS)) {
         match read(&body) {
-            Ok(Request { body: Ok(body), .. }) => {
-                prop_assert!(serde_json::from_slice::<Value>(&body).unwrap().is_object());
+            Ok(Request { submission: Ok(submission), .. }) => {
+                prop_assert!(serde_json::from_str::<Value>(&posted(&submission)).unwrap().is_object());
             }
-            Ok(Request { body: Err(faults), .. }) => {
+            Ok(Request { submission: Err(faults), .. }) => {
                 prop_assert!((1..=FAULTS_MAX).contains(&faults.len()));
             }
             Err(dead) => prop_assert!(dead.detail.chars().count() <= 1_000, "{dead}"),
@@ -110,7 +110,7 @@ proptest! {
         start in "(https?:|file:|data:|data:image/[a-zü]{0,3};base64,|ü)?", text: String
     ) {
         let request = with_input(&json!({"style_image": format!("{start}{text}")}));
-        prop_assert!(!start.starts_with("file:") || request.body.is_err());
+        prop_assert!(!start.starts_with("file:") || request.submission.is_err());
     }
 
     #[test]
@@ -130,7 +130,7 @@ proptest! {
     ) {
         let request = with_input(&json!({"style_image": STANDARD.encode(header_of_png(width, height))}));
         let (short, long) = (u64::from(width.min(height)), u64::from(width.max(height)));
-        prop_assert_eq!(request.body.is_ok(), short >= 300 && long * 2 <= short * 5);
+        prop_assert_eq!(request.submission.is_ok(), short >= 300 && long * 2 <= short * 5);
     }
 
     #[test]
@@ -140,8 +140,8 @@ proptest! {
         let request = read_json(&json!({
             "job_id": "j", "input": input, "metadata": metadata, "timeout_s": timeout_s,
         }));
-        match request.body {
-            Ok(body) => prop_assert!(serde_json::from_slice::<Value>(&body).unwrap().is_object()),
+        match request.submission {
+            Ok(submission) => prop_assert!(serde_json::from_str::<Value>(&posted(&submission)).unwrap().is_object()),
             Err(faults) => prop_assert!((1..=FAULTS_MAX).contains(&faults.len())),
         }
     }
@@ -152,7 +152,7 @@ proptest! {
         let spread = format!(r#"{{ "input" : {} , "job_id":"j" }}"#, spread_out(&input));
         let spread = read(spread.as_bytes()).unwrap();
         prop_assert_eq!(plain.job.digest, spread.job.digest);
-        prop_assert_eq!(plain.body, spread.body);
+        prop_assert_eq!(plain.submission, spread.submission);
     }
 
     #[test]

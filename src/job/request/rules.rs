@@ -1,25 +1,14 @@
-//! What the provider accepts: an edition of its contract, and what the configuration changes.
+//! What the provider accepts: its routes, and what the configuration changes.
 
-use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 
 use crate::job::callback::Callbacks;
-use crate::job::operation::{CURRENT, Edition, MULTI_IMAGE_TO_IMAGE, Operation, PAGE};
+use crate::job::route::{Route, Routes};
 
-/// The rules for a job's input and for the body that is sent.
+/// The rules for a job's input and for what is submitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    pub operation: &'static Operation,
-    /// Values of `model_name`.
-    pub models: Vec<String>,
-    /// The model that is sent if the job names none; always one of `models`.
-    pub default_model: String,
-    /// How many subject images are allowed.
-    pub subject_images: RangeInclusive<usize>,
-    /// The names under which the scene image is sent, whichever name the job uses. The provider silently drops an
-    /// unknown name, and without its scene the picture is paid for and wrong (docs/provider.md, "The two editions of
-    /// the page").
-    pub scene_names_sent: &'static [&'static str],
+    pub routes: Routes,
     /// `generation.max_running`: a job with more images than this could never run. 0 means no limit.
     pub slots: u32,
     /// The store with the receipts, for the external ids.
@@ -47,40 +36,20 @@ impl StoreName {
 }
 
 impl Rules {
-    /// The rules of an edition, unchanged; the scene is sent under all of its names.
     #[must_use]
-    pub fn of(operation: &'static Operation, edition: &Edition) -> Self {
-        Self {
-            operation,
-            models: edition.models.iter().map(|model| (*model).to_owned()).collect(),
-            default_model: edition.default_model.to_owned(),
-            subject_images: edition.subject_images.clone(),
-            scene_names_sent: operation.scene_names,
-            slots: 0,
-            store: StoreName::default(),
-            callbacks: None,
-        }
-    }
-
-    /// Sets another model for jobs that name none; jobs may also name it.
-    #[must_use]
-    pub fn with_default_model(mut self, model: &str) -> Self {
-        if !self.models.iter().any(|known| known == model) {
-            self.models.push(model.to_owned());
-        }
-        model.clone_into(&mut self.default_model);
-        self
+    pub fn of(routes: Routes) -> Self {
+        Self { routes, slots: 0, store: StoreName::default(), callbacks: None }
     }
 
     /// The rules for `api.profile = "page"`.
     #[must_use]
     pub fn page() -> Self {
-        Self::of(&MULTI_IMAGE_TO_IMAGE, &PAGE)
+        Self::of(Routes::new(Route::page(), "page"))
     }
 
     /// The rules for `api.profile = "current"`.
     #[must_use]
     pub fn current() -> Self {
-        Self::of(&MULTI_IMAGE_TO_IMAGE, &CURRENT)
+        Self::of(Routes::new(Route::current(), "current"))
     }
 }

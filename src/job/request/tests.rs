@@ -30,16 +30,21 @@ pub(super) fn under(rules: &Rules, input: &Value) -> Request {
     parse(message.as_bytes(), &Properties::default(), rules).unwrap()
 }
 
+/// The body of the POST.
+pub(super) fn posted(submission: &Submission) -> String {
+    String::from_utf8(submission.body().concat()).unwrap()
+}
+
 pub(super) fn sent(request: Request) -> Value {
-    serde_json::from_slice(&request.body.expect("no fault")).unwrap()
+    serde_json::from_str(&posted(&request.submission.expect("no fault"))).unwrap()
 }
 
 pub(super) fn paths(request: &Request) -> Vec<&str> {
-    request.body.as_ref().unwrap_err().iter().map(|fault| fault.path.as_str()).collect()
+    request.submission.as_ref().unwrap_err().iter().map(|fault| fault.path.as_str()).collect()
 }
 
 pub(super) fn only_fault(request: &Request) -> &Fault {
-    let faults = request.body.as_ref().unwrap_err();
+    let faults = request.submission.as_ref().unwrap_err();
     assert_eq!(faults.len(), 1, "{faults:?}");
     &faults[0]
 }
@@ -58,7 +63,7 @@ fn a_job_becomes_exactly_the_body_that_is_posted() {
         ),
     ] {
         let request = read(job).unwrap();
-        assert_eq!(std::str::from_utf8(&request.body.unwrap()).unwrap(), body.trim_end());
+        assert_eq!(posted(&request.submission.unwrap()), body.trim_end());
     }
 }
 
@@ -71,7 +76,7 @@ fn a_job_is_known_by_what_its_life_needs() {
     };
     let job = parse(DESIGN, &properties, &Rules::page()).unwrap().job;
     assert_eq!(job.id.as_str(), "order-8812");
-    assert_eq!(job.images, 1);
+    assert_eq!(job.slots, 1);
     assert_eq!(job.timeout_s, None);
     assert_eq!(job.metadata.unwrap().get(), r#"{"customer":42}"#);
     assert_eq!(job.external_ids, ExternalIds::new(None, "", &job.id, &job.digest));
@@ -79,7 +84,7 @@ fn a_job_is_known_by_what_its_life_needs() {
 
     let everything = include_bytes!("../../../tests/fixtures/jobs/everything.json");
     let job = read(everything).unwrap().job;
-    assert_eq!((job.images, job.timeout_s), (9, Some(1200)));
+    assert_eq!((job.slots, job.timeout_s), (9, Some(1200)));
     assert_eq!(job.external_ids.of_generation(1).as_str(), "my-own_ID-1");
     let metadata = r#"[null,1.10,"two words",{"id":12345678901234567890123}]"#;
     assert_eq!(job.metadata.unwrap().get(), metadata, "as it was written");
@@ -162,7 +167,7 @@ fn nesting_is_bounded_wherever_it_is() {
 
 #[test]
 fn a_byte_order_mark_is_passed_over() {
-    assert!(read(&[b"\xef\xbb\xbf", DESIGN].concat()).unwrap().body.is_ok());
+    assert!(read(&[b"\xef\xbb\xbf", DESIGN].concat()).unwrap().submission.is_ok());
 }
 
 #[test]
@@ -172,7 +177,7 @@ fn every_fault_of_a_job_is_named_by_its_place() {
             let body = include_bytes!(concat!("../../../tests/fixtures/jobs/bad-", $name, ".json"));
             let request = read(body).unwrap();
             assert_eq!(paths(&request), $paths, $name);
-            assert_eq!(request.job.images, 1);
+            assert_eq!(request.job.slots, 1);
         };
     }
     check!("no-input", ["/input"]);
@@ -245,7 +250,7 @@ fn a_fault_never_quotes_much_and_never_an_image_or_a_prompt() {
             "style_image": "geheim!", "scene_image": "ftp://geheim",
         },
     }));
-    for fault in request.body.unwrap_err() {
+    for fault in request.submission.unwrap_err() {
         let said = format!("{} {}", fault.path, fault.message);
         assert!(said.chars().count() < 300, "{said}");
         let place = fault.path.as_str();
@@ -260,7 +265,7 @@ fn a_fault_never_quotes_much_and_never_an_image_or_a_prompt() {
 fn faults_are_bounded_and_the_rest_is_counted() {
     let entries: Vec<_> = (0..60).map(|_| json!({})).collect();
     let request = with_input(&json!({"subject_image_list": entries}));
-    let faults = request.body.unwrap_err();
+    let faults = request.submission.unwrap_err();
     assert_eq!(faults.len(), FAULTS_MAX);
     // There are 61 faults: the number of entries, and each entry.
     assert_eq!(faults[FAULTS_MAX - 1].message, "and 12 more faults");

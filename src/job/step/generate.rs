@@ -161,8 +161,8 @@ impl Machine {
             if answered { (0, 0) } else { (generation.failures + 1, generation.in_vain) };
         // A task that has succeeded stays so: caches and pollers behind the API are known to report an older status
         // afterwards.
-        let has_images = matches!(&status, TaskStatus::Succeeded { images, .. } if !images.is_empty());
-        if generation.succeeded && answered && !has_images {
+        let has_files = matches!(&status, TaskStatus::Succeeded { files, .. } if !files.is_empty());
+        if generation.succeeded && answered && !has_files {
             return self.taken_back(generation, now);
         }
         match status {
@@ -186,7 +186,7 @@ impl Machine {
                 let failed = outcome::failed(generation.task.clone(), message, why == Failed::Policy, units);
                 return self.end_badly(generation, failed, (why == Failed::Technical).then_some(charged));
             }
-            TaskStatus::Succeeded { images, units } if images.is_empty() => {
+            TaskStatus::Succeeded { files, units } if files.is_empty() => {
                 generation.empty_results += 1;
                 generation
                     .not_before(now + EMPTY_RESULT_WAIT * generation.empty_results.min(EMPTY_RESULTS_MAX));
@@ -197,10 +197,10 @@ impl Machine {
                     return self.end_badly(generation, without_images, None);
                 }
             }
-            TaskStatus::Succeeded { images, units } => {
+            TaskStatus::Succeeded { files, units } => {
                 self.timings.generate.get_or_insert(milliseconds(generation.accepted.age(now)));
                 generation.succeeded = true;
-                return Storing { generation, images, units }.next();
+                return Storing { generation, files, units }.next();
             }
         }
         self.wait_for(generation, now)

@@ -10,6 +10,7 @@ use super::{
     Action, AfterPublish, BeginPrecondition, Generation, GivenUp, Input, Misfit, RequeueReason, Rules,
 };
 use crate::job::record::Stage;
+use crate::job::route::RouteName;
 use crate::job::{Digest, FailedTasks, Fault, SentUnder, TaskId, Timings};
 
 /// One job, from its delivery to its acknowledgement.
@@ -17,6 +18,7 @@ use crate::job::{Digest, FailedTasks, Fault, SentUnder, TaskId, Timings};
 pub struct Machine {
     pub(super) rules: Rules,
     pub(super) digest: Digest,
+    pub(super) route: RouteName,
     /// Empty if the job can be run.
     pub(super) faults: Vec<Fault>,
     pub(super) round: u32,
@@ -41,11 +43,18 @@ pub struct Machine {
 impl Machine {
     /// Starts a life with a delivery; only the message is known.
     #[must_use]
-    pub fn new(rules: Rules, digest: Digest, faults: Vec<Fault>, queued_ms: Option<u64>) -> Self {
+    pub fn new(
+        rules: Rules,
+        digest: Digest,
+        route: RouteName,
+        faults: Vec<Fault>,
+        queued_ms: Option<u64>,
+    ) -> Self {
         let timings = Timings { queued: queued_ms, ..Timings::default() };
         Self {
             rules,
             digest,
+            route,
             faults,
             round: 1,
             polls: 0,
@@ -339,7 +348,8 @@ mod tests {
     use crate::job::record::Snapshot;
 
     fn machine() -> Machine {
-        Machine::new(Rules::of_a_second(), Digest::new("d".to_owned()), Vec::new(), None)
+        let (digest, route) = (Digest::new("d".to_owned()), RouteName::default_route().clone());
+        Machine::new(Rules::of_a_second(), digest, route, Vec::new(), None)
     }
 
     #[test]

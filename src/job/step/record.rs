@@ -9,7 +9,7 @@ use super::patience::Tried;
 use super::timing::Since;
 use super::{
     Action, AfterPublish, BadEnd, BeginPrecondition, EventSource, FreezePrecondition, Generation, GivenUp,
-    OpenSubmit, Rebuilt, RestorePrecondition, Unanswerable, outcome,
+    OpenSubmit, Rebuilt, RequeueReason, RestorePrecondition, Unanswerable, outcome,
 };
 use crate::job::Charged;
 use crate::job::event::says_unknown;
@@ -58,6 +58,11 @@ impl Machine {
                 | Stage::Generating { .. }
                 | Stage::Told { .. } => Action::DeadLetter { why: Unanswerable::Conflict },
             };
+        }
+        let record = *record;
+        if record.route.is_some_and(|route| route != self.route) {
+            // The message names a route that this worker doesn't know, and its task is polled there alone.
+            return Action::Requeue { why: RequeueReason::UnknownRoute };
         }
         self.round = record.round;
         (self.corrects, self.failed, self.under) = (record.corrects, record.failed, record.under);

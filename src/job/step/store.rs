@@ -6,7 +6,7 @@ use super::machine::Machine;
 use super::patience::Tried;
 use super::timing::milliseconds;
 use super::{Action, FreezePrecondition, Generation, Stored, outcome};
-use crate::job::answers::ResultImage;
+use crate::job::answers::ResultFile;
 use crate::job::record::{Snapshot, Stage};
 use crate::job::{Outcome, Success, TaskId};
 
@@ -17,7 +17,7 @@ const ENTRIES_MAX: u32 = 5;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Storing {
     pub(super) generation: Generation,
-    pub(super) images: Vec<ResultImage>,
+    pub(super) files: Vec<ResultFile>,
     /// What the provider says that the generation cost.
     pub(super) units: Option<String>,
 }
@@ -29,8 +29,8 @@ impl Storing {
     }
 
     #[must_use]
-    pub fn images(&self) -> &[ResultImage] {
-        &self.images
+    pub fn files(&self) -> &[ResultFile] {
+        &self.files
     }
 
     /// Whether earlier lives seem to have died while they stored these images.
@@ -76,9 +76,9 @@ impl Machine {
     ) -> Action {
         let Storing { generation, units, .. } = storing;
         let why = match stored {
-            Stored::All(images) => {
+            Stored::All(made) => {
                 self.timings.store = Some(milliseconds(took));
-                let success = Success { task_id: generation.task, images, units };
+                let success = Success { task_id: generation.task, made, units };
                 return self.end(Outcome::Succeeded(success), FreezePrecondition::Unfinished);
             }
             Stored::Not(why) => why,

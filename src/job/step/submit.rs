@@ -220,6 +220,7 @@ impl Machine {
     pub(super) fn late(&self, attempt: u32, task: TaskId, corrects: Bytes) -> Rebuilt {
         Rebuilt {
             digest: Some(self.digest.clone()),
+            route: Some(self.route.clone()),
             round: self.round,
             failed: self.failed.clone(),
             under: self.under.clone(),

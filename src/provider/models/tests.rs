@@ -5,12 +5,11 @@ const DEFAULT: &str = "kling-v2";
 const OWN: &str = "kling-v9";
 
 fn models() -> Models {
-    Models::new(DEFAULT)
+    Models::default()
 }
 
-/// The body of a job's POST.
-fn body(model: &str, job: u32) -> Vec<u8> {
-    serde_json::json!({"subject_image_list": [], "model_name": model, "prompt": job}).to_string().into_bytes()
+fn post(model: &str, job: u32) -> Submission {
+    Submission::sample(&job.to_string(), model)
 }
 
 fn accepted() -> SubmitOutcome {
@@ -55,14 +54,14 @@ async fn a_job_without_a_channel_waits_longer_each_time_and_by_itself() {
     let models = models();
     let mut before = Duration::ZERO;
     for model in [DEFAULT, DEFAULT, DEFAULT, DEFAULT] {
-        let now = wait(models.judge(&body(model, 1), no_channel()));
+        let now = wait(models.judge(&post(model, 1), no_channel()));
         assert!(now > before && now <= LONGEST_WAIT, "{now:?} after {before:?}");
-        assert_eq!(models.judge(&body(model, 2), accepted()), accepted());
+        assert_eq!(models.judge(&post(model, 2), accepted()), accepted());
         before = now;
     }
-    assert!(wait(models.judge(&body(DEFAULT, 3), no_channel())) <= FIRST_WAIT, "each has its own count");
+    assert!(wait(models.judge(&post(DEFAULT, 3), no_channel())) <= FIRST_WAIT, "each has its own count");
     let asked = Later { after: Some(Duration::from_secs(600)), ..later(no_channel()) };
-    assert_eq!(wait(models.judge(&body(DEFAULT, 4), SubmitOutcome::Later(asked))), Duration::from_secs(600));
+    assert_eq!(wait(models.judge(&post(DEFAULT, 4), SubmitOutcome::Later(asked))), Duration::from_secs(600));
 }
 
 fn later(answer: SubmitOutcome) -> Later {
@@ -73,15 +72,15 @@ fn later(answer: SubmitOutcome) -> Later {
 #[tokio::test(start_paused = true)]
 async fn posts_that_no_channel_takes_in_a_row_are_the_providers_outage() {
     let models = models();
-    wait(models.judge(&body(DEFAULT, 1), no_channel()));
-    wait(models.judge(&body(DEFAULT, 2), no_channel()));
+    wait(models.judge(&post(DEFAULT, 1), no_channel()));
+    wait(models.judge(&post(DEFAULT, 2), no_channel()));
     for job in 3..9 {
-        let (kind, message) = fault(models.judge(&body(OWN, job), no_channel()));
+        let (kind, message) = fault(models.judge(&post(OWN, job), no_channel()));
         assert_eq!(kind, AccountFaultKind::Unreachable);
         assert!(message.contains("kling-v9") && message.contains("api.model"), "{message}");
     }
-    models.judge(&body(DEFAULT, 3), accepted());
-    wait(models.judge(&body(DEFAULT, 1), no_channel()));
+    models.judge(&post(DEFAULT, 3), accepted());
+    wait(models.judge(&post(DEFAULT, 1), no_channel()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,12 +88,12 @@ async fn a_job_whose_own_model_stays_away_while_others_are_accepted_is_refused_i
     let models = models();
     let started = Instant::now();
     let refused = loop {
-        let answer = models.judge(&body(OWN, 1), no_channel());
+        let answer = models.judge(&post(OWN, 1), no_channel());
         if let SubmitOutcome::Refused(refusal) = answer {
             break refusal;
         }
         tokio::time::sleep(wait(answer)).await;
-        models.judge(&body(DEFAULT, 2), accepted());
+        models.judge(&post(DEFAULT, 2), accepted());
     };
     assert!(started.elapsed() >= TRIES_FOR);
     assert_eq!(refused.provider_code.as_deref(), Some("model_not_found"));
@@ -105,28 +104,28 @@ async fn a_job_whose_own_model_stays_away_while_others_are_accepted_is_refused_i
 async fn without_another_acceptance_no_time_makes_a_jobs_fault_of_it() {
     let models = models();
     for _ in 0..50 {
-        let answer = models.judge(&body(OWN, 1), no_channel());
+        let answer = models.judge(&post(OWN, 1), no_channel());
         assert!(!matches!(answer, SubmitOutcome::Refused(_)), "{answer:?}");
         tokio::time::sleep(LONGEST_WAIT).await;
     }
-    fault(models.judge(&body(OWN, 1), no_channel()));
-    models.judge(&body(DEFAULT, 2), accepted());
-    wait(models.judge(&body(OWN, 1), no_channel()));
+    fault(models.judge(&post(OWN, 1), no_channel()));
+    models.judge(&post(DEFAULT, 2), accepted());
+    wait(models.judge(&post(OWN, 1), no_channel()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_job_of_the_configured_model_is_never_refused_for_want_of_a_channel() {
     let models = models();
     for job in 0..50 {
-        wait(models.judge(&body(DEFAULT, 1_000), no_channel()));
-        models.judge(&body(OWN, job), accepted());
+        wait(models.judge(&post(DEFAULT, 1_000), no_channel()));
+        models.judge(&post(OWN, job), accepted());
         tokio::time::sleep(LONGEST_WAIT).await;
     }
 }
 
 #[test]
 fn a_model_of_the_jobs_own_that_is_gone_is_the_jobs_fault_and_named() {
-    let refused = refusal(models().judge(&body(OWN, 1), gone()));
+    let refused = refusal(models().judge(&post(OWN, 1), gone()));
     assert_eq!(refused.message, "the model kling-v9 isn't there: HTTP 400: discontinued");
     assert_eq!(refused.provider_code.as_deref(), Some("1201"));
 }
@@ -135,43 +134,43 @@ fn a_model_of_the_jobs_own_that_is_gone_is_the_jobs_fault_and_named() {
 fn a_configured_model_that_is_gone_stops_the_intake_and_ends_no_job() {
     let models = models();
     for job in [1, 1, 2, 3, 1] {
-        let (kind, message) = fault(models.judge(&body(DEFAULT, job), gone()));
+        let (kind, message) = fault(models.judge(&post(DEFAULT, job), gone()));
         assert_eq!(kind, AccountFaultKind::Configuration);
         assert!(
             message.contains("the model kling-v2 isn't there") && message.contains("api.model"),
             "{message}"
         );
-        models.judge(&body(OWN, job), accepted());
+        models.judge(&post(OWN, job), accepted());
     }
 }
 
 #[test]
 fn a_configured_model_that_others_get_is_not_gone_but_denied_to_that_job() {
     let models = models();
-    fault(models.judge(&body(DEFAULT, 1), gone()));
-    models.judge(&body(DEFAULT, 2), accepted());
-    assert!(refusal(models.judge(&body(DEFAULT, 1), gone())).message.contains("kling-v2"));
+    fault(models.judge(&post(DEFAULT, 1), gone()));
+    models.judge(&post(DEFAULT, 2), accepted());
+    assert!(refusal(models.judge(&post(DEFAULT, 1), gone())).message.contains("kling-v2"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn so_many_jobs_are_remembered_and_no_more() {
     let models = models();
     for job in 0..3_000 {
-        models.judge(&body(DEFAULT, job), no_channel());
-        assert!(models.seen.lock().unwrap().jobs.len() <= JOBS_MAX);
+        models.judge(&post(DEFAULT, job), no_channel());
+        assert!(models.0.lock().unwrap().jobs.len() <= JOBS_MAX);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_had_no_channel_before_is_not_blamed_for_a_default_model_that_is_gone() {
     let models = models();
-    wait(models.judge(&body(DEFAULT, 1), no_channel()));
-    assert_eq!(models.judge(&body(DEFAULT, 2), accepted()), accepted());
-    let (kind, _) = fault(models.judge(&body(DEFAULT, 1), gone()));
+    wait(models.judge(&post(DEFAULT, 1), no_channel()));
+    assert_eq!(models.judge(&post(DEFAULT, 2), accepted()), accepted());
+    let (kind, _) = fault(models.judge(&post(DEFAULT, 1), gone()));
     assert_eq!(kind, AccountFaultKind::Configuration);
-    assert_eq!(models.judge(&body(DEFAULT, 2), accepted()), accepted());
+    assert_eq!(models.judge(&post(DEFAULT, 2), accepted()), accepted());
     assert!(
-        refusal(models.judge(&body(DEFAULT, 1), gone())).no_model,
+        refusal(models.judge(&post(DEFAULT, 1), gone())).no_model,
         "told so twice, with another accepted between"
     );
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::envelope::{Object, text_of};
-use crate::job::answers::ResultImage;
+use crate::job::answers::ResultFile;
 
 /// No more images are read; `n` is 9 at most (docs/provider.md, "Request fields").
 const IMAGES_MAX: usize = 64;
@@ -23,7 +23,7 @@ fn is_another(output: &Object) -> bool {
 
 /// The images in the first of `layers` (outermost first) that has any, sorted by index and without repetitions. The
 /// member `listed_as` of `task_result` lists them.
-pub(super) fn images(layers: &[&Object], listed_as: &str) -> Vec<ResultImage> {
+pub(super) fn images(layers: &[&Object], listed_as: &str) -> Vec<ResultFile> {
     let listed = layers.iter().map(|layer| {
         let result = layer.get("task_result").and_then(Value::as_object);
         let list = result.and_then(|result| result.get(listed_as)).and_then(Value::as_array);
@@ -52,8 +52,8 @@ pub(super) fn images(layers: &[&Object], listed_as: &str) -> Vec<ResultImage> {
         .unwrap_or_default()
 }
 
-fn of_list(list: &[Value]) -> Vec<ResultImage> {
-    let found: Vec<(u32, ResultImage)> = (0_u32..)
+fn of_list(list: &[Value]) -> Vec<ResultFile> {
+    let found: Vec<(u32, ResultFile)> = (0_u32..)
         .zip(list.iter().take(IMAGES_MAX).filter(|element| !element.as_object().is_some_and(is_another)))
         .filter_map(|(position, element)| {
             let url = match element {
@@ -80,7 +80,7 @@ fn of_list(list: &[Value]) -> Vec<ResultImage> {
     images
 }
 
-fn of_text(index: u32, text: Option<&str>) -> Option<ResultImage> {
+fn of_text(index: u32, text: Option<&str>) -> Option<ResultFile> {
     let text = text?;
     // A URL without a scheme has the scheme of the page that shows it, which is https.
     let url = if text.starts_with("//") { Url::parse(&format!("https:{text}")) } else { Url::parse(text) };
@@ -90,7 +90,7 @@ fn of_text(index: u32, text: Option<&str>) -> Option<ResultImage> {
         "data" => url.path().starts_with("image/"),
         _ => false,
     };
-    is_image.then_some(ResultImage { index, url })
+    is_image.then_some(ResultFile { index, url })
 }
 
 /// A number or a text; without it, the position is used (`"id": ""` has been seen).

@@ -6,7 +6,7 @@ use super::envelope::{self, Body, Code, Object, ReplyEnvelope, id_of, text_of};
 use super::meaning::{self, ReplyClass};
 use super::{Reply, Understood, account_fault, images, shape, understand, words};
 use crate::job::answers::{AccountFault, AccountFaultKind, Failed, Lookup, TaskStatus};
-use crate::job::operation::MULTI_IMAGE_TO_IMAGE;
+use crate::job::route::Makes;
 use crate::job::{SentUnder, TaskId};
 use crate::redact::{bounded, for_people};
 
@@ -45,19 +45,20 @@ impl From<TaskStatus> for Seen {
     }
 }
 
-/// Reads the reply to a query of `task`.
+/// Reads the reply to a query of `task`, whose route makes this.
 ///
 /// Only the status word decides: `message` is "SUCCEED" for a failed task too, and `code: 0` only says that the call
 /// worked (docs/provider.md, "Replies to a query"). `Succeeded` may come without images; the caller then queries
 /// again a limited number of times ("How a reply is read", step 8).
 #[must_use]
-pub fn query(reply: &Reply<'_>, task: &TaskId) -> Seen {
-    seen(reply, understand(reply), task.as_str())
+pub fn query(reply: &Reply<'_>, task: &TaskId, makes: Makes) -> Seen {
+    seen(reply, understand(reply), task.as_str(), makes.member())
 }
 
-fn seen(reply: &Reply<'_>, understood: Understood, id: &str) -> Seen {
+/// `listed_as`: the member of `task_result` that lists the files; empty if they are not looked for.
+fn seen(reply: &Reply<'_>, understood: Understood, id: &str, listed_as: &str) -> Seen {
     if let Some(envelope) = told_of_a_task(reply, &understood)
-        && let Some(seen) = of_task(envelope, id)
+        && let Some(seen) = of_task(envelope, id, listed_as)
     {
         return seen;
     }
@@ -123,7 +124,7 @@ pub fn lookup(reply: &Reply<'_>, under: &SentUnder) -> Lookup {
     if understood.envelope.as_ref().is_some_and(others) {
         return Lookup::Another { message: "the provider answered with a list of other tasks".to_owned() };
     }
-    match seen(reply, understood, external.as_str()).view {
+    match seen(reply, understood, external.as_str(), "").view {
         TaskStatus::NotFound { message } => Lookup::NotFound { message },
         TaskStatus::Unavailable { message, fault, after } => Lookup::Unavailable { message, fault, after },
         TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. } => {
@@ -165,7 +166,7 @@ pub fn tells_of_a_running_task(body: &[u8]) -> bool {
     let asked = "a callback";
     let reply = Reply { status: 200, content_type, retry_after, date, request_id, asked, body };
     let Body::Json(envelope) = envelope::read(&reply) else { return false };
-    of_task(&envelope, "").is_some_and(|seen| seen == Seen::from(TaskStatus::Running))
+    of_task(&envelope, "", "").is_some_and(|seen| seen == Seen::from(TaskStatus::Running))
 }
 
 /// The envelope, if this reply is about a task and not about the call: 2xx and no code that complains. An `error`
@@ -205,7 +206,7 @@ fn task_object<'a>(envelope: &'a ReplyEnvelope, id: &str) -> Option<&'a Object> 
     }
 }
 
-fn of_task(envelope: &ReplyEnvelope, id: &str) -> Option<Seen> {
+fn of_task(envelope: &ReplyEnvelope, id: &str, listed_as: &str) -> Option<Seen> {
     let empty = Object::new();
     let outer = match envelope.data() {
         // A value that can't have a status is read like an empty object (docs/provider.md, "How a reply is read",
@@ -223,7 +224,7 @@ fn of_task(envelope: &ReplyEnvelope, id: &str) -> Option<Seen> {
     let view = match progress(envelope, &layers) {
         Some(Progress::Running) => TaskStatus::Running,
         Some(Progress::Succeeded) => {
-            TaskStatus::Succeeded { images: images::images(&layers, MULTI_IMAGE_TO_IMAGE.result), units }
+            TaskStatus::Succeeded { files: images::images(&layers, listed_as), units }
         }
         Some(Progress::Failed) => {
             let message = failure_message(envelope, &layers);
@@ -248,7 +249,7 @@ fn of_task(envelope: &ReplyEnvelope, id: &str) -> Option<Seen> {
                 .then_some(Seen { foreign_word: Some(word), ..TaskStatus::Running.into() });
         }
     };
-    let is_empty = matches!(&view, TaskStatus::Succeeded { images, .. } if images.is_empty());
+    let is_empty = matches!(&view, TaskStatus::Succeeded { files, .. } if files.is_empty());
     let foreign_shape = is_empty.then(|| shape::of(envelope.root()));
     Some(Seen { foreign_shape, ..view.into() })
 }

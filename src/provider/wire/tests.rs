@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::job::TaskId;
 use crate::job::answers::{AccountFault, Failed, Later, Refusal, SubmitOutcome, TaskStatus};
+use crate::job::route::Makes;
 
 /// A body with the status that it came with. The name is `section-what.status.kind`.
 pub(crate) struct Fixture {
@@ -93,9 +94,9 @@ fn of_query(seen: &Seen) -> String {
     let units = |units: &Option<String>| units.as_ref().map(|units| format!(", {units} units"));
     let mut text = match &seen.view {
         TaskStatus::Running => "running".to_owned(),
-        TaskStatus::Succeeded { images, units: paid } => {
+        TaskStatus::Succeeded { files, units: paid } => {
             let listed: Vec<_> =
-                images.iter().map(|image| format!("{}={}", image.index, image.url.path())).collect();
+                files.iter().map(|image| format!("{}={}", image.index, image.url.path())).collect();
             format!("succeeded [{}]{}", listed.join(" "), units(paid).unwrap_or_default())
         }
         TaskStatus::Failed { why, message, units: paid } => {
@@ -124,7 +125,7 @@ fn every_documented_reply_is_read_as_the_table_says() {
     let mine = TaskId::new("mine").unwrap();
     let mut table = format!("{:49}{:46}to a query\n\n", "reply", "to a POST");
     for fixture in fixtures() {
-        let (answer, seen) = (submit(&fixture.reply()), query(&fixture.reply(), &mine));
+        let (answer, seen) = (submit(&fixture.reply()), query(&fixture.reply(), &mine, Makes::Images));
         let line = format!("{:49}{:46}{}", fixture.name, of_post(&answer), of_query(&seen));
         writeln!(table, "{}", line.trim_end()).unwrap();
     }

@@ -7,6 +7,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use super::*;
 use crate::job::receipt::IntentFacts;
 use crate::job::record::Nonce;
+use crate::job::route::RouteName;
 use crate::job::{Digest, SentUnder, TaskId};
 use crate::receipts::Receipts;
 use crate::storage::Storage;
@@ -112,7 +113,14 @@ impl Desk {
     async fn posted(&self, id: &str) -> JobId {
         let job: JobId = id.parse().unwrap();
         let (digest, under) = (Digest::new("d".to_owned()), SentUnder::from_words("cw-1").unwrap());
-        let of = IntentFacts { job: &job, digest: &digest, round: 1, under: &under, max_attempts: 1 };
+        let of = IntentFacts {
+            job: &job,
+            digest: &digest,
+            route: RouteName::default_route(),
+            round: 1,
+            under: &under,
+            max_attempts: 1,
+        };
         self.receipts.intend(of, 1, &Nonce::new("n".to_owned())).await.unwrap();
         self.receipts.note_task(&job, 1, &TaskId::new("t").unwrap()).await.unwrap();
         job

@@ -22,7 +22,7 @@ fn what_a_server_answers_has_its_kind_and_one_line() {
     let table: &[(&str, &str, Kind, &str)] = &[
         ("403 Forbidden", "RequestTimeTooSkewed", Kind::ClockSkew, "clock"),
         ("400 Bad Request", "ExpiredToken", Kind::ExpiredCredentials, "fresh credentials"),
-        ("301 MoveResult Permanently", "PermanentRedirect", Kind::OtherRegion, "storage.region"),
+        ("301 Moved Permanently", "PermanentRedirect", Kind::OtherRegion, "storage.region"),
         ("400 Bad Request", "AuthorizationHeaderMalformed", Kind::OtherRegion, "storage.region"),
         ("503 Service Unavailable", "SlowDown", Kind::SlowDown, "jobs wait"),
         ("503 Service Unavailable", "ServerBusy", Kind::SlowDown, "jobs wait"),

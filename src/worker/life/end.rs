@@ -13,7 +13,7 @@ use crate::job::step::{EventSource, FreezePrecondition, FreezeResult, Input, Req
 use crate::job::{Charged, Outcome, Reason, TaskId, Timings};
 use crate::worker::publish;
 
-/// A job whose record this worker can't read is requeued after this pause, so that other workers get time for it.
+/// A job whose record or route this worker doesn't understand is requeued after this pause, so that other workers get time for it.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
 
 impl Actor<'_> {
@@ -110,8 +110,8 @@ impl Actor<'_> {
             Outcome::Succeeded(success) => {
                 self.shared.metrics.job_finished("succeeded", "");
                 let Timings { generate, store, .. } = timings;
-                let images = success.images.len();
-                tracing::info!(task_id = %success.task_id, images, generate_ms = generate, store_ms = store, "succeeded");
+                let files = success.made.count();
+                tracing::info!(task_id = %success.task_id, files, generate_ms = generate, store_ms = store, "succeeded");
             }
             Outcome::Failed(failure) => {
                 self.shared.metrics.job_finished("failed", failure.reason.as_str());
@@ -152,8 +152,18 @@ impl Actor<'_> {
 
     /// Returns why the delivery is requeued, after the pause that this takes.
     pub(super) async fn before_requeue(&self, why: RequeueReason) -> RequeueReason {
-        if why != RequeueReason::Unreadable {
-            return why;
+        match why {
+            RequeueReason::Unreadable => {}
+            RequeueReason::UnknownRoute => {
+                tracing::warn!(
+                    "the job goes back to the queue: this worker doesn't know the route of its task"
+                );
+            }
+            RequeueReason::Paused
+            | RequeueReason::Stopping
+            | RequeueReason::NeedsMessage
+            | RequeueReason::HeldLong
+            | RequeueReason::Disconnected => return why,
         }
         self.interrupts.or(tokio::time::sleep(UNREADABLE_PAUSE)).await.err().unwrap_or(why)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::record::readable;
-use super::{Actor, Submission};
+use super::{Actor, Kept};
 use crate::job::answers::TaskStatus;
 use crate::job::step::{Input, MoveResult, RequeueReason};
 use crate::job::{Charged, FailedTasks, TaskId};
@@ -14,7 +14,7 @@ impl Actor<'_> {
     /// Waits for the next poll, and polls. `None` if the record could not be read after a hint.
     pub(super) async fn poll(&mut self, task: TaskId, at: Duration) -> Result<Option<Input>, RequeueReason> {
         let _held = self.shared.metrics.held("generating");
-        let holds_body = matches!(self.submission, Submission::InMessage);
+        let holds_body = matches!(self.submission, Kept::InMessage);
         if !holds_body && (!self.shared.settings.receipts || self.machine.is_noted()) {
             self.original = None;
         }
@@ -36,7 +36,7 @@ impl Actor<'_> {
         let querying = async {
             let _place = self.shared.polls.acquire().await;
             let asked = self.shared.clock.now();
-            (self.shared.provider.query(&task).await, asked)
+            (self.shared.provider.query(&self.job.route, &task).await, asked)
         };
         let (status, asked) = self.interrupts.or(querying).await?;
         self.shared.metrics.polled(label(&status));
@@ -61,7 +61,7 @@ impl Actor<'_> {
         let querying = async {
             let _place = self.shared.polls.acquire().await;
             let Some(no_task) = TaskId::new(NO_TASK) else { return false };
-            matches!(self.shared.provider.query(&no_task).await, TaskStatus::NotFound { .. })
+            matches!(self.shared.provider.query(&self.job.route, &no_task).await, TaskStatus::NotFound { .. })
         };
         let about_others = self.interrupts.or(querying).await?;
         if about_others {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::record::readable;
-use super::{Actor, Submission, SubmitRight};
+use super::{Actor, Kept, SubmitRight};
 use crate::job::SentUnder;
 use crate::job::record::Nonce;
 use crate::job::step::{BeginPrecondition, Input, MoveResult, RequeueReason};
@@ -29,8 +29,8 @@ impl Actor<'_> {
         let held = self.shared.metrics.held("waiting");
         // If the life had a right for the attempt before, it goes back to the end of the line.
         self.right = None;
-        if matches!(self.submission, Submission::Gone) {
-            // The body was dropped when this life expected not to post any more. An ask without a POST would look
+        if matches!(self.submission, Kept::Gone) {
+            // The submission was dropped when this life expected not to post any more. An ask without a POST would look
             // like an open POST. The next delivery brings the message again.
             return Err(RequeueReason::NeedsMessage);
         }

@@ -24,7 +24,7 @@ impl Actor<'_> {
         let looking = async {
             let _place = self.shared.polls.acquire().await;
             let asked = self.shared.clock.now();
-            (self.shared.provider.lookup(&under).await, asked)
+            (self.shared.provider.lookup(&self.job.route, &under).await, asked)
         };
         let (found, asked) = self.interrupts.or(looking).await?;
         match &found {

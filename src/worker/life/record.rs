@@ -57,8 +57,10 @@ impl Actor<'_> {
     ) -> Result<Input, RequeueReason> {
         let ledger = &self.shared.ledger;
         let digest = rebuilt.digest.as_ref().unwrap_or(&self.job.digest);
+        let route = rebuilt.route.as_ref().unwrap_or(&self.job.route.name);
         let entry = JobRef {
             digest,
+            route,
             failed: &rebuilt.failed,
             under: rebuilt.under.as_ref(),
             ..self.job_ref(rebuilt.round)

@@ -14,10 +14,11 @@ use tokio::time::{Instant, timeout};
 use super::Actor;
 use super::record::readable;
 use crate::images::Body;
-use crate::job::StoredImage;
-use crate::job::answers::ResultImage;
+use crate::job::answers::ResultFile;
 use crate::job::image::{FetchError, Image};
+use crate::job::route::Makes;
 use crate::job::step::{Blame, Input, Others, RequeueReason, Stored, Storing, Unstored, together};
+use crate::job::{Made, StoredImage};
 use crate::worker::breaker::{Cause, Held, Turn};
 use crate::worker::downloads::DownloadPermit;
 
@@ -99,12 +100,15 @@ impl Actor<'_> {
         let all = async {
             tokio::select! {
                 biased;
-                all = join_all(storing.images().iter().map(|image| self.store_one(image))) => Some(all),
+                all = join_all(storing.files().iter().map(|image| self.store_one(image))) => Some(all),
                 () = self.cancelled() => None,
             }
         };
         let stored = match self.interrupts.or(all).await {
-            Ok(Some(images)) => together(images).map_or_else(Stored::Not, Stored::All),
+            Ok(Some(images)) => match (together(images), self.job.route.data.makes) {
+                (Ok(images), Makes::Images) => Stored::All(Made::Images(images)),
+                (Err(why), _) => Stored::Not(why),
+            },
             Ok(None) => return self.heed().await,
             Err(why) => {
                 self.leave().await;
@@ -127,7 +131,7 @@ impl Actor<'_> {
     }
 
     /// Downloads one image, checks it, and stores it under its final name.
-    async fn store_one(&self, image: &ResultImage) -> Result<StoredImage, Unstored> {
+    async fn store_one(&self, image: &ResultFile) -> Result<StoredImage, Unstored> {
         let kept = || lock(&self.storing.kept);
         if let Some(stored) = kept().get(&image.index) {
             return Ok(stored.clone());
@@ -172,7 +176,7 @@ impl Actor<'_> {
         }
     }
 
-    async fn download(&self, image: &ResultImage) -> Result<Downloaded, Unstored> {
+    async fn download(&self, image: &ResultFile) -> Result<Downloaded, Unstored> {
         let host = image.url.host_str().unwrap_or_default();
         let breaker = &self.shared.breaker;
         let mut attempt = 1;

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::record::readable;
-use super::{Actor, Interrupts, Submission, SubmitRight};
+use super::{Actor, Interrupts, Kept, SubmitRight};
 use crate::job::answers::SubmitOutcome;
 use crate::job::event::{Context, Event, says_unknown};
 use crate::job::pace::Watch;
@@ -42,17 +42,17 @@ impl Actor<'_> {
         late || ending || self.right.as_ref().map_or(breaker.mode() == Mode::Closed, closed)
     }
 
-    /// Prepares the body before the gate, because after the gate every moment counts.
-    fn made_ready(&self) -> Option<Submission> {
+    /// Prepares the submission before the gate, because after the gate every moment counts.
+    fn made_ready(&self) -> Option<Kept> {
         match &self.submission {
-            Submission::Ready(body) => Some(Submission::Ready(body.clone())),
-            Submission::InMessage => {
+            Kept::Ready(submission) => Some(Kept::Ready(submission.clone())),
+            Kept::InMessage => {
                 let original = self.original.as_ref()?;
                 let properties = message::properties(&original.properties);
                 let read = request::parse(&original.body, &properties, &self.shared.settings.request_rules);
-                Some(Submission::Ready(read.ok()?.body.ok()?))
+                Some(Kept::Ready(read.ok()?.submission.ok()?))
             }
-            Submission::Gone => None,
+            Kept::Gone => None,
         }
     }
 
@@ -62,15 +62,12 @@ impl Actor<'_> {
             return Ok(Input::NotPosted);
         }
         let _held = self.shared.metrics.held("submitting");
-        let ready = std::mem::replace(&mut self.submission, Submission::Gone);
-        let Submission::Ready(mut body) = ready else { return Err(RequeueReason::NeedsMessage) };
-        self.submission = Submission::of(body.clone());
-        let external = self.under().id;
-        if external != self.job.external_ids.of_generation(1) {
-            body = request::under_id(&body, &external);
-        }
+        let ready = std::mem::replace(&mut self.submission, Kept::Gone);
+        let Kept::Ready(submission) = ready else { return Err(RequeueReason::NeedsMessage) };
+        self.submission = Kept::of(submission.clone());
+        let submission = submission.under(self.under().id);
         let started = self.shared.clock.now();
-        let answer = self.shared.provider.submit(body).await;
+        let answer = self.shared.provider.submit(&submission).await;
         let took = self.shared.clock.now().saturating_sub(started);
         self.shared.metrics.submitted(label(&answer), took);
         self.slow_down = self.shared.submits.note(&answer);
@@ -203,6 +200,7 @@ impl Actor<'_> {
         IntentFacts {
             job: &self.job.id,
             digest: &self.job.digest,
+            route: &self.job.route.name,
             round: self.machine.round(),
             under,
             max_attempts: self.shared.settings.max_attempts,
@@ -213,6 +211,7 @@ impl Actor<'_> {
         JobRef {
             job: &self.job.id,
             digest: &self.job.digest,
+            route: &self.job.route.name,
             round,
             failed: self.machine.failed(),
             under: self.machine.sent_under(),

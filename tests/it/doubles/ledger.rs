@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use comet_worker::job::event::may_run_on;
 use comet_worker::job::record::{Nonce, Record, Snapshot, Stage};
+use comet_worker::job::route::RouteName;
 use comet_worker::job::step::{BeginPrecondition, MoveResult, RestorePrecondition};
 use comet_worker::job::{Digest, FailedTasks, JobId, SentUnder, TaskId};
 use comet_worker::ledger::JobRef;
@@ -24,6 +25,8 @@ use super::slots::SlotTable;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Kept {
     digest: Digest,
+    /// `None` once the job has ended.
+    route: Option<RouteName>,
     round: u32,
     stage: Stage,
     /// Identifies a repeated `reopen`.
@@ -83,7 +86,10 @@ impl Table {
     }
 
     pub fn known(&self, job: &JobId, now: Duration) -> Snapshot {
-        Snapshot { record: self.read(job, now), cancelled: self.cancelled.contains(job.as_str()) }
+        Snapshot {
+            record: self.read(job, now).map(Box::new),
+            cancelled: self.cancelled.contains(job.as_str()),
+        }
     }
 
     pub fn cancel(&mut self, job: &JobId, now: Duration) -> Snapshot {
@@ -135,6 +141,7 @@ impl Table {
         }
         Some(Record {
             digest: kept.digest.clone(),
+            route: kept.route.clone(),
             round: kept.round,
             stage,
             corrects: kept.corrects.clone(),
@@ -319,8 +326,11 @@ impl Table {
             .map(|kept| (kept.corrects, kept.failed, kept.under, kept.entries, kept.entered, kept.tried))
             .unwrap_or_default();
         let (digest, round) = (entry.digest.clone(), entry.round);
+        let ended = matches!(stage, Stage::Done { .. } | Stage::Told { .. });
+        let route = (!ended).then(|| entry.route.clone());
         let kept = Kept {
             digest,
+            route,
             round,
             stage,
             nonce,

@@ -6,10 +6,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use comet_worker::job::answers::{
-    AccountFault, AccountFaultKind, Failed, Later, Lookup, Refusal, ResultImage, SubmitOutcome, TaskStatus,
+    AccountFault, AccountFaultKind, Failed, Later, Lookup, Refusal, ResultFile, SubmitOutcome, TaskStatus,
 };
+use comet_worker::job::route::Route;
+use comet_worker::job::submission::Submission;
 use comet_worker::job::{SentUnder, TaskId};
 use comet_worker::provider::Provider;
 use tokio::sync::watch;
@@ -238,7 +239,7 @@ impl FakeProvider {
         self.state.lock().unwrap()
     }
 
-    async fn answer(&self, body: Bytes) -> SubmitOutcome {
+    async fn answer(&self, body: Vec<u8>) -> SubmitOutcome {
         let answer = self.lock().receive(&body);
         tokio::time::sleep(POST_TIME).await;
         // `self` holds the sender, so this wait can't end early.
@@ -345,12 +346,12 @@ impl State {
         match task.end {
             End::Never => TaskStatus::Running,
             End::Fails => TaskStatus::Failed { message: "no picture".to_owned(), why: self.fails, units },
-            End::Empty => TaskStatus::Succeeded { images: Vec::new(), units },
+            End::Empty => TaskStatus::Succeeded { files: Vec::new(), units },
             End::Succeeds => {
                 // Each poll returns freshly signed URLs.
                 let url = |index| format!("https://cdn.example/{id}/{index}.png?signed={fresh}");
-                let image = |index| ResultImage { index, url: url(index).parse().unwrap() };
-                TaskStatus::Succeeded { images: (0..task.images).map(image).collect(), units }
+                let image = |index| ResultFile { index, url: url(index).parse().unwrap() };
+                TaskStatus::Succeeded { files: (0..task.images).map(image).collect(), units }
             }
         }
     }
@@ -358,18 +359,18 @@ impl State {
 
 #[async_trait]
 impl Provider for FakeProvider {
-    async fn submit(&self, body: Bytes) -> SubmitOutcome {
-        self.effects.act("post", self.answer(body)).await
+    async fn submit(&self, submission: &Submission) -> SubmitOutcome {
+        self.effects.act("post", self.answer(submission.body().concat())).await
     }
 
-    async fn query(&self, task: &TaskId) -> TaskStatus {
+    async fn query(&self, _: &Route, task: &TaskId) -> TaskStatus {
         tokio::time::sleep(Duration::from_millis(80)).await;
         let panics = self.lock().panics_at(task);
         assert!(!panics, "as scripted for {task}");
         self.lock().look(task)
     }
 
-    async fn lookup(&self, under: &SentUnder) -> Lookup {
+    async fn lookup(&self, _: &Route, under: &SentUnder) -> Lookup {
         self.effects
             .act_unlisted("look up", async {
                 tokio::time::sleep(Duration::from_millis(80)).await;

@@ -172,7 +172,7 @@ async fn a_pause_that_the_provider_asks_for_is_kept_also_against_its_callbacks()
 async fn callbacks_dont_use_up_the_patience_with_a_success_without_images() {
     let bench = Workbench::new();
     bench.provider.tasks_take(Duration::ZERO);
-    let without_images = TaskStatus::Succeeded { images: Vec::new(), units: None };
+    let without_images = TaskStatus::Succeeded { files: Vec::new(), units: None };
     bench.provider.show(std::iter::repeat_n(without_images, 3));
     let delivery = bench.deliver(job("a"));
     for _ in 0..200 {

@@ -1,9 +1,11 @@
 //! How long tasks take is learned from the polls and shared with other workers, and it changes the polls.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use comet_worker::job::answers::{Failed, TaskStatus};
 use comet_worker::job::pace::{Ended, Pace, Schedule};
+use comet_worker::job::route::Route;
 use comet_worker::job::{Digest, Envelope, ExternalIds, Job, JobId, request};
 use tokio::time::{Instant, sleep};
 
@@ -34,7 +36,8 @@ fn of_model(model: &str, calls_back: bool) -> Job {
         external_ids: ExternalIds::new(None, "", &id, &Digest::new(String::new())),
         id,
         digest: Digest::new(String::new()),
-        images: 1,
+        route: Arc::new(Route::page()),
+        slots: 1,
         model: model.to_owned(),
         calls_back,
         timeout_s: None,
@@ -280,11 +283,11 @@ async fn a_failure_is_an_end_too() {
 
 #[tokio::test(start_paused = true)]
 async fn the_exchange_goes_on_beside_the_jobs_until_the_stop() {
-    let shared = std::sync::Arc::new(MemoryDurations::default());
+    let shared = Arc::new(MemoryDurations::default());
     let bench = Workbench::new();
     let (learning, stop) = (bench.shared.learning.clone(), bench.stop.clone());
     let sharing = tokio::spawn({
-        let shared = std::sync::Arc::clone(&shared);
+        let shared = Arc::clone(&shared);
         async move {
             let heartbeat =
                 comet_worker::heartbeat::Heartbeats::new().register("learning", Duration::from_secs(60));

@@ -21,6 +21,7 @@ mod poor_stores;
 mod quarantine;
 mod receipts;
 mod resolving;
+mod routes;
 mod slots;
 mod stopped_images;
 mod stopping;

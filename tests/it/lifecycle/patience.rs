@@ -218,7 +218,7 @@ async fn a_clock_of_redis_that_jumps_ends_no_patience() {
 
 #[tokio::test(start_paused = true)]
 async fn a_success_that_the_provider_takes_back_for_good_has_expired_after_the_patience() {
-    let empty = TaskStatus::Succeeded { images: Vec::new(), units: None };
+    let empty = TaskStatus::Succeeded { files: Vec::new(), units: None };
     for taken_back in [TaskStatus::Running, TaskStatus::NotFound { message: String::new() }, empty] {
         let bench = Workbench::patient();
         bench.images.fail([fault(Trouble::Spent(403))]);

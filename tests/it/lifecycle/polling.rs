@@ -19,7 +19,7 @@ fn not_found() -> TaskStatus {
 }
 
 fn without_images() -> TaskStatus {
-    TaskStatus::Succeeded { images: Vec::new(), units: None }
+    TaskStatus::Succeeded { files: Vec::new(), units: None }
 }
 
 #[tokio::test(start_paused = true)]

@@ -91,6 +91,7 @@ async fn a_submit_that_was_broken_off_is_resumed_past_the_head_that_waits_for_it
     let entry = JobRef {
         job: &broken.id,
         digest: &broken.digest,
+        route: &broken.route.name,
         round: 1,
         failed: comet_worker::job::FailedTasks::none(),
         under: None,

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use comet_worker::job::answers::{
-    AccountFault, AccountFaultKind, Failed, Later, Lookup, Refusal, ResultImage, SubmitOutcome, TaskStatus,
+    AccountFault, AccountFaultKind, Failed, Later, Lookup, Refusal, ResultFile, SubmitOutcome, TaskStatus,
 };
+use comet_worker::job::route::Route;
+use comet_worker::job::submission::Submission;
 use comet_worker::job::{SentUnder, TaskId};
 use comet_worker::provider::Provider;
 use fastrand::Rng;
@@ -213,8 +214,8 @@ impl SharedProvider {
             TaskStatus::Failed { message: "no picture".to_owned(), why: Failed::Technical, units }
         } else {
             let url = |index| format!("https://cdn.example/{id}/{index}.png?signed={fresh}");
-            let image = |index| ResultImage { index, url: url(index).parse().unwrap() };
-            TaskStatus::Succeeded { images: (0..task.images).map(image).collect(), units }
+            let image = |index| ResultFile { index, url: url(index).parse().unwrap() };
+            TaskStatus::Succeeded { files: (0..task.images).map(image).collect(), units }
         }
     }
 }
@@ -295,8 +296,9 @@ impl LinkedProvider {
 #[async_trait]
 impl Provider for LinkedProvider {
     /// Nothing is awaited before it leaves, because the caller has just read the clock.
-    async fn submit(&self, body: Bytes) -> SubmitOutcome {
-        let body: serde_json::Value = serde_json::from_slice(&body).expect("a POST has a JSON body");
+    async fn submit(&self, submission: &Submission) -> SubmitOutcome {
+        let body: serde_json::Value =
+            serde_json::from_slice(&submission.body().concat()).expect("a POST has a JSON body");
         let external = body["external_task_id"].as_str().expect("a POST has our id").to_owned();
         let job = body["prompt"].as_str().expect("its prompt names the job").to_owned();
         let mut dice = self.link.dice("POST", &external);
@@ -325,7 +327,7 @@ impl Provider for LinkedProvider {
         }
     }
 
-    async fn query(&self, task: &TaskId) -> TaskStatus {
+    async fn query(&self, _: &Route, task: &TaskId) -> TaskStatus {
         let (provider, id) = (Arc::clone(&self.provider), task.clone());
         let answer = self.link.call("query", task.as_str(), async move { provider.look(&id) }).await;
         answer.unwrap_or_else(|_| TaskStatus::Unavailable {
@@ -335,7 +337,7 @@ impl Provider for LinkedProvider {
         })
     }
 
-    async fn lookup(&self, under: &SentUnder) -> Lookup {
+    async fn lookup(&self, _: &Route, under: &SentUnder) -> Lookup {
         let (provider, of) = (Arc::clone(&self.provider), under.clone());
         let mut dice = self.link.dice("which of several", under.id.as_str());
         match self.link.call("look up", under.id.as_str(), async move { provider.find(&of, &mut dice) }).await

@@ -174,7 +174,7 @@ impl World {
     ) -> Self {
         let max_attempts = if faults.failures > 0 { 2 } else { 1 };
         let intent = format!(
-            r#"{{"version":1,"job_id":"walked","digest":"d","round":1,"nonce":"","external_task_id":"x","max_attempts":{max_attempts}}}"#
+            r#"{{"version":1,"job_id":"walked","digest":"d","route":"multi_image_to_image","round":1,"nonce":"","external_task_id":"x","max_attempts":{max_attempts}}}"#
         );
         let setup = Setup {
             provider,

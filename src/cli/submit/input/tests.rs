@@ -65,7 +65,7 @@ fn every_fault_is_told_with_its_place() {
     assert_eq!(faults.len(), 4, "{faults:#?}");
     assert_eq!(
         faults[0],
-        "job 2 (line 3, b): /time: is not a member of a job; those are job_id, input, metadata and timeout_s"
+        "job 2 (line 3, b): /time: is not a member of a job; those are job_id, operation, input, metadata and timeout_s"
     );
     assert!(faults[1].starts_with("job 2 (line 3, b): /input/subject_image_list/1/subject_image: "));
     assert_eq!(faults[2], "job 3 (line 4): not a JSON object");

@@ -1,13 +1,14 @@
 //! What each action of a life does to the world.
 
 use bytes::Bytes;
-use comet_worker::job::answers::{Failed, Lookup, ResultImage, TaskStatus};
+use comet_worker::job::answers::{Failed, Lookup, ResultFile, TaskStatus};
 use comet_worker::job::event::says_unknown;
 use comet_worker::job::receipt::history::FailedTask;
 use comet_worker::job::receipt::{Gate, Shut};
 use comet_worker::job::record::{Nonce, Snapshot, Stage};
+use comet_worker::job::route::RouteName;
 use comet_worker::job::step::{Action, EventSource, Input, Stored};
-use comet_worker::job::{Adopts, Charged, Outcome, SentUnder, StoredImage};
+use comet_worker::job::{Adopts, Charged, Made, Outcome, SentUnder, StoredImage};
 use comet_worker::ledger::JobRef;
 use comet_worker::ledger::slots::Slots;
 
@@ -19,7 +20,15 @@ impl World {
         let failed = self.hand(who).machine.failed().clone();
         let sent_under = self.hand(who).machine.sent_under().cloned();
         let (failed, under, slots) = (&failed, sent_under.as_ref(), Slots::NONE);
-        let job = |round| JobRef { job: &id, digest: &digest, round, failed, under, slots };
+        let job = |round| JobRef {
+            job: &id,
+            digest: &digest,
+            route: RouteName::default_route(),
+            round,
+            failed,
+            under,
+            slots,
+        };
         let now = self.hand(who).now;
         match action {
             Action::Read { .. } => {
@@ -115,8 +124,8 @@ impl World {
                 self.hand(who).apply(Input::Polled { status, asked: now }, now);
             }
             Action::Poll(_) => {
-                let image = ResultImage { index: 0, url: "https://cdn.example/0.png".parse().unwrap() };
-                let status = TaskStatus::Succeeded { images: vec![image], units: None };
+                let image = ResultFile { index: 0, url: "https://cdn.example/0.png".parse().unwrap() };
+                let status = TaskStatus::Succeeded { files: vec![image], units: None };
                 self.hand(who).attempt = 0;
                 self.hand(who).apply(Input::Polled { status, asked: now }, now);
             }
@@ -125,7 +134,7 @@ impl World {
                 self.hand(who).apply(Input::Record(known), now);
             }
             Action::Store(_) => {
-                let stored = Stored::All(vec![stored_image()]);
+                let stored = Stored::All(Made::Images(vec![stored_image()]));
                 self.hand(who).apply(Input::Stored { stored, took: ZERO }, now);
             }
             Action::Seal { outcome, corrects } => {

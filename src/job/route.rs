@@ -1,0 +1,326 @@
+//! The routes of the API. A route is data: everything in which it differs from another is in [`table`], and no code
+//! asks which route it is.
+//!
+//! [`RouteData`] is what is known of the provider; [`Route`] is that with the values that the configuration has
+//! chosen. A job names its route as `operation`. Its submission, its record, its receipts and its events have the
+//! name, since a task is polled at the route where it was submitted.
+//!
+//! A route may have several editions, since the provider may have several pages about it (docs/provider.md, "The two
+//! editions of the page"). No code asks which edition it is either.
+
+pub mod table;
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, LazyLock};
+
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+
+use self::table::{CURRENT, MULTI_IMAGE_TO_IMAGE, PAGE, ROUTES};
+
+/// What is known of one route.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RouteData {
+    /// The value of a job's `operation`.
+    pub name: &'static str,
+    /// For the schema of a job.
+    pub about: &'static str,
+    /// For the default route, the default of `api.submit_path`.
+    pub submit_path: &'static str,
+    /// With `{task_id}`; for the default route, the default of `api.query_path`.
+    pub query_path: &'static str,
+    /// Another path that may know a task of this route: Kling's own, and that of every sibling gateway
+    /// (docs/provider.md, "Routes").
+    pub other_query_path: Option<&'static str>,
+    /// The first one is the default.
+    pub editions: &'static [&'static Edition],
+    /// The known fields of its input, in the order in which faults are listed. Other fields pass through unchecked.
+    pub fields: &'static [Field],
+    /// The spellings of [`Check::Scene`].
+    pub scene_names: &'static [&'static str],
+    pub picture: PictureRules,
+    pub makes: Makes,
+}
+
+/// What a route makes. [`Made`](super::Made) has the same cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Makes {
+    Images,
+}
+
+impl Makes {
+    /// The member of `task_result` that lists it.
+    #[must_use]
+    pub fn member(self) -> &'static str {
+        match self {
+            Self::Images => "images",
+        }
+    }
+}
+
+/// What differs between the provider's pages.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Edition {
+    /// Its name in `api.profile`.
+    pub profile: &'static str,
+    /// Values of `model_name`.
+    pub models: &'static [&'static str],
+    /// The model that is sent if the job names none, since the provider's own default has changed before.
+    pub default_model: &'static str,
+    /// How many entries [`Check::Pictures`] allows.
+    pub subject_images: RangeInclusive<usize>,
+}
+
+/// A field of the input.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Field {
+    pub name: &'static str,
+    pub check: Check,
+    pub required: bool,
+    /// For the schema of a job.
+    pub about: &'static str,
+}
+
+/// What a field holds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Check {
+    /// The subjects: an array of objects, each with a picture under this name. The edition says how many.
+    Pictures {
+        member: &'static str,
+    },
+    Picture,
+    /// A picture under one of [`RouteData::scene_names`], which are the same field.
+    Scene,
+    /// One of the edition's models.
+    Model,
+    OneOf(&'static [&'static str]),
+    /// A text, bounded in characters, not bytes.
+    Text {
+        chars_max: usize,
+    },
+    /// The number of images to make, which is the job's cost and the number of the account's slots that it takes.
+    /// Without such a field, a job takes one.
+    Images(RangeInclusive<u32>),
+    /// An object; its `enabled`, if present, is true or false.
+    Switch,
+    CallbackUrl,
+    ExternalTaskId,
+}
+
+/// The rules for every input image (docs/provider.md, "Input images").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PictureRules {
+    /// The limit for a URL, of an image or for a callback.
+    pub url_bytes_max: usize,
+    /// The limit for the decoded image.
+    pub bytes_max: usize,
+    /// The least number of pixels of each side.
+    pub side_px_min: usize,
+    /// The largest ratio of the long side to the short one, in tenths: 25 is 2.5 to 1.
+    pub ratio_tenths_max: usize,
+}
+
+impl Field {
+    #[must_use]
+    pub const fn required(name: &'static str, check: Check, about: &'static str) -> Self {
+        Self { name, check, required: true, about }
+    }
+
+    #[must_use]
+    pub const fn optional(name: &'static str, check: Check, about: &'static str) -> Self {
+        Self { name, check, required: false, about }
+    }
+}
+
+impl RouteData {
+    /// The edition that `api.profile` names. A route that has no such edition has only one.
+    #[must_use]
+    pub fn edition(&self, profile: &str) -> &'static Edition {
+        let named = self.editions.iter().find(|edition| edition.profile == profile);
+        named.or(self.editions.first()).copied().expect("a route has an edition")
+    }
+
+    fn has_model(&self) -> bool {
+        self.fields.iter().any(|field| field.check == Check::Model)
+    }
+}
+
+/// The name of a route, as it is stored and published.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, JsonSchema)]
+#[schemars(rename = "operation", description = "The route of the provider that the job was for.")]
+pub struct RouteName(#[schemars(with = "String")] Arc<str>);
+
+impl Serialize for RouteName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl RouteName {
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The route of a job that names none.
+    #[must_use]
+    pub fn default_route() -> &'static Self {
+        static NAME: LazyLock<RouteName> = LazyLock::new(|| RouteName::new(MULTI_IMAGE_TO_IMAGE.name));
+        &NAME
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RouteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A route as this fleet uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    pub data: &'static RouteData,
+    pub name: RouteName,
+    /// Starts with `/`.
+    pub submit_path: String,
+    /// Starts with `/`, and has `{task_id}` once.
+    pub query_path: String,
+    /// Values of `model_name`.
+    pub models: Vec<String>,
+    /// The model that is sent if the job names none, always one of `models`; empty for a route without models.
+    pub default_model: String,
+    /// How many subject images are allowed.
+    pub subject_images: RangeInclusive<usize>,
+    /// The names under which the scene image is sent, whichever name the job uses. The provider silently drops an
+    /// unknown name, and without its scene the picture is paid for and wrong (docs/provider.md, "The two editions of
+    /// the page").
+    pub scene_names_sent: &'static [&'static str],
+}
+
+impl Route {
+    /// A route in one of its editions, with nothing configured; the scene is sent under all of its names.
+    #[must_use]
+    pub fn of(data: &'static RouteData, edition: &Edition) -> Self {
+        Self {
+            data,
+            name: RouteName::new(data.name),
+            submit_path: data.submit_path.to_owned(),
+            query_path: data.query_path.to_owned(),
+            models: edition.models.iter().map(|model| (*model).to_owned()).collect(),
+            default_model: if data.has_model() { edition.default_model.to_owned() } else { String::new() },
+            subject_images: edition.subject_images.clone(),
+            scene_names_sent: data.scene_names,
+        }
+    }
+
+    /// The default route with `api.profile = "page"`.
+    #[must_use]
+    pub fn page() -> Self {
+        Self::of(&MULTI_IMAGE_TO_IMAGE, &PAGE)
+    }
+
+    /// The default route with `api.profile = "current"`.
+    #[must_use]
+    pub fn current() -> Self {
+        Self::of(&MULTI_IMAGE_TO_IMAGE, &CURRENT)
+    }
+
+    /// Sets another model for jobs that name none; jobs may also name it.
+    #[must_use]
+    pub fn with_default_model(mut self, model: &str) -> Self {
+        if !self.models.iter().any(|known| known == model) {
+            self.models.push(model.to_owned());
+        }
+        model.clone_into(&mut self.default_model);
+        self
+    }
+
+    /// The other of the two paths that may know a task of this route; `None` if another path is configured.
+    #[must_use]
+    pub fn other_query_path(&self) -> Option<&'static str> {
+        let (path, other) = (self.data.query_path, self.data.other_query_path?);
+        if self.query_path == path {
+            Some(other)
+        } else if self.query_path == other {
+            Some(path)
+        } else {
+            None
+        }
+    }
+}
+
+/// The routes of this fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routes {
+    default: Arc<Route>,
+    others: Vec<Arc<Route>>,
+}
+
+impl Routes {
+    /// All routes of the table. `default` stands for the first one, and the others are in the edition of this
+    /// profile.
+    #[must_use]
+    pub fn new(default: Route, profile: &str) -> Self {
+        let others = ROUTES.into_iter().filter(|data| data.name != default.data.name);
+        let others = others.map(|data| Arc::new(Route::of(data, data.edition(profile)))).collect();
+        Self { default: Arc::new(default), others }
+    }
+
+    /// The route of a job that names none.
+    #[must_use]
+    pub fn default_route(&self) -> &Arc<Route> {
+        &self.default
+    }
+
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<Route>> {
+        self.iter().find(|route| route.data.name == name)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        std::iter::once(&self.default).chain(&self.others)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_of_the_table_can_be_used() {
+        for (index, data) in ROUTES.into_iter().enumerate() {
+            let name = data.name;
+            assert!(ROUTES.iter().skip(index + 1).all(|other| other.name != name), "{name} is there twice");
+            for path in [Some(data.query_path), data.other_query_path].into_iter().flatten() {
+                assert!(path.starts_with('/') && path.matches("{task_id}").count() == 1, "{name}: {path}");
+            }
+            assert!(data.submit_path.starts_with('/') && !data.submit_path.contains('{'), "{name}");
+            assert_eq!(
+                data.fields.iter().any(|field| field.check == Check::Scene),
+                !data.scene_names.is_empty()
+            );
+            for edition in data.editions {
+                let known = edition.models.contains(&edition.default_model);
+                assert_eq!(known, data.has_model(), "{name} {}", edition.profile);
+            }
+            assert!(!data.editions.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_task_may_be_at_either_of_two_paths_unless_another_one_is_configured() {
+        let route = Route::page();
+        let other = route.other_query_path().unwrap();
+        assert_ne!(other, route.query_path);
+        let turned = Route { query_path: other.to_owned(), ..route.clone() };
+        assert_eq!(turned.other_query_path(), Some(route.data.query_path));
+        let elsewhere = Route { query_path: "/v2/tasks/{task_id}".to_owned(), ..route };
+        assert_eq!(elsewhere.other_query_path(), None);
+    }
+}

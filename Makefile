@@ -66,7 +66,9 @@ bench: linker ## what it costs to run, beside the floor, FastStream, Celery and 
 	deploy/dev/with-services cargo run --release --locked --quiet --example comet-bench -- --write docs/benchmarks.md $(WHAT)
 
 schemas: build ## write schemas/ as the program prints them
-	@for what in job event; do target/debug/comet-worker schema $$what >schemas/$$what.schema.json || exit 1; done
+	@for what in job event; do \
+		schema=$$(target/debug/comet-worker schema $$what) && printf '%s\n' "$$schema" >schemas/$$what.schema.json || exit 1; \
+	done
 
 lint: linker ## formatting, lints, documentation
 	cargo fmt --all --check

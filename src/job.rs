@@ -28,7 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use self::route::Route;
+use self::route::{Route, RouteName};
 
 pub use self::external::{Adopts, ExternalIds, ExternalTaskId, SentUnder};
 pub use self::failed_tasks::FailedTasks;
@@ -127,7 +127,10 @@ impl Digest {
 pub struct Job {
     pub id: JobId,
     pub digest: Digest,
-    pub route: Arc<Route>,
+    /// The name of its route, as the job says or by default; `None` if what it says can't be a name.
+    pub operation: Option<RouteName>,
+    /// `None` if this worker doesn't know the route.
+    pub route: Option<Arc<Route>>,
     pub external_ids: ExternalIds,
     /// How many of the account's slots the job takes: the number of images asked for.
     pub slots: u32,
@@ -140,6 +143,14 @@ pub struct Job {
     /// Returned on every event.
     pub metadata: Option<Box<RawValue>>,
     pub envelope: Envelope,
+}
+
+impl Job {
+    /// The name of its route; that of the default route if the job's own can't be a name.
+    #[must_use]
+    pub fn route_name(&self) -> &RouteName {
+        self.operation.as_ref().unwrap_or(RouteName::default_route())
+    }
 }
 
 /// The AMQP properties that events carry on.

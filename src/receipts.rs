@@ -6,7 +6,7 @@
 //! still belongs to another life.
 //!
 //! The receipts are stored under `receipts/`, spread over 256 folders by the hash of the job id:
-//! `receipts/3f/order-8812.intent-1`.
+//! `receipts/3f/order-8812.intent-1`. Their names are in [`ReceiptName`].
 
 mod gate;
 pub mod sweep;
@@ -16,19 +16,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutMode, PutOptions};
+use object_store::{PutMode, PutOptions};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use crate::job::event::may_be_corrected;
 use crate::job::receipt::history::{Attempt, FailedTask, History};
 use crate::job::receipt::notes::{DecisionNote, FailureNote, Intent, TaskNote};
-use crate::job::receipt::{Decision, Gate, IntentFacts, Shut};
+use crate::job::receipt::{Decision, Gate, IntentFacts, ReceiptName, Shut};
 use crate::job::record::Nonce;
 use crate::job::{Charged, JobId, TaskId};
-use crate::storage::{OPERATION_TIMEOUT, Storage, StoreError};
+use crate::storage::{Storage, StoreError, bounded};
 
 pub use gate::StoreId;
 
@@ -71,7 +70,7 @@ impl Receipts {
     /// Those of the store; it is then unknown whether the receipt was created. Repeat with the same nonce.
     pub async fn intend(&self, of: IntentFacts<'_>, attempt: u32, nonce: &Nonce) -> Result<Gate, StoreError> {
         let intent = Intent::of(of, nonce.as_str());
-        match self.create(&self.intent_key(of.job, attempt), json(&intent)).await? {
+        match self.create(&self.key(of.job, ReceiptName::Intent(attempt)), json(&intent)).await? {
             Created::Now => Ok(Gate::Mine),
             Created::Before(bytes) => match serde_json::from_slice::<Intent>(&bytes) {
                 Ok(before) if before.nonce == nonce.as_str() && !before.shut => Ok(Gate::Mine),
@@ -87,7 +86,7 @@ impl Receipts {
     /// Those of the store. Repeat.
     pub async fn shut(&self, of: IntentFacts<'_>, attempt: u32, cancelled: bool) -> Result<Shut, StoreError> {
         let intent = Intent { shut: true, cancelled, ..Intent::of(of, "") };
-        match self.create(&self.intent_key(of.job, attempt), json(&intent)).await? {
+        match self.create(&self.key(of.job, ReceiptName::Intent(attempt)), json(&intent)).await? {
             Created::Now => Ok(Shut::Shut),
             Created::Before(bytes) => match serde_json::from_slice::<Intent>(&bytes) {
                 Ok(before) if before.shut => Ok(Shut::Shut),
@@ -102,7 +101,7 @@ impl Receipts {
     ///
     /// Those of the store.
     pub async fn is_intended(&self, job: &JobId, attempt: u32) -> Result<bool, StoreError> {
-        Ok(self.read(&self.intent_key(job, attempt)).await?.is_some())
+        Ok(self.read(&self.key(job, ReceiptName::Intent(attempt))).await?.is_some())
     }
 
     /// Notes that attempt `attempt` was certainly not accepted, or never sent.
@@ -111,7 +110,7 @@ impl Receipts {
     ///
     /// Those of the store. Repeat.
     pub async fn refuse(&self, job: &JobId, attempt: u32) -> Result<(), StoreError> {
-        let key = self.key(job, &format!("refused-{attempt}"));
+        let key = self.key(job, ReceiptName::Refused(attempt));
         self.create(&key, Bytes::from_static(b"{\"version\":1}")).await?;
         Ok(())
     }
@@ -123,7 +122,7 @@ impl Receipts {
     /// Those of the store. Repeat.
     pub async fn note_task(&self, job: &JobId, attempt: u32, task: &TaskId) -> Result<(), StoreError> {
         let note = TaskNote::of(task);
-        self.create(&self.key(job, &format!("task-{attempt}")), json(&note)).await?;
+        self.create(&self.key(job, ReceiptName::Task(attempt)), json(&note)).await?;
         Ok(())
     }
 
@@ -140,12 +139,12 @@ impl Receipts {
         charged: Charged,
     ) -> Result<(), StoreError> {
         let note = FailureNote::of(task, charged);
-        self.create(&self.key(job, &format!("failed-{attempt}")), json(&note)).await?;
+        self.create(&self.key(job, ReceiptName::Failed(attempt)), json(&note)).await?;
         Ok(())
     }
 
     async fn failure(&self, job: &JobId, attempt: u32) -> Result<Option<FailedTask>, StoreError> {
-        let bytes = self.read(&self.key(job, &format!("failed-{attempt}"))).await?;
+        let bytes = self.read(&self.key(job, ReceiptName::Failed(attempt))).await?;
         let note = bytes.and_then(|bytes| serde_json::from_slice::<FailureNote>(&bytes).ok());
         Ok(note.and_then(|note| {
             let task = TaskId::new(&note.task_id)?;
@@ -159,7 +158,7 @@ impl Receipts {
     ///
     /// Those of the store. Repeat with the same bytes.
     pub async fn seal(&self, job: &JobId, event: Bytes) -> Result<Bytes, StoreError> {
-        match self.create(&self.key(job, "result"), event.clone()).await? {
+        match self.create(&self.key(job, ReceiptName::Result), event.clone()).await? {
             Created::Now => Ok(event),
             Created::Before(bytes) => Ok(bytes),
         }
@@ -171,7 +170,7 @@ impl Receipts {
     ///
     /// Those of the store.
     pub async fn result(&self, job: &JobId) -> Result<Option<Bytes>, StoreError> {
-        self.read(&self.key(job, "result")).await
+        self.read(&self.key(job, ReceiptName::Result)).await
     }
 
     /// Seals the correction of an unknown outcome, in the same way as [`Self::seal`].
@@ -180,7 +179,7 @@ impl Receipts {
     ///
     /// Those of the store. Repeat with the same bytes.
     pub async fn seal_correction(&self, job: &JobId, event: Bytes) -> Result<Bytes, StoreError> {
-        match self.create(&self.key(job, "resolved"), event.clone()).await? {
+        match self.create(&self.key(job, ReceiptName::Correction), event.clone()).await? {
             Created::Now => Ok(event),
             Created::Before(bytes) => Ok(bytes),
         }
@@ -199,7 +198,7 @@ impl Receipts {
         decision: Decision,
     ) -> Result<Decision, StoreError> {
         let note = DecisionNote::of(decision);
-        let key = self.key(job, &format!("resolve-{attempt}"));
+        let key = self.key(job, ReceiptName::Decision(attempt));
         match self.create(&key, json(&note)).await? {
             Created::Now => Ok(decision),
             Created::Before(bytes) => serde_json::from_slice::<DecisionNote>(&bytes)
@@ -209,7 +208,7 @@ impl Receipts {
     }
 
     async fn decision(&self, job: &JobId, attempt: u32) -> Result<Option<Decision>, StoreError> {
-        let bytes = self.read(&self.key(job, &format!("resolve-{attempt}"))).await?;
+        let bytes = self.read(&self.key(job, ReceiptName::Decision(attempt))).await?;
         let note = bytes.and_then(|bytes| serde_json::from_slice::<DecisionNote>(&bytes).ok());
         Ok(note.map(|note| note.decision))
     }
@@ -222,8 +221,8 @@ impl Receipts {
     pub async fn history(&self, job: &JobId) -> Result<History, StoreError> {
         let mut history = History::default();
         let mut attempt = 1;
-        while let Some(bytes) = self.read(&self.intent_key(job, attempt)).await? {
-            let task = self.read(&self.key(job, &format!("task-{attempt}"))).await?;
+        while let Some(bytes) = self.read(&self.key(job, ReceiptName::Intent(attempt))).await? {
+            let task = self.read(&self.key(job, ReceiptName::Task(attempt))).await?;
             let note = task.and_then(|bytes| serde_json::from_slice::<TaskNote>(&bytes).ok());
             let intent: Option<Intent> = serde_json::from_slice(&bytes).ok();
             let is_shut = intent.as_ref().is_some_and(|intent| intent.shut);
@@ -233,7 +232,7 @@ impl Receipts {
                 failed: if may_follow > Some(1) { self.failure(job, attempt).await? } else { None },
                 intent,
                 task: note.and_then(|note| TaskId::new(&note.task_id)),
-                refused: self.read(&self.key(job, &format!("refused-{attempt}"))).await?.is_some(),
+                refused: self.read(&self.key(job, ReceiptName::Refused(attempt))).await?.is_some(),
             });
             attempt += 1;
         }
@@ -258,7 +257,7 @@ impl Receipts {
         if !result.is_some_and(|event| may_be_corrected(event)) {
             return Ok(None);
         }
-        self.read(&self.key(job, "resolved")).await
+        self.read(&self.key(job, ReceiptName::Correction)).await
     }
 
     async fn create(&self, key: &Path, body: Bytes) -> Result<Created, StoreError> {
@@ -272,15 +271,18 @@ impl Receipts {
         for conflicts in 1..=CONFLICTS_MAX {
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
             let put = self.storage.objects().put_opts(key, body.clone().into(), options);
-            match timeout(OPERATION_TIMEOUT, put).await {
-                Ok(Ok(_)) => return Ok(Created::Now),
-                Ok(Err(object_store::Error::AlreadyExists { .. })) => {
-                    if let Some(bytes) = self.read(key).await? {
-                        return Ok(Created::Before(bytes));
-                    }
+            let put = async {
+                match put.await {
+                    Ok(_) => Ok(true),
+                    Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+                    Err(error) => Err(error),
                 }
-                Ok(Err(error)) => return Err(StoreError::of(&what, &error)),
-                Err(_) => return Err(StoreError::late(&what, OPERATION_TIMEOUT)),
+            };
+            if bounded(&what, put).await? {
+                return Ok(Created::Now);
+            }
+            if let Some(bytes) = self.read(key).await? {
+                return Ok(Created::Before(bytes));
             }
             tokio::time::sleep(CONFLICT_PAUSE * conflicts).await;
         }
@@ -289,24 +291,13 @@ impl Receipts {
     }
 
     async fn read(&self, key: &Path) -> Result<Option<Bytes>, StoreError> {
-        let found = async { self.storage.objects().get(key).await?.bytes().await };
-        let what = || format!("can't read {key}");
-        match timeout(OPERATION_TIMEOUT, found).await {
-            Ok(Ok(bytes)) => Ok(Some(bytes)),
-            Ok(Err(object_store::Error::NotFound { .. })) => Ok(None),
-            Ok(Err(error)) => Err(StoreError::of(&what(), &error)),
-            Err(_) => Err(StoreError::late(&what(), OPERATION_TIMEOUT)),
-        }
+        self.storage.find(&format!("can't read {key}"), key).await
     }
 
-    fn intent_key(&self, job: &JobId, attempt: u32) -> Path {
-        self.key(job, &format!("intent-{attempt}"))
-    }
-
-    fn key(&self, job: &JobId, kind: &str) -> Path {
+    fn key(&self, job: &JobId, name: ReceiptName) -> Path {
         let hash = Sha256::digest(job.as_str().as_bytes());
         let folder = hex::encode(hash.get(..1).unwrap_or_default());
-        self.storage.key(["receipts", &folder, &format!("{job}.{kind}")])
+        self.storage.key(["receipts", &folder, &format!("{job}.{name}")])
     }
 }
 

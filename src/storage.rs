@@ -172,8 +172,24 @@ impl Storage {
     async fn get(&self, what: &str, key: &Path) -> Result<Bytes, StoreError> {
         bounded(what, async { self.objects.get(key).await?.bytes().await }).await
     }
+
+    /// The bytes of an object; `None` if there is no such object. `what` is what can't be done otherwise, for the error.
+    pub(crate) async fn find(&self, what: &str, key: &Path) -> Result<Option<Bytes>, StoreError> {
+        let finding = async { self.objects.get(key).await?.bytes().await };
+        bounded(what, async { unless_absent(finding.await) }).await
+    }
 }
 
+/// `None` if the object isn't there.
+pub(crate) fn unless_absent<T>(result: object_store::Result<T>) -> object_store::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives an operation [`OPERATION_TIMEOUT`]; `what` is what can't be done otherwise, for the error.
 pub(crate) async fn bounded<T>(
     what: &str,
     operation: impl Future<Output = object_store::Result<T>>,

@@ -23,21 +23,18 @@ pub mod submits;
 pub mod suspects;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::images::Images;
-use crate::job::pace::Pace;
 use crate::job::request;
+use crate::job::step::Rules;
 use crate::ledger::Ledger;
 use crate::ledger::hints::Hints;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::provider::Provider;
-use crate::queue::publish::Publish;
-use crate::queue::topology::Names;
 use crate::receipts::Receipts;
 use crate::storage::Storage;
 use breaker::Breaker;
@@ -47,6 +44,7 @@ use in_flight::JobsInFlight;
 use learning::Learning;
 use panics::Panics;
 use preflight::Weaknesses;
+use publish::Publishing;
 use slots::SlotLine;
 use standstills::Standstills;
 use submits::Submits;
@@ -59,7 +57,7 @@ pub struct Shared {
     pub images: Arc<dyn Images>,
     pub storage: Storage,
     pub receipts: Receipts,
-    pub publisher: Arc<dyn Publish>,
+    pub publishing: Publishing,
     pub breaker: Breaker,
     pub submits: Submits,
     pub slots: SlotLine,
@@ -82,33 +80,17 @@ pub struct Shared {
 /// The settings of a job's life.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    pub names: Names,
     /// `redis.prefix`
     pub redis_prefix: String,
     pub request_rules: request::Rules,
     /// `amqp.max_message_bytes`
     pub message_bytes_max: usize,
-    /// `generation.gate_s`
-    pub gate: Duration,
-    /// `generation.quiet_s`
-    pub quiet: Duration,
-    /// `generation.timeout_s`
-    pub timeout: Duration,
-    /// `generation.receipts`
-    pub receipts: bool,
-    /// `generation.on_unknown_submit = "trust_lookup"`
-    pub trust_lookup: bool,
-    /// `generation.max_attempts`
-    pub max_attempts: u32,
-    pub pace: Pace,
+    /// The settings of the state machine.
+    pub rules: Rules,
     /// `download.attempts`
     pub download_attempts: u32,
-    /// `download.patience_s`
-    pub patience: Duration,
     /// `events.source`
     pub source: String,
     /// `events.submitted`
     pub tell_submitted: bool,
-    /// Half of `amqp.consumer_timeout_s`. A delivery is held no longer than this.
-    pub hold: Duration,
 }

@@ -17,6 +17,7 @@ use crate::ledger::endpoint::Endpoint;
 use crate::ledger::slots::Account;
 use crate::metrics::Metrics;
 use crate::provider::http::{CometApi, Endpoints};
+use crate::queue::publish::Publisher;
 use crate::queue::topology::Names;
 use crate::queue::{Address, ConnectError};
 use crate::storage::StorageOptions;
@@ -29,6 +30,17 @@ pub(super) fn address(config: &Config) -> anyhow::Result<Address> {
     Address::new(amqp.url.clone(), amqp.heartbeat, amqp.connect_timeout)
         .map(|address| address.with_certificates(amqp.certificates.clone()))
         .map_err(|fault| anyhow::anyhow!("amqp.url: {fault}"))
+}
+
+/// A publisher that makes what is missing, unless the operator makes it.
+pub(super) fn publisher(config: &Config, metrics: &Metrics) -> anyhow::Result<Publisher> {
+    Ok(Publisher::new(
+        address(config)?,
+        config.amqp.publish_channels,
+        config.amqp.confirm_timeout,
+        config.amqp.declare.then(|| names(config)),
+        metrics.clone(),
+    ))
 }
 
 /// The one-line error for a RabbitMQ that can't be reached.

@@ -19,6 +19,7 @@ use crate::config::{Config, OnUnknownSubmit};
 use crate::heartbeat::Heartbeats;
 use crate::job::pace::Pace;
 use crate::job::request::Rules;
+use crate::job::step;
 use crate::ledger::RedisLedger;
 use crate::ledger::hints::{self, Hints};
 use crate::limits::Limits;
@@ -34,6 +35,7 @@ use crate::worker::in_flight::JobsInFlight;
 use crate::worker::learning::Learning;
 use crate::worker::panics::Panics;
 use crate::worker::preflight::{Weaknesses, preflight};
+use crate::worker::publish::Publishing;
 use crate::worker::session::Sessions;
 use crate::worker::slots::SlotLine;
 use crate::worker::standstills::{Standstills, What};
@@ -61,7 +63,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let metrics = Metrics::default();
     let heartbeats = Heartbeats::default();
-    let publisher = Arc::new(publisher(&config, &metrics)?);
+    let publisher = Arc::new(parts::publisher(&config, &metrics)?);
     let shared = shared(&config, Arc::clone(&publisher), &metrics)?;
     let sessions = Sessions {
         shared: shared.clone(),
@@ -195,18 +197,7 @@ fn name(ended: Option<Result<&'static str, tokio::task::JoinError>>) -> String {
     }
 }
 
-fn publisher(config: &Config, metrics: &Metrics) -> anyhow::Result<Publisher> {
-    Ok(Publisher::new(
-        parts::address(config)?,
-        config.amqp.publish_channels,
-        config.amqp.confirm_timeout,
-        config.amqp.declare.then(|| parts::names(config)),
-        metrics.clone(),
-    ))
-}
-
 fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyhow::Result<Shared> {
-    let pace = Pace { first: config.poll.first, min: config.poll.min, max: config.poll.max };
     let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
     for warning in storage.warnings() {
         tracing::warn!("{warning}");
@@ -214,13 +205,19 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
     // POSTs have a share of their own, so no other request can make them wait after their gate.
     let connections = config.api.max_connections.saturating_sub(config.api.max_submits_at_once);
     let limits = Limits::new(config.api.max_requests_per_second, connections);
+    let standstills = Standstills::new(metrics.clone());
     Ok(Shared {
         ledger: Arc::new(parts::ledger(config, metrics)?),
         provider: Arc::new(parts::provider(config)?.counted_in(metrics.clone()).limited_by(limits.clone())),
         images: Arc::new(parts::downloader(config)?),
         receipts: Receipts::new(storage.clone()),
         storage,
-        publisher,
+        publishing: Publishing {
+            publisher,
+            names: parts::names(config),
+            standstills: standstills.clone(),
+            metrics: metrics.clone(),
+        },
         breaker: Breaker::new(metrics.clone()),
         submits: Submits::new(config.api.max_submits_at_once),
         slots: SlotLine::new(config.generation.max_running),
@@ -229,33 +226,39 @@ fn shared(config: &Config, publisher: Arc<Publisher>, metrics: &Metrics) -> anyh
         downloads: Downloads::new(config.download.max_at_once),
         hints: Hints::default(),
         lives: JobsInFlight::default(),
-        learning: Learning::new(pace),
+        learning: Learning::new(rules(config).pace),
         copies: Copies::new(config.worker.max_in_flight),
         panics: Panics::default(),
-        standstills: Standstills::new(metrics.clone()),
+        standstills,
         weaknesses: Weaknesses::default(),
         metrics: metrics.clone(),
         clock: Clock::default(),
         settings: Arc::new(Settings {
-            names: parts::names(config),
             redis_prefix: config.redis.prefix.clone(),
             request_rules: Rules { callbacks: parts::callbacks(config)?, ..parts::request_rules(config) },
             message_bytes_max: config.amqp.max_message_bytes,
-            gate: config.generation.gate,
-            quiet: config.generation.quiet,
-            timeout: config.generation.timeout,
-            // Receipts that end with the process can't be a gate.
-            receipts: config.generation.receipts && config.storage.url != "memory:",
-            trust_lookup: config.generation.on_unknown_submit == OnUnknownSubmit::TrustLookup,
-            max_attempts: config.generation.max_attempts,
-            pace,
+            rules: rules(config),
             download_attempts: config.download.attempts,
-            patience: config.download.patience,
             source: config.events.source.clone(),
             tell_submitted: config.events.submitted,
-            hold: config.amqp.consumer_timeout / 2,
         }),
     })
+}
+
+/// The settings of a life.
+fn rules(config: &Config) -> step::Rules {
+    step::Rules {
+        gate: config.generation.gate,
+        quiet: config.generation.quiet,
+        timeout: config.generation.timeout,
+        hold: config.amqp.consumer_timeout / 2,
+        patience: config.download.patience,
+        // Receipts that end with the process can't be a gate.
+        receipts: config.generation.receipts && config.storage.url != "memory:",
+        trust_lookup: config.generation.on_unknown_submit == OnUnknownSubmit::TrustLookup,
+        max_attempts: config.generation.max_attempts,
+        pace: Pace { first: config.poll.first, min: config.poll.min, max: config.poll.max },
+    }
 }
 
 struct Probes<'a> {

@@ -140,7 +140,7 @@ impl Event {
     pub fn submitted(job: &Job, task: &TaskId, context: &Context<'_>) -> Self {
         let data = Submitted {
             job_id: &job.id,
-            operation: &job.route.name,
+            operation: job.operation.as_ref(),
             task_id: task,
             external_task_id: context.external,
             timings_ms: context.timings,
@@ -168,7 +168,7 @@ impl Event {
         let Made::Images(images) = &success.made;
         let data = Succeeded {
             job_id: &job.id,
-            operation: &job.route.name,
+            operation: job.operation.as_ref(),
             task_id: &success.task_id,
             external_task_id: context.external,
             images,
@@ -184,7 +184,7 @@ impl Event {
     fn failed(job: &Job, failure: &Failure, context: &Context<'_>) -> Self {
         let data = Failed {
             job_id: &job.id,
-            operation: &job.route.name,
+            operation: job.operation.as_ref(),
             task_id: failure.task_id.as_ref(),
             external_task_id: context.external,
             reason: failure.reason,
@@ -211,7 +211,7 @@ impl Event {
     fn cancelled(job: &Job, cancellation: &Cancellation, context: &Context<'_>) -> Self {
         let data = Cancelled {
             job_id: &job.id,
-            operation: &job.route.name,
+            operation: job.operation.as_ref(),
             task_id: cancellation.task_id.as_ref(),
             external_task_id: context.external,
             message: &cancellation.message,

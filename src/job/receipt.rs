@@ -1,11 +1,13 @@
 //! The receipts of a job: their formats, and what they mean together. [`receipts`](crate::receipts) stores them.
 
 pub mod history;
+mod name;
 pub mod notes;
 
 use super::route::RouteName;
 use super::{Digest, JobId, SentUnder};
 
+pub use name::ReceiptName;
 pub use notes::{Decision, Intent};
 
 /// The result of an ask at the gate.

@@ -158,8 +158,15 @@ impl Record {
         Ok(Self {
             digest: Digest::new(text("digest")?.to_owned()),
             route: match &stage {
+                // The first records had no such field, since there was one route.
+                Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. }
+                    if !fields.contains_key("route") =>
+                {
+                    Some(RouteName::default_route().clone())
+                }
                 Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. } => {
-                    Some(RouteName::new(text("route")?))
+                    let name = RouteName::new(text("route")?);
+                    Some(name.ok_or_else(|| Unreadable::Damaged("field route is no name".into()))?)
                 }
                 Stage::Done { .. } | Stage::Told { .. } => None,
             },
@@ -214,7 +221,6 @@ mod tests {
         let stored = [
             ("version", "1"),
             ("digest", "d"),
-            ("route", "multi_image_to_image"),
             ("round", "1"),
             ("stage", "generating"),
             ("attempt", "2"),
@@ -226,6 +232,20 @@ mod tests {
         assert_eq!(age, Duration::from_millis(3500));
         // If the clock has jumped back, the job is young; there is no panic.
         assert!(Record::from_fields(&fields(&stored), 10).is_ok());
+    }
+
+    #[test]
+    fn a_record_names_its_route_and_the_first_ones_were_all_of_the_default_route() {
+        let mut stored =
+            fields(&[("version", "1"), ("digest", "d"), ("round", "1"), ("stage", "new"), ("attempt", "1")]);
+        let route = |stored: &_| Record::from_fields(stored, 0).map(|record| record.route);
+        assert_eq!(route(&stored), Ok(Some(RouteName::default_route().clone())));
+        stored.insert("route".to_owned(), "dance".into());
+        assert_eq!(route(&stored), Ok(RouteName::new("dance")));
+        stored.insert("route".to_owned(), "a b".into());
+        assert!(matches!(route(&stored), Err(Unreadable::Damaged(_))));
+        stored.extend(fields(&[("stage", "told"), ("event_id", "a/succeeded")]));
+        assert_eq!(route(&stored), Ok(None), "it has ended");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub use self::rules::{Rules, StoreName};
 
 use self::faults::{Faults, clip, found, member};
 use self::odd::Parsable;
-use super::route::Route;
+use super::route::{Route, RouteName};
 use super::submission::Submission;
 use super::{Envelope, ExternalIds, Fault, Job, JobId};
 
@@ -96,8 +96,7 @@ impl Properties {
 /// A job that can be named.
 #[derive(Debug)]
 pub struct Request {
-    /// For a wrong job, the fields are filled as far as possible, with one slot and, if its route is not known, the
-    /// default route.
+    /// For a wrong job, the fields are filled as far as possible, with one slot.
     pub job: Job,
     /// What to post, or all faults of the job, which are never an empty list.
     pub submission: Result<Submission, Vec<Fault>>,
@@ -221,17 +220,30 @@ pub fn parse(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Requ
         Some(ids) => ids,
         None => ExternalIds::new(None, rules.store.as_str(), &id, &digest),
     };
-    let route = route.unwrap_or(rules.routes.default_route());
     let (slots, model, calls_back, submission) = match (checked.taken, faults.into_list()) {
         (Some(taken), None) => {
             (taken.slots, taken.submission.model.clone(), taken.calls_back, Ok(taken.submission))
         }
-        (_, faults) => (1, route.default_model.clone(), false, Err(faults.unwrap_or_default())),
+        (_, faults) => (1, String::new(), false, Err(faults.unwrap_or_default())),
     };
-    let route = Arc::clone(route);
-    let envelope = properties.envelope.clone();
-    let job =
-        Job { id, digest, route, external_ids, slots, model, calls_back, timeout_s, metadata, envelope };
+    let operation = match route {
+        Some(route) => Some(route.name.clone()),
+        None => operation.as_ref().and_then(Value::as_str).and_then(RouteName::new),
+    };
+    let (route, envelope) = (route.cloned(), properties.envelope.clone());
+    let job = Job {
+        id,
+        digest,
+        operation,
+        route,
+        external_ids,
+        slots,
+        model,
+        calls_back,
+        timeout_s,
+        metadata,
+        envelope,
+    };
     Ok(Request { job, submission })
 }
 
@@ -243,10 +255,7 @@ fn route<'r>(operation: Option<&Value>, rules: &'r Rules, faults: &mut Faults) -
     let route = operation.as_str().and_then(|name| rules.routes.get(name));
     if route.is_none() {
         let names: Vec<_> = rules.routes.iter().map(|route| route.data.name).collect();
-        let expected = match names.as_slice() {
-            [only] => (*only).to_owned(),
-            several => format!("one of {}", several.join(", ")),
-        };
+        let expected = checks::choice(&names);
         faults.add("/operation", format!("expected {expected}, found {}", found(operation)));
     }
     route

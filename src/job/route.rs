@@ -148,8 +148,8 @@ impl RouteData {
 
 /// The name of a route, as it is stored and published.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, JsonSchema)]
-#[schemars(rename = "operation", description = "The route of the provider that the job was for.")]
-pub struct RouteName(#[schemars(with = "String")] Arc<str>);
+#[schemars(rename = "operation", description = "The route of the provider that the job is for.")]
+pub struct RouteName(#[schemars(with = "String", length(min = 1, max = RouteName::MAX_LENGTH))] Arc<str>);
 
 impl Serialize for RouteName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -158,15 +158,21 @@ impl Serialize for RouteName {
 }
 
 impl RouteName {
+    /// A longer text is no name of a route.
+    pub const MAX_LENGTH: usize = 64;
+
+    /// `None` unless it is 1 to 64 characters of `[A-Za-z0-9._-]`.
     #[must_use]
-    pub fn new(name: &str) -> Self {
-        Self(name.into())
+    pub fn new(name: &str) -> Option<Self> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let fits = (1..=Self::MAX_LENGTH).contains(&name.len()) && name.bytes().all(allowed);
+        fits.then(|| Self(name.into()))
     }
 
     /// The route of a job that names none.
     #[must_use]
     pub fn default_route() -> &'static Self {
-        static NAME: LazyLock<RouteName> = LazyLock::new(|| RouteName::new(MULTI_IMAGE_TO_IMAGE.name));
+        static NAME: LazyLock<RouteName> = LazyLock::new(|| RouteName(MULTI_IMAGE_TO_IMAGE.name.into()));
         &NAME
     }
 
@@ -209,7 +215,7 @@ impl Route {
     pub fn of(data: &'static RouteData, edition: &Edition) -> Self {
         Self {
             data,
-            name: RouteName::new(data.name),
+            name: RouteName(data.name.into()),
             submit_path: data.submit_path.to_owned(),
             query_path: data.query_path.to_owned(),
             models: edition.models.iter().map(|model| (*model).to_owned()).collect(),
@@ -272,6 +278,13 @@ impl Routes {
         Self { default: Arc::new(default), others }
     }
 
+    /// With one more route.
+    #[must_use]
+    pub fn and(mut self, route: Route) -> Self {
+        self.others.push(Arc::new(route));
+        self
+    }
+
     /// The route of a job that names none.
     #[must_use]
     pub fn default_route(&self) -> &Arc<Route> {
@@ -291,9 +304,11 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::submission::Submission;
 
     #[test]
     fn every_entry_of_the_table_can_be_used() {
+        assert_eq!(ROUTES.first().map(|first| first.name), Some(RouteName::default_route().as_str()));
         for (index, data) in ROUTES.into_iter().enumerate() {
             let name = data.name;
             assert!(ROUTES.iter().skip(index + 1).all(|other| other.name != name), "{name} is there twice");
@@ -310,6 +325,24 @@ mod tests {
                 assert_eq!(known, data.has_model(), "{name} {}", edition.profile);
             }
             assert!(!data.editions.is_empty(), "{name}");
+            // Both are keys of the schema.
+            assert!(RouteName::new(name).is_some() && name != "image", "{name}");
+            for field in data.fields {
+                let own = match field.check {
+                    Check::Model => Some("model_name"),
+                    Check::CallbackUrl => Some("callback_url"),
+                    Check::ExternalTaskId => Some("external_task_id"),
+                    Check::Pictures { .. }
+                    | Check::Picture
+                    | Check::Scene
+                    | Check::OneOf(_)
+                    | Check::Text { .. }
+                    | Check::Images(_)
+                    | Check::Switch => None,
+                };
+                let is_own = Submission::OWN_MEMBERS.contains(&field.name);
+                assert_eq!(is_own.then_some(field.name), own, "{name}: a submission has these by itself");
+            }
         }
     }
 

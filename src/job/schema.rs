@@ -13,7 +13,7 @@ use super::event::EventKind;
 use super::event::data::{Cancelled, CloudEvent, Failed, Submitted, Succeeded};
 use super::request::{DEPTH_MAX, METADATA_BYTES_MAX, TIMEOUT_S_MAX};
 use super::route::table::ROUTES;
-use super::route::{Check, Field, RouteData};
+use super::route::{Check, Edition, Field, RouteData, RouteName};
 use super::{ExternalTaskId, JobId};
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -39,6 +39,7 @@ pub fn event() -> Value {
     schema.insert("$defs".to_owned(), definitions.into());
     RecursiveTransform(absent_is_not_null).transform(&mut schema);
     RecursiveTransform(plain).transform(&mut schema);
+    schema.insert("examples".to_owned(), json!(event_examples()));
     schema.to_value()
 }
 
@@ -46,9 +47,22 @@ fn data<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
-/// Takes out what only Rust needs.
+/// Takes out what only Rust needs. A choice of texts that are each described becomes one list and one description.
 fn plain(schema: &mut Schema) {
     schema.remove("format");
+    let text = |choice: &Value, key: &str| choice.get(key).and_then(Value::as_str).map(str::to_owned);
+    let choices = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+    let described: Vec<_> =
+        choices.filter_map(|choice| Some((text(choice, "const")?, text(choice, "description")?))).collect();
+    if !described.is_empty() {
+        let (names, words): (Vec<_>, Vec<_>) =
+            described.iter().map(|(name, about)| (name, format!("{name}: {about}"))).unzip();
+        let about = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+        let about = format!("{about} {}", words.join(" "));
+        schema.insert("enum".to_owned(), json!(names));
+        schema.insert("description".to_owned(), about.into());
+        schema.remove("oneOf");
+    }
     if let Some(Value::String(description)) = schema.get_mut("description") {
         *description = description.replace('\n', " ");
     }
@@ -86,7 +100,7 @@ pub fn job() -> Value {
         ROUTES.iter().map(|route| (route.name.to_owned(), input(route))).collect();
     let by_route = ROUTES.map(|route| {
         let is_it = if route.name == default {
-            json!({"properties": {"operation": {"enum": [default, null]}}})
+            json!({"properties": {"operation": {"const": default}}})
         } else {
             json!({"required": ["operation"], "properties": {"operation": {"const": route.name}}})
         };
@@ -127,8 +141,10 @@ pub fn job() -> Value {
             },
             "input": {"type": "object"},
             "metadata": {
-                "description": "Any JSON of at most 16 KiB (without whitespace). Given back on every event, as it was \
-                                written.",
+                "description": format!(
+                    "Any JSON of at most {} KiB (without whitespace). Given back on every event, as it was written.",
+                    METADATA_BYTES_MAX / 1024,
+                ),
                 "examples": [{"customer": 42}],
             },
             "timeout_s": {
@@ -138,12 +154,12 @@ pub fn job() -> Value {
             },
         },
         "allOf": by_route,
-        "examples": examples(),
+        "examples": job_examples(),
         "$defs": definitions,
     })
 }
 
-fn examples() -> [Value; 2] {
+fn job_examples() -> [Value; 2] {
     let subjects = json!([
         {"subject_image": "https://example.com/a.png"},
         {"subject_image": "https://example.com/b.png"},
@@ -164,6 +180,54 @@ fn examples() -> [Value; 2] {
         }),
         json!({"job_id": "smallest", "input": {"subject_image_list": subjects}}),
     ]
+}
+
+fn event_examples() -> [Value; 2] {
+    let event = |end: &str, data: Value| {
+        json!({
+            "specversion": "1.0",
+            "id": format!("order-8812/{end}"),
+            "source": "/comet-worker",
+            "type": format!("comet.job.{end}"),
+            "subject": "order-8812",
+            "time": "2026-11-23T05:12:09.114Z",
+            "datacontenttype": "application/json",
+            "data": data,
+        })
+    };
+    let succeeded = json!({
+        "job_id": "order-8812",
+        "operation": "multi_image_to_image",
+        "task_id": "878106242831892487",
+        "external_task_id": "cw-9f3a1c0e5b7d48260a1f2e3d4c5b6a7980f1e2d3",
+        "images": [{
+            "index": 0,
+            "location": "s3://bucket/images/order-8812/0-1f0ce2.png",
+            "content_type": "image/png",
+            "bytes": 1_482_113,
+            "width": 1360,
+            "height": 768,
+            "sha256": "1f0ce2".repeat(11).get(..64),
+        }],
+        "units": "8",
+        "timings_ms": {"queued": 12, "submit": 240, "generate": 24_100, "store": 310},
+        "polls": 3,
+        "metadata": {"customer": 42},
+    });
+    let failed = json!({
+        "job_id": "order-8812",
+        "operation": "multi_image_to_image",
+        "task_id": "878106242831892487",
+        "external_task_id": "cw-9f3a1c0e5b7d48260a1f2e3d4c5b6a7980f1e2d3",
+        "reason": "content_policy",
+        "message": "Failure to pass the risk control system",
+        "provider_code": "1301",
+        "charged": "unknown",
+        "timings_ms": {"submit": 240, "generate": 2000},
+        "polls": 1,
+        "metadata": {"customer": 42},
+    });
+    [event("succeeded", succeeded), event("failed", failed)]
 }
 
 /// The input of a job of this route.
@@ -194,12 +258,11 @@ fn property(field: &Field, name: &str, route: &RouteData) -> Value {
     match &field.check {
         Check::Pictures { member } => {
             let counts = || route.editions.iter().map(|edition| &edition.subject_images);
-            let numbers = route.editions.iter().map(|edition| {
-                let (least, most) = (edition.subject_images.start(), edition.subject_images.end());
-                format!("{least} to {most} with the profile {}", edition.profile)
+            let numbers = by_edition(route, |edition| {
+                format!("{} to {}", edition.subject_images.start(), edition.subject_images.end())
             });
             json!({
-                "description": about(&format!("{}.", numbers.collect::<Vec<_>>().join(", "))),
+                "description": about(&format!("{numbers}.")),
                 "type": "array",
                 "minItems": counts().map(|count| count.start()).min(),
                 "maxItems": counts().map(|count| count.end()).max(),
@@ -223,14 +286,10 @@ fn property(field: &Field, name: &str, route: &RouteData) -> Value {
         Check::Model => {
             let models: std::collections::BTreeSet<_> =
                 route.editions.iter().flat_map(|edition| edition.models).collect();
-            let defaults = route
-                .editions
-                .iter()
-                .map(|edition| format!("{} with the profile {}", edition.default_model, edition.profile));
-            let words = format!(
-                "Always sent. Where you name none: {}, or what api.model says.",
-                defaults.collect::<Vec<_>>().join(", ")
-            );
+            let defaults = by_edition(route, |edition| edition.default_model.to_owned());
+            let is_default = route.name == RouteName::default_route().as_str();
+            let configured = if is_default { ", or what api.model says" } else { "" };
+            let words = format!("Always sent. Where you name none: {defaults}{configured}.");
             json!({"description": about(&words), "enum": models})
         }
         Check::OneOf(choices) => json!({"description": about_field, "enum": choices}),
@@ -254,6 +313,19 @@ fn property(field: &Field, name: &str, route: &RouteData) -> Value {
                             from the job_id.",
             "type": "string", "minLength": 1, "maxLength": ExternalTaskId::MAX_LENGTH, "pattern": "^[A-Za-z0-9_-]+$",
         }),
+    }
+}
+
+/// What each edition says, with the name of its profile if there are several.
+fn by_edition(route: &RouteData, says: impl Fn(&Edition) -> String) -> String {
+    match route.editions {
+        [only] => says(only),
+        several => {
+            let each = several
+                .iter()
+                .map(|edition| format!("{} with the profile {}", says(edition), edition.profile));
+            each.collect::<Vec<_>>().join(", ")
+        }
     }
 }
 

@@ -42,15 +42,15 @@ pub use self::record::Recall;
 pub use self::store::Storing;
 
 use super::pace::{Pace, Schedule, Seed};
-use super::{Charged, FailedTasks, Made, Outcome, SentUnder, TaskId};
+use super::{Charged, Digest, FailedTasks, Fault, Made, Outcome, SentUnder, TaskId};
 use crate::job::answers::{Lookup, SubmitOutcome, TaskStatus};
 use crate::job::receipt::history::History;
 use crate::job::receipt::{Gate, Shut};
 use crate::job::record::{Nonce, Snapshot, Stage};
 use crate::job::route::RouteName;
 
-/// The bounds that a life keeps to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// The settings of a life, as the configuration has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rules {
     /// `generation.gate_s`: a POST is sent at most this long after the right to post was asked for.
     pub gate: Duration,
@@ -71,7 +71,20 @@ pub struct Rules {
     /// fail. With receipts, the number in the first intent counts instead.
     pub max_attempts: u32,
     pub pace: Pace,
-    /// When to poll, by how long such tasks take; `None` if the user has fixed the schedule, which `pace` has then.
+}
+
+/// What is known of a job when its message is delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Delivered {
+    pub digest: Digest,
+    /// `None` if this worker doesn't know the job's route; then the job has faults.
+    pub route: Option<RouteName>,
+    /// Empty if the job can be run.
+    pub faults: Vec<Fault>,
+    /// How long the message was in the queue.
+    pub queued_ms: Option<u64>,
+    /// When to poll, by how long such tasks take; `None` if the user has fixed the schedule, which [`Rules::pace`] has
+    /// then.
     pub learned: Option<Arc<Schedule>>,
     pub seed: Seed,
 }
@@ -352,7 +365,7 @@ pub enum EventSource {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rebuilt {
     /// `None` if no receipt names it.
-    pub digest: Option<super::Digest>,
+    pub digest: Option<Digest>,
     /// `None` if no receipt names it.
     pub route: Option<RouteName>,
     pub round: u32,

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::ExternalTaskId;
 use super::route::{Route, RouteName};
+use super::{ExternalTaskId, JobId};
 
 /// What is posted, by its parts. The user's fields may be megabytes of images, so a submission is cheap to clone, and
 /// another external id leaves them as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
+    pub job: JobId,
     pub route: Arc<Route>,
     /// The model that makes the result; empty for a route without models.
     pub model: String,
@@ -24,6 +25,9 @@ pub struct Submission {
 }
 
 impl Submission {
+    /// The members of the body that are not among `fields`.
+    pub const OWN_MEMBERS: [&'static str; 3] = ["model_name", "callback_url", "external_task_id"];
+
     /// The same for another generation of the job.
     #[must_use]
     pub fn under(self, external_id: ExternalTaskId) -> Self {
@@ -57,13 +61,19 @@ impl Submission {
         [first.into(), rest]
     }
 
+    /// Tells it from every other one. A producer may give two jobs one external id.
+    #[must_use]
+    pub fn key(&self) -> (JobId, ExternalTaskId) {
+        (self.job.clone(), self.external_id.clone())
+    }
+
     /// Whether it has the model that `api.model` sets, which is the default route's.
     #[must_use]
     pub fn has_api_model(&self) -> bool {
         self.route.name == *RouteName::default_route() && self.model == self.route.default_model
     }
 
-    /// About how many bytes the body has.
+    /// About how many bytes the body has: those of the user's fields.
     #[must_use]
     pub fn size(&self) -> usize {
         self.fields.len()
@@ -75,6 +85,7 @@ impl Submission {
     /// A submission to the default route, for tests.
     pub(crate) fn sample(external_id: &str, model: &str) -> Self {
         Self {
+            job: "a".parse().unwrap(),
             route: Arc::new(Route::page()),
             model: model.to_owned(),
             external_id: ExternalTaskId::new(external_id).unwrap(),

@@ -9,9 +9,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::job::ExternalTaskId;
 use crate::job::answers::{AccountFault, AccountFaultKind, Refusal, SubmitOutcome};
 use crate::job::submission::Submission;
+use crate::job::{ExternalTaskId, JobId};
 
 /// How many forbidden jobs are remembered. If one is forgotten, the intake pauses once more.
 const JOBS_MAX: usize = 1_024;
@@ -23,8 +23,8 @@ pub(super) struct Forbidden(Mutex<Seen>);
 struct Seen {
     /// The number of POSTs accepted so far.
     accepted: u64,
-    /// The external id of each forbidden POST, and the number of POSTs accepted before it.
-    jobs: HashMap<ExternalTaskId, u64>,
+    /// Each forbidden POST ([`Submission::key`]), and the number of POSTs accepted before it.
+    jobs: HashMap<(JobId, ExternalTaskId), u64>,
 }
 
 impl Forbidden {
@@ -33,7 +33,7 @@ impl Forbidden {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
             SubmitOutcome::Account(AccountFault { kind: AccountFaultKind::Forbidden, message }) => {
-                let job = &submission.external_id;
+                let job = submission.key();
                 let accepted = seen.accepted;
                 if seen.jobs.len() >= JOBS_MAX {
                     seen.jobs.clear();
@@ -45,7 +45,7 @@ impl Forbidden {
                         message,
                     });
                 }
-                seen.jobs.remove(job);
+                seen.jobs.remove(&job);
                 let refusal =
                     Refusal { content_policy: false, no_model: false, message, provider_code: None };
                 SubmitOutcome::Refused(refusal)

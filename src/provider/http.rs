@@ -10,8 +10,8 @@ mod key;
 mod parts;
 mod their_clock;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -86,7 +86,8 @@ pub struct CometApi {
     forbidden: Forbidden,
     models: Models,
     foreign_words: ForeignWords,
-    told_of_other_path: AtomicBool,
+    /// The routes whose tasks were found at the other path, which is said once.
+    told_of_other_path: Mutex<BTreeSet<&'static str>>,
     limits: Limits,
     clock: TheirClock,
 }
@@ -108,7 +109,7 @@ impl CometApi {
         if base_url.query().is_some() || base_url.fragment().is_some() {
             return invalid("api.base_url must end with its path");
         }
-        if !routes.iter().all(|route| route.query_path.contains(TASK_ID_MARK)) {
+        if !routes.default_route().query_path.contains(TASK_ID_MARK) {
             return invalid("api.query_path must contain {task_id}");
         }
         let Some(key) = Key::new(key) else {
@@ -139,7 +140,7 @@ impl CometApi {
             forbidden: Forbidden::default(),
             models: Models::default(),
             foreign_words: ForeignWords::default(),
-            told_of_other_path: AtomicBool::new(false),
+            told_of_other_path: Mutex::default(),
             limits: Limits::default(),
             clock: TheirClock::default(),
         })
@@ -241,10 +242,14 @@ impl Provider for CometApi {
         match self.query_at(other, task, makes).await.0 {
             TaskStatus::NotFound { .. } | TaskStatus::Unavailable { .. } => view,
             found @ (TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. }) => {
-                if !self.told_of_other_path.swap(true, Ordering::Relaxed) {
-                    let path = &route.query_path;
-                    tracing::warn!("tasks are found at {other} and not at {path}: set api.query_path to it");
+                let mut told = self.told_of_other_path.lock().unwrap_or_else(PoisonError::into_inner);
+                if told.insert(route.data.name) {
+                    let (path, name) = (&route.query_path, &route.name);
+                    let remedy =
+                        if route.name == self.default_route.name { ": set api.query_path to it" } else { "" };
+                    tracing::warn!("tasks of {name} are found at {other} and not at {path}{remedy}");
                 }
+                drop(told);
                 found
             }
         }

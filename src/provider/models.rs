@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::job::ExternalTaskId;
 use crate::job::answers::{AccountFault, AccountFaultKind, Later, Refusal, SubmitOutcome};
 use crate::job::pace::{Seed, backoff};
 use crate::job::submission::Submission;
+use crate::job::{ExternalTaskId, JobId};
 use crate::redact::for_people;
 
 /// After this many tries of one job, each after another job was accepted, its model is believed to be gone.
@@ -47,7 +47,8 @@ struct Seen {
     accepted_default: u64,
     /// The number of POSTs without a channel since the last accepted one.
     in_a_row: u32,
-    jobs: HashMap<ExternalTaskId, Tries>,
+    /// By [`Submission::key`].
+    jobs: HashMap<(JobId, ExternalTaskId), Tries>,
 }
 
 /// The tries of one job.
@@ -77,7 +78,7 @@ impl Models {
                 if !seen.jobs.is_empty() {
                     seen.accepted += 1;
                     seen.accepted_default += u64::from(submission.has_api_model());
-                    seen.jobs.remove(&submission.external_id);
+                    seen.jobs.remove(&submission.key());
                 }
                 answer
             }
@@ -97,7 +98,7 @@ impl Models {
             && tries.beside_others >= TRIES_MAX
             && tries.first.elapsed() >= TRIES_FOR
         {
-            seen.jobs.remove(&submission.external_id);
+            seen.jobs.remove(&submission.key());
             let message =
                 for_people(&format!("{message} (told {} times, while others were accepted)", tries.count));
             return refused(message, later.provider_code);
@@ -118,10 +119,10 @@ impl Models {
             return refused(message, refusal.provider_code);
         }
         seen.tried(submission);
-        let (job, accepted) = (&submission.external_id, seen.accepted_default);
-        let first = seen.jobs.get_mut(job).map_or(accepted, |tries| *tries.gone.get_or_insert(accepted));
+        let (job, accepted) = (submission.key(), seen.accepted_default);
+        let first = seen.jobs.get_mut(&job).map_or(accepted, |tries| *tries.gone.get_or_insert(accepted));
         if first < accepted {
-            seen.jobs.remove(job);
+            seen.jobs.remove(&job);
             return refused(message, refusal.provider_code);
         }
         let message = format!("{message}; set api.model to one that is");
@@ -132,12 +133,12 @@ impl Models {
 impl Seen {
     /// Counts one more try of a job.
     fn tried(&mut self, submission: &Submission) -> Tries {
-        let job = &submission.external_id;
-        if self.jobs.len() >= JOBS_MAX && !self.jobs.contains_key(job) {
+        let job = submission.key();
+        if self.jobs.len() >= JOBS_MAX && !self.jobs.contains_key(&job) {
             self.jobs.clear();
         }
         let accepted = self.accepted;
-        let tries = self.jobs.entry(job.clone()).or_insert(Tries {
+        let tries = self.jobs.entry(job).or_insert(Tries {
             first: Instant::now(),
             count: 0,
             beside_others: 0,

@@ -33,62 +33,43 @@ mod removal;
 use object_store::path::Path;
 
 use crate::job::event::{EventKind, EventView};
+use crate::job::receipt::ReceiptName;
 use crate::job::{JobId, Reason};
 
 pub use removal::{Kept, Removed, Sweep, Tally};
 
-/// The kind of a receipt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// The first intent; without it no worker reads the other receipts.
-    FirstIntent,
-    /// A receipt that is only needed while the job is under way, or by a person.
-    Step,
-    Result,
-    Resolved,
-    /// A receipt of a newer worker.
-    Unknown,
-}
-
-impl Kind {
-    fn of(text: &str) -> Self {
-        match text {
-            "intent-1" => return Self::FirstIntent,
-            "result" => return Self::Result,
-            "resolved" => return Self::Resolved,
-            _ => {}
-        }
-        let is_step = text.rsplit_once('-').is_some_and(|(word, number)| {
-            matches!(word, "intent" | "refused" | "task" | "failed" | "resolve")
-                && !number.is_empty()
-                && number.bytes().all(|byte| byte.is_ascii_digit())
-        });
-        if is_step { Self::Step } else { Self::Unknown }
-    }
-
-    /// The order of removal; the reasons are at the head of this file.
-    fn turn(self) -> u8 {
-        match self {
-            Self::Unknown | Self::Step => 0,
-            Self::FirstIntent => 1,
-            Self::Result => 2,
-            Self::Resolved => 3,
-        }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Receipt {
-    kind: Kind,
+    /// `None` if a newer worker has written it.
+    name: Option<ReceiptName>,
     key: Path,
     /// When it was written by the store's clock, in Unix milliseconds.
     written_ms: i64,
 }
 
-/// The job and the kind in a receipt's name. A job id may contain dots, a kind has none.
-fn named(name: &str) -> Option<(JobId, Kind)> {
-    let (job, kind) = name.rsplit_once('.')?;
-    Some((job.parse().ok()?, Kind::of(kind)))
+impl Receipt {
+    /// The order of removal; the reasons are at the head of this file.
+    fn turn(&self) -> u8 {
+        match self.name {
+            Some(ReceiptName::Intent(1)) => 1,
+            None
+            | Some(
+                ReceiptName::Intent(_)
+                | ReceiptName::Task(_)
+                | ReceiptName::Refused(_)
+                | ReceiptName::Failed(_)
+                | ReceiptName::Decision(_),
+            ) => 0,
+            Some(ReceiptName::Result) => 2,
+            Some(ReceiptName::Correction) => 3,
+        }
+    }
+}
+
+/// The job and the name of the receipt in an object's name. A job id may contain dots, a receipt's name has none.
+fn named(name: &str) -> Option<(JobId, Option<ReceiptName>)> {
+    let (job, receipt) = name.rsplit_once('.')?;
+    Some((job.parse().ok()?, ReceiptName::parse(receipt)))
 }
 
 /// Why the receipts of a job are kept.
@@ -117,15 +98,15 @@ enum Look {
 }
 
 fn look(receipts: &[Receipt], before_ms: i64) -> Look {
-    let has = |kind: Kind| receipts.iter().any(|receipt| receipt.kind == kind);
-    let (result, resolved) = (has(Kind::Result), has(Kind::Resolved));
+    let has = |name: Option<ReceiptName>| receipts.iter().any(|receipt| receipt.name == name);
+    let (result, resolved) = (has(Some(ReceiptName::Result)), has(Some(ReceiptName::Correction)));
     if receipts.iter().any(|receipt| receipt.written_ms >= before_ms) {
         Look::Keep(Keep::Young)
-    } else if has(Kind::Unknown) {
+    } else if has(None) {
         Look::Keep(Keep::NotUnderstood)
     } else if result {
         Look::Ended { resolved }
-    } else if resolved && !has(Kind::FirstIntent) && !has(Kind::Step) {
+    } else if resolved && receipts.len() == 1 {
         Look::Leftover
     } else {
         Look::Keep(Keep::Unfinished)

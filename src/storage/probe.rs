@@ -10,7 +10,7 @@ use bytes::Bytes;
 use object_store::{Error, ObjectStoreExt};
 use uuid::Uuid;
 
-use super::{Storage, StoreError, StoreErrorKind, bounded};
+use super::{Storage, StoreError, StoreErrorKind, bounded, unless_absent};
 
 /// What this process knows about its puts.
 #[derive(Debug)]
@@ -86,12 +86,7 @@ impl Storage {
         if found != words.as_bytes() {
             return Err(StoreError::plain("the store gives back other bytes than were written".to_owned()));
         }
-        let deleting = async {
-            match self.objects.delete(&key).await {
-                Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-                Err(error) => Err(error),
-            }
-        };
+        let deleting = async { unless_absent(self.objects.delete(&key).await).map(drop) };
         Ok(Probed { deleted: bounded("can't delete", deleting).await })
     }
 

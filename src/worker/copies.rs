@@ -12,10 +12,10 @@ use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::Shared;
 use super::breaker::Mode;
 use super::in_flight::Alone;
 use super::life::Interrupts;
-use super::{Shared, publish};
 use crate::job::JobId;
 use crate::job::step::RequeueReason;
 use crate::queue::consume::Message;
@@ -98,7 +98,7 @@ pub async fn enter(
         }
     };
     tracing::debug!("another copy of a job that has a life here goes to the tail of the queue");
-    publish::republish(shared, original, interrupts).await?;
+    shared.publishing.republish(original, interrupts).await?;
     drop(turn);
     Ok(None)
 }

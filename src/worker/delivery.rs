@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
 use super::life::{Interrupts, Kept, Taken, run_life};
-use super::{Shared, copies, panics, publish};
+use super::{Shared, copies, panics};
 use crate::job::JobId;
 use crate::job::request::{self, DeadLetter, DeadReason};
 use crate::job::step::RequeueReason;
@@ -43,7 +43,7 @@ pub fn process<'a>(
 
 /// Republishes the message to the tail of its queue, where the broker counts its deliveries anew.
 async fn republish(shared: &Shared, message: Box<Message>, settle: &dyn Settle, interrupts: &Interrupts) {
-    match publish::republish(shared, &message, interrupts).await {
+    match shared.publishing.republish(&message, interrupts).await {
         Ok(()) => {
             shared.metrics.handed_back("handed_on");
             settle.ack().await;
@@ -64,7 +64,7 @@ fn parsed(shared: &Shared, message: &Message) -> Result<Taken, DeadLetter> {
         let most = message::TRACESTATE_MAX;
         tracing::info!(job_id = %request.job.id, "its tracestate is longer than {most} characters and is not carried to its events");
     }
-    let own = shared.settings.names.queues();
+    let own = shared.publishing.names.queues();
     if let Some(queue) = request.job.envelope.reply_to.take_if(|queue| own.contains(&queue.as_str())) {
         tracing::info!(job_id = %request.job.id, queue, "reply_to names a queue of the worker's own, which gets no copy of the event");
     }
@@ -110,7 +110,7 @@ async fn dead_letter(
     interrupts: &Interrupts,
 ) {
     tracing::warn!(reason = dead.reason.as_str(), "dead letter: {}", dead.detail);
-    match publish::dead_letter(shared, original, dead, interrupts).await {
+    match shared.publishing.dead_letter(original, dead, interrupts).await {
         Ok(()) => settle.ack().await,
         Err(why) => requeue(shared, settle, why).await,
     }

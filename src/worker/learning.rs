@@ -156,7 +156,7 @@ impl Learning {
 }
 
 fn kind_of(job: &Job) -> String {
-    format!("{}:{}", job.route.name, job.model)
+    format!("{}:{}", job.route_name(), job.model)
 }
 
 impl Kind {

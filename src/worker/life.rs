@@ -14,6 +14,7 @@ mod retry;
 mod store;
 mod submit;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -26,7 +27,8 @@ use super::breaker::{Pass, Sent};
 use super::submits::{SlowDown, SubmitPermit};
 use crate::clock;
 use crate::job::pace::{Seed, Watch};
-use crate::job::step::{Action, Input, Machine, RequeueReason, Rules, Stored};
+use crate::job::route::Route;
+use crate::job::step::{Action, Delivered, Input, Machine, RequeueReason, Rules, Stored};
 use crate::job::submission::Submission;
 use crate::job::{Envelope, Fault, Job};
 use crate::ledger::hints::HintListener;
@@ -67,27 +69,22 @@ pub(super) fn run_life<'a>(
 ) -> BoxFuture<'a, Result<(), RequeueReason>> {
     let Taken { job, submission } = taken;
     let settings = &shared.settings;
-    let rules = Rules {
-        gate: settings.gate,
-        quiet: settings.quiet,
-        timeout: job.timeout_s.map_or(settings.timeout, Duration::from_secs),
-        hold: settings.hold,
-        patience: settings.patience,
-        receipts: settings.receipts,
-        trust_lookup: settings.trust_lookup,
-        max_attempts: settings.max_attempts,
-        pace: settings.pace,
-        learned: shared.learning.schedule(&job),
-        seed: Seed::of(&job.id),
-    };
+    let timeout = job.timeout_s.map_or(settings.rules.timeout, Duration::from_secs);
+    let rules = Rules { timeout, ..settings.rules };
     let (submission, faults) = match submission {
         Ok(submission) => (submission, Vec::new()),
         Err(faults) => (Kept::Gone, faults),
     };
     let slots = Slots { count: job.slots, keep: rules.timeout + rules.quiet + rules.gate };
-    let (digest, route) = (job.digest.clone(), job.route.name.clone());
-    let machine = Machine::new(rules, digest, route, faults, queued_ms(&job.envelope))
-        .with_intent_seen(shared.lives.kept(&job.id));
+    let delivered = Delivered {
+        digest: job.digest.clone(),
+        route: job.route.as_ref().map(|route| route.name.clone()),
+        faults,
+        queued_ms: queued_ms(&job.envelope),
+        learned: shared.learning.schedule(&job),
+        seed: Seed::of(&job.id),
+    };
+    let machine = Machine::new(rules, delivered).with_intent_seen(shared.lives.kept(&job.id));
     let machine = if original.is_first_delivery() { machine.delivered_first() } else { machine };
     let hints = shared.hints.wait_for(&job.id);
     let original = Some(original);
@@ -199,6 +196,11 @@ impl Actor<'_> {
                 Box::pin(self.leave()).await;
             }
         }
+    }
+
+    /// The machine goes on with no job whose route this worker doesn't know.
+    fn route(&self) -> Result<Arc<Route>, RequeueReason> {
+        self.job.route.clone().ok_or(RequeueReason::UnknownRoute)
     }
 
     fn apply(&mut self, input: Input) {

@@ -34,7 +34,7 @@ impl Weaknesses {
 ///
 /// A fault that waiting can't remove, for people: this store doesn't belong to this Redis.
 pub async fn preflight(shared: &Shared, stop: &CancellationToken) -> Result<(), String> {
-    if !shared.settings.receipts {
+    if !shared.settings.rules.receipts {
         shared.weaknesses.warn(
             "payment guarantee: at most one generation a job as long as Redis forgets nothing; \
              generation.receipts = true holds also when it does",
@@ -45,7 +45,7 @@ pub async fn preflight(shared: &Shared, stop: &CancellationToken) -> Result<(), 
     while !stop.is_cancelled() {
         match look(shared).await {
             Ok(Verdict::Gate) => {
-                tracing::info!("payment guarantee: {}", guarantee(shared.settings.trust_lookup));
+                tracing::info!("payment guarantee: {}", guarantee(shared.settings.rules.trust_lookup));
                 return Ok(());
             }
             Ok(Verdict::NoGate) => {

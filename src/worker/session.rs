@@ -95,7 +95,8 @@ impl Sessions {
             let connection = self.address.connect("consume").await.map_err(|error| error.to_string())?;
             self.make_topology(&connection).await?;
             let consumer =
-                JobConsumer::open(&connection, &self.shared.settings.names.jobs, self.address.large()).await;
+                JobConsumer::open(&connection, &self.shared.publishing.names.jobs, self.address.large())
+                    .await;
             Ok::<_, String>((connection, consumer.map_err(|error| error.to_string())?))
         };
         let (connection, mut consumer) = match self.while_alive(connecting).await {
@@ -115,7 +116,7 @@ impl Sessions {
     }
 
     async fn make_topology(&self, connection: &Connection) -> Result<(), String> {
-        let names = &self.shared.settings.names;
+        let names = &self.shared.publishing.names;
         let differences =
             topology::ensure(connection, names, self.declare).await.map_err(|error| error.to_string())?;
         for difference in differences {
@@ -160,7 +161,7 @@ impl Sessions {
                     own = Arc::new(());
                     if wanted == Mode::Open && mode != Mode::Open {
                         tracing::info!(
-                            queue = self.shared.settings.names.jobs,
+                            queue = self.shared.publishing.names.jobs,
                             prefetch = room,
                             held,
                             "taking jobs"
@@ -212,7 +213,7 @@ impl Sessions {
     /// `own` is dropped with the delivery, and so counts the deliveries of its consumer.
     fn spawn(&self, shared: &Arc<Shared>, incoming: Incoming, lost: &CancellationToken, own: Arc<()>) {
         let shared = Arc::clone(shared);
-        let held_until = Instant::now() + shared.settings.hold;
+        let held_until = Instant::now() + shared.settings.rules.hold;
         let interrupts = Interrupts::new(self.stop.clone(), lost.clone(), held_until);
         self.lives.spawn(async move {
             let Incoming { message, settle } = incoming;

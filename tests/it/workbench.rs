@@ -8,6 +8,7 @@ use comet_worker::heartbeat::Heartbeats;
 use comet_worker::job::pace::Pace;
 use comet_worker::job::record::{Record, Snapshot, Stage};
 use comet_worker::job::request;
+use comet_worker::job::step::Rules;
 use comet_worker::ledger::Ledger;
 use comet_worker::ledger::hints::Hints;
 use comet_worker::ledger::slots::Slots;
@@ -26,6 +27,7 @@ use comet_worker::worker::learning::Learning;
 use comet_worker::worker::life::Interrupts;
 use comet_worker::worker::panics::Panics;
 use comet_worker::worker::preflight::Weaknesses;
+use comet_worker::worker::publish::Publishing;
 use comet_worker::worker::slots::SlotLine;
 use comet_worker::worker::standstills::Standstills;
 use comet_worker::worker::submits::Submits;
@@ -122,32 +124,37 @@ pub async fn until(what: &str, is_true: impl Fn() -> bool) {
     panic!("never: {what}");
 }
 
+fn names() -> Names {
+    Names {
+        jobs: "comet.jobs".to_owned(),
+        events: "comet.events".to_owned(),
+        dead: "comet.jobs.dead".to_owned(),
+        unrouted: "comet.events.unrouted".to_owned(),
+    }
+}
+
 /// As configured by default.
 fn settings() -> Settings {
     let pace =
         Pace { first: Duration::from_secs(3), min: Duration::from_secs(1), max: Duration::from_secs(20) };
     Settings {
-        names: Names {
-            jobs: "comet.jobs".to_owned(),
-            events: "comet.events".to_owned(),
-            dead: "comet.jobs.dead".to_owned(),
-            unrouted: "comet.events.unrouted".to_owned(),
-        },
         redis_prefix: "comet".to_owned(),
         request_rules: request::Rules::page(),
         message_bytes_max: 8 * 1024 * 1024,
-        gate: Duration::from_secs(5),
-        quiet: Duration::from_secs(120),
-        timeout: Duration::from_secs(600),
-        receipts: true,
-        trust_lookup: false,
-        max_attempts: 1,
-        pace,
+        rules: Rules {
+            gate: Duration::from_secs(5),
+            quiet: Duration::from_secs(120),
+            timeout: Duration::from_secs(600),
+            hold: Duration::from_secs(900),
+            patience: Duration::from_secs(3600),
+            receipts: true,
+            trust_lookup: false,
+            max_attempts: 1,
+            pace,
+        },
         download_attempts: 5,
-        patience: Duration::from_secs(3600),
         source: "/comet-worker".to_owned(),
         tell_submitted: false,
-        hold: Duration::from_secs(900),
     }
 }
 
@@ -184,13 +191,19 @@ impl Workbench {
             None => Storage::around(Arc::<ObservedStore>::clone(&store)),
         };
         let metrics = Metrics::new();
+        let standstills = Standstills::new(metrics.clone());
         let shared = Shared {
             receipts: Receipts::new(storage.clone()),
             ledger: Arc::<ObservedLedger>::clone(&ledger),
             provider: Arc::<FakeProvider>::clone(&provider),
             images: Arc::<FakeImages>::clone(&images),
             storage,
-            publisher: Arc::<FakeBroker>::clone(&broker),
+            publishing: Publishing {
+                publisher: Arc::<FakeBroker>::clone(&broker),
+                names: names(),
+                standstills: standstills.clone(),
+                metrics: metrics.clone(),
+            },
             breaker: Breaker::new(metrics.clone()),
             submits: Submits::new(options.submits_at_once),
             slots: SlotLine::new(options.max_running),
@@ -199,10 +212,10 @@ impl Workbench {
             downloads: Downloads::new(16),
             hints: Hints::default(),
             lives: JobsInFlight::default(),
-            learning: Learning::new(options.settings.pace),
+            learning: Learning::new(options.settings.rules.pace),
             copies: Copies::new(options.max_in_flight),
             panics: Panics::default(),
-            standstills: Standstills::new(metrics.clone()),
+            standstills,
             weaknesses: Weaknesses::default(),
             metrics,
             clock: Clock::default(),
@@ -229,7 +242,13 @@ impl Workbench {
     pub fn another(&self) -> Self {
         self.effects.revive();
         let metrics = Metrics::new();
+        let standstills = Standstills::new(metrics.clone());
         let shared = Shared {
+            publishing: Publishing {
+                standstills: standstills.clone(),
+                metrics: metrics.clone(),
+                ..self.shared.publishing.clone()
+            },
             breaker: Breaker::new(metrics.clone()),
             submits: Submits::new(self.submits_at_once),
             slots: SlotLine::new(self.max_running),
@@ -237,10 +256,10 @@ impl Workbench {
             downloads: Downloads::new(16),
             hints: Hints::default(),
             lives: JobsInFlight::default(),
-            learning: Learning::new(self.shared.settings.pace),
+            learning: Learning::new(self.shared.settings.rules.pace),
             copies: Copies::new(self.max_in_flight),
             panics: Panics::default(),
-            standstills: Standstills::new(metrics.clone()),
+            standstills,
             weaknesses: Weaknesses::default(),
             metrics,
             ..self.shared.clone()
@@ -264,18 +283,18 @@ impl Workbench {
 
     /// Configured with a consumer timeout longer than any wait.
     pub fn patient() -> Self {
-        Self::with(|options| options.settings.hold = Duration::from_secs(100 * 24 * 3600))
+        Self::with(|options| options.settings.rules.hold = Duration::from_secs(100 * 24 * 3600))
     }
 
     /// As configured with `generation.receipts = false`.
     pub fn without_receipts() -> Self {
-        Self::with(|options| options.settings.receipts = false)
+        Self::with(|options| options.settings.rules.receipts = false)
     }
 
     /// As configured with `generation.on_unknown_submit = "trust_lookup"`, with a provider that finds
     /// tasks by their external id.
     pub fn trusting() -> Self {
-        let bench = Self::with(|options| options.settings.trust_lookup = true);
+        let bench = Self::with(|options| options.settings.rules.trust_lookup = true);
         bench.provider.find_by_external_id(true);
         bench
     }
@@ -295,7 +314,7 @@ impl Workbench {
     pub fn deliver(&self, message: Message) -> Delivery {
         let (sender, settled) = watch::channel(None);
         let settle = FakeSettle { effects: self.effects.clone(), settled: sender };
-        let held_until = Instant::now() + self.shared.settings.hold;
+        let held_until = Instant::now() + self.shared.settings.rules.hold;
         let interrupts = Interrupts::new(self.stop.clone(), self.lost.clone(), held_until);
         let shared = self.shared.clone();
         let life =

@@ -4,12 +4,16 @@
 //! freeze, publish. Each of these may be repeated, and the first seal counts, so another run completes a run that was
 //! interrupted.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::parts;
 use crate::clock;
@@ -29,14 +33,17 @@ use crate::ledger::slots::Slots;
 use crate::ledger::{JobRef, Ledger as _};
 use crate::metrics::Metrics;
 use crate::provider::Provider as _;
-use crate::queue::message::event_properties;
-use crate::queue::publish::{Outgoing, Publish as _, Publisher, Routed};
-use crate::queue::topology;
+use crate::queue::publish::Publisher;
 use crate::receipts::Receipts;
 use crate::storage::Storage;
+use crate::worker::life::Interrupts;
+use crate::worker::publish::Publishing;
+use crate::worker::standstills::{Standstills, What};
 
 /// The pause before a failing server is asked again.
-const REST: std::time::Duration = std::time::Duration::from_secs(1);
+const REST: Duration = Duration::from_secs(1);
+/// For this long RabbitMQ is tried, so that the event isn't left behind for a restart of the broker.
+const PUBLISH_MAX: Duration = Duration::from_secs(15);
 
 /// Fetches the images of the job's task, publishes them, and returns the published event.
 ///
@@ -59,12 +66,12 @@ pub(super) async fn fetch(
         bail!("{job} ended as {reason}, so there is nothing to fetch");
     }
     let route = super::route_of(config, job, history)?;
-    let job = known_job(job, route, &first, history)?;
+    let job = known_job(job, Arc::clone(&route), &first, history)?;
     let event = match &history.resolved {
         // An earlier run has done this part.
         Some(resolved) => resolved.clone(),
         None => {
-            let event = stored_event(config, &job, &task, &told, history, storage).await?;
+            let event = stored_event(config, &job, &route, &task, &told, history, storage).await?;
             Receipts::new(storage.clone()).seal_correction(&job.id, event).await?
         }
     };
@@ -92,7 +99,8 @@ fn known_job(id: &JobId, route: Arc<Route>, first: &[u8], history: &History) -> 
         id: id.clone(),
         external_ids: ExternalIds::new(None, "", id, &digest),
         digest,
-        route,
+        operation: Some(route.name.clone()),
+        route: Some(route),
         slots: 1,
         model: String::new(),
         calls_back: false,
@@ -112,12 +120,13 @@ fn external(job: &Job, told: &EventView, history: &History) -> ExternalTaskId {
 async fn stored_event(
     config: &Config,
     job: &Job,
+    route: &Route,
     task: &TaskId,
     told: &EventView,
     history: &History,
     storage: &Storage,
 ) -> anyhow::Result<Bytes> {
-    let (files, units) = match parts::provider(config)?.query(&job.route, task).await {
+    let (files, units) = match parts::provider(config)?.query(route, task).await {
         TaskStatus::Succeeded { files, .. } if files.is_empty() => {
             bail!(
                 "CometAPI calls task {task} a success, and its reply has no image where this version looks for one: try a later version"
@@ -132,7 +141,7 @@ async fn stored_event(
         }
     };
     let downloader = parts::downloader(config)?;
-    let started = tokio::time::Instant::now();
+    let started = Instant::now();
     let mut stored = Vec::with_capacity(files.len());
     for image in &files {
         let downloaded = download(&downloader, image, config.download.attempts).await?;
@@ -149,7 +158,7 @@ async fn stored_event(
         failed: &history.failed(),
         supersedes: Some(&told.id),
     };
-    let made = match job.route.data.makes {
+    let made = match route.data.makes {
         Makes::Images => Made::Images(stored),
     };
     let success = Success { task_id: task.clone(), made, units };
@@ -176,7 +185,7 @@ async fn freeze(config: &Config, job: &Job, first: Bytes, event: &Bytes) -> anyh
     let entry = JobRef {
         job: &job.id,
         digest: &job.digest,
-        route: &job.route.name,
+        route: job.route_name(),
         round: 1,
         failed,
         under: None,
@@ -195,29 +204,28 @@ async fn freeze(config: &Config, job: &Job, first: Bytes, event: &Bytes) -> anyh
     }
 }
 
-async fn publish(config: &Config, job: &Job, body: &Bytes) -> anyhow::Result<()> {
-    let names = parts::names(config);
-    let address = parts::address(config)?;
-    let connection = address.connect("resolve").await.map_err(|error| parts::no_rabbitmq(config, &error))?;
-    if config.amqp.declare {
-        topology::ensure(&connection, &names, true).await?;
-    }
-    let Some(event) = Event::from_stored(body.clone()) else { bail!("the sealed correction can't be read") };
-    let message = Outgoing {
-        exchange: names.events.clone(),
-        routing_key: event.kind.routing_key().to_owned(),
-        mandatory: true,
-        properties: event_properties(job, &event.id, event.kind.event_type()),
-        body: event.body,
+/// Publishes the event as a worker does.
+async fn publish(config: &Config, job: &Job, event: &Bytes) -> anyhow::Result<()> {
+    let metrics = Metrics::default();
+    let publisher = Arc::new(parts::publisher(config, &metrics)?);
+    let publishing = Publishing {
+        publisher: Arc::<Publisher>::clone(&publisher),
+        names: parts::names(config),
+        standstills: Standstills::new(metrics.clone()),
+        metrics,
     };
-    let publisher = Publisher::new(address, 1, config.amqp.confirm_timeout, None, Metrics::default());
-    if publisher.publish(&message).await? == Routed::Nowhere {
-        let kept = Outgoing { exchange: String::new(), routing_key: names.unrouted.clone(), ..message };
-        if publisher.publish(&kept).await? == Routed::Nowhere {
-            bail!("no queue takes the event, and there is no {}; say it again", names.unrouted);
-        }
-        tracing::warn!(kept_in = names.unrouted, "no queue takes the event; bind one to the exchange");
-    }
+    let never = Instant::now() + PUBLISH_MAX * 2;
+    let interrupts = Interrupts::new(CancellationToken::new(), CancellationToken::new(), never);
+    let mut publish = pin!(publishing.event(job, event.clone(), &interrupts));
+    let published = timeout(PUBLISH_MAX, publish.as_mut()).await;
+    // Asked for while the publish is still waited for.
+    let waits_for = publishing.standstills.now(What::Publishing).unwrap_or_default();
     publisher.close().await;
-    Ok(())
+    match published {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => bail!("the sealed correction can't be read"),
+        Err(_) => bail!(
+            "the images are stored and sealed, but the event isn't published: {waits_for}; say it again"
+        ),
+    }
 }

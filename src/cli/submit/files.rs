@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::job::request::Rules;
@@ -65,11 +64,9 @@ pub(super) fn read_in<'a>(text: &'a str, folder: &Path, rules: &Rules) -> Whole<
 
 /// The route that the job names, or the default one.
 fn route(text: &str, rules: &Rules) -> &'static RouteData {
-    #[derive(Deserialize)]
-    struct Named {
-        operation: Option<String>,
-    }
-    let named = serde_json::from_str::<Named>(text).ok().and_then(|named| named.operation);
+    let members: Members<'_> = serde_json::from_str(text).unwrap_or_default();
+    let named: Option<String> =
+        members.get("operation").and_then(|name| serde_json::from_str(name.get()).ok());
     let route = named.and_then(|name| rules.routes.get(&name));
     route.unwrap_or(rules.routes.default_route()).data
 }

@@ -61,7 +61,8 @@ pub(in crate::job) struct CloudEvent<'a, D> {
 #[schemars(rename = "submitted")]
 pub(in crate::job) struct Submitted<'a> {
     pub job_id: &'a JobId,
-    pub operation: &'a RouteName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<&'a RouteName>,
     pub task_id: &'a TaskId,
     pub external_task_id: &'a ExternalTaskId,
     pub timings_ms: Timings,
@@ -76,7 +77,8 @@ pub(in crate::job) struct Submitted<'a> {
 #[schemars(rename = "succeeded")]
 pub(in crate::job) struct Succeeded<'a> {
     pub job_id: &'a JobId,
-    pub operation: &'a RouteName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<&'a RouteName>,
     pub task_id: &'a TaskId,
     pub external_task_id: &'a ExternalTaskId,
     /// In the provider's order.
@@ -104,7 +106,8 @@ pub(in crate::job) struct Succeeded<'a> {
 #[schemars(rename = "failed")]
 pub(in crate::job) struct Failed<'a> {
     pub job_id: &'a JobId,
-    pub operation: &'a RouteName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<&'a RouteName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<&'a TaskId>,
     pub external_task_id: &'a ExternalTaskId,
@@ -141,7 +144,8 @@ pub(in crate::job) struct Failed<'a> {
 #[schemars(rename = "cancelled")]
 pub(in crate::job) struct Cancelled<'a> {
     pub job_id: &'a JobId,
-    pub operation: &'a RouteName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<&'a RouteName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<&'a TaskId>,
     pub external_task_id: &'a ExternalTaskId,

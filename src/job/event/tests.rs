@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::job::route::Route;
+use crate::job::route::{Route, RouteName};
 use crate::job::{Charged, Fault, StoredImage};
 use crate::job::{Digest, Envelope, ExternalIds, ExternalTaskId};
 
@@ -23,7 +23,8 @@ fn job(metadata: Option<&str>) -> Job {
         external_ids: ExternalIds::new(None, "", &id, &Digest::new("00".repeat(32))),
         id,
         digest: Digest::new("00".repeat(32)),
-        route: Arc::new(Route::page()),
+        operation: Some(RouteName::default_route().clone()),
+        route: Some(Arc::new(Route::page())),
         slots: 1,
         model: "kling-v2".to_owned(),
         calls_back: false,

@@ -87,7 +87,7 @@ impl History {
     #[must_use]
     pub fn route(&self) -> Option<RouteName> {
         let named = self.attempts.iter().find_map(|attempt| attempt.intent.as_ref());
-        named.map(|intent| RouteName::new(&intent.route))
+        RouteName::new(&named?.route)
     }
 
     fn stage(&self) -> Option<Stage> {
@@ -258,7 +258,7 @@ mod tests {
 
     fn intent(shut: bool) -> Option<Intent> {
         let text = format!(
-            r#"{{"version":1,"job_id":"a","digest":"d","route":"multi_image_to_image","round":2,"nonce":"n","external_task_id":"cw-1","shut":{shut}}}"#
+            r#"{{"version":1,"job_id":"a","digest":"d","round":2,"nonce":"n","external_task_id":"cw-1","shut":{shut}}}"#
         );
         Some(serde_json::from_str(&text).unwrap())
     }
@@ -269,6 +269,16 @@ mod tests {
 
     fn stage(attempts: &[Attempt]) -> Option<Stage> {
         History { attempts: attempts.to_vec(), ..History::default() }.rebuilt().map(|rebuilt| rebuilt.stage)
+    }
+
+    #[test]
+    fn the_first_intents_were_all_of_the_default_route() {
+        let history = History { attempts: vec![open()], ..History::default() };
+        assert_eq!(history.route().as_ref(), Some(RouteName::default_route()));
+        let dance = Intent { route: "dance".to_owned(), ..intent(false).unwrap() };
+        let history = History { attempts: vec![Attempt { intent: Some(dance), ..open() }], ..history };
+        assert_eq!(history.route(), RouteName::new("dance"));
+        assert_eq!(history.rebuilt().unwrap().route, RouteName::new("dance"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::IntentFacts;
+use crate::job::route::RouteName;
 use crate::job::{Adopts, Charged, ExternalTaskId, SentUnder, TaskId};
 
 /// The version of the receipts that this worker writes.
@@ -14,7 +15,9 @@ pub struct Intent {
     pub(crate) version: u32,
     pub job_id: String,
     pub digest: String,
-    /// The name of the route at which attempt n is posted, and its task polled.
+    /// The name of the route at which attempt n is posted, and its task polled. The first intents had no such field,
+    /// since there was one route.
+    #[serde(default = "default_route")]
     pub route: String,
     pub round: u32,
     pub nonce: String,
@@ -98,6 +101,10 @@ impl Intent {
         };
         Some(SentUnder { id: ExternalTaskId::new(&self.external_task_id)?, adopts })
     }
+}
+
+fn default_route() -> String {
+    RouteName::default_route().as_str().to_owned()
 }
 
 fn one() -> u32 {

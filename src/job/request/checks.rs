@@ -59,24 +59,69 @@ pub(super) fn check(
 
     let (mut model, mut scene, mut slots, mut callback_url, mut own) = (None, None, 1, None, None);
     for Field { name, check, required, about: _ } in route.data.fields {
-        if *required && !is_given(&input, name, check, route) {
-            faults.add(member("/input", name), format!("expected {}, found nothing", expected(check, route)));
+        let is_given = match check {
+            Check::Scene => route.data.scene_names.iter().any(|name| input.contains_key(*name)),
+            Check::Pictures { .. }
+            | Check::Picture
+            | Check::Model
+            | Check::OneOf(_)
+            | Check::Text { .. }
+            | Check::Images(_)
+            | Check::Switch
+            | Check::CallbackUrl
+            | Check::ExternalTaskId => input.contains_key(*name),
+        };
+        if !is_given {
+            if *required {
+                faults.add(member("/input", name), wrong(check, route, "nothing"));
+            }
             continue;
         }
-        match check {
-            Check::Pictures { member } => pictures(&mut input, name, member, route, faults),
-            Check::Picture => image(&mut input, name, route, faults),
-            Check::Scene => scene = scene_image(&mut input, route, faults),
-            Check::Model => model = chosen(&mut input, name, &route.models, faults),
-            Check::OneOf(choices) => one_of(&input, name, choices, faults),
-            Check::Text { chars_max } => text(&input, name, *chars_max, faults),
-            Check::Images(range) => {
-                slots = number(&input, name, range, faults);
-                fits_account(name, slots, rules, faults);
+        let value = input.get(*name).unwrap_or(&Value::Null);
+        let checked = match check {
+            Check::Pictures { member } => {
+                pictures(&mut input, name, member, check, route, faults);
+                Ok(())
             }
-            Check::Switch => switch(&input, name, faults),
-            Check::CallbackUrl => callback_url = url(&mut input, name, route, faults),
-            Check::ExternalTaskId => own = own_id(&mut input, name, faults),
+            Check::Picture => {
+                image(&mut input, name, route, faults);
+                Ok(())
+            }
+            Check::Scene => {
+                scene = scene_image(&mut input, route, faults);
+                Ok(())
+            }
+            Check::Switch => {
+                switch(value, name, check, route, faults);
+                Ok(())
+            }
+            Check::CallbackUrl => {
+                callback_url = url(value, name, check, route, faults);
+                Ok(())
+            }
+            Check::Model => one_of(value, &route.models).map(|own| model = Some(own)),
+            Check::OneOf(choices) => one_of(value, choices).map(drop),
+            Check::Text { chars_max } => text(value, *chars_max),
+            Check::Images(range) => number(value, range).map(|number| {
+                slots = number;
+                fits_account(name, slots, rules, faults);
+            }),
+            Check::ExternalTaskId => match value.as_str().and_then(ExternalTaskId::new) {
+                Some(id) => {
+                    own = Some(id);
+                    Ok(())
+                }
+                None => Err(found(value)),
+            },
+        };
+        if let Err(found) = checked {
+            faults.add(member("/input", name), wrong(check, route, &found));
+        }
+    }
+    for name in Submission::OWN_MEMBERS {
+        let is_of_route = route.data.fields.iter().any(|field| field.name == name);
+        if input.remove(name).is_some() && !is_of_route {
+            faults.add(member("/input", name), format!("is no field of {}", route.name));
         }
     }
 
@@ -88,6 +133,7 @@ pub(super) fn check(
     let ours = rules.callbacks.as_ref().filter(|_| callback_url.is_none());
     let calls_back = ours.is_some();
     let submission = Submission {
+        job: id.clone(),
         route: Arc::clone(route),
         model: model.unwrap_or_else(|| route.default_model.clone()),
         external_id: external_ids.of_generation(1),
@@ -97,19 +143,9 @@ pub(super) fn check(
     Checked { taken: Some(Taken { submission, slots, calls_back }), external_ids: Some(external_ids) }
 }
 
-fn is_given(input: &Input, name: &str, check: &Check, route: &Route) -> bool {
-    match check {
-        Check::Scene => route.data.scene_names.iter().any(|name| input.contains_key(*name)),
-        Check::Pictures { .. }
-        | Check::Picture
-        | Check::Model
-        | Check::OneOf(_)
-        | Check::Text { .. }
-        | Check::Images(_)
-        | Check::Switch
-        | Check::CallbackUrl
-        | Check::ExternalTaskId => input.contains_key(name),
-    }
+/// The fault of a field that is not what it should be.
+fn wrong(check: &Check, route: &Route, found: &str) -> String {
+    format!("expected {}, found {found}", expected(check, route))
 }
 
 /// What a field should be.
@@ -131,7 +167,8 @@ fn expected(check: &Check, route: &Route) -> String {
     }
 }
 
-fn choice(choices: &[impl AsRef<str>]) -> String {
+/// What is expected where there is a choice.
+pub(super) fn choice(choices: &[impl AsRef<str>]) -> String {
     let choices: Vec<&str> = choices.iter().map(AsRef::as_ref).collect();
     match choices.as_slice() {
         [only] => (*only).to_owned(),
@@ -179,17 +216,16 @@ fn leave_out_empty(input: &mut Input, route: &Route) {
     }
 }
 
-fn pictures(input: &mut Input, name: &str, picture: &'static str, route: &Route, faults: &mut Faults) {
+fn pictures(input: &mut Input, name: &str, picture: &str, check: &Check, route: &Route, faults: &mut Faults) {
     // The path is only built for a fault.
     let list_path = || member("/input", name);
-    let expected = || format!("expected {}", expected(&Check::Pictures { member: picture }, route));
     let list = match input.get_mut(name) {
         None => return,
         Some(Value::Array(list)) => list,
-        Some(other) => return faults.add(list_path(), format!("{}, found {}", expected(), found(other))),
+        Some(other) => return faults.add(list_path(), wrong(check, route, &found(other))),
     };
     if !route.subject_images.contains(&list.len()) {
-        faults.add(list_path(), format!("{}, found {}", expected(), list.len()));
+        faults.add(list_path(), wrong(check, route, &list.len().to_string()));
     }
     for (index, entry) in list.iter_mut().enumerate() {
         let path = || format!("{}/{index}", list_path());
@@ -246,78 +282,40 @@ fn found_image(value: &Value) -> String {
     if value.as_str().is_some_and(|text| !text.is_empty()) { "a string".to_owned() } else { found(value) }
 }
 
-fn one_of(input: &Input, name: &str, choices: &[impl AsRef<str>], faults: &mut Faults) {
-    let Some(value) = input.get(name) else { return };
-    if !value.as_str().is_some_and(|text| choices.iter().any(|choice| choice.as_ref() == text)) {
-        faults.add(member("/input", name), format!("expected {}, found {}", choice(choices), found(value)));
+/// The choice; otherwise what there is instead, as for the following functions.
+fn one_of(value: &Value, choices: &[impl AsRef<str>]) -> Result<String, String> {
+    let chosen = value.as_str().filter(|text| choices.iter().any(|choice| choice.as_ref() == *text));
+    chosen.map(str::to_owned).ok_or_else(|| found(value))
+}
+
+fn text(value: &Value, chars_max: usize) -> Result<(), String> {
+    match value.as_str().map(|text| text.chars().count()) {
+        Some(length) if length <= chars_max => Ok(()),
+        Some(length) => Err(length.to_string()),
+        None => Err(found(value)),
     }
 }
 
-/// Takes the value out of the input.
-fn chosen(input: &mut Input, name: &str, choices: &[String], faults: &mut Faults) -> Option<String> {
-    one_of(input, name, choices, faults);
-    match input.remove(name)? {
-        Value::String(text) => Some(text),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
-fn text(input: &Input, name: &str, chars_max: usize, faults: &mut Faults) {
-    let found = match input.get(name) {
-        None => return,
-        Some(Value::String(text)) => match text.chars().count() {
-            length if length <= chars_max => return,
-            length => length.to_string(),
-        },
-        Some(other) => found(other),
-    };
-    let expected = format!("expected a string of at most {chars_max} characters");
-    faults.add(member("/input", name), format!("{expected}, found {found}"));
-}
-
-fn number(input: &Input, name: &str, range: &RangeInclusive<u32>, faults: &mut Faults) -> u32 {
-    let Some(value) = input.get(name) else {
-        return *range.start();
-    };
+fn number(value: &Value, range: &RangeInclusive<u32>) -> Result<u32, String> {
     let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-    if let Some(number) = number.filter(|number| range.contains(number)) {
-        return number;
+    number.filter(|number| range.contains(number)).ok_or_else(|| found(value))
+}
+
+fn switch(value: &Value, name: &str, check: &Check, route: &Route, faults: &mut Faults) {
+    match value.as_object().map(|members| members.get("enabled")) {
+        None => faults.add(member("/input", name), wrong(check, route, &found(value))),
+        Some(None | Some(Value::Bool(_))) => {}
+        Some(Some(other)) => {
+            let path = member(&member("/input", name), "enabled");
+            faults.add(path, format!("expected true or false, found {}", found(other)));
+        }
     }
-    let (min, max, found) = (range.start(), range.end(), found(value));
-    faults.add(member("/input", name), format!("expected an integer from {min} to {max}, found {found}"));
-    1
 }
 
-fn switch(input: &Input, name: &str, faults: &mut Faults) {
-    let (path, expected, value) = match input.get(name) {
-        None => return,
-        Some(Value::Object(members)) => match members.get("enabled") {
-            None | Some(Value::Bool(_)) => return,
-            Some(other) => (member(&member("/input", name), "enabled"), "true or false", other),
-        },
-        Some(other) => (member("/input", name), "an object with enabled, true or false", other),
-    };
-    faults.add(path, format!("expected {expected}, found {}", found(value)));
-}
-
-/// Takes the value out of the input.
-fn url(input: &mut Input, name: &str, route: &Route, faults: &mut Faults) -> Option<String> {
-    let value = input.remove(name)?;
+fn url(value: &Value, name: &str, check: &Check, route: &Route, faults: &mut Faults) -> Option<String> {
     let checked = match value.as_str() {
         Some(text) => picture::check_url(text, &route.data.picture).map(|_| text.to_owned()),
-        None => Err(format!("expected an http or https URL, found {}", found(&value))),
+        None => Err(wrong(check, route, &found(value))),
     };
     checked.map_err(|message| faults.add(member("/input", name), message)).ok()
-}
-
-/// Takes the value out of the input.
-fn own_id(input: &mut Input, name: &str, faults: &mut Faults) -> Option<ExternalTaskId> {
-    let value = input.remove(name)?;
-    let id = value.as_str().and_then(ExternalTaskId::new);
-    if id.is_none() {
-        let (max, found) = (ExternalTaskId::MAX_LENGTH, found(&value));
-        let expected = format!("expected 1 to {max} characters of A-Z a-z 0-9 _ -");
-        faults.add(member("/input", name), format!("{expected}, found {found}"));
-    }
-    id
 }

@@ -171,13 +171,13 @@ impl Machine {
                 return self.end_badly(generation, timed_out, None);
             }
             TaskStatus::Running | TaskStatus::NotFound { .. } => {
-                let due = now + self.rules.wait(self.polls, generation.accepted.age(now));
+                let due = now + self.wait(self.polls, generation.accepted.age(now));
                 let deadline = now + generation.accepted.left(now, &self.rules);
                 generation.next_poll = due.min(deadline);
                 generation.pull_from = Pulls::after_look(asked, &self.rules.pace);
             }
             TaskStatus::Unavailable { after, .. } => {
-                let wait = self.rules.pace.wait_after_failure(generation.failures, self.rules.seed);
+                let wait = self.rules.pace.wait_after_failure(generation.failures, self.seed);
                 generation.not_before(now + after.unwrap_or_default().max(wait));
             }
             TaskStatus::Failed { message, why, units } => {

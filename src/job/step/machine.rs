@@ -1,14 +1,17 @@
 //! The state machine: what a life knows of its job, and which decision each result leads to.
 
 use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::open::IntentSeen;
 use super::{
-    Action, AfterPublish, BeginPrecondition, Generation, GivenUp, Input, Misfit, RequeueReason, Rules,
+    Action, AfterPublish, BeginPrecondition, Delivered, Generation, GivenUp, Input, Misfit, RequeueReason,
+    Rules,
 };
+use crate::job::pace::{Schedule, Seed};
 use crate::job::record::Stage;
 use crate::job::route::RouteName;
 use crate::job::{Digest, FailedTasks, Fault, SentUnder, TaskId, Timings};
@@ -18,9 +21,10 @@ use crate::job::{Digest, FailedTasks, Fault, SentUnder, TaskId, Timings};
 pub struct Machine {
     pub(super) rules: Rules,
     pub(super) digest: Digest,
-    pub(super) route: RouteName,
-    /// Empty if the job can be run.
+    pub(super) route: Option<RouteName>,
     pub(super) faults: Vec<Fault>,
+    pub(super) learned: Option<Arc<Schedule>>,
+    pub(super) seed: Seed,
     pub(super) round: u32,
     pub(super) polls: u32,
     pub(super) timings: Timings,
@@ -43,19 +47,16 @@ pub struct Machine {
 impl Machine {
     /// Starts a life with a delivery; only the message is known.
     #[must_use]
-    pub fn new(
-        rules: Rules,
-        digest: Digest,
-        route: RouteName,
-        faults: Vec<Fault>,
-        queued_ms: Option<u64>,
-    ) -> Self {
+    pub fn new(rules: Rules, job: Delivered) -> Self {
+        let Delivered { digest, route, faults, queued_ms, learned, seed } = job;
         let timings = Timings { queued: queued_ms, ..Timings::default() };
         Self {
             rules,
             digest,
             route,
             faults,
+            learned,
+            seed,
             round: 1,
             polls: 0,
             timings,
@@ -122,7 +123,7 @@ impl Machine {
                 self.answered(attempt, nonce, asked, answer, took)
             }
             (Action::RecordTask { attempt, task }, Input::Accepted { stage, noted, learned }) => {
-                self.rules.learned = learned;
+                self.learned = learned;
                 self.accepted(attempt, task, stage, noted, now)
             }
             (Action::NoteTask { task, then, .. }, Input::Done) => self.noted(task, then, now),
@@ -348,8 +349,15 @@ mod tests {
     use crate::job::record::Snapshot;
 
     fn machine() -> Machine {
-        let (digest, route) = (Digest::new("d".to_owned()), RouteName::default_route().clone());
-        Machine::new(Rules::of_a_second(), digest, route, Vec::new(), None)
+        let job = Delivered {
+            digest: Digest::new("d".to_owned()),
+            route: Some(RouteName::default_route().clone()),
+            faults: Vec::new(),
+            queued_ms: None,
+            learned: None,
+            seed: Seed::from_text("a"),
+        };
+        Machine::new(Rules::of_a_second(), job)
     }
 
     #[test]

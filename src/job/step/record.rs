@@ -60,8 +60,9 @@ impl Machine {
             };
         }
         let record = *record;
-        if record.route.is_some_and(|route| route != self.route) {
-            // The message names a route that this worker doesn't know, and its task is polled there alone.
+        let has_ended = matches!(record.stage, Stage::Done { .. } | Stage::Told { .. });
+        if self.route.is_none() && !has_ended {
+            // A worker that knows the route is at it, and the task is polled there alone.
             return Action::Requeue { why: RequeueReason::UnknownRoute };
         }
         self.round = record.round;
@@ -105,6 +106,10 @@ impl Machine {
     pub(super) fn recalled(&mut self, why: Recall, history: &History, now: Duration) -> Action {
         match why {
             Recall::Everything => match history.rebuilt() {
+                // It was posted by a worker that knows the route, and may have to go on there.
+                Some(rebuilt) if self.route.is_none() && self.may_be(&rebuilt) => {
+                    Action::Requeue { why: RequeueReason::UnknownRoute }
+                }
                 Some(rebuilt) => restore(RestorePrecondition::Nothing, rebuilt),
                 None => self.begin_afresh(1, 1),
             },
@@ -119,6 +124,11 @@ impl Machine {
                 Some(_) | None => Action::DeadLetter { why: Unanswerable::Conflict },
             },
         }
+    }
+
+    /// Whether these receipts may be this job's, and not another's with its id.
+    fn may_be(&self, rebuilt: &Rebuilt) -> bool {
+        rebuilt.digest.as_ref().is_none_or(|digest| *digest == self.digest)
     }
 
     /// The gate of this attempt is taken. Its result may already be in the receipts.
@@ -187,6 +197,9 @@ impl Machine {
                 Some(_) | None => AfterPublish::Ack,
             },
         };
+        if self.route.is_none() && matches!(then, AfterPublish::Reopen(_)) {
+            return Action::Requeue { why: RequeueReason::UnknownRoute };
+        }
         if published { self.published(event, then) } else { Action::Publish { event, then } }
     }
 

@@ -93,7 +93,7 @@ impl Machine {
         let wait = if why.needs_fresh_url && tried.rounds == 1 {
             Duration::ZERO
         } else {
-            self.rules.pace.wait_after_failure(tried.rounds, self.rules.seed)
+            self.rules.pace.wait_after_failure(tried.rounds, self.seed)
         };
         // The life that submitted the job is counted with its next try. That also frees the job's slots, since the
         // task has ended. Other lives were counted before and got through the storing, so if they die now, the image
@@ -110,7 +110,7 @@ impl Machine {
             let expired = outcome::expired(generation.task.clone(), message, None);
             return self.end_badly(generation, expired, None);
         }
-        let wait = self.rules.pace.wait_after_failure(tried.rounds, self.rules.seed);
+        let wait = self.rules.pace.wait_after_failure(tried.rounds, self.seed);
         self.wait_for_images(generation, tried, wait, now)
     }
 

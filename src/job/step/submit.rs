@@ -174,7 +174,7 @@ impl Machine {
     ) -> Action {
         match stage {
             Stage::Generating { attempt, task: known, age } => {
-                let first = now + self.rules.wait(0, Duration::ZERO);
+                let first = now + self.wait(0, Duration::ZERO);
                 let accepted = Since { noted: now, age_then: age };
                 let noted = noted && known == task;
                 let generation = Generation { noted, ..Generation::new(attempt, known, accepted, first) };
@@ -220,7 +220,7 @@ impl Machine {
     pub(super) fn late(&self, attempt: u32, task: TaskId, corrects: Bytes) -> Rebuilt {
         Rebuilt {
             digest: Some(self.digest.clone()),
-            route: Some(self.route.clone()),
+            route: self.route.clone(),
             round: self.round,
             failed: self.failed.clone(),
             under: self.under.clone(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Rules;
+use super::machine::Machine;
 use crate::job::pace::Pace;
 
 /// A life gives a task at least this part of the timeout by its own clock, whatever age the record says. That age is
@@ -51,17 +52,18 @@ impl Rules {
             trust_lookup: false,
             max_attempts: 1,
             pace: Pace { first: second, min: second, max: second },
-            learned: None,
-            seed: crate::job::pace::Seed::from_text("a"),
         }
     }
+}
 
+impl Machine {
     /// How long to wait before the next query, after `polls` of them, at a task of this age.
     pub(super) fn wait(&self, polls: u32, age: Duration) -> Duration {
+        let Rules { pace, timeout, .. } = &self.rules;
         match &self.learned {
             // A job may have a shorter timeout than similar jobs need.
-            Some(schedule) => schedule.wait(polls, age, &self.pace, self.seed).min(self.timeout),
-            None => self.pace.wait(polls),
+            Some(schedule) => schedule.wait(polls, age, pace, self.seed).min(*timeout),
+            None => pace.wait(polls),
         }
     }
 }

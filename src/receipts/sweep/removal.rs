@@ -7,9 +7,10 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
 use serde::Serialize;
 
-use super::{Keep, Kind, Look, Receipt, holds_back, look, named};
+use super::{Keep, Look, Receipt, holds_back, look, named};
 use crate::job::JobId;
-use crate::storage::{Storage, StoreError, bounded};
+use crate::job::receipt::ReceiptName;
+use crate::storage::{Storage, StoreError, bounded, unless_absent};
 
 /// The number of jobs whose receipts are removed at the same time; those of one job are removed one after the other.
 const AT_ONCE: usize = 32;
@@ -128,9 +129,9 @@ impl Sweep {
         let mut listing = self.storage.objects().list(Some(folder));
         while let Some(object) = bounded(&format!("can't list {folder}"), listing.try_next()).await? {
             // An object without a name of our form is not ours.
-            if let Some((job, kind)) = object.location.filename().and_then(named) {
+            if let Some((job, name)) = object.location.filename().and_then(named) {
                 let written_ms = written_ms(&object);
-                jobs.entry(job).or_default().push(Receipt { kind, key: object.location, written_ms });
+                jobs.entry(job).or_default().push(Receipt { name, key: object.location, written_ms });
             }
         }
         Ok(jobs)
@@ -148,31 +149,24 @@ impl Sweep {
             Look::Keep(keep) => return Ok(Done::Kept(keep)),
             Look::Leftover => {}
             Look::Ended { resolved } => {
-                let result = receipts.iter().find(|receipt| receipt.kind == Kind::Result);
+                let result = receipts.iter().find(|receipt| receipt.name == Some(ReceiptName::Result));
                 let Some(result) = result else { return Ok(Done::Gone) };
-                let Some(bytes) = self.read(&result.key).await? else { return Ok(Done::Gone) };
+                let Some(bytes) =
+                    self.storage.find(&format!("can't read {}", result.key), &result.key).await?
+                else {
+                    return Ok(Done::Gone);
+                };
                 if let Some(keep) = holds_back(&bytes, resolved) {
                     return Ok(Done::Kept(keep));
                 }
             }
         }
         let mut in_turn: Vec<&Receipt> = receipts.iter().collect();
-        in_turn.sort_by_key(|receipt| receipt.kind.turn());
+        in_turn.sort_by_key(|receipt| receipt.turn());
         for receipt in in_turn {
             self.remove(&receipt.key).await?;
         }
         Ok(Done::Removed { receipts: number(receipts.len()) })
-    }
-
-    async fn read(&self, key: &Path) -> Result<Option<bytes::Bytes>, StoreError> {
-        let reading = async {
-            match self.storage.objects().get(key).await {
-                Ok(found) => Ok(Some(found.bytes().await?)),
-                Err(object_store::Error::NotFound { .. }) => Ok(None),
-                Err(error) => Err(error),
-            }
-        };
-        bounded(&format!("can't read {key}"), reading).await
     }
 
     /// An object that is already gone counts as removed, since a repeated delete may find this.
@@ -180,13 +174,8 @@ impl Sweep {
         if self.dry_run {
             return Ok(());
         }
-        let removing = async {
-            match self.storage.objects().delete(key).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-                Err(error) => Err(error),
-            }
-        };
-        bounded(&format!("can't remove {key}"), removing).await
+        let removing = async { unless_absent(self.storage.objects().delete(key).await) };
+        bounded(&format!("can't remove {key}"), removing).await.map(drop)
     }
 }
 

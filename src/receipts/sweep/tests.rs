@@ -19,7 +19,7 @@ mod troubled;
 const KINDS: [&str; 5] = ["intent-1", "task-1", "result", "resolved", "blessed"];
 
 fn receipt(kind: &str, written_ms: i64) -> Receipt {
-    Receipt { kind: Kind::of(kind), key: Path::from(format!("a.{kind}")), written_ms }
+    Receipt { name: ReceiptName::parse(kind), key: Path::from(format!("a.{kind}")), written_ms }
 }
 
 fn failed(reason: &str) -> Bytes {
@@ -35,13 +35,17 @@ fn succeeded() -> Bytes {
 
 #[test]
 fn a_name_is_split_at_its_last_dot() {
-    let parsed = |name| named(name).map(|(job, kind)| (job.to_string(), kind));
-    assert_eq!(parsed("order-1.result"), Some(("order-1".to_owned(), Kind::Result)));
-    assert_eq!(parsed("v1.2.task-1.intent-1"), Some(("v1.2.task-1".to_owned(), Kind::FirstIntent)));
-    assert_eq!(parsed("a.intent-12"), Some(("a".to_owned(), Kind::Step)));
-    assert_eq!(parsed("a.resolve-1"), Some(("a".to_owned(), Kind::Step)));
-    assert_eq!(parsed("a.task-"), Some(("a".to_owned(), Kind::Unknown)));
-    assert_eq!(parsed("a.blessed"), Some(("a".to_owned(), Kind::Unknown)));
+    let parsed = |name| named(name).map(|(job, receipt)| (job.to_string(), receipt));
+    for (text, job, receipt) in [
+        ("order-1.result", "order-1", Some(ReceiptName::Result)),
+        ("v1.2.task-1.intent-1", "v1.2.task-1", Some(ReceiptName::Intent(1))),
+        ("a.intent-12", "a", Some(ReceiptName::Intent(12))),
+        ("a.resolve-1", "a", Some(ReceiptName::Decision(1))),
+        ("a.task-", "a", None),
+        ("a.blessed", "a", None),
+    ] {
+        assert_eq!(parsed(text), Some((job.to_owned(), receipt)));
+    }
     assert_eq!(parsed("README"), None);
     assert_eq!(parsed("not ours.txt"), None);
 }
@@ -214,9 +218,10 @@ fn a_sweep_that_dies_half_way_leaves_what_the_next_one_takes_up() {
         ["resolved", "result", "intent-1", "task-1", "resolve-1", "refused-1", "intent-2"]
             .map(|kind| receipt(kind, 0))
             .to_vec();
-    receipts.sort_by_key(|receipt| receipt.kind.turn());
+    receipts.sort_by_key(Receipt::turn);
     while !receipts.is_empty() {
-        let has = |kind: Kind| receipts.iter().any(|receipt| receipt.kind == kind);
+        let has = |turn: u8| receipts.iter().any(|receipt| receipt.turn() == turn);
+        let (step, first_intent, result) = (has(0), has(1), has(2));
         match look(&receipts, 1) {
             Look::Ended { resolved } => {
                 assert_eq!(holds_back(&failed("outcome_unknown"), resolved), None, "{receipts:?}");
@@ -225,8 +230,8 @@ fn a_sweep_that_dies_half_way_leaves_what_the_next_one_takes_up() {
             Look::Keep(keep) => panic!("kept as {keep:?}: {receipts:?}"),
         }
         // A worker knows of a job by its first intent, and then needs its result.
-        assert!(!has(Kind::FirstIntent) || has(Kind::Result), "{receipts:?}");
-        assert!(!has(Kind::Step) || has(Kind::FirstIntent), "{receipts:?}");
+        assert!(!first_intent || result, "{receipts:?}");
+        assert!(!step || first_intent, "{receipts:?}");
         receipts.remove(0);
     }
 }

@@ -11,7 +11,6 @@ use crate::job::event::{Context, Event};
 use crate::job::request::{DeadLetter, DeadReason};
 use crate::job::step::{EventSource, FreezePrecondition, FreezeResult, Input, RequeueReason, Unanswerable};
 use crate::job::{Charged, Outcome, Reason, TaskId, Timings};
-use crate::worker::publish;
 
 /// A job whose record or route this worker doesn't understand is requeued after this pause, so that other workers get time for it.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
@@ -84,7 +83,7 @@ impl Actor<'_> {
     }
 
     pub(super) async fn publish(&mut self, event: Bytes) -> Result<Input, RequeueReason> {
-        publish::event(self.shared, &self.job, event, self.interrupts).await?;
+        self.shared.publishing.event(&self.job, event, self.interrupts).await?;
         Ok(Input::Done)
     }
 
@@ -146,7 +145,7 @@ impl Actor<'_> {
             tracing::error!("this job's record was lost, and another job has its id: look at its task ids");
             return Err(RequeueReason::Unreadable);
         };
-        publish::dead_letter(self.shared, original, &dead, self.interrupts).await?;
+        self.shared.publishing.dead_letter(original, &dead, self.interrupts).await?;
         Ok(Input::Done)
     }
 
@@ -155,8 +154,10 @@ impl Actor<'_> {
         match why {
             RequeueReason::Unreadable => {}
             RequeueReason::UnknownRoute => {
+                let operation = self.job.route_name().as_str();
                 tracing::warn!(
-                    "the job goes back to the queue: this worker doesn't know the route of its task"
+                    operation,
+                    "the job goes back to the queue, since this version doesn't know its route: run one that does"
                 );
             }
             RequeueReason::Paused

@@ -15,7 +15,7 @@ impl Actor<'_> {
     pub(super) async fn poll(&mut self, task: TaskId, at: Duration) -> Result<Option<Input>, RequeueReason> {
         let _held = self.shared.metrics.held("generating");
         let holds_body = matches!(self.submission, Kept::InMessage);
-        if !holds_body && (!self.shared.settings.receipts || self.machine.is_noted()) {
+        if !holds_body && (!self.shared.settings.rules.receipts || self.machine.is_noted()) {
             self.original = None;
         }
         let hinted = async {
@@ -33,10 +33,11 @@ impl Actor<'_> {
             }
             None => {}
         }
+        let route = self.route()?;
         let querying = async {
             let _place = self.shared.polls.acquire().await;
             let asked = self.shared.clock.now();
-            (self.shared.provider.query(&self.job.route, &task).await, asked)
+            (self.shared.provider.query(&route, &task).await, asked)
         };
         let (status, asked) = self.interrupts.or(querying).await?;
         self.shared.metrics.polled(label(&status));
@@ -58,10 +59,11 @@ impl Actor<'_> {
     /// Asks for a task that doesn't exist: can the provider say that there is no such task?
     pub(super) async fn query_other(&mut self, task: &TaskId, message: &str) -> Result<Input, RequeueReason> {
         let _held = self.shared.metrics.held("generating");
+        let route = self.route()?;
         let querying = async {
             let _place = self.shared.polls.acquire().await;
             let Some(no_task) = TaskId::new(NO_TASK) else { return false };
-            matches!(self.shared.provider.query(&self.job.route, &no_task).await, TaskStatus::NotFound { .. })
+            matches!(self.shared.provider.query(&route, &no_task).await, TaskStatus::NotFound { .. })
         };
         let about_others = self.interrupts.or(querying).await?;
         if about_others {

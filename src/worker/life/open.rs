@@ -7,7 +7,6 @@ use crate::job::answers::Lookup;
 use crate::job::request::{DeadLetter, DeadReason};
 use crate::job::step::{Input, RequeueReason};
 use crate::ledger::hints::Hint;
-use crate::worker::publish;
 
 impl Actor<'_> {
     pub(super) async fn see_intent(&mut self, attempt: u32) -> Result<Input, RequeueReason> {
@@ -20,11 +19,11 @@ impl Actor<'_> {
     pub(super) async fn look_up(&mut self) -> Result<Input, RequeueReason> {
         let _held = self.shared.metrics.held("looking_on");
         self.right = None;
-        let under = self.under();
+        let (under, route) = (self.under(), self.route()?);
         let looking = async {
             let _place = self.shared.polls.acquire().await;
             let asked = self.shared.clock.now();
-            (self.shared.provider.lookup(&self.job.route, &under).await, asked)
+            (self.shared.provider.lookup(&route, &under).await, asked)
         };
         let (found, asked) = self.interrupts.or(looking).await?;
         match &found {
@@ -74,7 +73,7 @@ impl Actor<'_> {
             .to_owned();
         let dead = DeadLetter { reason: DeadReason::OutcomeUnknown, detail };
         let Some(original) = &self.original else { return Err(RequeueReason::Unreadable) };
-        publish::dead_letter(self.shared, original, &dead, self.interrupts).await?;
+        self.shared.publishing.dead_letter(original, &dead, self.interrupts).await?;
         Ok(Input::Done)
     }
 }

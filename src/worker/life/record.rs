@@ -57,7 +57,7 @@ impl Actor<'_> {
     ) -> Result<Input, RequeueReason> {
         let ledger = &self.shared.ledger;
         let digest = rebuilt.digest.as_ref().unwrap_or(&self.job.digest);
-        let route = rebuilt.route.as_ref().unwrap_or(&self.job.route.name);
+        let route = rebuilt.route.as_ref().unwrap_or(self.job.route_name());
         let entry = JobRef {
             digest,
             route,

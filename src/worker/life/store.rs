@@ -96,6 +96,7 @@ impl Actor<'_> {
     /// record could not be read then.
     pub(super) async fn store(&mut self, storing: &Storing) -> Result<Option<Input>, RequeueReason> {
         let _held = self.shared.metrics.held("storing");
+        let makes = self.route()?.data.makes;
         let started = self.shared.clock.now();
         let all = async {
             tokio::select! {
@@ -105,7 +106,7 @@ impl Actor<'_> {
             }
         };
         let stored = match self.interrupts.or(all).await {
-            Ok(Some(images)) => match (together(images), self.job.route.data.makes) {
+            Ok(Some(images)) => match (together(images), makes) {
                 (Ok(images), Makes::Images) => Stored::All(Made::Images(images)),
                 (Err(why), _) => Stored::Not(why),
             },

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::record::readable;
 use super::{Actor, Interrupts, Kept, SubmitRight};
+use crate::clock;
 use crate::job::answers::SubmitOutcome;
 use crate::job::event::{Context, Event, says_unknown};
 use crate::job::pace::Watch;
@@ -18,7 +19,6 @@ use crate::ledger::{JobRef, LedgerError};
 use crate::queue::message;
 use crate::worker::breaker::{Cause, Mode};
 use crate::worker::submits::SlowDown;
-use crate::{clock, worker::publish};
 
 impl Actor<'_> {
     /// Asks at the gate. It repeats the create with the same nonce until the store has answered, because a create
@@ -114,7 +114,7 @@ impl Actor<'_> {
                 }
                 Err(LedgerError::Unavailable(message)) => self.shared.breaker.fault(Cause::Redis, &message),
             }
-            let receipts = self.shared.settings.receipts && !noted;
+            let receipts = self.shared.settings.rules.receipts && !noted;
             noted |= receipts && self.shared.receipts.note_task(&self.job.id, attempt, &task).await.is_ok();
             if noted && self.interrupts.stop.is_cancelled() {
                 return Err(RequeueReason::Stopping);
@@ -165,10 +165,10 @@ impl Actor<'_> {
             }
         }
         if let Some(original) = &self.original {
-            let held_until = Instant::now() + self.shared.settings.hold;
+            let held_until = Instant::now() + self.shared.settings.rules.hold;
             let despite_loss =
                 Interrupts::new(self.interrupts.stop.clone(), CancellationToken::new(), held_until);
-            publish::republish(self.shared, original, &despite_loss).await?;
+            self.shared.publishing.republish(original, &despite_loss).await?;
         }
         Ok(Input::Done)
     }
@@ -200,10 +200,10 @@ impl Actor<'_> {
         IntentFacts {
             job: &self.job.id,
             digest: &self.job.digest,
-            route: &self.job.route.name,
+            route: self.job.route_name(),
             round: self.machine.round(),
             under,
-            max_attempts: self.shared.settings.max_attempts,
+            max_attempts: self.shared.settings.rules.max_attempts,
         }
     }
 
@@ -211,7 +211,7 @@ impl Actor<'_> {
         JobRef {
             job: &self.job.id,
             digest: &self.job.digest,
-            route: &self.job.route.name,
+            route: self.job.route_name(),
             round,
             failed: self.machine.failed(),
             under: self.machine.sent_under(),
@@ -255,7 +255,7 @@ impl Actor<'_> {
                 failed: self.machine.failed(),
                 supersedes: None,
             };
-            publish::unawaited(self.shared, &self.job, Event::submitted(&self.job, task, &context));
+            self.shared.publishing.unawaited(&self.job, Event::submitted(&self.job, task, &context));
         }
     }
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use comet_worker::job::answers::{
     AccountFault, AccountFaultKind, Failed, Later, Lookup, Refusal, ResultFile, SubmitOutcome, TaskStatus,
 };
-use comet_worker::job::route::Route;
+use comet_worker::job::route::{Route, RouteName};
 use comet_worker::job::submission::Submission;
 use comet_worker::job::{SentUnder, TaskId};
 use comet_worker::provider::Provider;
@@ -52,6 +52,8 @@ pub enum End {
 #[derive(Debug, Clone)]
 pub struct Task {
     pub external_task_id: String,
+    /// It is known at no other route.
+    route: RouteName,
     pub polls: Vec<Instant>,
     images: u32,
     pub made: Instant,
@@ -239,8 +241,8 @@ impl FakeProvider {
         self.state.lock().unwrap()
     }
 
-    async fn answer(&self, body: Vec<u8>) -> SubmitOutcome {
-        let answer = self.lock().receive(&body);
+    async fn answer(&self, submission: &Submission) -> SubmitOutcome {
+        let answer = self.lock().receive(submission);
         tokio::time::sleep(POST_TIME).await;
         // `self` holds the sender, so this wait can't end early.
         let _ = self.posts_held.subscribe().wait_for(|held| !held).await;
@@ -249,14 +251,16 @@ impl FakeProvider {
 }
 
 impl State {
-    fn find(&mut self, under: &SentUnder) -> Lookup {
+    fn find(&mut self, route: &RouteName, under: &SentUnder) -> Lookup {
         self.lookups.push(Instant::now());
         if self.cut_off {
             return Lookup::Unavailable { message: "cut off".to_owned(), fault: None, after: None };
         }
         let finds_after = self.finds_after.unwrap_or(Duration::MAX);
         let found = self.tasks.iter().find(|(_, task)| {
-            task.external_task_id == under.id.as_str() && task.made.elapsed() >= finds_after
+            task.external_task_id == under.id.as_str()
+                && task.route == *route
+                && task.made.elapsed() >= finds_after
         });
         match found {
             Some((_, task)) if !under.takes(Some(since_start(task.made))) => {
@@ -267,8 +271,10 @@ impl State {
         }
     }
 
-    fn receive(&mut self, body: &[u8]) -> SubmitOutcome {
-        let body: serde_json::Value = serde_json::from_slice(body).expect("a POST has a JSON body");
+    fn receive(&mut self, submission: &Submission) -> SubmitOutcome {
+        let body = submission.body().concat();
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("a POST has a JSON body");
+        let route = &submission.route.name;
         let external_task_id = body["external_task_id"].as_str().expect("a POST has our id").to_owned();
         let post =
             Post { external_task_id: external_task_id.clone(), at: Instant::now(), body: body.clone() };
@@ -278,7 +284,7 @@ impl State {
         let images = u32::try_from(body["n"].as_u64().unwrap_or(1)).unwrap();
         let (message, provider_code) = ("as scripted".to_owned(), None);
         match reply {
-            Reply::Accept => SubmitOutcome::Accepted(self.make(&external_task_id, images, end)),
+            Reply::Accept => SubmitOutcome::Accepted(self.make(&external_task_id, route, images, end)),
             Reply::Later(after) => {
                 SubmitOutcome::Later(Later { message, provider_code, after, this_job_only: false })
             }
@@ -295,17 +301,17 @@ impl State {
             Reply::Exists => SubmitOutcome::Unknown { message, provider_code, exists: true },
             Reply::Lost { made } => {
                 if made {
-                    self.make(&external_task_id, images, end);
+                    self.make(&external_task_id, route, images, end);
                 }
                 SubmitOutcome::Unknown { message, provider_code, exists: false }
             }
         }
     }
 
-    fn make(&mut self, external_task_id: &str, images: u32, end: End) -> TaskId {
+    fn make(&mut self, external_task_id: &str, route: &RouteName, images: u32, end: End) -> TaskId {
         let id = format!("task-{}", self.tasks.len() + 1);
-        let external_task_id = external_task_id.to_owned();
-        let task = Task { external_task_id, polls: Vec::new(), images, made: Instant::now(), end };
+        let (external_task_id, route) = (external_task_id.to_owned(), route.clone());
+        let task = Task { external_task_id, route, polls: Vec::new(), images, made: Instant::now(), end };
         self.tasks.insert(id.clone(), task);
         TaskId::new(&id).unwrap()
     }
@@ -318,13 +324,13 @@ impl State {
         panics
     }
 
-    fn look(&mut self, id: &TaskId) -> TaskStatus {
+    fn look(&mut self, route: &RouteName, id: &TaskId) -> TaskStatus {
         self.queries += 1;
         let fresh = self.queries;
         let cut_off = self.cut_off;
         let no_answer =
             || TaskStatus::Unavailable { message: "no answer".to_owned(), fault: None, after: None };
-        let Some(task) = self.tasks.get_mut(id.as_str()) else {
+        let Some(task) = self.tasks.get_mut(id.as_str()).filter(|task| task.route == *route) else {
             return if cut_off {
                 no_answer()
             } else {
@@ -360,21 +366,21 @@ impl State {
 #[async_trait]
 impl Provider for FakeProvider {
     async fn submit(&self, submission: &Submission) -> SubmitOutcome {
-        self.effects.act("post", self.answer(submission.body().concat())).await
+        self.effects.act("post", self.answer(submission)).await
     }
 
-    async fn query(&self, _: &Route, task: &TaskId) -> TaskStatus {
+    async fn query(&self, route: &Route, task: &TaskId) -> TaskStatus {
         tokio::time::sleep(Duration::from_millis(80)).await;
         let panics = self.lock().panics_at(task);
         assert!(!panics, "as scripted for {task}");
-        self.lock().look(task)
+        self.lock().look(&route.name, task)
     }
 
-    async fn lookup(&self, _: &Route, under: &SentUnder) -> Lookup {
+    async fn lookup(&self, route: &Route, under: &SentUnder) -> Lookup {
         self.effects
             .act_unlisted("look up", async {
                 tokio::time::sleep(Duration::from_millis(80)).await;
-                self.lock().find(under)
+                self.lock().find(&route.name, under)
             })
             .await
     }

@@ -12,7 +12,7 @@ use crate::doubles::provider::{End, Reply};
 use crate::workbench::{Options, Workbench, external, external_of, input, job};
 
 fn generations(max_attempts: u32) -> impl FnOnce(&mut Options) {
-    move |options| options.settings.max_attempts = max_attempts
+    move |options| options.settings.rules.max_attempts = max_attempts
 }
 
 /// A worker with this many generations for a job, of which the first `failures` fail.
@@ -120,7 +120,7 @@ async fn a_job_has_as_many_generations_as_were_allowed_when_its_first_one_was_su
         dying.kill().await;
         let mut next = bench.another();
         let mut settings = (*next.shared.settings).clone();
-        settings.max_attempts = later;
+        settings.rules.max_attempts = later;
         next.shared.settings = settings.into();
         run_to_the_end(&next).await;
         assert_eq!(bench.provider.posts().len(), posts, "{first}, then {later}");
@@ -144,8 +144,8 @@ async fn a_job_that_was_cancelled_while_its_task_ran_is_not_generated_again() {
 #[tokio::test(start_paused = true)]
 async fn without_receipts_redis_alone_remembers_what_failed() {
     let bench = Workbench::with(|options| {
-        options.settings.receipts = false;
-        options.settings.max_attempts = 2;
+        options.settings.rules.receipts = false;
+        options.settings.rules.max_attempts = 2;
     });
     fail_first(&bench, 1);
     run_to_the_end(&bench).await;
@@ -160,8 +160,8 @@ async fn killed_at_every_effect_with_and_without_a_flush_each_generation_is_paid
         for side in [Side::Before, Side::After] {
             for effect in 0.. {
                 let bench = Workbench::with(|options| {
-                    options.settings.max_attempts = 2;
-                    options.settings.trust_lookup = true;
+                    options.settings.rules.max_attempts = 2;
+                    options.settings.rules.trust_lookup = true;
                 });
                 bench.provider.find_by_external_id(true);
                 fail_first(&bench, 1);

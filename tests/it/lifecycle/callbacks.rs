@@ -16,9 +16,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Configured like a fleet that relies on callbacks.
 fn polling_seldom() -> Workbench {
     Workbench::with(|options| {
-        options.settings.pace = Pace { first: HOUR, min: HOUR, max: HOUR };
-        options.settings.timeout = 2 * HOUR;
-        options.settings.hold = 24 * HOUR;
+        options.settings.rules.pace = Pace { first: HOUR, min: HOUR, max: HOUR };
+        options.settings.rules.timeout = 2 * HOUR;
+        options.settings.rules.hold = 24 * HOUR;
     })
 }
 

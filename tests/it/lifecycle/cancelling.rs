@@ -41,7 +41,7 @@ async fn a_job_that_stands_in_line_leaves_it_at_once() {
     for receipts in [true, false] {
         let bench = Workbench::with(|options| {
             options.submits_at_once = 1;
-            options.settings.receipts = receipts;
+            options.settings.rules.receipts = receipts;
         });
         bench.provider.hold_posts();
         let first = bench.deliver(job("first"));

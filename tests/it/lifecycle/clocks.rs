@@ -81,15 +81,15 @@ async fn who_takes_over_a_task_at_its_deadline_gives_it_a_fourth_of_the_timeout_
 async fn a_task_that_outlives_every_delivery_still_times_out() {
     // A fourth of the timeout is longer than a delivery is held.
     let timeout = Duration::from_secs(7200);
-    let bench = Workbench::with(|options| options.settings.timeout = timeout);
+    let bench = Workbench::with(|options| options.settings.rules.timeout = timeout);
     bench.provider.tasks_end(End::Never);
     let mut deliveries = 1;
     while bench.run(job("a")).await != Some(Settled::Acked) {
         deliveries += 1;
-        assert!(deliveries < 20, "a delivery each {:?}", bench.shared.settings.hold);
+        assert!(deliveries < 20, "a delivery each {:?}", bench.shared.settings.rules.hold);
     }
     let age = bench.provider.tasks()[0].made.elapsed();
-    assert!(age >= timeout && age < timeout + bench.shared.settings.hold, "{age:?}");
+    assert!(age >= timeout && age < timeout + bench.shared.settings.rules.hold, "{age:?}");
     assert_eq!(bench.broker.end("a").reason.as_deref(), Some("timed_out"));
 }
 

@@ -229,7 +229,7 @@ async fn a_stop_hands_back_at_once_every_copy_that_has_not_moved() {
 async fn copies_that_the_broker_does_not_take_are_held_no_longer_than_other_jobs() {
     let bench = Workbench::with(|options| {
         options.max_in_flight = MAX_IN_FLIGHT;
-        options.settings.hold = Duration::from_secs(100);
+        options.settings.rules.hold = Duration::from_secs(100);
     });
     bench.provider.tasks_end(End::Never);
     bench.broker.stall("comet.jobs");

@@ -121,7 +121,7 @@ async fn a_task_that_is_noted_while_the_job_is_being_given_up_is_seen_by_who_giv
 #[tokio::test(start_paused = true)]
 async fn the_time_of_a_late_task_goes_on_over_its_deliveries() {
     let hold = Duration::from_secs(900);
-    let bench = Workbench::with(|options| options.settings.timeout = 2 * hold);
+    let bench = Workbench::with(|options| options.settings.rules.timeout = 2 * hold);
     bench.provider.tasks_end(End::Never);
     let mut accepting = bench.effects.hold("post", Side::After);
     let frozen = bench.deliver(job("a"));

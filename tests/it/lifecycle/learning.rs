@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comet_worker::job::answers::{Failed, TaskStatus};
 use comet_worker::job::pace::{Ended, Pace, Schedule};
-use comet_worker::job::route::Route;
+use comet_worker::job::route::{Route, RouteName};
 use comet_worker::job::{Digest, Envelope, ExternalIds, Job, JobId, request};
 use tokio::time::{Instant, sleep};
 
@@ -36,7 +36,8 @@ fn of_model(model: &str, calls_back: bool) -> Job {
         external_ids: ExternalIds::new(None, "", &id, &Digest::new(String::new())),
         id,
         digest: Digest::new(String::new()),
-        route: Arc::new(Route::page()),
+        operation: Some(RouteName::default_route().clone()),
+        route: Some(Arc::new(Route::page())),
         slots: 1,
         model: model.to_owned(),
         calls_back,
@@ -177,7 +178,7 @@ async fn a_job_with_less_time_than_its_like_take_is_looked_at_when_that_is_over(
 async fn a_fixed_pace_stays_fixed_whatever_is_known() {
     let second = Duration::from_secs(2);
     let bench = Workbench::with(|options| {
-        options.settings.pace = Pace { first: Duration::ZERO, min: second, max: second };
+        options.settings.rules.pace = Pace { first: Duration::ZERO, min: second, max: second };
     });
     bench.provider.tasks_take(TOOK);
     let like_it = of_model("kling-v2", false);
@@ -199,7 +200,7 @@ async fn looks_are_few_where_callbacks_come_and_come_back_when_those_stop() {
     let (told, untold) = (of_model("kling-v2", true), of_model("kling-v2", false));
     let first = |job: &Job| {
         let schedule = learning.schedule(job).expect("the pace is not fixed");
-        let pace = bench.shared.settings.pace;
+        let pace = bench.shared.settings.rules.pace;
         schedule.wait(0, Duration::ZERO, &pace, comet_worker::job::pace::Seed::from_text("a"))
     };
     let see = async |called| {

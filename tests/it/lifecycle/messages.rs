@@ -290,7 +290,7 @@ async fn a_long_job_is_held_once_and_posted_as_it_was_written() {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_job_is_posted_again_after_a_refusal_and_after_a_failed_generation() {
-    let bench = Workbench::with(|options| options.settings.max_attempts = 2);
+    let bench = Workbench::with(|options| options.settings.rules.max_attempts = 2);
     let mut replies = 0;
     bench.provider.program(move |_| {
         replies += 1;

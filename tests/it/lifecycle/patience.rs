@@ -86,7 +86,7 @@ async fn a_generation_timeout_that_is_over_ends_no_wait_for_an_image() {
     fails(&bench, Trouble::Failing(503));
     let delivery = bench.deliver(job("a"));
     first_fetch(&bench).await;
-    tokio::time::sleep(bench.shared.settings.timeout * 3).await;
+    tokio::time::sleep(bench.shared.settings.rules.timeout * 3).await;
     assert!(delivery.is_open());
     bench.images.mend();
     assert_eq!(delivery.ended().await, Some(Settled::Acked));

@@ -135,7 +135,7 @@ async fn suspects_store_one_after_the_other_so_that_none_is_counted_for_another(
     // All are polled at once, so that none waits for another's fetch.
     let second = Duration::from_secs(1);
     let pace = Pace { first: second, min: second, max: second };
-    let bench = Workbench::with(|options| options.settings.pace = pace);
+    let bench = Workbench::with(|options| options.settings.rules.pace = pace);
     bench.images.hang(true);
     let jobs = ["a", "b", "c"];
     // All store at once, and one of them takes the process down, twice.

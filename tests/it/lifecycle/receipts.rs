@@ -55,7 +55,7 @@ async fn the_task_is_in_a_receipt_before_the_first_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn an_instant_task_costs_only_an_intent_and_a_result() {
-    let bench = Workbench::with(|options| options.settings.pace.first = Duration::ZERO);
+    let bench = Workbench::with(|options| options.settings.rules.pace.first = Duration::ZERO);
     bench.provider.tasks_take(Duration::ZERO);
     assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));
     assert_eq!(bench.store.receipts("a").await, ["intent-1", "result"]);

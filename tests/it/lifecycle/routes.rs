@@ -1,19 +1,18 @@
 //! A job is submitted and polled at the route that it names, and at no other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::job::record::{Nonce, Stage};
-use comet_worker::job::request::{self, Properties};
-use comet_worker::job::route::RouteName;
-use comet_worker::job::step::BeginPrecondition;
-use comet_worker::job::{FailedTasks, Job, TaskId};
-use comet_worker::ledger::slots::Slots;
-use comet_worker::ledger::{JobRef, Ledger as _};
+use comet_worker::job::request;
+use comet_worker::job::route::{Check, Edition, Field, Makes, PictureRules, Route, RouteData, RouteName};
 use comet_worker::queue::consume::Message;
+use comet_worker::worker::Settings;
 use serde_json::{Value, json};
 
 use crate::doubles::broker::Settled;
+use crate::doubles::effects::Side;
+use crate::doubles::provider::Reply;
 use crate::workbench::{Workbench, input, job, message};
 
 fn of_operation(operation: &Value) -> Message {
@@ -50,39 +49,152 @@ async fn a_job_of_a_route_that_there_is_not_hears_so_and_is_never_posted() {
     }
 }
 
-/// A newer worker knows more routes. Its running task is polled nowhere else, and the job gets no outcome here.
+/// A route that only some workers know.
+static PORTRAIT: RouteData = RouteData {
+    name: "portrait",
+    about: "One picture of one subject.",
+    submit_path: "/kling/v1/images/portraits",
+    query_path: "/kling/v1/images/portraits/{task_id}",
+    other_query_path: None,
+    editions: &[&Edition { profile: "", models: &["p-1"], default_model: "p-1", subject_images: 0..=0 }],
+    fields: &[
+        Field::required("image", Check::Picture, ""),
+        Field::optional("model_name", Check::Model, ""),
+        Field::optional("external_task_id", Check::ExternalTaskId, ""),
+    ],
+    scene_names: &[],
+    picture: PictureRules { url_bytes_max: 8192, bytes_max: 1024, side_px_min: 1, ratio_tenths_max: 25 },
+    makes: Makes::Images,
+};
+
+fn portrait(id: &str) -> Message {
+    let input = json!({"image": "https://example.com/a.png"});
+    message(&json!({"job_id": id, "operation": "portrait", "input": input}))
+}
+
+/// Workers that know the route; [`older`] ones don't.
+fn newer() -> Workbench {
+    Workbench::with(|options| {
+        let routes = options.settings.request_rules.routes.clone();
+        let route = Route::of(&PORTRAIT, PORTRAIT.edition("page"));
+        options.settings.request_rules.routes = routes.and(route);
+    })
+}
+
+fn older(bench: &Workbench) -> Workbench {
+    let mut older = bench.another();
+    let settings = (*older.shared.settings).clone();
+    older.shared.settings = Arc::new(Settings { request_rules: request::Rules::page(), ..settings });
+    older
+}
+
+/// How many generations were paid for.
+fn paid(bench: &Workbench) -> u32 {
+    bench.provider.charges().values().sum()
+}
+
+async fn goes_back(bench: &Workbench) {
+    let posts = bench.provider.posts().len();
+    let older = older(bench);
+    assert_eq!(older.run(portrait("a")).await, Some(Settled::HandedBack));
+    assert!(older.measures("comet_handed_back_total{why=\"unknown_route\"} 1"));
+    assert_eq!(bench.provider.posts().len(), posts);
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_job_that_runs_at_a_route_that_this_worker_does_not_know_goes_back_to_the_queue() {
-    let newer = of_operation(&json!("dance"));
-    let rules = request::Rules::page();
-    let known: Job = request::parse(&newer.body, &Properties::default(), &rules).unwrap().job;
-    for runs in [false, true] {
+async fn a_job_is_posted_looked_up_and_polled_at_its_route_which_is_noted_everywhere() {
+    for lost in [false, true] {
+        let bench = newer();
+        if lost {
+            bench.provider.reply([Reply::Lost { made: true }]);
+            bench.provider.find_late(Duration::from_secs(1));
+        }
+        let delivery = bench.deliver(portrait("a"));
+        bench.until_polled(1).await;
+        assert_eq!(bench.record("a").await.unwrap().route, RouteName::new("portrait"));
+        assert_eq!(delivery.ended().await, Some(Settled::Acked));
+        assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
+        assert_eq!((paid(&bench), bench.provider.posts().len()), (1, 1));
+        assert_eq!(bench.provider.posts()[0].body["model_name"], "p-1");
+
+        let intent = bench.store.receipt("a", "intent-1").await.unwrap();
+        let intent: Value = serde_json::from_slice(&intent).unwrap();
+        let event: Value = serde_json::from_slice(&bench.broker.ends("a")[0]).unwrap();
+        assert_eq!((&intent["route"], &event["data"]["operation"]), (&json!("portrait"), &json!("portrait")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_input_at_another_route_is_another_job() {
+    let bench = newer();
+    bench.run(portrait("a")).await;
+    let input = json!({"image": "https://example.com/a.png"});
+    assert_eq!(bench.run(message(&json!({"job_id": "a", "input": input}))).await, Some(Settled::Acked));
+    assert_eq!(bench.broker.queue("comet.jobs.dead").len(), 1, "a conflict");
+    assert_eq!(bench.broker.ends("a").len(), 1);
+}
+
+/// An older worker polls its task nowhere else, and gives the job no outcome.
+#[tokio::test(start_paused = true)]
+async fn a_job_of_a_route_that_this_worker_does_not_know_goes_back_to_the_queue_while_another_may_be_at_it() {
+    for flushed in [false, true] {
+        let bench = newer();
+        // Its POST is under way.
+        let mut accepting = bench.effects.hold("post", Side::After);
+        let delivery = bench.deliver(portrait("a"));
+        accepting.reached().await;
+        goes_back(&bench).await;
+        drop(accepting);
+        // Its task runs.
+        bench.until_polled(1).await;
+        if flushed {
+            bench.flush();
+        }
+        goes_back(&bench).await;
+        assert!(bench.broker.ends("a").is_empty());
+        assert_eq!(delivery.ended().await, Some(Settled::Acked));
+        assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));
+        assert_eq!(paid(&bench), 1);
+        // It has ended, which any worker can say again.
+        assert_eq!(older(&bench).run(portrait("a")).await, Some(Settled::Acked));
+        assert_eq!(bench.broker.ends("a").len(), 2);
+        assert_eq!(bench.broker.ends("a")[0], bench.broker.ends("a")[1]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_task_is_left_to_a_worker_that_knows_its_route() {
+    let bench = newer();
+    let mut accepting = bench.effects.hold("post", Side::After);
+    let frozen = bench.deliver(portrait("a"));
+    accepting.reached().await;
+    assert_eq!(bench.another().run(portrait("a")).await, Some(Settled::Acked));
+    assert_eq!(bench.broker.end("a").reason.as_deref(), Some("outcome_unknown"));
+    bench.lost.cancel();
+    drop(accepting);
+    assert_eq!(frozen.ended().await, None);
+    goes_back(&bench).await;
+    assert!(bench.broker.corrections("a").is_empty());
+    assert_eq!(bench.another().run(portrait("a")).await, Some(Settled::Acked));
+    let [correction] = bench.broker.corrections("a").try_into().unwrap();
+    let correction: Value = serde_json::from_slice(&correction).unwrap();
+    assert_eq!((&correction["type"], paid(&bench)), (&json!("comet.job.succeeded"), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_there_is_not_under_the_id_of_another_job_is_a_conflict_also_when_redis_has_lost_it() {
+    for flushed in [false, true] {
         let bench = Workbench::new();
-        let route = RouteName::new("dance");
-        let entry = JobRef {
-            job: &known.id,
-            digest: &known.digest,
-            route: &route,
-            round: 1,
-            failed: FailedTasks::none(),
-            under: None,
-            slots: Slots { count: 1, keep: Duration::from_secs(900) },
-        };
-        let nonce = Nonce::new("n".to_owned());
-        bench.memory.begin(entry, 1, &nonce, &BeginPrecondition::Read).await.unwrap();
-        if runs {
-            bench.memory.accept(entry, 1, &TaskId::new("t-1").unwrap()).await.unwrap();
+        bench.run(job("a")).await;
+        if flushed {
+            bench.flush();
         }
-        let before = bench.stage("a").await;
-        assert_eq!(bench.run(of_operation(&json!("dance"))).await, Some(Settled::HandedBack));
-        assert!(bench.measures("comet_handed_back_total{why=\"unknown_route\"} 1"));
-        assert!(bench.broker.ends("a").is_empty() && bench.provider.posts().is_empty());
-        assert!(bench.provider.lookups().is_empty());
-        match (bench.stage("a").await, before) {
-            (Some(Stage::Generating { task, .. }), Some(Stage::Generating { .. })) => {
-                assert_eq!(task.as_str(), "t-1");
-            }
-            (now, before) => assert_eq!(now, before),
-        }
+        assert_eq!(
+            bench.run(of_operation(&json!("dance"))).await,
+            Some(Settled::Acked),
+            "flushed: {flushed}"
+        );
+        assert_eq!(bench.broker.queue("comet.jobs.dead").len(), 1, "flushed: {flushed}");
+        assert_eq!(bench.broker.ends("a").len(), 1);
     }
 }

@@ -91,7 +91,7 @@ async fn a_submit_that_was_broken_off_is_resumed_past_the_head_that_waits_for_it
     let entry = JobRef {
         job: &broken.id,
         digest: &broken.digest,
-        route: &broken.route.name,
+        route: broken.route_name(),
         round: 1,
         failed: comet_worker::job::FailedTasks::none(),
         under: None,
@@ -148,7 +148,7 @@ async fn a_cancelled_generation_holds_its_slots_while_it_may_run() {
     bench.cancel("a").await;
     assert_eq!(first.ended().await, Some(Settled::Acked));
     let next = bench.deliver(job("b"));
-    tokio::time::sleep(bench.shared.settings.timeout).await;
+    tokio::time::sleep(bench.shared.settings.rules.timeout).await;
     assert_eq!(bench.provider.posts().len(), 1, "the provider runs two");
     until("the end of what it may run", || bench.provider.posts().len() == 2).await;
     bench.cancel("b").await;

@@ -34,8 +34,8 @@ async fn downloads_that_fail_alike_for_several_jobs_stop_the_intake_and_cost_no_
     for trouble in [Trouble::Spent(403), Trouble::Tls, Trouble::Forbidden, Trouble::NoPicture, Trouble::Cut] {
         // What ends after hours by default ends after minutes here.
         let bench = Workbench::with(|options| {
-            options.settings.hold = 100 * HOUR;
-            options.settings.patience = HOUR / 20;
+            options.settings.rules.hold = 100 * HOUR;
+            options.settings.rules.patience = HOUR / 20;
         });
         bench.watch_breaker();
         fail_all(&bench, trouble);

@@ -190,7 +190,7 @@ async fn a_lost_connection_ends_a_life_that_waits_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_life_that_was_held_for_long_is_handed_back_before_the_broker_minds() {
-    let bench = Workbench::with(|options| options.settings.timeout = Duration::from_secs(3600));
+    let bench = Workbench::with(|options| options.settings.rules.timeout = Duration::from_secs(3600));
     bench.provider.tasks_end(End::Never);
     let delivered = Instant::now();
     assert_eq!(bench.run(job("a")).await, Some(Settled::HandedBack));

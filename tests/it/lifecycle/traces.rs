@@ -20,8 +20,8 @@ const SHORT_QUIET: Duration = Duration::from_secs(20);
 
 fn impatient(trust: bool) -> Workbench {
     let bench = Workbench::with(|options| {
-        options.settings.quiet = SHORT_QUIET;
-        options.settings.trust_lookup = trust;
+        options.settings.rules.quiet = SHORT_QUIET;
+        options.settings.rules.trust_lookup = trust;
     });
     bench.provider.find_by_external_id(trust);
     bench

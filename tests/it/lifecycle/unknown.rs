@@ -142,8 +142,8 @@ async fn a_look_up_that_is_trusted_and_finds_nothing_lets_the_next_attempt_post_
 async fn a_miss_is_not_trusted_where_the_provider_says_that_the_task_exists() {
     for receipts in [true, false] {
         let bench = Workbench::with(|options| {
-            options.settings.trust_lookup = true;
-            options.settings.receipts = receipts;
+            options.settings.rules.trust_lookup = true;
+            options.settings.rules.receipts = receipts;
         });
         bench.provider.reply([Reply::Lost { made: true }, Reply::Exists]);
         assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));

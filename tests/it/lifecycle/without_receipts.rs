@@ -17,8 +17,8 @@ const QUIET: Duration = Duration::from_secs(120);
 /// `trust_lookup`, and a provider that finds tasks by their external id.
 fn trusting() -> Workbench {
     let bench = Workbench::with(|options| {
-        options.settings.receipts = false;
-        options.settings.trust_lookup = true;
+        options.settings.rules.receipts = false;
+        options.settings.rules.trust_lookup = true;
     });
     bench.provider.find_by_external_id(true);
     bench

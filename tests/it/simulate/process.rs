@@ -12,6 +12,7 @@ use comet_worker::storage::Storage;
 use comet_worker::worker::breaker::{Cause, Mode, Probe};
 use comet_worker::worker::delivery;
 use comet_worker::worker::life::Interrupts;
+use comet_worker::worker::publish::Publishing;
 use comet_worker::worker::{Shared, store_watch};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
@@ -77,7 +78,7 @@ fn comes_now(polls_left: &mut Option<u32>) -> bool {
 
 enum Pulse {
     Alive,
-    FreezeResult,
+    Frozen,
     Dead,
 }
 
@@ -164,7 +165,7 @@ impl Process {
         }
         if vitals.frozen {
             vitals.waiting.push(context.waker().clone());
-            return Pulse::FreezeResult;
+            return Pulse::Frozen;
         }
         if comes_now(&mut vitals.dies_after) {
             drop(vitals);
@@ -234,7 +235,7 @@ impl Process {
                     let (process, link, lost) = (Arc::clone(self), link.clone(), lost.clone());
                     let broker = Arc::clone(&self.world.broker);
                     lives.push(self.spawn(async move {
-                        let held_until = Instant::now() + process.shared.settings.hold;
+                        let held_until = Instant::now() + process.shared.settings.rules.hold;
                         let interrupts = Interrupts::new(process.stop.clone(), lost, held_until);
                         let settle = LinkedSettle { link, broker, number, session };
                         delivery::process(&process.shared, Box::new(message), &settle, &interrupts).await;
@@ -276,14 +277,14 @@ fn shared(world: &Arc<World>, number: u32, link: &dyn Fn(Service) -> Link) -> Sh
     let base = Workbench::with(|options| {
         options.max_running = cast.max_running;
         let settings = &mut options.settings;
-        settings.gate = cast.gate;
-        settings.quiet = cast.quiet;
-        settings.receipts = cast.receipts;
-        settings.trust_lookup = cast.trust_lookup;
+        settings.rules.gate = cast.gate;
+        settings.rules.quiet = cast.quiet;
+        settings.rules.receipts = cast.receipts;
+        settings.rules.trust_lookup = cast.trust_lookup;
         // Longer than an outage, so that no result expires within one.
-        settings.timeout = TIMEOUT;
+        settings.rules.timeout = TIMEOUT;
         // Shorter than one: no result expires where none can be had, or none tells whose fault it is.
-        settings.patience = Duration::from_secs(60);
+        settings.rules.patience = Duration::from_secs(60);
         settings.source = format!("/worker-{number}");
     });
     let storage = Storage::around(Arc::new(LinkedStore {
@@ -300,10 +301,13 @@ fn shared(world: &Arc<World>, number: u32, link: &dyn Fn(Service) -> Link) -> Sh
         }),
         images: Arc::new(LinkedImages { link: link(Service::Downloads), images: Arc::clone(&world.images) }),
         storage,
-        publisher: Arc::new(LinkedPublisher {
-            link: link(Service::Broker),
-            broker: Arc::clone(&world.broker),
-        }),
+        publishing: Publishing {
+            publisher: Arc::new(LinkedPublisher {
+                link: link(Service::Broker),
+                broker: Arc::clone(&world.broker),
+            }),
+            ..base.shared.publishing.clone()
+        },
         ..base.shared
     }
 }
@@ -320,7 +324,7 @@ impl Future for Mortal {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         match self.process.pulse(context) {
             Pulse::Dead => Poll::Ready(()),
-            Pulse::FreezeResult => Poll::Pending,
+            Pulse::Frozen => Poll::Pending,
             Pulse::Alive => {
                 let polled = std::panic::AssertUnwindSafe(|| self.task.poll_unpin(context));
                 match std::panic::catch_unwind(polled) {

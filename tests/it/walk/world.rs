@@ -14,7 +14,8 @@ use comet_worker::job::answers::{Lookup, SubmitOutcome};
 use comet_worker::job::pace::{Pace, Seed};
 use comet_worker::job::receipt::Intent;
 use comet_worker::job::receipt::history::{Attempt, History};
-use comet_worker::job::step::{Input, Machine, Rules};
+use comet_worker::job::route::RouteName;
+use comet_worker::job::step::{Delivered, Input, Machine, Rules};
 use comet_worker::job::{Adopts, Digest, ExternalTaskId, JobId, SentUnder, TaskId};
 
 use self::part::Part;
@@ -174,7 +175,7 @@ impl World {
     ) -> Self {
         let max_attempts = if faults.failures > 0 { 2 } else { 1 };
         let intent = format!(
-            r#"{{"version":1,"job_id":"walked","digest":"d","route":"multi_image_to_image","round":1,"nonce":"","external_task_id":"x","max_attempts":{max_attempts}}}"#
+            r#"{{"version":1,"job_id":"walked","digest":"d","round":1,"nonce":"","external_task_id":"x","max_attempts":{max_attempts}}}"#
         );
         let setup = Setup {
             provider,
@@ -217,6 +218,15 @@ impl World {
             trust_lookup: self.setup.trust_lookup,
             max_attempts: self.setup.max_attempts,
             pace: Pace { first: second, min: second, max: second },
+        }
+    }
+
+    fn delivered(&self) -> Delivered {
+        Delivered {
+            digest: self.setup.digest.clone(),
+            route: Some(RouteName::default_route().clone()),
+            faults: Vec::new(),
+            queued_ms: None,
             learned: None,
             seed: Seed::from_text("walk"),
         }

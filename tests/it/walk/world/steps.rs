@@ -6,7 +6,6 @@ use comet_worker::job::answers::{Later, SubmitOutcome, TaskStatus};
 use comet_worker::job::event::says_unknown;
 use comet_worker::job::receipt::Decision;
 use comet_worker::job::record::Stage;
-use comet_worker::job::route::RouteName;
 use comet_worker::job::step::{Action, Input, Machine};
 
 use super::{Copy, Hand, LONG, Part, Provider, Safeguard, Table, Task, World, ZERO, task, unknown};
@@ -53,8 +52,7 @@ impl World {
                     let mut next = self.clone();
                     next.copies[number] = Copy::With(who);
                     next.delivered[number] = true;
-                    let (digest, route) = (self.setup.digest.clone(), RouteName::default_route().clone());
-                    let machine = Machine::new(self.rules(), digest, route, Vec::new(), None);
+                    let machine = Machine::new(self.rules(), self.delivered());
                     let machine = if first { machine.delivered_first() } else { machine };
                     next.hands[who] = Some(Part::new(Hand { machine, awaits: false, now: ZERO, attempt: 0 }));
                     steps.push(format_args!("copy {number} to w{who}, for the first time: {first}"), next);

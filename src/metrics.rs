@@ -5,6 +5,7 @@
 //! Prometheus sees no increase if a series only appears later.
 
 mod families;
+mod labels;
 #[cfg(test)]
 mod tests;
 
@@ -16,9 +17,13 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-pub use families::{ANSWERS, CALLBACKS, PAUSED, SERVICES, STAGES, STANDSTILLS, VIEWS};
+pub use labels::{CallbackAnswer, HandedBack, HeldStage, PauseReason, Service, Standstill};
 
-use crate::job::Timings;
+use crate::job::answers::{SubmitOutcome, TaskStatus};
+use crate::job::event::EventKind;
+use crate::job::request::DeadReason;
+use crate::job::step::RequeueReason;
+use crate::job::{Outcome, Timings};
 
 use families::{Families, Labels};
 
@@ -45,39 +50,48 @@ impl Metrics {
         Self(Arc::new(Families::new()))
     }
 
-    /// A job's terminal event is published. `outcome`: `succeeded`, `failed`, `cancelled`; `reason`: the reason of a
-    /// failure, else empty.
-    pub fn job_finished(&self, outcome: &'static str, reason: &'static str) {
+    /// A job has ended.
+    pub fn job_finished(&self, outcome: &Outcome) {
+        let (outcome, reason) = match outcome {
+            Outcome::Succeeded(_) => ("succeeded", ""),
+            Outcome::Failed(failure) => ("failed", failure.reason.as_str()),
+            Outcome::Cancelled(_) => ("cancelled", ""),
+        };
         count(&self.0.jobs_finished, [("outcome", outcome), ("reason", reason)]);
     }
 
-    /// Counts a job at `stage`, one of [`STAGES`], until the returned value is dropped.
+    /// Counts a job at this stage until the returned value is dropped.
     #[must_use = "the job counts as held only until this is dropped"]
-    pub fn held(&self, stage: &'static str) -> Held {
-        let gauge = self.0.jobs_held.get_or_create_owned(&[("stage", stage)]);
+    pub fn held(&self, stage: HeldStage) -> Held {
+        let gauge = self.0.jobs_held.get_or_create_owned(&[("stage", stage.as_str())]);
         gauge.inc();
         Held(gauge)
     }
 
-    /// Whether the worker takes no new jobs for this reason, one of [`PAUSED`].
-    pub fn paused(&self, reason: &'static str, paused: bool) {
-        self.0.paused.get_or_create(&[("reason", reason)]).set(i64::from(paused));
+    /// Whether the worker takes no new jobs for this reason.
+    pub fn paused(&self, reason: PauseReason, paused: bool) {
+        self.0.paused.get_or_create(&[("reason", reason.as_str())]).set(i64::from(paused));
     }
 
-    /// Whether there is a standstill of this kind, one of [`STANDSTILLS`].
-    pub fn standstill(&self, what: &'static str, stands: bool) {
-        self.0.standstill.get_or_create(&[("what", what)]).set(i64::from(stands));
+    /// Whether there is a standstill of this kind.
+    pub fn standstill(&self, what: Standstill, stands: bool) {
+        self.0.standstill.get_or_create(&[("what", what.as_str())]).set(i64::from(stands));
     }
 
-    /// A POST has ended with one of [`ANSWERS`], `took` after it was sent.
-    pub fn submitted(&self, answer: &'static str, took: Duration) {
-        count(&self.0.submits, [("answer", answer)]);
+    /// Whether a pause for this reason has become a standstill.
+    pub fn long_pause(&self, reason: PauseReason, stands: bool) {
+        self.0.standstill.get_or_create(&[("what", reason.as_str())]).set(i64::from(stands));
+    }
+
+    /// A POST has ended with this, `took` after it was sent.
+    pub fn submitted(&self, answer: &SubmitOutcome, took: Duration) {
+        count(&self.0.submits, [("answer", answer.label())]);
         self.0.submit.observe(took.as_secs_f64());
     }
 
-    /// A poll of a task returned one of [`VIEWS`].
-    pub fn polled(&self, view: &'static str) {
-        count(&self.0.polls, [("view", view)]);
+    /// A poll of a task returned this.
+    pub fn polled(&self, status: &TaskStatus) {
+        count(&self.0.polls, [("view", status.label())]);
     }
 
     /// A poll of a task returned an unknown status word.
@@ -85,19 +99,18 @@ impl Metrics {
         self.0.unknown_words.inc();
     }
 
-    /// A request at the callback listener was answered with one of [`CALLBACKS`].
-    pub fn callback(&self, answer: &'static str) {
-        count(&self.0.callbacks, [("answer", answer)]);
+    /// A request at the callback listener was answered with this.
+    pub fn callback(&self, answer: CallbackAnswer) {
+        count(&self.0.callbacks, [("answer", answer.as_str())]);
     }
 
-    /// A lost connection to one of [`SERVICES`] is established again.
-    pub fn reconnected(&self, service: &'static str) {
-        count(&self.0.reconnects, [("service", service)]);
+    /// A lost connection to this service is established again.
+    pub fn reconnected(&self, service: Service) {
+        count(&self.0.reconnects, [("service", service.as_str())]);
     }
 
-    /// `event_type` as in the event: `comet.job.succeeded`.
-    pub fn event_published(&self, event_type: &'static str) {
-        count(&self.0.events_published, [("type", event_type)]);
+    pub fn event_published(&self, kind: EventKind) {
+        count(&self.0.events_published, [("type", kind.event_type())]);
     }
 
     /// No queue took a terminal event.
@@ -105,14 +118,18 @@ impl Metrics {
         self.0.events_unrouted.inc();
     }
 
-    /// `reason` as in the header `x-comet-reason`.
-    pub fn dead_letter(&self, reason: &'static str) {
-        count(&self.0.dead_letters, [("reason", reason)]);
+    pub fn dead_letter(&self, reason: DeadReason) {
+        count(&self.0.dead_letters, [("reason", reason.as_str())]);
     }
 
-    /// A delivery was requeued, republished or dropped as a copy, before its job's end.
-    pub fn handed_back(&self, why: &'static str) {
-        count(&self.0.handed_back, [("why", why)]);
+    /// A life requeued its delivery.
+    pub fn requeued(&self, why: RequeueReason) {
+        count(&self.0.handed_back, [("why", why.as_str())]);
+    }
+
+    /// A delivery was requeued or republished for another reason.
+    pub fn handed_back(&self, why: HandedBack) {
+        count(&self.0.handed_back, [("why", why.as_str())]);
     }
 
     /// The state machine got a result that doesn't fit its action.

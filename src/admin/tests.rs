@@ -5,6 +5,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::metrics::PauseReason;
 
 #[derive(Default)]
 struct Said {
@@ -75,7 +76,7 @@ async fn the_pages_tell_what_the_process_knows() {
 #[tokio::test]
 async fn metrics_are_openmetrics() {
     let running = running().await;
-    running.metrics.paused("redis", true);
+    running.metrics.paused(PauseReason::Redis, true);
     let (status, content_type, body) = get(running.address, "/metrics").await;
     assert_eq!(status, 200);
     assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");

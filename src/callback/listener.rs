@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bounded_listener::BoundedListener;
 use crate::job::JobId;
 use crate::job::callback::Callbacks;
-use crate::metrics::Metrics;
+use crate::metrics::{CallbackAnswer, Metrics};
 use crate::provider::wire::tells_of_a_running_task;
 
 /// A callback has about 1 KB. Nothing of it is stored, and it is only believed when it says that there is nothing to
@@ -59,22 +59,6 @@ struct Sources {
     callbacks: Callbacks,
     tell: Arc<dyn Tell>,
     metrics: Metrics,
-}
-
-/// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Accepted,
-    /// The body says that the task is still running, so the callback is not passed on.
-    Running,
-    NotFound,
-    TooLarge,
-    /// The body didn't arrive in time.
-    TimedOut,
-    /// The connection broke before the end of the body.
-    BrokenOff,
-    /// The callback could not be passed on. It does no harm if the provider tries again.
-    Unavailable,
 }
 
 impl Listener {
@@ -126,71 +110,56 @@ impl Listener {
 
 async fn hit(State(sources): State<Sources>, request: Request) -> Response {
     let answer = sources.answer(request).await;
-    sources.metrics.callback(answer.as_str());
-    answer.status().into_response()
+    sources.metrics.callback(answer);
+    status(answer).into_response()
 }
 
 impl Sources {
-    async fn answer(&self, request: Request) -> Answer {
+    async fn answer(&self, request: Request) -> CallbackAnswer {
         let token = request.uri().path().rsplit('/').next().unwrap_or_default();
         let job = self.callbacks.job(token).filter(|_| request.method() == Method::POST);
-        let Some(job) = job else { return Answer::NotFound };
+        let Some(job) = job else { return CallbackAnswer::NotFound };
         match tokio::time::timeout(BODY_TIME_MAX, read(request)).await {
-            Ok(Ok(body)) if tells_of_a_running_task(&body) => return Answer::Running,
+            Ok(Ok(body)) if tells_of_a_running_task(&body) => return CallbackAnswer::Running,
             Ok(Ok(_)) => {}
             Ok(Err(answer)) => return answer,
-            Err(_) => return Answer::TimedOut,
+            Err(_) => return CallbackAnswer::TimedOut,
         }
         match self.tell.tell(&job).await {
-            Ok(()) => Answer::Accepted,
+            Ok(()) => CallbackAnswer::Accepted,
             Err(why) => {
                 tracing::debug!(job_id = %job, "a callback could not be passed on: {why}");
-                Answer::Unavailable
+                CallbackAnswer::Unavailable
             }
         }
     }
 }
 
 /// Reads the body to its end, which also lets the client read the answer.
-async fn read(request: Request) -> Result<Vec<u8>, Answer> {
+async fn read(request: Request) -> Result<Vec<u8>, CallbackAnswer> {
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > BODY_BYTES_MAX) {
-        return Err(Answer::TooLarge);
+        return Err(CallbackAnswer::TooLarge);
     }
     let mut chunks = Body::into_data_stream(request.into_body());
     let mut body = Vec::new();
     while let Some(chunk) = chunks.next().await {
-        body.extend_from_slice(&chunk.map_err(|_| Answer::BrokenOff)?);
+        body.extend_from_slice(&chunk.map_err(|_| CallbackAnswer::BrokenOff)?);
         if u64::try_from(body.len()).is_ok_and(|bytes| bytes > BODY_BYTES_MAX) {
-            return Err(Answer::TooLarge);
+            return Err(CallbackAnswer::TooLarge);
         }
     }
     Ok(body)
 }
 
-impl Answer {
-    /// The label, as in [`CALLBACKS`](crate::metrics::CALLBACKS).
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Running => "running",
-            Self::NotFound => "not_found",
-            Self::TooLarge => "too_large",
-            Self::TimedOut => "timed_out",
-            Self::BrokenOff => "broken_off",
-            Self::Unavailable => "unavailable",
-        }
-    }
-
-    /// 200 is the answer that the provider expects (docs/provider.md, "Callbacks").
-    fn status(self) -> StatusCode {
-        match self {
-            Self::Accepted | Self::Running => StatusCode::OK,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
-            Self::BrokenOff => StatusCode::BAD_REQUEST,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        }
+/// 200 is the answer that the provider expects (docs/provider.md, "Callbacks").
+fn status(answer: CallbackAnswer) -> StatusCode {
+    match answer {
+        CallbackAnswer::Accepted | CallbackAnswer::Running => StatusCode::OK,
+        CallbackAnswer::NotFound => StatusCode::NOT_FOUND,
+        CallbackAnswer::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        CallbackAnswer::TimedOut => StatusCode::REQUEST_TIMEOUT,
+        CallbackAnswer::BrokenOff => StatusCode::BAD_REQUEST,
+        CallbackAnswer::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

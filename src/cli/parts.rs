@@ -15,7 +15,7 @@ use crate::ledger::connection::Connection;
 use crate::ledger::durations::RedisDurations;
 use crate::ledger::endpoint::Endpoint;
 use crate::ledger::slots::Account;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Service};
 use crate::provider::http::{CometApi, Endpoints};
 use crate::queue::publish::Publisher;
 use crate::queue::topology::Names;
@@ -92,7 +92,7 @@ pub(super) fn durations(config: &Config, metrics: &Metrics) -> anyhow::Result<Re
 pub(super) fn redis_connection(config: &Config, metrics: &Metrics) -> anyhow::Result<Connection> {
     let metrics = metrics.clone();
     let redis = &config.redis;
-    Connection::new(redis.url.clone(), redis.response_timeout, move || metrics.reconnected("redis"))
+    Connection::new(redis.url.clone(), redis.response_timeout, move || metrics.reconnected(Service::Redis))
         .map(|connection| connection.with_certificates(redis.certificates.clone()))
         .map_err(|fault| anyhow::anyhow!("redis.url: {fault}"))
 }

@@ -24,6 +24,7 @@ use crate::ledger::RedisLedger;
 use crate::ledger::hints::{self, Hints};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::metrics::Standstill;
 use crate::queue::publish::Publisher;
 use crate::receipts::Receipts;
 use crate::shutdown::Signals;
@@ -38,7 +39,7 @@ use crate::worker::preflight::{Weaknesses, preflight};
 use crate::worker::publish::Publishing;
 use crate::worker::session::Sessions;
 use crate::worker::slots::SlotLine;
-use crate::worker::standstills::{Standstills, What};
+use crate::worker::standstills::Standstills;
 use crate::worker::submits::Submits;
 use crate::worker::suspects::Suspects;
 use crate::worker::{Settings, Shared, store_watch};
@@ -307,7 +308,7 @@ impl Status for Health {
         if !self.looked_first.load(Ordering::Relaxed) {
             reasons.push("starting: jobs are taken once Redis and the store have answered".to_owned());
         } else if !self.connected.load(Ordering::Relaxed) {
-            let why = self.standstills.now(What::RabbitMq);
+            let why = self.standstills.now(Standstill::RabbitMq);
             reasons.push(format!("rabbitmq: {}", why.unwrap_or_else(|| "connecting".to_owned())));
         }
         reasons.extend(self.standstills.hindering());

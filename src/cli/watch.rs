@@ -8,7 +8,7 @@ use super::{parts, render};
 use crate::config::Config;
 use crate::job::JobId;
 use crate::job::event::EventView;
-use crate::job::pace::{Seed, backoff};
+use crate::job::pace::{Backoff, Seed};
 use crate::queue::Address;
 use crate::queue::listen::{ListenError, Listener};
 use crate::shutdown::Signals;
@@ -80,7 +80,7 @@ async fn again(
     output: &Output,
     mut interrupted: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<Listener> {
-    let mut failures = 0;
+    let mut retries = Backoff::new(FIRST_RETRY, LAST_RETRY, Seed::from_text("watch"));
     let mut told = String::new();
     loop {
         let error = tokio::select! {
@@ -90,14 +90,12 @@ async fn again(
             },
             () = interrupted.as_mut() => return None,
         };
-        failures += 1;
-        let wait = backoff(failures, FIRST_RETRY, LAST_RETRY, Seed::from_text("watch"));
         if error != told {
             output.words(&format!("{error}; trying on"));
             told = error;
         }
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(retries.failed()) => {}
             () = interrupted.as_mut() => return None,
         }
     }

@@ -27,6 +27,24 @@ pub enum SubmitOutcome {
     },
 }
 
+impl SubmitOutcome {
+    /// The labels of the cases.
+    pub const LABELS: [&'static str; 5] = ["accepted", "later", "account", "refused", "unknown"];
+
+    /// For metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        let [accepted, later, account, refused, unknown] = Self::LABELS;
+        match self {
+            Self::Accepted(_) => accepted,
+            Self::Later(_) => later,
+            Self::Account(_) => account,
+            Self::Refused(_) => refused,
+            Self::Unknown { .. } => unknown,
+        }
+    }
+}
+
 /// The provider has no capacity at the moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Later {
@@ -95,6 +113,24 @@ pub enum TaskStatus {
         fault: Option<AccountFault>,
         after: Option<Duration>,
     },
+}
+
+impl TaskStatus {
+    /// The labels of the cases.
+    pub const LABELS: [&'static str; 5] = ["running", "succeeded", "failed", "not_found", "unavailable"];
+
+    /// For metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        let [running, succeeded, failed, not_found, unavailable] = Self::LABELS;
+        match self {
+            Self::Running => running,
+            Self::Succeeded { .. } => succeeded,
+            Self::Failed { .. } => failed,
+            Self::NotFound { .. } => not_found,
+            Self::Unavailable { .. } => unavailable,
+        }
+    }
 }
 
 /// Why a task failed, as far as the provider says.

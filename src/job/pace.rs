@@ -63,6 +63,40 @@ pub fn backoff(failures: u32, first: Duration, max: Duration, seed: Seed) -> Dur
     doubled.min(max).mul_f64(1.0 - 0.2 * seed.fraction(failures))
 }
 
+/// The waits between the tries of something that fails: see [`backoff`].
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    first: Duration,
+    max: Duration,
+    seed: Seed,
+    failures: u32,
+}
+
+impl Backoff {
+    #[must_use]
+    pub fn new(first: Duration, max: Duration, seed: Seed) -> Self {
+        Self { first, max, seed, failures: 0 }
+    }
+
+    /// It has failed once more; returns how long to wait before the next try.
+    #[must_use]
+    pub fn failed(&mut self) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        backoff(self.failures, self.first, self.max, self.seed)
+    }
+
+    /// How often it has failed in a row.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// It has worked, so the next wait is the first one again.
+    pub fn worked(&mut self) {
+        self.failures = 0;
+    }
+}
+
 /// The source of the jitter: the same job has the same jitter on every worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Seed(u64);
@@ -99,6 +133,15 @@ mod tests {
         let waits: Vec<_> = (0..50).map(|polls| fixed.wait(polls)).collect();
         assert_eq!(waits[0], Duration::ZERO);
         assert!(waits[1..].iter().all(|wait| *wait == Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn the_waits_begin_anew_when_it_has_worked() {
+        let mut waits = Backoff::new(Duration::from_secs(1), Duration::from_secs(60), Seed::from_text("x"));
+        let (first, second) = (waits.failed(), waits.failed());
+        assert!(second > first && waits.failures() == 2);
+        waits.worked();
+        assert_eq!((waits.failures(), waits.failed()), (0, first));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod open;
 mod outcome;
 mod patience;
 mod record;
+mod rules;
 mod store;
 mod submit;
 mod timing;
@@ -39,55 +40,16 @@ pub use self::machine::Machine;
 pub use self::open::{IntentSeen, OpenSubmit};
 pub use self::patience::{Blame, Others, Unstored, together};
 pub use self::record::Recall;
+pub use self::rules::{Delivered, Rules};
 pub use self::store::Storing;
 
-use super::pace::{Pace, Schedule, Seed};
-use super::{Charged, Digest, FailedTasks, Fault, Made, Outcome, SentUnder, TaskId};
+use super::pace::Schedule;
+use super::{Charged, Digest, FailedTasks, Made, Outcome, SentUnder, TaskId};
 use crate::job::answers::{Lookup, SubmitOutcome, TaskStatus};
 use crate::job::receipt::history::History;
 use crate::job::receipt::{Gate, Shut};
 use crate::job::record::{Nonce, Snapshot, Stage};
 use crate::job::route::RouteName;
-
-/// The settings of a life, as the configuration has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Rules {
-    /// `generation.gate_s`: a POST is sent at most this long after the right to post was asked for.
-    pub gate: Duration,
-    /// `generation.quiet_s`: after this time an unanswered POST of another life can't arrive any more.
-    pub quiet: Duration,
-    /// `generation.timeout_s`, or the job's own.
-    pub timeout: Duration,
-    /// Half of `amqp.consumer_timeout_s`: the longest time that a life may take.
-    pub hold: Duration,
-    /// `download.patience_s`: how long, over all lives, the images of a paid task are tried for.
-    pub patience: Duration,
-    /// `generation.receipts`
-    pub receipts: bool,
-    /// `generation.on_unknown_submit = "trust_lookup"`: a look-up that finds nothing after the
-    /// quiet period means that nothing was accepted.
-    pub trust_lookup: bool,
-    /// `generation.max_attempts`: how many generations a job may have, one after the other, as long as their tasks
-    /// fail. With receipts, the number in the first intent counts instead.
-    pub max_attempts: u32,
-    pub pace: Pace,
-}
-
-/// What is known of a job when its message is delivered.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Delivered {
-    pub digest: Digest,
-    /// `None` if this worker doesn't know the job's route; then the job has faults.
-    pub route: Option<RouteName>,
-    /// Empty if the job can be run.
-    pub faults: Vec<Fault>,
-    /// How long the message was in the queue.
-    pub queued_ms: Option<u64>,
-    /// When to poll, by how long such tasks take; `None` if the user has fixed the schedule, which [`Rules::pace`] has
-    /// then.
-    pub learned: Option<Arc<Schedule>>,
-    pub seed: Seed,
-}
 
 /// What to do next, with what the machine has to know when it is done. The text of each action ends with the input
 /// that reports its result. The machine takes [`Input::Unreadable`] and [`Input::Called`] after any action.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::endpoint::Endpoint;
 use crate::heartbeat::Heartbeat;
 use crate::job::JobId;
-use crate::job::pace::{Seed, backoff};
+use crate::job::pace::{Backoff, Seed};
 
 /// What should be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,13 +148,14 @@ pub async fn listen(
     stop: CancellationToken,
 ) {
     let seed = Seed::from_text(&channel);
-    let (mut failures, mut refusal_told) = (0, false);
+    let mut retries = Backoff::new(Duration::from_millis(200), Duration::from_secs(5), seed);
+    let mut refusal_told = false;
     while !stop.is_cancelled() {
         heartbeat.touch();
         let subscribed = tokio::time::timeout(Duration::from_secs(5), subscribe(&endpoint, &channel)).await;
         match subscribed {
             Ok(Ok(pubsub)) => {
-                failures = 0;
+                retries.worked();
                 hints.wake_all();
                 relay(pubsub, &hints, &heartbeat, &stop).await;
             }
@@ -171,11 +172,9 @@ pub async fn listen(
             }
             Ok(Err(_)) | Err(_) => {}
         }
-        failures += 1;
-        let wait = backoff(failures, Duration::from_millis(200), Duration::from_secs(5), seed);
         tokio::select! {
             () = stop.cancelled() => {}
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(retries.failed()) => {}
         }
     }
 }

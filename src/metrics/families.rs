@@ -9,30 +9,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
+use super::labels::{CallbackAnswer, HandedBack, HeldStage, PauseReason, Service, Standstill};
 use crate::job::Reason;
+use crate::job::answers::{SubmitOutcome, TaskStatus};
 use crate::job::event::EventKind;
 use crate::job::request::DeadReason;
 use crate::job::step::RequeueReason;
-
-/// The stages that a held job can be at.
-pub const STAGES: [&str; 6] = ["waiting", "submitting", "looking_on", "generating", "storing", "telling"];
-/// The reasons for which no new jobs are taken.
-pub const PAUSED: [&str; 5] = ["account", "provider", "redis", "storage", "download"];
-/// The kinds of standstills.
-pub const STANDSTILLS: [&str; 8] =
-    ["message", "rabbitmq", "publishing", "account", "provider", "redis", "storage", "download"];
-/// The results of a POST: the cases of [`SubmitOutcome`](crate::job::answers::SubmitOutcome).
-pub const ANSWERS: [&str; 5] = ["accepted", "later", "account", "refused", "unknown"];
-/// The results of a poll: the cases of [`TaskStatus`](crate::job::answers::TaskStatus).
-pub const VIEWS: [&str; 5] = ["running", "succeeded", "failed", "not_found", "unavailable"];
-/// The answers to a request at the callback listener.
-pub const CALLBACKS: [&str; 7] =
-    ["accepted", "running", "not_found", "too_large", "timed_out", "broken_off", "unavailable"];
-/// The services that have a lasting connection.
-pub const SERVICES: [&str; 2] = ["rabbitmq", "redis"];
-
-/// Why deliveries go back to RabbitMQ, besides the reasons of a job's life.
-const OTHERS_HANDED_BACK: [&str; 3] = ["panicked", "handed_on", "copy"];
 
 const SUBMIT_S: [f64; 9] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 const GENERATION_S: [f64; 12] = [2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0, 600.0, 900.0];
@@ -205,30 +187,30 @@ impl Families {
 
     fn start_at_zero(&self) {
         let terminal = EventKind::ALL.into_iter().filter(|kind| kind.is_terminal());
-        let terminal: Vec<_> = terminal.map(EventKind::event_type).collect();
-        let dead = DeadReason::ALL.map(DeadReason::as_str);
-        let requeued = RequeueReason::ALL.map(RequeueReason::as_str);
-        for (family, label, values) in [
-            (&self.submits, "answer", &ANSWERS[..]),
-            (&self.polls, "view", &VIEWS),
-            (&self.callbacks, "answer", &CALLBACKS),
-            (&self.reconnects, "service", &SERVICES),
-            (&self.events_published, "type", &terminal),
-            (&self.dead_letters, "reason", &dead),
-            (&self.handed_back, "why", &requeued),
-            (&self.handed_back, "why", &OTHERS_HANDED_BACK),
+        let texts = |label: &'static str, values: Vec<&'static str>| (label, values);
+        for (family, (label, values)) in [
+            (&self.submits, texts("answer", SubmitOutcome::LABELS.to_vec())),
+            (&self.polls, texts("view", TaskStatus::LABELS.to_vec())),
+            (&self.callbacks, texts("answer", all(CallbackAnswer::ALL, CallbackAnswer::as_str))),
+            (&self.reconnects, texts("service", all(Service::ALL, Service::as_str))),
+            (&self.events_published, texts("type", terminal.map(EventKind::event_type).collect())),
+            (&self.dead_letters, texts("reason", all(&DeadReason::ALL, DeadReason::as_str))),
+            (&self.handed_back, texts("why", all(&RequeueReason::ALL, RequeueReason::as_str))),
+            (&self.handed_back, texts("why", all(HandedBack::ALL, HandedBack::as_str))),
         ] {
             for value in values {
-                drop(family.get_or_create(&[(label, *value)]));
+                drop(family.get_or_create(&[(label, value)]));
             }
         }
-        for (family, label, values) in [
-            (&self.jobs_held, "stage", &STAGES[..]),
-            (&self.paused, "reason", &PAUSED),
-            (&self.standstill, "what", &STANDSTILLS),
+        let pauses = all(PauseReason::ALL, PauseReason::as_str);
+        for (family, (label, values)) in [
+            (&self.jobs_held, texts("stage", all(HeldStage::ALL, HeldStage::as_str))),
+            (&self.paused, texts("reason", pauses.clone())),
+            (&self.standstill, texts("what", all(Standstill::ALL, Standstill::as_str))),
+            (&self.standstill, texts("what", pauses)),
         ] {
             for value in values {
-                drop(family.get_or_create(&[(label, *value)]));
+                drop(family.get_or_create(&[(label, value)]));
             }
         }
         for outcome in ["succeeded", "cancelled"] {
@@ -238,6 +220,10 @@ impl Families {
             drop(self.jobs_finished.get_or_create(&[("outcome", "failed"), ("reason", reason.as_str())]));
         }
     }
+}
+
+fn all<T: Copy>(cases: &[T], text: fn(T) -> &'static str) -> Vec<&'static str> {
+    cases.iter().copied().map(text).collect()
 }
 
 fn add<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {

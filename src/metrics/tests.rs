@@ -1,21 +1,33 @@
 use super::*;
+use crate::job::{Charged, Failure, Made, Reason, Success, TaskId};
 
 #[test]
 fn what_happened_is_counted_under_its_name() {
     let metrics = Metrics::new();
-    metrics.job_finished("succeeded", "");
-    metrics.job_finished("failed", "rejected");
-    metrics.submitted("accepted", Duration::from_millis(240));
-    metrics.polled("running");
-    metrics.reconnected("redis");
-    metrics.event_published("comet.job.succeeded");
+    let task_id = TaskId::new("t-1").unwrap();
+    let success = Success { task_id: task_id.clone(), made: Made::Images(Vec::new()), units: None };
+    metrics.job_finished(&Outcome::Succeeded(success));
+    metrics.job_finished(&Outcome::Failed(Failure {
+        reason: Reason::Rejected,
+        message: String::new(),
+        provider_code: None,
+        charged: Charged::No,
+        task_id: None,
+        units: None,
+        faults: Vec::new(),
+    }));
+    metrics.submitted(&SubmitOutcome::Accepted(task_id), Duration::from_millis(240));
+    metrics.polled(&TaskStatus::Running);
+    metrics.reconnected(Service::Redis);
+    metrics.event_published(EventKind::Succeeded);
     metrics.event_unrouted();
-    metrics.dead_letter("conflict");
-    metrics.handed_back("shutdown");
+    metrics.dead_letter(DeadReason::Conflict);
+    metrics.requeued(RequeueReason::Stopping);
+    metrics.handed_back(HandedBack::Copy);
     metrics.job_panicked();
     metrics.misfit();
     metrics.generated_again();
-    metrics.paused("account", true);
+    metrics.paused(PauseReason::Account, true);
     metrics.stored(Duration::from_millis(310));
     metrics.timings(&Timings { queued: Some(12), generate: Some(24_100), ..Timings::default() });
     metrics.looked_at(0);
@@ -35,7 +47,8 @@ fn what_happened_is_counted_under_its_name() {
         "comet_events_published_total{type=\"comet.job.succeeded\"} 1",
         "comet_events_unrouted_total 1",
         "comet_dead_letters_total{reason=\"conflict\"} 1",
-        "comet_handed_back_total{why=\"shutdown\"} 1",
+        "comet_handed_back_total{why=\"stopping\"} 1",
+        "comet_handed_back_total{why=\"copy\"} 1",
         "comet_job_panics_total 1",
         "comet_internal_faults_total 1",
         "comet_generations_again_total 1",
@@ -49,7 +62,7 @@ fn what_happened_is_counted_under_its_name() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
-    metrics.paused("account", false);
+    metrics.paused(PauseReason::Account, false);
     assert!(metrics.encode().contains("comet_paused{reason=\"account\"} 0\n"));
 }
 
@@ -59,8 +72,8 @@ fn a_job_is_held_until_its_guard_is_dropped() {
     let held = |stage: &str, number: i64| {
         metrics.encode().contains(&format!("comet_jobs_held{{stage=\"{stage}\"}} {number}\n"))
     };
-    let first = metrics.held("generating");
-    let second = metrics.held("generating");
+    let first = metrics.held(HeldStage::Generating);
+    let second = metrics.held(HeldStage::Generating);
     assert!(held("generating", 2) && held("waiting", 0));
     drop(first);
     assert!(held("generating", 1));

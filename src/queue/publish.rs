@@ -17,7 +17,7 @@ use super::fit::fitted;
 use super::request::{Reply, reply};
 use super::topology::{self, Names};
 use super::{Address, ConnectError};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Service};
 
 /// One message to be published.
 #[derive(Debug, Clone)]
@@ -213,7 +213,7 @@ impl Publisher {
             }
         };
         if link.connected_before {
-            self.metrics.reconnected("rabbitmq");
+            self.metrics.reconnected(Service::RabbitMq);
         }
         link.connected_before = true;
         Ok(link.connection.insert(connection))

@@ -23,7 +23,7 @@ pub use self::turn::{Held, Turn};
 use crate::heartbeat::Heartbeat;
 use crate::job::answers::{AccountFault, AccountFaultKind, SubmitOutcome};
 use crate::job::pace::{Seed, backoff};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PauseReason};
 
 /// The requests by which the worker probes the open causes.
 #[async_trait]
@@ -128,10 +128,10 @@ impl Breaker {
             .collect()
     }
 
-    /// The labels of the open causes.
+    /// The reasons of the open causes.
     #[must_use]
-    pub fn causes(&self) -> BTreeSet<&'static str> {
-        self.state.borrow().faults.keys().map(|cause| cause.as_str()).collect()
+    pub fn reasons(&self) -> BTreeSet<PauseReason> {
+        self.state.borrow().faults.keys().map(|cause| cause.reason()).collect()
     }
 
     /// Learns from the answer to a POST. While causes are open, only the answer to the job that was let through
@@ -264,9 +264,9 @@ impl Breaker {
     }
 
     fn show(&self) {
-        let state = self.state.borrow();
-        for label in ["account", "provider", "redis", "storage", "download"] {
-            self.metrics.paused(label, state.faults.keys().any(|cause| cause.as_str() == label));
+        let reasons = self.reasons();
+        for reason in PauseReason::ALL {
+            self.metrics.paused(*reason, reasons.contains(reason));
         }
     }
 

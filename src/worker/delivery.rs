@@ -11,6 +11,7 @@ use super::{Shared, copies, panics};
 use crate::job::JobId;
 use crate::job::request::{self, DeadLetter, DeadReason};
 use crate::job::step::RequeueReason;
+use crate::metrics::HandedBack;
 use crate::queue::consume::{Message, Settle};
 use crate::queue::message;
 
@@ -45,7 +46,7 @@ pub fn process<'a>(
 async fn republish(shared: &Shared, message: Box<Message>, settle: &dyn Settle, interrupts: &Interrupts) {
     match shared.publishing.republish(&message, interrupts).await {
         Ok(()) => {
-            shared.metrics.handed_back("handed_on");
+            shared.metrics.handed_back(HandedBack::HandedOn);
             settle.ack().await;
         }
         Err(why) => requeue(shared, settle, why).await,
@@ -82,7 +83,7 @@ async fn run(
     let alone = match Box::pin(copies::enter(shared, &id, &original, interrupts)).await {
         Ok(Some(alone)) => alone,
         Ok(None) => {
-            shared.metrics.handed_back("copy");
+            shared.metrics.handed_back(HandedBack::Copy);
             return settle.ack().await;
         }
         Err(why) => return requeue(shared, settle, why).await,
@@ -118,7 +119,7 @@ async fn dead_letter(
 
 async fn panicked(shared: &Shared, job: &JobId, panic: String, settle: &dyn Settle, interrupts: &Interrupts) {
     shared.metrics.job_panicked();
-    shared.metrics.handed_back("panicked");
+    shared.metrics.handed_back(HandedBack::Panicked);
     let times = shared.panics.note(job, panic.clone());
     tracing::error!(times, "a job's life panicked; the job goes back to the queue: {panic}");
     if let Err(RequeueReason::Disconnected) = interrupts.or(tokio::time::sleep(AFTER_PANIC)).await {
@@ -128,7 +129,7 @@ async fn panicked(shared: &Shared, job: &JobId, panic: String, settle: &dyn Sett
 }
 
 async fn requeue(shared: &Shared, settle: &dyn Settle, why: RequeueReason) {
-    shared.metrics.handed_back(why.as_str());
+    shared.metrics.requeued(why);
     match why {
         // The broker has requeued it itself.
         RequeueReason::Disconnected => {}

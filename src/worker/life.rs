@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
 
 pub use self::interrupts::Interrupts;
 use self::store::ImageStoring;
@@ -143,7 +142,7 @@ struct Actor<'a> {
     /// The POST of this life that got no answer.
     unanswered: Option<Sent>,
     /// Until this time this job posts nothing, though other jobs may.
-    no_post_before: Option<Instant>,
+    no_post_before: Option<Duration>,
     hints: HintListener,
     storing: ImageStoring,
     /// How long the task takes.

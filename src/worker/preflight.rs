@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::breaker::Cause;
-use crate::job::pace::{Seed, backoff};
+use crate::job::pace::{Backoff, Seed};
 use crate::ledger::LedgerError;
 use crate::receipts::StoreId;
 
@@ -41,7 +41,8 @@ pub async fn preflight(shared: &Shared, stop: &CancellationToken) -> Result<(), 
         );
         return Ok(());
     }
-    let mut failures = 0;
+    let mut retries =
+        Backoff::new(Duration::from_millis(250), Duration::from_secs(5), Seed::from_text("preflight"));
     while !stop.is_cancelled() {
         match look(shared).await {
             Ok(Verdict::Gate) => {
@@ -64,16 +65,9 @@ pub async fn preflight(shared: &Shared, stop: &CancellationToken) -> Result<(), 
             }
             Err((cause, message)) => shared.breaker.fault(cause, &message),
         }
-        failures += 1;
-        let wait = backoff(
-            failures,
-            Duration::from_millis(250),
-            Duration::from_secs(5),
-            Seed::from_text("preflight"),
-        );
         tokio::select! {
             () = stop.cancelled() => {}
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(retries.failed()) => {}
         }
     }
     Ok(())

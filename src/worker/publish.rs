@@ -7,13 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::life::Interrupts;
-use super::standstills::{Standstills, What};
+use super::standstills::Standstills;
 use crate::job::Job;
 use crate::job::event::Event;
 use crate::job::pace::{Seed, backoff};
 use crate::job::request::DeadLetter;
 use crate::job::step::RequeueReason;
+use crate::metrics::HeldStage;
 use crate::metrics::Metrics;
+use crate::metrics::Standstill;
 use crate::queue::consume::Message;
 use crate::queue::message::{dead_properties, event_properties, handed_on_properties};
 use crate::queue::publish::{Outgoing, Publish, PublishError, Routed};
@@ -39,7 +41,7 @@ impl Publishing {
     ///
     /// The interrupt; the event may have been published, and the next worker with the job publishes it again.
     pub async fn event(&self, job: &Job, body: Bytes, interrupts: &Interrupts) -> Result<(), RequeueReason> {
-        let _held = self.metrics.held("telling");
+        let _held = self.metrics.held(HeldStage::Publishing);
         let Some(event) = Event::from_stored(body) else {
             // Only our workers write it, so the record is damaged; the next reader can't read it either.
             tracing::error!("the stored event can't be read back; the job stays in the queue");
@@ -65,7 +67,7 @@ impl Publishing {
                 self.to_queue(&kept, interrupts).await?;
             }
         }
-        self.metrics.event_published(event.kind.event_type());
+        self.metrics.event_published(event.kind);
         if let Some(reply_to) = &job.envelope.reply_to {
             let copy = Outgoing {
                 exchange: String::new(),
@@ -87,7 +89,7 @@ impl Publishing {
         let (publisher, metrics) = (self.publisher.clone(), self.metrics.clone());
         tokio::spawn(async move {
             match publisher.publish(&message).await {
-                Ok(_) => metrics.event_published(event.kind.event_type()),
+                Ok(_) => metrics.event_published(event.kind),
                 Err(error) => tracing::debug!(
                     "an event that is published once, and not waited for, was not confirmed: {error}"
                 ),
@@ -114,7 +116,7 @@ impl Publishing {
             body: original.body.clone(),
         };
         self.to_queue(&message, interrupts).await?;
-        self.metrics.dead_letter(dead.reason.as_str());
+        self.metrics.dead_letter(dead.reason);
         Ok(())
     }
 
@@ -166,7 +168,7 @@ impl Publishing {
 
     async fn confirmed(&self, message: &Outgoing, interrupts: &Interrupts) -> Result<Routed, RequeueReason> {
         let unconfirmed = "RabbitMQ has not confirmed a message yet";
-        let waiting = self.standstills.wait(What::Publishing, unconfirmed, ALARMS);
+        let waiting = self.standstills.wait(Standstill::Publishing, unconfirmed, ALARMS);
         let mut failures = 0;
         loop {
             match self.once(message, interrupts).await? {

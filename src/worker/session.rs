@@ -15,10 +15,12 @@ use super::delivery;
 use super::intake::{Change, Intake};
 use super::life::Interrupts;
 use super::panics;
-use super::standstills::{OpenStandstill, What};
+use super::standstills::OpenStandstill;
 use super::suspects::Suspects;
 use crate::heartbeat::Heartbeat;
-use crate::job::pace::{Seed, backoff};
+use crate::job::pace::{Backoff, Seed};
+use crate::metrics::Standstill;
+use crate::metrics::{HandedBack, Service};
 use crate::queue::consume::{Incoming, JobConsumer};
 use crate::queue::{Address, topology};
 
@@ -57,12 +59,12 @@ impl Sessions {
     }
 
     async fn sessions(&self) {
-        let mut failures = 0;
+        let mut retries = Backoff::new(FIRST_RETRY, LAST_RETRY, Seed::from_text("session"));
         let mut before = false;
         while !self.stop.is_cancelled() {
             let started = Instant::now();
             if before {
-                self.shared.metrics.reconnected("rabbitmq");
+                self.shared.metrics.reconnected(Service::RabbitMq);
             }
             let error = match self.suspects.watch(self.address.seen(), self.session()).await {
                 Ok(()) => return,
@@ -71,12 +73,11 @@ impl Sessions {
             before = true;
             self.disconnected(&error);
             if started.elapsed() > GOOD_SESSION {
-                failures = 0;
+                retries.worked();
             }
-            failures += 1;
-            let wait = backoff(failures, FIRST_RETRY, LAST_RETRY, Seed::from_text("session"));
+            let wait = retries.failed();
             // The standstill logs it once more when it has lasted for a moment.
-            if failures == 1 {
+            if retries.failures() == 1 {
                 tracing::warn!("no session with RabbitMQ, trying again in {wait:.1?}: {error}");
             } else {
                 tracing::debug!("no session with RabbitMQ, trying again in {wait:.1?}: {error}");
@@ -202,7 +203,7 @@ impl Sessions {
         let mut waiting = self.waiting();
         match &*waiting {
             Some(waiting) => waiting.because(detail, remedy),
-            None => *waiting = Some(self.shared.standstills.wait(What::RabbitMq, detail, remedy)),
+            None => *waiting = Some(self.shared.standstills.wait(Standstill::RabbitMq, detail, remedy)),
         }
     }
 
@@ -213,15 +214,15 @@ impl Sessions {
     /// `own` is dropped with the delivery, and so counts the deliveries of its consumer.
     fn spawn(&self, shared: &Arc<Shared>, incoming: Incoming, lost: &CancellationToken, own: Arc<()>) {
         let shared = Arc::clone(shared);
-        let held_until = Instant::now() + shared.settings.rules.hold;
-        let interrupts = Interrupts::new(self.stop.clone(), lost.clone(), held_until);
+        let hold = shared.settings.rules.hold;
+        let interrupts = Interrupts::new(self.stop.clone(), lost.clone(), hold);
         self.lives.spawn(async move {
             let Incoming { message, settle } = incoming;
             let life = async { delivery::process(&shared, message, settle.as_ref(), &interrupts).await };
             // Once the job's id is known, its life catches its own panics.
             if let Err(panic) = panics::caught(life).await {
                 shared.metrics.job_panicked();
-                shared.metrics.handed_back("panicked");
+                shared.metrics.handed_back(HandedBack::Panicked);
                 tracing::error!("a delivery panicked; its message goes back to the queue: {panic}");
                 tokio::time::sleep(AFTER_PANIC).await;
                 settle.requeue().await;

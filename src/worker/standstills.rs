@@ -14,33 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
 use crate::heartbeat::Heartbeat;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PauseReason, Standstill};
 
 /// A wait that lasts this long is a standstill.
 const MOMENT: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_secs(1);
-
-/// What can be stuck.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum What {
-    /// There is no session with RabbitMQ.
-    RabbitMq,
-    /// A published message is not confirmed.
-    Publishing,
-}
-
-impl What {
-    const ALL: [Self; 2] = [Self::RabbitMq, Self::Publishing];
-
-    /// The label of the metric, and the word in the log and in readiness.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RabbitMq => "rabbitmq",
-            Self::Publishing => "publishing",
-        }
-    }
-}
 
 /// All waits of this process. Clones share them.
 #[derive(Debug, Clone)]
@@ -51,11 +29,11 @@ pub struct Standstills {
 
 #[derive(Debug, Default)]
 struct State {
-    waits: BTreeMap<(What, u64), Wait>,
+    waits: BTreeMap<(Standstill, u64), Wait>,
     next: u64,
     /// When a publish was last confirmed.
     confirmed: Option<Instant>,
-    said: BTreeMap<What, Instant>,
+    said: BTreeMap<Standstill, Instant>,
 }
 
 #[derive(Debug)]
@@ -69,7 +47,7 @@ struct Wait {
 #[derive(Debug)]
 pub struct OpenStandstill {
     standstills: Standstills,
-    key: (What, u64),
+    key: (Standstill, u64),
 }
 
 impl Standstills {
@@ -80,7 +58,12 @@ impl Standstills {
 
     /// Begins a wait. `detail` says what is waited for; `remedy` says what a person can do, in the imperative.
     #[must_use]
-    pub fn wait(&self, what: What, detail: impl Into<String>, remedy: impl Into<String>) -> OpenStandstill {
+    pub fn wait(
+        &self,
+        what: Standstill,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> OpenStandstill {
         let mut state = self.state();
         let key = (what, state.next);
         state.next += 1;
@@ -96,7 +79,7 @@ impl Standstills {
 
     /// The oldest wait for `what`, however short it is.
     #[must_use]
-    pub fn now(&self, what: What) -> Option<String> {
+    pub fn now(&self, what: Standstill) -> Option<String> {
         self.state().oldest(what).map(|(wait, _)| wait.words())
     }
 
@@ -104,12 +87,12 @@ impl Standstills {
     #[must_use]
     pub fn hindering(&self) -> Vec<String> {
         let state = self.state();
-        let Some((wait, count)) = state.oldest(What::Publishing) else { return Vec::new() };
+        let Some((wait, count)) = state.oldest(Standstill::Publishing) else { return Vec::new() };
         let others_go_out = state.confirmed.is_some_and(|confirmed| confirmed > wait.since);
         if wait.since.elapsed() < MOMENT || others_go_out {
             return Vec::new();
         }
-        vec![format!("{}: {count} waiting, {}", What::Publishing.as_str(), wait.words())]
+        vec![format!("{}: {count} waiting, {}", Standstill::Publishing.as_str(), wait.words())]
     }
 
     /// Logs the standstills that begin and end, until `stop`.
@@ -128,7 +111,7 @@ impl Standstills {
 
     fn say(&self) {
         let mut state = self.state();
-        for what in What::ALL {
+        for &what in Standstill::ALL {
             let stands = state.oldest(what).filter(|(wait, _)| wait.since.elapsed() >= MOMENT);
             let words =
                 stands.map(|(wait, count)| (wait.since, format!("{count} waiting, {}", wait.words())));
@@ -140,13 +123,13 @@ impl Standstills {
                         since.elapsed().as_secs()
                     );
                     state.said.insert(what, since);
-                    self.metrics.standstill(what.as_str(), true);
+                    self.metrics.standstill(what, true);
                 }
                 (None, Some(since)) => {
                     let lasted = since.elapsed().as_secs();
                     tracing::info!(what = what.as_str(), "the standstill is over after {lasted} s");
                     state.said.remove(&what);
-                    self.metrics.standstill(what.as_str(), false);
+                    self.metrics.standstill(what, false);
                 }
                 (Some(_), Some(_)) | (None, None) => {}
             }
@@ -154,14 +137,14 @@ impl Standstills {
     }
 
     /// Counts what the breaker stops for in the metric once it has lasted for a moment; the breaker logs it at once.
-    fn count_paused(&self, breaker: &Breaker, paused: &mut BTreeMap<&'static str, Instant>) {
-        let stand = breaker.causes();
-        for label in crate::metrics::PAUSED {
-            if stand.contains(label) {
-                let since = *paused.entry(label).or_insert_with(Instant::now);
-                self.metrics.standstill(label, since.elapsed() >= MOMENT);
-            } else if paused.remove(label).is_some() {
-                self.metrics.standstill(label, false);
+    fn count_paused(&self, breaker: &Breaker, paused: &mut BTreeMap<PauseReason, Instant>) {
+        let open = breaker.reasons();
+        for &reason in PauseReason::ALL {
+            if open.contains(&reason) {
+                let since = *paused.entry(reason).or_insert_with(Instant::now);
+                self.metrics.long_pause(reason, since.elapsed() >= MOMENT);
+            } else if paused.remove(&reason).is_some() {
+                self.metrics.long_pause(reason, false);
             }
         }
     }
@@ -173,7 +156,7 @@ impl Standstills {
 
 impl State {
     /// The oldest wait of a kind, and how many waits there are.
-    fn oldest(&self, what: What) -> Option<(&Wait, usize)> {
+    fn oldest(&self, what: Standstill) -> Option<(&Wait, usize)> {
         let mut waits = self.waits.range((what, 0)..=(what, u64::MAX)).map(|(_, wait)| wait);
         let first = waits.next()?;
         Some((first, 1 + waits.count()))
@@ -217,7 +200,7 @@ mod tests {
     async fn what_is_stuck_for_a_moment_is_counted_until_it_ends() {
         let metrics = Metrics::new();
         let standstills = Standstills::new(metrics.clone());
-        let waiting = standstills.wait(What::Publishing, "an event is refused", "make room");
+        let waiting = standstills.wait(Standstill::Publishing, "an event is refused", "make room");
         advance(9 * SECOND).await;
         standstills.say();
         assert!(!stands(&metrics, "publishing"), "too early");
@@ -235,7 +218,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_others_are_confirmed_a_stuck_one_hinders_no_readiness() {
         let standstills = Standstills::new(Metrics::new());
-        let _waiting = standstills.wait(What::Publishing, "an event is refused", "make room");
+        let _waiting = standstills.wait(Standstill::Publishing, "an event is refused", "make room");
         advance(5 * SECOND).await;
         standstills.confirmed();
         advance(6 * SECOND).await;
@@ -245,9 +228,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_oldest_wait_is_told_with_the_number_of_all() {
         let standstills = Standstills::new(Metrics::new());
-        let first = standstills.wait(What::Publishing, "first", "do this");
+        let first = standstills.wait(Standstill::Publishing, "first", "do this");
         advance(SECOND).await;
-        let _second = standstills.wait(What::Publishing, "second", "do that");
+        let _second = standstills.wait(Standstill::Publishing, "second", "do that");
         first.because("first, refused", "do this");
         advance(10 * SECOND).await;
         assert_eq!(standstills.hindering(), ["publishing: 2 waiting, first, refused; do this"]);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Standstill};
 use crate::queue::wire::{Seen, SeenMessage};
 use crate::redact;
 
@@ -89,14 +89,14 @@ impl Suspects {
         if state.said.as_ref() != Some(&words) {
             tracing::error!("{words}");
         }
-        self.metrics.standstill("message", true);
+        self.metrics.standstill(Standstill::Message, true);
         state.said = Some(words);
     }
 
     fn over(&self, state: &mut State) {
         state.ended.clear();
         if state.said.take().is_some() {
-            self.metrics.standstill("message", false);
+            self.metrics.standstill(Standstill::Message, false);
             tracing::info!(
                 "sessions with RabbitMQ last again: the message at their head stops no other job any more"
             );

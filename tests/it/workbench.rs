@@ -1,21 +1,20 @@
 //! A worker built from doubles, to which a test delivers messages.
 
+mod settings;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use comet_worker::clock::Clock;
 use comet_worker::heartbeat::Heartbeats;
-use comet_worker::job::pace::Pace;
 use comet_worker::job::record::{Record, Snapshot, Stage};
 use comet_worker::job::request;
-use comet_worker::job::step::Rules;
 use comet_worker::ledger::Ledger;
 use comet_worker::ledger::hints::Hints;
 use comet_worker::ledger::slots::Slots;
 use comet_worker::limits::Limits;
 use comet_worker::metrics::Metrics;
 use comet_worker::queue::consume::Message;
-use comet_worker::queue::topology::Names;
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
 use comet_worker::worker::breaker::{Breaker, Cause, Probe};
@@ -36,9 +35,9 @@ use lapin::BasicProperties;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::settings::{names, settings};
 use crate::doubles::broker::{FakeBroker, FakeSettle, Settled};
 use crate::doubles::effects::Effects;
 use crate::doubles::images::FakeImages;
@@ -122,40 +121,6 @@ pub async fn until(what: &str, is_true: impl Fn() -> bool) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("never: {what}");
-}
-
-fn names() -> Names {
-    Names {
-        jobs: "comet.jobs".to_owned(),
-        events: "comet.events".to_owned(),
-        dead: "comet.jobs.dead".to_owned(),
-        unrouted: "comet.events.unrouted".to_owned(),
-    }
-}
-
-/// As configured by default.
-fn settings() -> Settings {
-    let pace =
-        Pace { first: Duration::from_secs(3), min: Duration::from_secs(1), max: Duration::from_secs(20) };
-    Settings {
-        redis_prefix: "comet".to_owned(),
-        request_rules: request::Rules::page(),
-        message_bytes_max: 8 * 1024 * 1024,
-        rules: Rules {
-            gate: Duration::from_secs(5),
-            quiet: Duration::from_secs(120),
-            timeout: Duration::from_secs(600),
-            hold: Duration::from_secs(900),
-            patience: Duration::from_secs(3600),
-            receipts: true,
-            trust_lookup: false,
-            max_attempts: 1,
-            pace,
-        },
-        download_attempts: 5,
-        source: "/comet-worker".to_owned(),
-        tell_submitted: false,
-    }
 }
 
 fn open(url: String) -> Storage {
@@ -314,8 +279,8 @@ impl Workbench {
     pub fn deliver(&self, message: Message) -> Delivery {
         let (sender, settled) = watch::channel(None);
         let settle = FakeSettle { effects: self.effects.clone(), settled: sender };
-        let held_until = Instant::now() + self.shared.settings.rules.hold;
-        let interrupts = Interrupts::new(self.stop.clone(), self.lost.clone(), held_until);
+        let hold = self.shared.settings.rules.hold;
+        let interrupts = Interrupts::new(self.stop.clone(), self.lost.clone(), hold);
         let shared = self.shared.clone();
         let life =
             tokio::spawn(

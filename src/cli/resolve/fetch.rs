@@ -32,13 +32,14 @@ use crate::job::{
 use crate::ledger::slots::Slots;
 use crate::ledger::{JobRef, Ledger as _};
 use crate::metrics::Metrics;
+use crate::metrics::Standstill;
 use crate::provider::Provider as _;
 use crate::queue::publish::Publisher;
 use crate::receipts::Receipts;
 use crate::storage::Storage;
 use crate::worker::life::Interrupts;
 use crate::worker::publish::Publishing;
-use crate::worker::standstills::{Standstills, What};
+use crate::worker::standstills::Standstills;
 
 /// The pause before a failing server is asked again.
 const REST: Duration = Duration::from_secs(1);
@@ -214,12 +215,11 @@ async fn publish(config: &Config, job: &Job, event: &Bytes) -> anyhow::Result<()
         standstills: Standstills::new(metrics.clone()),
         metrics,
     };
-    let never = Instant::now() + PUBLISH_MAX * 2;
-    let interrupts = Interrupts::new(CancellationToken::new(), CancellationToken::new(), never);
+    let interrupts = Interrupts::new(CancellationToken::new(), CancellationToken::new(), PUBLISH_MAX * 2);
     let mut publish = pin!(publishing.event(job, event.clone(), &interrupts));
     let published = timeout(PUBLISH_MAX, publish.as_mut()).await;
     // Asked for while the publish is still waited for.
-    let waits_for = publishing.standstills.now(What::Publishing).unwrap_or_default();
+    let waits_for = publishing.standstills.now(Standstill::Publishing).unwrap_or_default();
     publisher.close().await;
     match published {
         Ok(Ok(())) => Ok(()),

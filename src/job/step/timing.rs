@@ -37,25 +37,6 @@ impl Since {
     }
 }
 
-impl Rules {
-    /// For tests: every time is a second.
-    #[cfg(test)]
-    pub(super) fn of_a_second() -> Self {
-        let second = Duration::from_secs(1);
-        Self {
-            gate: second,
-            quiet: second,
-            timeout: second,
-            hold: second,
-            patience: second,
-            receipts: true,
-            trust_lookup: false,
-            max_attempts: 1,
-            pace: Pace { first: second, min: second, max: second },
-        }
-    }
-}
-
 impl Machine {
     /// How long to wait before the next query, after `polls` of them, at a task of this age.
     pub(super) fn wait(&self, polls: u32, age: Duration) -> Duration {

@@ -1,5 +1,7 @@
 //! The causes that can stop all jobs, and how each of them is probed.
 
+use crate::metrics::PauseReason;
+
 /// A cause that stops all jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
@@ -42,16 +44,21 @@ pub enum ProbedBy {
 }
 
 impl Cause {
-    /// The label of the metric.
+    #[must_use]
+    pub fn reason(self) -> PauseReason {
+        match self {
+            Self::Money | Self::Key | Self::Configuration | Self::Forbidden => PauseReason::Account,
+            Self::Provider | Self::Posts => PauseReason::Provider,
+            Self::Redis => PauseReason::Redis,
+            Self::Storage | Self::Images => PauseReason::Storage,
+            Self::Downloads => PauseReason::Download,
+        }
+    }
+
+    /// The word in the log and in readiness.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Money | Self::Key | Self::Configuration | Self::Forbidden => "account",
-            Self::Provider | Self::Posts => "provider",
-            Self::Redis => "redis",
-            Self::Storage | Self::Images => "storage",
-            Self::Downloads => "download",
-        }
+        self.reason().as_str()
     }
 
     #[must_use]

@@ -11,6 +11,7 @@ use crate::job::event::{Context, Event};
 use crate::job::request::{DeadLetter, DeadReason};
 use crate::job::step::{EventSource, FreezePrecondition, FreezeResult, Input, RequeueReason, Unanswerable};
 use crate::job::{Charged, Outcome, Reason, TaskId, Timings};
+use crate::metrics::HeldStage;
 
 /// A job whose record or route this worker doesn't understand is requeued after this pause, so that other workers get time for it.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
@@ -22,7 +23,7 @@ impl Actor<'_> {
         outcome: Outcome,
         corrects: Option<Bytes>,
     ) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held("telling");
+        let _held = self.shared.metrics.held(HeldStage::Publishing);
         let supersedes = corrects.and_then(Event::from_stored).map(|event| event.id);
         let event = self.event(&outcome, supersedes.as_deref());
         let receipts = &self.shared.receipts;
@@ -43,7 +44,7 @@ impl Actor<'_> {
         source: EventSource,
         expect: FreezePrecondition,
     ) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held("telling");
+        let _held = self.shared.metrics.held(HeldStage::Publishing);
         let (event, outcome) = match source {
             EventSource::Sealed(event) => (event, None),
             EventSource::New(outcome) => (self.event(&outcome, None), Some(outcome)),
@@ -105,20 +106,18 @@ impl Actor<'_> {
 
     fn note_outcome(&self, outcome: &Outcome) {
         let timings = self.machine.timings();
+        self.shared.metrics.job_finished(outcome);
         match outcome {
             Outcome::Succeeded(success) => {
-                self.shared.metrics.job_finished("succeeded", "");
                 let Timings { generate, store, .. } = timings;
                 let files = success.made.count();
                 tracing::info!(task_id = %success.task_id, files, generate_ms = generate, store_ms = store, "succeeded");
             }
             Outcome::Failed(failure) => {
-                self.shared.metrics.job_finished("failed", failure.reason.as_str());
                 let task_id = failure.task_id.as_ref().map(TaskId::as_str);
                 tracing::info!(task_id, reason = failure.reason.as_str(), "failed: {}", failure.message);
             }
             Outcome::Cancelled(cancellation) => {
-                self.shared.metrics.job_finished("cancelled", "");
                 let task_id = cancellation.task_id.as_ref().map(TaskId::as_str);
                 tracing::info!(task_id, "{}", cancellation.message);
             }

@@ -8,12 +8,13 @@ use crate::job::answers::TaskStatus;
 use crate::job::step::{Input, MoveResult, RequeueReason};
 use crate::job::{Charged, FailedTasks, TaskId};
 use crate::ledger::hints::Hint;
+use crate::metrics::HeldStage;
 use crate::provider::NO_TASK;
 
 impl Actor<'_> {
     /// Waits for the next poll, and polls. `None` if the record could not be read after a hint.
     pub(super) async fn poll(&mut self, task: TaskId, at: Duration) -> Result<Option<Input>, RequeueReason> {
-        let _held = self.shared.metrics.held("generating");
+        let _held = self.shared.metrics.held(HeldStage::Generating);
         let holds_body = matches!(self.submission, Kept::InMessage);
         if !holds_body && (!self.shared.settings.rules.receipts || self.machine.is_noted()) {
             self.original = None;
@@ -40,7 +41,7 @@ impl Actor<'_> {
             (self.shared.provider.query(&route, &task).await, asked)
         };
         let (status, asked) = self.interrupts.or(querying).await?;
-        self.shared.metrics.polled(label(&status));
+        self.shared.metrics.polled(&status);
         if let TaskStatus::Unavailable { fault: Some(fault), .. } = &status {
             self.shared.breaker.account_fault(fault);
         }
@@ -58,7 +59,7 @@ impl Actor<'_> {
 
     /// Asks for a task that doesn't exist: can the provider say that there is no such task?
     pub(super) async fn query_other(&mut self, task: &TaskId, message: &str) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held("generating");
+        let _held = self.shared.metrics.held(HeldStage::Generating);
         let route = self.route()?;
         let querying = async {
             let _place = self.shared.polls.acquire().await;
@@ -117,15 +118,5 @@ impl Actor<'_> {
             self.shared.metrics.generated_again();
         }
         Ok(readable(followed, Input::Moved))
-    }
-}
-
-fn label(status: &TaskStatus) -> &'static str {
-    match status {
-        TaskStatus::Running => "running",
-        TaskStatus::Succeeded { .. } => "succeeded",
-        TaskStatus::Failed { .. } => "failed",
-        TaskStatus::NotFound { .. } => "not_found",
-        TaskStatus::Unavailable { .. } => "unavailable",
     }
 }

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -29,9 +30,10 @@ enum Interrupt {
 }
 
 impl Interrupts {
-    /// `held_until`: the time until which the broker can be expected to let the delivery be held.
+    /// `hold`: for how long the broker can be expected to let the delivery be held.
     #[must_use]
-    pub fn new(stop: CancellationToken, lost: CancellationToken, held_until: Instant) -> Self {
+    pub fn new(stop: CancellationToken, lost: CancellationToken, hold: Duration) -> Self {
+        let held_until = Instant::now() + hold;
         let (stopped, gone) = (stop.clone(), lost.clone());
         let first = async move {
             tokio::select! {
@@ -121,8 +123,8 @@ mod tests {
     use super::*;
 
     fn interrupts() -> Interrupts {
-        let held_until = Instant::now() + Duration::from_secs(60);
-        Interrupts::new(CancellationToken::new(), CancellationToken::new(), held_until)
+        let hold = Duration::from_secs(60);
+        Interrupts::new(CancellationToken::new(), CancellationToken::new(), hold)
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::record::readable;
 use super::{Actor, Kept, SubmitRight};
@@ -11,6 +11,7 @@ use crate::job::record::Nonce;
 use crate::job::step::{BeginPrecondition, Input, MoveResult, RequeueReason};
 use crate::ledger::JobRef;
 use crate::ledger::slots::Slots;
+use crate::metrics::HeldStage;
 use crate::worker::slots::{ASKS_EVERY, LineHead};
 
 /// A life that has not read its record waits in the line no longer than this. The job may have ended long ago, and
@@ -26,7 +27,7 @@ impl Actor<'_> {
         round: u32,
         basis: BeginPrecondition,
     ) -> Result<Input, RequeueReason> {
-        let held = self.shared.metrics.held("waiting");
+        let held = self.shared.metrics.held(HeldStage::Waiting);
         // If the life had a right for the attempt before, it goes back to the end of the line.
         self.right = None;
         if matches!(self.submission, Kept::Gone) {
@@ -39,7 +40,7 @@ impl Actor<'_> {
         let in_line = async {
             let line = async {
                 if let Some(until) = self.no_post_before {
-                    sleep_until(until).await;
+                    self.shared.clock.sleep_until(until).await;
                 }
                 let head = self.shared.slots.head(matches!(basis, BeginPrecondition::NeverAsked(_))).await;
                 let place = self.shared.submits.place().await;
@@ -105,7 +106,7 @@ impl Actor<'_> {
         round: u32,
         basis: BeginPrecondition,
     ) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held("submitting");
+        let _held = self.shared.metrics.held(HeldStage::Submitting);
         let ask = Ask { attempt, round, basis, slots: Slots::NONE };
         let under = self.under();
         Ok(self.ask_to_post(&ask, &fresh_nonce(), under).await?.0)

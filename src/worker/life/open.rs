@@ -7,6 +7,7 @@ use crate::job::answers::Lookup;
 use crate::job::request::{DeadLetter, DeadReason};
 use crate::job::step::{Input, RequeueReason};
 use crate::ledger::hints::Hint;
+use crate::metrics::HeldStage;
 
 impl Actor<'_> {
     pub(super) async fn see_intent(&mut self, attempt: u32) -> Result<Input, RequeueReason> {
@@ -17,7 +18,7 @@ impl Actor<'_> {
     }
 
     pub(super) async fn look_up(&mut self) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held("looking_on");
+        let _held = self.shared.metrics.held(HeldStage::LookingOn);
         self.right = None;
         let (under, route) = (self.under(), self.route()?);
         let looking = async {
@@ -46,7 +47,7 @@ impl Actor<'_> {
     }
 
     pub(super) async fn look_on(&mut self, until: Duration) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held("looking_on");
+        let _held = self.shared.metrics.held(HeldStage::LookingOn);
         let either = async {
             tokio::select! {
                 hint = self.hints.hint() => hint,

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::record::readable;
@@ -16,6 +15,7 @@ use crate::job::record::{Nonce, Stage};
 use crate::job::step::{Input, RequeueReason};
 use crate::job::{Adopts, SentUnder, TaskId, request};
 use crate::ledger::{JobRef, LedgerError};
+use crate::metrics::HeldStage;
 use crate::queue::message;
 use crate::worker::breaker::{Cause, Mode};
 use crate::worker::submits::SlowDown;
@@ -24,7 +24,7 @@ impl Actor<'_> {
     /// Asks at the gate. It repeats the create with the same nonce until the store has answered, because a create
     /// whose answer was lost may have succeeded.
     pub(super) async fn ask(&mut self, attempt: u32, nonce: Nonce) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held("submitting");
+        let _held = self.shared.metrics.held(HeldStage::Submitting);
         self.submission = self.made_ready().ok_or(RequeueReason::NeedsMessage)?;
         let receipts = &self.shared.receipts;
         let under = self.under();
@@ -61,7 +61,7 @@ impl Actor<'_> {
         if self.must_not_post(until) {
             return Ok(Input::NotPosted);
         }
-        let _held = self.shared.metrics.held("submitting");
+        let _held = self.shared.metrics.held(HeldStage::Submitting);
         let ready = std::mem::replace(&mut self.submission, Kept::Gone);
         let Kept::Ready(submission) = ready else { return Err(RequeueReason::NeedsMessage) };
         self.submission = Kept::of(submission.clone());
@@ -69,14 +69,14 @@ impl Actor<'_> {
         let started = self.shared.clock.now();
         let answer = self.shared.provider.submit(&submission).await;
         let took = self.shared.clock.now().saturating_sub(started);
-        self.shared.metrics.submitted(label(&answer), took);
+        self.shared.metrics.submitted(&answer, took);
         self.slow_down = self.shared.submits.note(&answer);
         let sent = self.right.as_ref().map(|right| right.pass.sent()).unwrap_or_default();
         self.shared.breaker.note(&answer, sent);
         self.unanswered = matches!(answer, SubmitOutcome::Unknown { exists: false, .. }).then_some(sent);
         self.no_post_before = match &answer {
             SubmitOutcome::Later(later) if later.this_job_only => {
-                later.after.map(|after| Instant::now() + after)
+                later.after.map(|after| self.shared.clock.now() + after)
             }
             SubmitOutcome::Later(_)
             | SubmitOutcome::Accepted(_)
@@ -143,7 +143,7 @@ impl Actor<'_> {
     }
 
     pub(super) async fn note_task(&mut self, attempt: u32, task: TaskId) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held("generating");
+        let _held = self.shared.metrics.held(HeldStage::Generating);
         let receipts = &self.shared.receipts;
         self.until_stored(|| receipts.note_task(&self.job.id, attempt, &task)).await?;
         Ok(Input::Done)
@@ -165,9 +165,8 @@ impl Actor<'_> {
             }
         }
         if let Some(original) = &self.original {
-            let held_until = Instant::now() + self.shared.settings.rules.hold;
-            let despite_loss =
-                Interrupts::new(self.interrupts.stop.clone(), CancellationToken::new(), held_until);
+            let hold = self.shared.settings.rules.hold;
+            let despite_loss = Interrupts::new(self.interrupts.stop.clone(), CancellationToken::new(), hold);
             self.shared.publishing.republish(original, &despite_loss).await?;
         }
         Ok(Input::Done)
@@ -257,15 +256,5 @@ impl Actor<'_> {
             };
             self.shared.publishing.unawaited(&self.job, Event::submitted(&self.job, task, &context));
         }
-    }
-}
-
-fn label(answer: &SubmitOutcome) -> &'static str {
-    match answer {
-        SubmitOutcome::Accepted(_) => "accepted",
-        SubmitOutcome::Later(_) => "later",
-        SubmitOutcome::Account(_) => "account",
-        SubmitOutcome::Refused(_) => "refused",
-        SubmitOutcome::Unknown { .. } => "unknown",
     }
 }

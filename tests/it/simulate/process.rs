@@ -17,7 +17,7 @@ use comet_worker::worker::{Shared, store_watch};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::broker::{Consumer, LinkedPublisher, LinkedSettle};
@@ -235,8 +235,8 @@ impl Process {
                     let (process, link, lost) = (Arc::clone(self), link.clone(), lost.clone());
                     let broker = Arc::clone(&self.world.broker);
                     lives.push(self.spawn(async move {
-                        let held_until = Instant::now() + process.shared.settings.rules.hold;
-                        let interrupts = Interrupts::new(process.stop.clone(), lost, held_until);
+                        let hold = process.shared.settings.rules.hold;
+                        let interrupts = Interrupts::new(process.stop.clone(), lost, hold);
                         let settle = LinkedSettle { link, broker, number, session };
                         delivery::process(&process.shared, Box::new(message), &settle, &interrupts).await;
                     }));

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 
 # Tests run the programs themselves, including the stand-in for CometAPI. All are built together, so that dependencies
 # are compiled once, with one set of features, for demo, lints and tests.
-BUILD := cargo build --locked --bins --example comet-sim
+BUILD := cargo build --locked --bins --example comet-sim --example dev-ask
 
 # `make chaos` and `make fuzz` run for this many seconds; `make simulate` plays this many seeds.
 LENGTH_S ?= 180
@@ -15,7 +15,7 @@ help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 demo: linker ## watch jobs become images, with a worker killed on the way; needs no API key
-	@deploy/dev/demo
+	@dev/demo
 
 # docs/contributing.md says what each depth holds, and why.
 test-quick: export PROPTEST_RNG_SEED ?= 1
@@ -27,30 +27,30 @@ test-quick: linker ## the tests that need no services, in under a minute
 # Tests of services wait most of the time, so more of them run at once than there are processors.
 test: build ## everything that a change must pass, against real services; starts (and installs) what is missing
 	cargo test --locked --lib --bins --test it --example comet-sim -- --skip deep::
-	deploy/dev/with-services --s3 cargo test --locked --test services -- --skip deep:: --test-threads 12
+	dev/with-services --s3 cargo test --locked --test services -- --skip deep:: --test-threads 12
 	cargo test --locked --doc
 
 verify: build ## everything that a release must pass, the deep and the slow; a line for each part, an hour and a half in all
-	@deploy/dev/verify
+	@dev/verify
 
 versions: build ## the tests of services and a run of chaos on RabbitMQ 3.10 and 4.0, Redis 7 and 8, Valkey 8; needs root, half an hour
-	@deploy/dev/versions
+	@dev/versions
 
 image-test: ## build the images and try deploy/compose.yaml with them; needs a Docker Engine, or root to start one
-	@deploy/dev/image-test
+	@dev/image-test
 
 dependencies: linker ## licences, sources and advisories of all dependencies, by cargo-deny
-	@deploy/dev/dependencies
+	@dev/dependencies
 
 chaos: build ## three workers killed, frozen and cut off for LENGTH_S=180 seconds, then every promise counted; COMET_SEED=… repeats a draw
-	@[[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || command -v rabbitmq-server >/dev/null || deploy/dev/install rabbitmq-server
-	@command -v redis-server >/dev/null || deploy/dev/install redis-server
-	@export COMET_SEED=$${COMET_SEED:-$$(deploy/dev/draw)}; echo "COMET_SEED=$$COMET_SEED"; \
+	@[[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || command -v rabbitmq-server >/dev/null || dev/install rabbitmq-server
+	@command -v redis-server >/dev/null || dev/install redis-server
+	@export COMET_SEED=$${COMET_SEED:-$$(dev/draw)}; echo "COMET_SEED=$$COMET_SEED"; \
 	COMET_CHAOS_S=$(LENGTH_S) cargo test --locked --test services chaos::chaos_breaks_no_promise -- --exact --nocapture
 
 # Each seed has a draw of its own, so the first seed is drawn as well.
 simulate: linker ## SEEDS=10000 draws of what can go wrong, on doubles and a paused clock; COMET_SEED=… says where they begin
-	@export COMET_SEED=$${COMET_SEED:-$$(deploy/dev/draw)}; echo "COMET_SEED=$$COMET_SEED"; \
+	@export COMET_SEED=$${COMET_SEED:-$$(dev/draw)}; echo "COMET_SEED=$$COMET_SEED"; \
 	COMET_SIM_SEEDS=$(SEEDS) cargo test --locked --test it simulate::plays:: -- --nocapture
 
 fuzz: linker ## spoilt replies, jobs and URLs for LENGTH_S=180 seconds; `make test` tries some hundred of each
@@ -63,7 +63,7 @@ fuzz: linker ## spoilt replies, jobs and URLs for LENGTH_S=180 seconds; `make te
 # installed as missing.
 bench: linker ## what it costs to run, beside the floor, FastStream, Celery and Node, into docs/benchmarks.md; 20 minutes, or WHAT=throughput
 	cargo build --release --locked --bins --examples
-	deploy/dev/with-services cargo run --release --locked --quiet --example comet-bench -- --write docs/benchmarks.md $(WHAT)
+	dev/with-services cargo run --release --locked --quiet --example comet-bench -- --write docs/benchmarks.md $(WHAT)
 
 schemas: build ## write schemas/ as the program prints them
 	@for what in job event; do \
@@ -78,9 +78,9 @@ lint: linker ## formatting, lints, documentation
 build: linker ## compile the worker and the stand-in for CometAPI
 	$(BUILD)
 
-services: ## a shell in which AMQP_URL and REDIS_URL lead to running services
-	@deploy/dev/with-services bash
+services: build ## a shell in which AMQP_URL and REDIS_URL lead to running services
+	@dev/with-services bash
 
 # Rust without a C compiler can't link.
 linker:
-	@command -v cc >/dev/null || deploy/dev/install gcc libc6-dev
+	@command -v cc >/dev/null || dev/install gcc libc6-dev

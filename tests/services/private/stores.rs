@@ -1,4 +1,4 @@
-//! S3 servers that `deploy/dev/stores` has installed, each for one test alone.
+//! S3 servers that `dev/stores` has installed, each for one test alone.
 
 use tempfile::TempDir;
 
@@ -16,9 +16,8 @@ pub(crate) struct PrivateStore {
 }
 
 fn program(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| {
-        panic!("{variable}: run through `make verify`, or `deploy/dev/stores COMMAND...`")
-    })
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable}: run through `make verify`, or `dev/stores COMMAND...`"))
 }
 
 async fn answers_http(port: u16) -> bool {

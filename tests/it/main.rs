@@ -35,9 +35,4 @@ mod memory_durations {
     crate::durations_suite!(std::sync::Arc::new(crate::doubles::durations::MemoryDurations::default()));
 }
 
-mod memory_ledger {
-    crate::ledger_suite!(std::sync::Arc::new(crate::doubles::ledger::MemoryLedger::default()), "suite");
-    crate::slots_suite!(|recount| std::sync::Arc::new(crate::doubles::ledger::MemoryLedger::with_account(
-        4, recount
-    )));
-}
+mod memory_ledger;

@@ -16,6 +16,8 @@ mod documents;
 mod doubles;
 #[path = "../shared/durations_suite.rs"]
 mod durations_suite;
+#[path = "../shared/hints_suite.rs"]
+mod hints_suite;
 mod layers;
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;

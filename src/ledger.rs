@@ -1,14 +1,15 @@
-//! Redis: how far each job is.
+//! How far each job is: in Redis, for all workers, or in the memory of a single process.
 //!
-//! There is one script for each move of the record, and one method for each script. A timeout doesn't show whether a
-//! script ran, so running a script twice has the same effect, and callers repeat what failed. All times are by the
-//! clock of Redis; the clocks of two workers are never compared.
+//! There is one method for each move of the record. In Redis it runs a script; in memory it changes a table. A timeout
+//! doesn't show whether a script ran, so a move that is made twice has the same effect, and callers repeat what
+//! failed. All times are by the ledger's clock, which is that of Redis; the clocks of two workers are never compared.
 
 pub mod connection;
 pub mod durations;
 pub mod endpoint;
 mod greeting;
 pub mod hints;
+pub mod in_memory;
 mod in_redis;
 pub mod rights;
 mod run;
@@ -26,6 +27,7 @@ use crate::job::step::{
     BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
 };
 use crate::job::{Digest, FailedTasks, JobId, SentUnder, TaskId};
+pub use in_memory::InMemoryLedger;
 pub use in_redis::RedisLedger;
 use slots::Slots;
 
@@ -61,7 +63,7 @@ impl JobRef<'_> {
     }
 }
 
-/// How far each job is, as a life sees it. A test double passes the same tests as Redis.
+/// How far each job is, as a life sees it. All ledgers pass the same tests.
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// Reads the record. A caller that finds another life submitting the job gets a hint when the record moves on. If
@@ -140,8 +142,8 @@ pub trait Ledger: Send + Sync {
     async fn leave(&self, job: &JobId, life: &str, tried: Option<Duration>) -> Result<(), LedgerError>;
 
     /// Notes that the user has cancelled the job, unless it has ended, and sends a hint to the worker with the job.
-    /// Returns what was known before. A job that no worker has seen yet is remembered as cancelled as long as a
-    /// finished one.
+    /// Returns the record, and whether the job is cancelled now. A job that no worker has seen yet is remembered as
+    /// cancelled as long as a finished one.
     async fn cancel(&self, job: &JobId) -> Result<Snapshot, LedgerError>;
 
     /// Notes that the event is confirmed; from now on the record is only remembered. If a receipt has the event
@@ -161,7 +163,7 @@ pub trait Ledger: Send + Sync {
     /// a count.
     async fn begin_count(&self) -> Result<(), LedgerError>;
 
-    /// Checks whether Redis accepts writes.
+    /// Checks whether the ledger accepts writes.
     async fn probe(&self) -> Result<(), LedgerError>;
 }
 

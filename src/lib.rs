@@ -41,7 +41,7 @@
 //! | [`job`] | the nouns, the contract in and out, the record, the routes, what answers say, every decision; pure |
 //! | [`worker`] | the shell: sessions, lives, the breaker, the line before the POSTs |
 //! | [`queue`] | RabbitMQ: topology, the consumer, the pool of confirm channels |
-//! | [`ledger`] | Redis: a Lua script for each move of the record, hints, and how long tasks take |
+//! | [`ledger`] | how far each job is, in Redis (a Lua script for each move) or in memory; hints, and how long tasks take |
 //! | [`receipts`] | the memory in the store: the gate, what Redis is rebuilt from, a person's decisions; and its sweep |
 //! | [`provider`] | CometAPI: what its replies mean (pure), and the HTTP client |
 //! | [`callback`] | the listener for the provider's callbacks |

@@ -4,7 +4,8 @@
 //! There are three kinds, and a job may have one of each: `look <job_id>` means the record, and is sent by the
 //! scripts that have moved it; `poll <job_id>` means the task, since the provider has called back; `slot <job_id>`
 //! means that it may be the job's turn to be submitted. And `recount` is for all jobs: Redis has lost the count of
-//! the account's slots, so every worker with a running task reads its record.
+//! the account's slots, so every worker with a running task reads its record. The ledger in memory sends the same
+//! ones, within the process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,9 +76,16 @@ impl Hints {
         bells.is_some()
     }
 
+    /// Wakes the life of that job in this process to ask for the account's slots again.
+    pub(super) fn wake_for_slot(&self, job: &str) {
+        if let Some(bells) = self.bells(job) {
+            bells.slot.notify_one();
+        }
+    }
+
     /// Wakes all waiting jobs, since hints may have been missed. Missed hints to poll stay missed; otherwise this
     /// process would poll all its tasks at once.
-    fn wake_all(&self) {
+    pub(super) fn wake_all(&self) {
         for bells in self.lock().values() {
             bells.look.notify_one();
         }
@@ -88,11 +96,7 @@ impl Hints {
         match message.split_once(' ') {
             Some(("look", job)) => self.wake(job),
             Some(("poll", job)) => drop(self.poll(job)),
-            Some(("slot", job)) => {
-                if let Some(bells) = self.bells(job) {
-                    bells.slot.notify_one();
-                }
-            }
+            Some(("slot", job)) => self.wake_for_slot(job),
             None if message == "recount" => self.wake_all(),
             Some(_) | None => {}
         }

@@ -3,7 +3,7 @@
 //! A task takes one slot for each of its images, from the script that allows its POST to the first script that
 //! reports its end, which is before the images are stored. A task that was given up while it may still run keeps its
 //! slots until it can't run any more, and so does a task that no worker returns to: each counted slot ends at a set
-//! time, by the clock of Redis.
+//! time, by the ledger's clock.
 
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ impl Slots {
 }
 
 /// The limits of the account.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Account {
     /// `generation.max_running`, above 0.
     pub cap: u32,
-    /// How long no new submit is allowed after Redis has lost the count. Within this time, every worker with a
+    /// How long no new submit is allowed after the ledger has lost the count. Within this time, every worker with a
     /// running task reports it.
     pub recount: Duration,
 }

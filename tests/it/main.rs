@@ -16,6 +16,8 @@ mod documents;
 mod doubles;
 #[path = "../shared/durations_suite.rs"]
 mod durations_suite;
+#[path = "../shared/hints_suite.rs"]
+mod hints_suite;
 mod layers;
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;
@@ -35,9 +37,4 @@ mod memory_durations {
     crate::durations_suite!(std::sync::Arc::new(crate::doubles::durations::MemoryDurations::default()));
 }
 
-mod memory_ledger {
-    crate::ledger_suite!(std::sync::Arc::new(crate::doubles::ledger::MemoryLedger::default()), "suite");
-    crate::slots_suite!(|recount| std::sync::Arc::new(crate::doubles::ledger::MemoryLedger::with_account(
-        4, recount
-    )));
-}
+mod memory_ledger;

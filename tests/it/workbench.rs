@@ -11,7 +11,7 @@ use comet_worker::job::record::{Record, Snapshot, Stage};
 use comet_worker::job::request;
 use comet_worker::ledger::Ledger;
 use comet_worker::ledger::hints::Hints;
-use comet_worker::ledger::slots::Slots;
+use comet_worker::ledger::slots::{Account, Slots};
 use comet_worker::limits::Limits;
 use comet_worker::metrics::Metrics;
 use comet_worker::queue::consume::Message;
@@ -41,7 +41,7 @@ use self::settings::{names, settings};
 use crate::doubles::broker::{FakeBroker, FakeSettle, Settled};
 use crate::doubles::effects::Effects;
 use crate::doubles::images::FakeImages;
-use crate::doubles::ledger::MemoryLedger;
+use crate::doubles::ledger::{MemoryLedger, memory_ledger};
 use crate::doubles::observed::{ObservedLedger, observed};
 use crate::doubles::provider::FakeProvider;
 use crate::doubles::store::ObservedStore;
@@ -59,7 +59,7 @@ pub struct Options {
 
 /// One process, and the world around it.
 pub struct Workbench {
-    pub memory: MemoryLedger,
+    pub memory: Arc<MemoryLedger>,
     pub ledger: Arc<ObservedLedger>,
     pub provider: Arc<FakeProvider>,
     pub broker: Arc<FakeBroker>,
@@ -142,11 +142,9 @@ impl Workbench {
         };
         adjust(&mut options);
         let effects = Effects::default();
-        let memory = match options.max_running {
-            0 => MemoryLedger::default(),
-            cap => MemoryLedger::with_account(cap, Duration::from_secs(30)),
-        };
-        let ledger = Arc::new(observed(memory.clone(), effects.clone()));
+        let account = Account { cap: options.max_running, recount: Duration::from_secs(30) };
+        let memory = Arc::new(memory_ledger((account.cap > 0).then_some(account)));
+        let ledger = Arc::new(observed(Arc::clone(&memory), effects.clone()));
         let provider = Arc::new(FakeProvider::new(effects.clone()));
         let broker = Arc::new(FakeBroker::new(effects.clone()));
         let images = Arc::new(FakeImages::default());
@@ -230,7 +228,7 @@ impl Workbench {
             ..self.shared.clone()
         };
         Self {
-            memory: self.memory.clone(),
+            memory: Arc::clone(&self.memory),
             ledger: Arc::clone(&self.ledger),
             provider: Arc::clone(&self.provider),
             broker: Arc::clone(&self.broker),
@@ -266,7 +264,7 @@ impl Workbench {
 
     /// Redis loses its memory.
     pub fn flush(&self) {
-        self.memory.table.lock().unwrap().flush();
+        self.memory.flush();
     }
 
     /// The user cancels the job, and this process gets the hint.

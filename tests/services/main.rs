@@ -14,6 +14,8 @@ mod around;
 mod chance;
 #[path = "../shared/durations_suite.rs"]
 mod durations_suite;
+#[path = "../shared/hints_suite.rs"]
+mod hints_suite;
 #[path = "../shared/ledger_suite.rs"]
 mod ledger_suite;
 mod private;

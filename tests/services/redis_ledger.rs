@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use comet_worker::heartbeat::Heartbeats;
 use comet_worker::job::record::{Nonce, Snapshot, Unreadable};
 use comet_worker::job::route::RouteName;
 use comet_worker::job::step::{BeginPrecondition, FreezePrecondition};
 use comet_worker::job::{Digest, FailedTasks, JobId};
 use comet_worker::ledger::connection::Connection;
+use comet_worker::ledger::endpoint::Endpoint;
+use comet_worker::ledger::hints::{Hints, listen};
 use comet_worker::ledger::slots::{Account, Slots};
 use comet_worker::ledger::{JobRef, Ledger, LedgerError, RedisLedger};
+use tokio_util::sync::CancellationToken;
 
 use crate::around::{Around, Asked, Call, Through};
 use crate::private::PrivateRedis;
@@ -46,6 +50,33 @@ mod slots {
     crate::slots_suite!(super::account_of_4);
 }
 
+mod forgetting {
+    crate::forgetting_suite!(super::remembering);
+}
+
+mod hints {
+    crate::hints_suite!(super::hinting);
+}
+
+fn remembering(remember: Duration) -> Arc<dyn Ledger> {
+    let connection = Connection::new(&redis_url(), Duration::from_secs(5), || {}).unwrap();
+    cleaning(RedisLedger::new(connection, &fresh_prefix(), remember))
+}
+
+/// Listens on the channel of its prefix, as a worker does.
+async fn hinting(recount: Duration) -> (Arc<dyn Ledger>, Hints) {
+    let (prefix, hints) = (fresh_prefix(), Hints::default());
+    let endpoint = Endpoint::new(redis_url().as_str(), Duration::from_secs(5)).unwrap();
+    let heartbeat = Heartbeats::new().register("hints", Duration::from_secs(60));
+    let subscribed = hints.wait_for(&"subscribed".parse().unwrap());
+    let channel = RedisLedger::hint_channel(&prefix);
+    tokio::spawn(listen(endpoint, channel, hints.clone(), heartbeat, CancellationToken::new()));
+    // All that wait are woken once hints can come.
+    subscribed.look().await;
+    let ledger = ledger_at(&redis_url(), &prefix).with_account(Account { cap: 4, recount });
+    (cleaning(ledger), hints)
+}
+
 /// On the shared Redis, with a count that is left behind for a minute.
 fn account_of_4(recount: Duration) -> Arc<dyn Ledger> {
     let ledger = ledger_at(&redis_url(), &fresh_prefix());
@@ -56,7 +87,8 @@ fn cleaning(ledger: RedisLedger) -> Arc<dyn Ledger> {
     Arc::new(Through(Cleaning(Arc::new(ledger))))
 }
 
-/// The ledger, with every record made to expire soon, so that the suite leaves nothing in a shared Redis.
+/// The ledger, with every record made to expire soon, if it doesn't sooner, so that the suite leaves nothing in a shared
+/// Redis.
 struct Cleaning(Arc<RedisLedger>);
 
 impl Cleaning {
@@ -65,7 +97,7 @@ impl Cleaning {
         let shared = [":slots", ":slots:until", ":slots:count", ":slots:line", ":pace"]
             .map(|part| self.0.key(job).replace(&format!(":job:{job}"), part));
         for key in keys.into_iter().chain(shared) {
-            let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60)).await;
+            let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60).arg("LT")).await;
         }
     }
 }

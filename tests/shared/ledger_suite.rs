@@ -1,6 +1,8 @@
-//! The contract of every ledger: Redis and its double pass the same tests, and pass them again with every call made
-//! twice, as after a lost answer.
+//! The contract of every ledger: Redis and the ledger in memory pass the same tests, and pass them again with every
+//! call made twice, as after a lost answer.
 
+#[path = "forgetting.rs"]
+mod forgetting;
 #[path = "ledger_bench.rs"]
 mod ledger_bench;
 #[path = "marks.rs"]
@@ -18,6 +20,7 @@ use comet_worker::job::step::{
 use comet_worker::job::{Charged, Digest, FailedTasks};
 use comet_worker::ledger::JobRef;
 
+pub use self::forgetting::*;
 pub use self::ledger_bench::Bench;
 use self::ledger_bench::{YES, event, nonce, stage, task};
 pub use self::marks::*;
@@ -220,6 +223,8 @@ pub async fn a_job_that_was_lost_ends_when_it_is_told_and_anothers_does_not(mut 
     bench.ledger.told(bench.entry(), Some(&Bytes::from_static(EVENT.as_bytes()))).await.unwrap();
     assert!(matches!(stage(bench.read().await), Stage::Told { .. }));
     bench.job = format!("{}-other", bench.job).parse().unwrap();
+    bench.ledger.told(bench.entry(), Some(&Bytes::from_static(b"no event"))).await.unwrap();
+    assert_eq!(bench.read().await, None, "no event was told");
     bench.begin(1, "a").await;
     let digest = Digest::new("of another input".to_owned());
     let entry = JobRef { digest: &digest, ..bench.entry() };

@@ -5,8 +5,9 @@ use super::*;
 
 pub async fn a_cancelled_job_is_known_as_such_at_every_stage_before_its_end(bench: Bench) {
     let cancelled = MoveResult::Yes { cancelled: true };
-    assert_eq!(bench.ledger.cancel(&bench.job).await.unwrap().record, None);
-    assert_eq!(bench.known().await, Snapshot { record: None, cancelled: true }, "before it was seen");
+    let unseen = Snapshot { record: None, cancelled: true };
+    assert_eq!(bench.ledger.cancel(&bench.job).await.unwrap(), unseen);
+    assert_eq!(bench.known().await, unseen, "before it was seen");
     assert_eq!(bench.begin(1, "a").await, cancelled);
     assert!(bench.known().await.cancelled, "submitting");
     assert_eq!(bench.reopen("a").await, cancelled);
@@ -131,6 +132,8 @@ pub async fn a_failed_task_makes_way_for_the_next_attempt_and_is_remembered(benc
     assert!(matches!(follow(1, &failed("t-2")).await.unwrap(), MoveResult::No(_)), "another task");
     assert!(matches!(follow(2, &failed("t-1")).await.unwrap(), MoveResult::No(_)), "another attempt");
     assert_eq!(follow(1, &failed("t-1")).await.unwrap(), YES);
+    let charged = FailedTasks::NONE.and(task("t-1"), Charged::Yes);
+    assert_eq!(follow(1, &charged).await.unwrap(), YES, "by a life that knows more of what it cost");
     let record = bench.read().await.unwrap();
     assert_eq!((record.stage, record.failed, record.entries), (Stage::New { attempt: 2 }, failed("t-1"), 0));
 

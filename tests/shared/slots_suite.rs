@@ -1,5 +1,5 @@
-//! The contract of every ledger for an account's slots and pace: Redis and its double pass the same tests, and pass
-//! them again with every call made twice, as after a lost answer.
+//! The contract of every ledger for an account's slots and pace: Redis and the ledger in memory pass the same tests,
+//! and pass them again with every call made twice, as after a lost answer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -128,6 +128,13 @@ pub async fn who_goes_on_with_a_task_has_it_counted(account: Account) {
     assert!(!account.begins("b", 1).await);
 }
 
+pub async fn a_task_that_can_run_less_long_than_was_thought_holds_its_slots_less_long(account: Account) {
+    let account = account.open().await;
+    account.accept("a", slots(4, LONG)).await;
+    account.ledger.read(&id("a"), slots(4, SHORT)).await.unwrap();
+    account.begins_at_last("b", 4).await;
+}
+
 pub async fn a_task_whose_end_was_seen_holds_nothing_while_its_images_are_stored(account: Account) {
     let account = account.open().await;
     assert!(account.begins("a", 4).await);
@@ -189,6 +196,12 @@ pub async fn a_burst_slows_once_and_cuts_no_pause_short(account: Account) {
     account.ledger.slow_down(LONG, 2000).await.unwrap();
     account.ledger.slow_down(SHORT, 2000).await.unwrap();
     assert!(account.held_up("b").await > Some(LONG / 2));
+}
+
+pub async fn no_pause_is_longer_than_ten_minutes(account: Account) {
+    let account = account.open().await;
+    account.ledger.slow_down(LONG * 100, 2000).await.unwrap();
+    assert!(account.held_up("a").await <= Some(Duration::from_secs(600)));
 }
 
 pub async fn who_will_not_post_is_not_held_up(account: Account) {
@@ -281,11 +294,13 @@ macro_rules! slots_suite {
             one_that_asks_no_more_is_not_waited_for
             a_running_task_is_counted_beyond_the_cap
             who_goes_on_with_a_task_has_it_counted
+            a_task_that_can_run_less_long_than_was_thought_holds_its_slots_less_long
             a_task_whose_end_was_seen_holds_nothing_while_its_images_are_stored
             a_job_larger_than_the_account_goes_alone
             a_count_that_was_lost_is_trusted_once_the_running_tasks_are_counted_again
             a_slow_down_is_a_pause_and_then_half_the_pace_for_everybody
             a_burst_slows_once_and_cuts_no_pause_short
+            no_pause_is_longer_than_ten_minutes
             who_will_not_post_is_not_held_up
             whatever_happens_the_sum_is_that_of_the_running_tasks
         );

@@ -1,4 +1,4 @@
-//! Doubles of what a life uses. The ledger's double passes the same suite as Redis.
+//! Doubles of what a life uses. The ledger is the product's one in memory, which passes the same suite as Redis.
 
 pub mod broker;
 pub mod durations;
@@ -6,8 +6,6 @@ pub mod effects;
 pub mod images;
 pub mod ledger;
 pub mod observed;
-pub mod pace;
 pub mod poor_store;
 pub mod provider;
-pub mod slots;
 pub mod store;

@@ -14,12 +14,12 @@ use crate::around::{Around, Asked, Call, Through};
 pub type ObservedLedger = Through<Observed>;
 
 pub struct Observed {
-    ledger: MemoryLedger,
+    ledger: Arc<MemoryLedger>,
     effects: Effects,
     troubles: Mutex<Vec<(&'static str, Trouble)>>,
 }
 
-pub fn observed(ledger: MemoryLedger, effects: Effects) -> ObservedLedger {
+pub fn observed(ledger: Arc<MemoryLedger>, effects: Effects) -> ObservedLedger {
     Through(Observed { ledger, effects, troubles: Mutex::default() })
 }
 
@@ -52,7 +52,7 @@ impl Observed {
 #[async_trait]
 impl Around for Observed {
     async fn around<T: Send + 'static>(&self, asked: Asked, call: Call<T>) -> Result<T, LedgerError> {
-        let calling = call(Arc::new(self.ledger.clone()));
+        let calling = call(Arc::<MemoryLedger>::clone(&self.ledger));
         // Neither is part of a job's life.
         if ["cancel", "probe"].contains(&asked.name) {
             return calling.await;

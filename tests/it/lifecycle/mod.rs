@@ -14,6 +14,7 @@ mod flushed;
 mod late;
 mod learning;
 mod messages;
+mod one_process;
 mod panics;
 mod patience;
 mod polling;

@@ -4,24 +4,31 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use comet_worker::clock::Clock;
 use comet_worker::job::JobId;
-use comet_worker::ledger::LedgerError;
+use comet_worker::ledger::hints::Hints;
+use comet_worker::ledger::in_memory::{InMemoryLedger, Table};
+use comet_worker::ledger::slots::Account;
+use comet_worker::ledger::{Ledger, LedgerError};
+use futures_util::FutureExt;
 
 use super::net::Link;
 use super::script::{Cast, Safeguard};
 use crate::around::{Around, Asked, Call};
-use crate::doubles::ledger::{MemoryLedger, Table};
-use crate::doubles::slots::SlotTable;
+use crate::doubles::ledger::REMEMBER;
 
 /// How long a lost count is not trusted.
 const RECOUNT: Duration = Duration::from_secs(75);
 /// The number of writes that can be lost at once.
 const REMEMBERED: usize = 3;
 
-/// The ledger of all processes.
-#[derive(Debug, Default)]
+/// The ledger of all processes. It sends no hints.
 pub struct SharedLedger {
-    memory: MemoryLedger,
+    memory: Arc<InMemoryLedger>,
+    /// After a flush.
+    empty: Table,
+    /// Whether the safeguard of `freeze` is removed.
+    freeze_overwrites: bool,
     /// The states before the last writes, the latest at the end.
     past: Mutex<Vec<Table>>,
     now: Mutex<Table>,
@@ -30,25 +37,28 @@ pub struct SharedLedger {
 impl SharedLedger {
     /// Its account has nothing running yet.
     pub fn new(cast: &Cast) -> Self {
-        let ledger = Self::default();
-        let mut table = ledger.memory.table.lock().unwrap();
-        table.freeze_overwrites = cast.without == Some(Safeguard::FirstFreeze);
-        if cast.max_running > 0 && cast.without != Some(Safeguard::SlotCount) {
-            table.slots = SlotTable::new(cast.max_running, RECOUNT);
-            table.slots.begin_count();
+        let counts = cast.max_running > 0 && cast.without != Some(Safeguard::SlotCount);
+        let account = counts.then_some(Account { cap: cast.max_running, recount: RECOUNT });
+        let (empty, clock) = (Table::new(REMEMBER, account), Clock::default());
+        let mut table = empty.clone();
+        table.begin_count();
+        Self {
+            memory: Arc::new(InMemoryLedger::new(table.clone(), Hints::default(), move || clock.now())),
+            empty,
+            freeze_overwrites: cast.without == Some(Safeguard::FirstFreeze),
+            past: Mutex::default(),
+            now: Mutex::new(table),
         }
-        drop(table);
-        ledger
     }
 
     pub fn flush(&self) {
-        self.memory.table.lock().unwrap().flush();
+        self.memory.table().clone_from(&self.empty);
         self.remember();
     }
 
     /// Cancels without a link, as another program does.
     pub fn cancel(&self, job: &JobId) {
-        self.memory.table.lock().unwrap().cancel(job, Duration::ZERO);
+        self.memory.cancel(job).now_or_never().expect("it waits for nothing").unwrap();
         self.remember();
     }
 
@@ -59,12 +69,12 @@ impl SharedLedger {
         let Some(before) = past.get(kept).cloned() else { return };
         past.truncate(kept);
         self.now.lock().unwrap().clone_from(&before);
-        *self.memory.table.lock().unwrap() = before;
+        *self.memory.table() = before;
     }
 
     /// Called after each step of the table.
     fn remember(&self) {
-        let table = self.memory.table.lock().unwrap();
+        let table = self.memory.table();
         let mut now = self.now.lock().unwrap();
         if *now != *table {
             let mut past = self.past.lock().unwrap();
@@ -89,7 +99,11 @@ impl Around for Linked {
         let name = if asked.name == "probe" { "probe ledger" } else { asked.name };
         let ledger = Arc::clone(&self.ledger);
         let acting = async move {
-            let value = call(Arc::new(ledger.memory.clone())).await;
+            tokio::task::yield_now().await;
+            if ledger.freeze_overwrites && asked.name == "freeze" {
+                asked.job.iter().for_each(|job| ledger.memory.table().forget(job));
+            }
+            let value = call(Arc::<InMemoryLedger>::clone(&ledger.memory)).await;
             ledger.remember();
             value
         };

@@ -17,9 +17,9 @@ use comet_worker::job::receipt::history::{Attempt, History};
 use comet_worker::job::route::RouteName;
 use comet_worker::job::step::{Delivered, Input, Machine, Rules};
 use comet_worker::job::{Adopts, Digest, ExternalTaskId, JobId, SentUnder, TaskId};
+use comet_worker::ledger::in_memory::Table;
 
 use self::part::Part;
-use crate::doubles::ledger::Table;
 
 /// Longer than any period of the rules.
 const LONG: Duration = Duration::from_secs(1_000_000);
@@ -276,7 +276,10 @@ impl World {
 
     fn write<T>(&mut self, change: impl FnOnce(&mut Table) -> T) -> T {
         let before = (self.faults.lost_writes > 0).then(|| self.table.clone());
-        let value = change(self.table.edit());
+        let table = self.table.edit();
+        let value = change(table);
+        // Nothing here waits for a hint: whatever can look may look at any time.
+        table.take_hints();
         if before.as_ref() != Some(&self.table) {
             self.before = before;
         }

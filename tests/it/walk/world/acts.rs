@@ -97,7 +97,7 @@ impl World {
                 self.hand(who).apply(Input::Done, now);
             }
             Action::NextGeneration { attempt, failed } => {
-                let moved = self.write(|table| table.follow(&id, attempt, &failed));
+                let moved = self.write(|table| table.follow(&id, attempt, &failed, ZERO));
                 self.hand(who).attempt = attempt + 1;
                 self.hand(who).apply_at_zero(Input::Moved(moved));
             }

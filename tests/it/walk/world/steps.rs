@@ -134,10 +134,10 @@ impl World {
     }
 
     fn break_redis(&self, steps: &mut Steps) {
-        if self.faults.flushes > 0 && !self.table.records.is_empty() {
+        if self.faults.flushes > 0 && self.table.known(&self.setup.job, ZERO).record.is_some() {
             let mut next = self.clone();
             next.faults.flushes -= 1;
-            next.write(Table::flush);
+            next.write(|table| *table = Table::default());
             steps.push(format_args!("Redis is flushed"), next);
         }
         if self.faults.lost_writes > 0

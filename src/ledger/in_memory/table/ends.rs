@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use comet_worker::job::event::{Event, may_run_on};
-use comet_worker::job::record::Stage;
-use comet_worker::job::step::{FreezePrecondition, FreezeResult};
-use comet_worker::ledger::JobRef;
 
-use super::Table;
+use super::{Marks, Table, has_ended};
+use crate::job::event::{Event, may_run_on};
+use crate::job::record::Stage;
+use crate::job::step::{FreezePrecondition, FreezeResult};
+use crate::ledger::JobRef;
 
 impl Table {
+    /// See [`Ledger::freeze`](crate::ledger::Ledger::freeze).
     pub fn freeze(
         &mut self,
         entry: JobRef<'_>,
@@ -19,21 +20,20 @@ impl Table {
         replaceable: bool,
         now: Duration,
     ) -> FreezeResult {
-        if let Some(record) = self.read(entry.job, now)
-            && !self.freeze_overwrites
-        {
-            let same = record.digest == *entry.digest;
-            let allowed = match (&record.stage, expect) {
+        if let Some(kept) = self.records.get(entry.job) {
+            let same = kept.digest == *entry.digest;
+            let allowed = match (&kept.stage, expect) {
                 (Stage::Done { event, .. }, FreezePrecondition::Correcting { first }) if event == first => {
                     true
                 }
+                // A worker that reads this record finds the final event in the receipts.
                 (Stage::Told { .. }, FreezePrecondition::Correcting { .. }) if same => {
                     return FreezeResult::Event(event);
                 }
                 (Stage::Told { .. }, _) => false,
                 (Stage::Done { event, .. }, _) if same => return FreezeResult::Event(event.clone()),
                 (Stage::Done { replaceable, .. }, expect) => {
-                    *expect == FreezePrecondition::Unposted && *replaceable && entry.round == record.round + 1
+                    *expect == FreezePrecondition::Unposted && *replaceable && entry.round == kept.round + 1
                 }
                 (Stage::New { .. }, FreezePrecondition::Unposted) => same,
                 (Stage::Submitting { .. } | Stage::Generating { .. }, FreezePrecondition::Unposted) => false,
@@ -52,28 +52,33 @@ impl Table {
                 return FreezeResult::Changed(self.known(entry.job, now));
             }
         }
-        self.records.remove(entry.job.as_str());
-        self.cancelled.remove(entry.job.as_str());
-        self.put(entry, Stage::Done { event: event.clone(), replaceable }, None, now);
-        if !may_run_on(&event) {
-            self.slots.release(entry.job.as_str());
-        }
+        self.end(entry, Stage::Done { event: event.clone(), replaceable }, &event, now);
         FreezeResult::Event(event)
     }
 
+    /// See [`Ledger::told`](crate::ledger::Ledger::told).
     pub fn told(&mut self, entry: JobRef<'_>, sealed: Option<&Bytes>, now: Duration) {
-        let record = self.read(entry.job, now);
-        let ended = record
-            .as_ref()
-            .is_some_and(|record| matches!(record.stage, Stage::Done { .. } | Stage::Told { .. }));
-        let anothers = record.is_some_and(|record| record.digest != *entry.digest);
-        let Some(event) = sealed.filter(|_| !ended && !anothers) else { return };
-        self.records.remove(entry.job.as_str());
-        self.cancelled.remove(entry.job.as_str());
-        let event_id = Event::from_stored(event.clone()).map(|event| event.id).unwrap_or_default();
-        self.put(entry, Stage::Told { event_id }, None, now);
+        match self.records.get(entry.job) {
+            Some(kept) if has_ended(&kept.stage) => {
+                if kept.round == entry.round {
+                    self.expiry.start(entry.job, now);
+                }
+                return;
+            }
+            Some(kept) if kept.digest != *entry.digest => return,
+            Some(_) | None => {}
+        }
+        let Some(event) = sealed else { return };
+        let Some(Event { id: event_id, .. }) = Event::from_stored(event.clone()) else { return };
+        self.end(entry, Stage::Told { event_id }, event, now);
+        self.expiry.start(entry.job, now);
+    }
+
+    fn end(&mut self, entry: JobRef<'_>, stage: Stage, event: &Bytes, now: Duration) {
+        self.put(entry, stage, Marks::default(), now);
+        self.cancelled.remove(entry.job);
         if !may_run_on(event) {
-            self.slots.release(entry.job.as_str());
+            self.free_slots(entry.job, now);
         }
     }
 }

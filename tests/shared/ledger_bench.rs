@@ -18,18 +18,25 @@ pub struct Bench {
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) job: JobId,
     pub(super) digest: Digest,
+    /// Another one than a record without a route would have.
+    pub(super) route: RouteName,
 }
 
 impl Bench {
     pub fn new(ledger: Arc<dyn Ledger>, job: &str) -> Self {
-        Self { ledger, job: job.parse().unwrap(), digest: Digest::new("digest".to_owned()) }
+        Self {
+            ledger,
+            job: job.parse().unwrap(),
+            digest: Digest::new("digest".to_owned()),
+            route: RouteName::new("dance").unwrap(),
+        }
     }
 
     pub(super) fn entry(&self) -> JobRef<'_> {
         JobRef {
             job: &self.job,
             digest: &self.digest,
-            route: RouteName::default_route(),
+            route: &self.route,
             round: 1,
             failed: FailedTasks::none(),
             under: None,

@@ -343,6 +343,9 @@ macro_rules! ledger_suite {
             what_failed_comes_back_into_a_record_that_was_lost
             an_accepted_task_brings_what_failed_before_it_where_the_record_was_lost
             the_first_store_that_a_ledger_meets_is_its_own
+            an_unfinished_job_has_its_route_and_a_finished_one_needs_none
+            a_record_that_was_lost_gets_the_route_of_its_task
+            a_rebuilt_record_has_the_route_that_the_receipts_name
         );
     };
     (@each $ledger:expr, $job:expr; $($property:ident)+) => {$(

@@ -164,3 +164,39 @@ pub async fn an_accepted_task_brings_what_failed_before_it_where_the_record_was_
     bench.ledger.accept(entry, 2, &task("t-2")).await.unwrap();
     assert_eq!(bench.read().await.unwrap().failed, failed);
 }
+
+pub async fn an_unfinished_job_has_its_route_and_a_finished_one_needs_none(bench: Bench) {
+    let route = async || bench.read().await.expect("a record").route;
+    let dance = Some(bench.route.clone());
+    bench.begin(1, "a").await;
+    assert_eq!(route().await, dance);
+    bench.reopen("a").await;
+    assert_eq!(route().await, dance, "for the next attempt");
+    bench.begin(2, "b").await;
+    bench.ledger.accept(bench.entry(), 2, &task("t-1")).await.unwrap();
+    assert_eq!(route().await, dance);
+    bench.ledger.enter(&bench.job, "life").await.unwrap();
+    let failed = FailedTasks::NONE.and(task("t-1"), Charged::No);
+    bench.ledger.follow(&bench.job, 2, &failed).await.unwrap();
+    assert_eq!(route().await, dance, "for the next generation");
+    bench.freeze(FreezePrecondition::Unposted, EVENT).await;
+    assert_eq!(route().await, None);
+}
+
+pub async fn a_record_that_was_lost_gets_the_route_of_its_task(bench: Bench) {
+    bench.accept("t-1").await;
+    assert_eq!(bench.read().await.unwrap().route, Some(bench.route.clone()));
+}
+
+pub async fn a_rebuilt_record_has_the_route_that_the_receipts_name(bench: Bench) {
+    let route = async || bench.read().await.unwrap().route;
+    let dance = Some(bench.route.clone());
+    bench.restore(None, Stage::Submitting { attempt: 1, nonce: nonce("a") }).await;
+    assert_eq!(route().await, dance);
+    bench.restore(Some(1), Stage::New { attempt: 2 }).await;
+    assert_eq!(route().await, dance);
+    bench.begin(2, "b").await;
+    let event = Bytes::from_static(EVENT.as_bytes());
+    bench.restore(Some(2), Stage::Done { event, replaceable: false }).await;
+    assert_eq!(route().await, None);
+}

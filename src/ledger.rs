@@ -151,6 +151,9 @@ pub trait Ledger: Send + Sync {
     /// [`Self::freeze`].
     async fn told(&self, entry: JobRef<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError>;
 
+    /// Asks the worker with the job to poll its task now. The hint may be lost.
+    async fn hint_poll(&self, job: &JobId) -> Result<(), LedgerError>;
+
     /// Notes the id of the store that belongs to this Redis, unless an id was noted before. Returns the noted id.
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError>;
 

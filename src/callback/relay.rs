@@ -1,16 +1,18 @@
 //! Passes a callback on to the worker with the job: this process or another one.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::listener::Tell;
 use crate::job::JobId;
-use crate::ledger::RedisLedger;
+use crate::ledger::Ledger;
 use crate::ledger::hints::Hints;
 
 /// It uses its own connection, so that many callbacks don't delay the moves of records.
 pub struct Relay {
     pub hints: Hints,
-    pub ledger: RedisLedger,
+    pub ledger: Arc<dyn Ledger>,
 }
 
 #[async_trait]

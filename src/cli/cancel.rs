@@ -9,7 +9,6 @@ use crate::config::Config;
 use crate::job::event::EventView;
 use crate::job::record::{Snapshot, Stage};
 use crate::job::{JobId, TaskId};
-use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 
 #[derive(Debug, clap::Args)]

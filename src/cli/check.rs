@@ -158,7 +158,7 @@ async fn look_at_redis(config: &Config) -> Vec<Finding> {
         ))]
     };
     let metrics = Metrics::default();
-    let ledger = match parts::ledger(config, &metrics) {
+    let ledger = match parts::redis_ledger(config, &metrics) {
         Ok(ledger) => ledger,
         Err(error) => return vec![Finding::fail(format!("{error:#}"))],
     };

@@ -1,5 +1,6 @@
 //! The parts that commands share, made from the configuration.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,11 +11,11 @@ use crate::images::guard::Guard;
 use crate::images::{DownloadRules, Downloader};
 use crate::job::callback::Callbacks;
 use crate::job::request::Rules;
-use crate::ledger::RedisLedger;
 use crate::ledger::connection::Connection;
 use crate::ledger::durations::RedisDurations;
 use crate::ledger::endpoint::Endpoint;
 use crate::ledger::slots::Account;
+use crate::ledger::{Ledger, RedisLedger};
 use crate::metrics::{Metrics, Service};
 use crate::provider::http::{CometApi, Endpoints};
 use crate::queue::publish::Publisher;
@@ -66,7 +67,12 @@ pub(super) fn redis_endpoint(config: &Config) -> anyhow::Result<Endpoint> {
         .map_err(|fault| anyhow::anyhow!("redis.url: {fault}"))
 }
 
-pub(super) fn ledger(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisLedger> {
+/// The ledger of this fleet. It is chosen here and nowhere else.
+pub(super) fn ledger(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<dyn Ledger>> {
+    Ok(Arc::new(redis_ledger(config, metrics)?))
+}
+
+pub(super) fn redis_ledger(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisLedger> {
     let connection = redis_connection(config, metrics)?;
     let noted = metrics.clone();
     let ledger = RedisLedger::new(connection, &config.redis.prefix, config.redis.remember)

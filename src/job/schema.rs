@@ -293,6 +293,10 @@ fn property(field: &Field, name: &str, route: &RouteData) -> Value {
             json!({"description": about(&words), "enum": models})
         }
         Check::OneOf(choices) => json!({"description": about_field, "enum": choices}),
+        // An empty text counts as absent.
+        Check::Text { chars_max } if field.required => {
+            json!({"description": about_field, "type": "string", "minLength": 1, "maxLength": chars_max})
+        }
         Check::Text { chars_max } => {
             json!({"description": about_field, "type": "string", "maxLength": chars_max})
         }

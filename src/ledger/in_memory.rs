@@ -152,6 +152,11 @@ impl Ledger for InMemoryLedger {
         Ok(())
     }
 
+    async fn hint_poll(&self, job: &JobId) -> Result<(), LedgerError> {
+        self.hints.poll(job.as_str());
+        Ok(())
+    }
+
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
         Ok(self.act(|table, _| table.meet_store(id)))
     }

@@ -71,17 +71,6 @@ impl RedisLedger {
         format!("{{{}}}:job:{job}", self.prefix)
     }
 
-    /// Asks the worker with the job to poll its task now. The hint may be lost.
-    ///
-    /// # Errors
-    ///
-    /// It is unknown whether the hint was published.
-    pub async fn hint_poll(&self, job: &JobId) -> Result<(), LedgerError> {
-        let mut publish = redis::cmd("PUBLISH");
-        publish.arg(Self::hint_channel(&self.prefix)).arg(hints::to_poll(job));
-        self.connection.query::<redis::Value>(&publish).await.map(drop).map_err(unavailable)
-    }
-
     fn remember_ms(&self) -> String {
         self.remember.as_millis().max(1).to_string()
     }
@@ -269,6 +258,12 @@ impl Ledger for RedisLedger {
         let args = [digest, round, remember, event_id, runs_on];
         self.run_slotted(&self.scripts.told, entry.job, entry.slots, &args).await?;
         Ok(())
+    }
+
+    async fn hint_poll(&self, job: &JobId) -> Result<(), LedgerError> {
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(Self::hint_channel(&self.prefix)).arg(hints::to_poll(job));
+        self.connection.query::<redis::Value>(&publish).await.map(drop).map_err(unavailable)
     }
 
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {

@@ -218,6 +218,11 @@ impl<A: Around> Ledger for Through<A> {
         self.0.around(asked, call).await
     }
 
+    async fn hint_poll(&self, job: &JobId) -> Result<(), LedgerError> {
+        let call = call!(job.clone(), |ledger, job| ledger.hint_poll(job));
+        self.0.around(about("hint_poll", job), call).await
+    }
+
     async fn meet_store(&self, id: &str) -> Result<String, LedgerError> {
         let call = call!(id.to_owned(), |ledger, id| ledger.meet_store(id));
         self.0.around(of_all("meet_store"), call).await

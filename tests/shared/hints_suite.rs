@@ -10,7 +10,7 @@ use comet_worker::job::record::Stage;
 use comet_worker::job::step::{BeginPrecondition, MoveResult, RestorePrecondition};
 use comet_worker::job::{Charged, FailedTasks};
 use comet_worker::ledger::Ledger;
-use comet_worker::ledger::hints::{HintListener, Hints};
+use comet_worker::ledger::hints::{Hint, HintListener, Hints};
 use comet_worker::ledger::slots::Slots;
 use futures_util::FutureExt;
 
@@ -212,6 +212,14 @@ pub async fn a_lost_count_is_a_hint_for_all_jobs_once(heard: Heard) {
     assert!(!heard.looks(&listeners[0]).await, "once more");
 }
 
+pub async fn a_worker_is_asked_to_poll_the_task_of_its_job_at_once(heard: Heard) {
+    let (one, other) = (heard.wait_for("a"), heard.wait_for("b"));
+    heard.account.ledger.hint_poll(&id("a")).await.unwrap();
+    heard.all_have_come().await;
+    assert_eq!(one.hint().now_or_never(), Some(Hint::Poll));
+    assert_eq!(other.hint().now_or_never(), None);
+}
+
 /// One test per property and ledger; `$ledger` makes an `Arc<dyn Ledger>` with 4 slots and the [`Hints`] that come
 /// from it, from how long a lost count is not trusted.
 #[macro_export]
@@ -225,6 +233,7 @@ macro_rules! hints_suite {
             each_end_of_a_task_is_a_hint_for_the_next_in_line
             slots_whose_time_is_over_are_a_hint_once_another_job_asks
             a_lost_count_is_a_hint_for_all_jobs_once
+            a_worker_is_asked_to_poll_the_task_of_its_job_at_once
         );
     };
     (@each $ledger:expr; $($property:ident)+) => {$(

@@ -29,8 +29,8 @@ use crate::job::{
     Digest, Envelope, ExternalIds, ExternalTaskId, FailedTasks, Job, JobId, Made, Outcome, Success, TaskId,
     Timings,
 };
+use crate::ledger::JobRef;
 use crate::ledger::slots::Slots;
-use crate::ledger::{JobRef, Ledger as _};
 use crate::metrics::Metrics;
 use crate::metrics::Standstill;
 use crate::provider::Provider as _;

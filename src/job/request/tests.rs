@@ -1,6 +1,9 @@
+use std::path::Path;
+
 use serde_json::json;
 
 use super::*;
+use crate::job::route::table::ROUTES;
 
 pub(super) const DESIGN: &[u8] = include_bytes!("../../../tests/fixtures/jobs/design.json");
 
@@ -51,20 +54,21 @@ pub(super) fn only_fault(request: &Request) -> &Fault {
 
 #[test]
 fn a_job_becomes_exactly_the_body_that_is_posted() {
-    for (job, body) in [
-        (DESIGN, include_str!("../../../tests/fixtures/jobs/design.body.json")),
-        (
-            include_bytes!("../../../tests/fixtures/jobs/smallest.json"),
-            include_str!("../../../tests/fixtures/jobs/smallest.body.json"),
-        ),
-        (
-            include_bytes!("../../../tests/fixtures/jobs/everything.json"),
-            include_str!("../../../tests/fixtures/jobs/everything.body.json"),
-        ),
-    ] {
-        let request = read(job).unwrap();
-        assert_eq!(posted(&request.submission.unwrap()), body.trim_end());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/jobs");
+    let mut routes = BTreeSet::new();
+    for body in folder.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
+        let Some(name) = body.to_str().unwrap().strip_suffix(".body.json").map(str::to_owned) else {
+            continue;
+        };
+        // This one is for the current edition.
+        let rules = if name.ends_with("/current") { Rules::current() } else { Rules::page() };
+        let job = std::fs::read(format!("{name}.json")).unwrap();
+        let request = parse(&job, &Properties::default(), &rules).unwrap();
+        let submission = request.submission.unwrap_or_else(|faults| panic!("{name}: {faults:?}"));
+        assert_eq!(posted(&submission), std::fs::read_to_string(&body).unwrap().trim_end(), "{name}");
+        routes.insert(submission.route.data.name);
     }
+    assert_eq!(routes, ROUTES.iter().map(|route| route.name).collect(), "each route has an example");
 }
 
 #[test]

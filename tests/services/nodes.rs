@@ -45,7 +45,9 @@ async fn of_several_urls_one_that_leads_nowhere_holds_up_no_job() {
         let sim = Sim::start(&["--durations", "fixed:300ms"]).await;
         let [dead] = free_ports();
         let urls = format!("amqp://guest:guest@127.0.0.1:{dead},{}", amqp_url());
-        let worker = Worker::start(place, &sim, &[("AMQP__URL", urls.as_str())]);
+        // The dead one is refused at once; the other one may be busy with other tests.
+        let patient = ("AMQP__CONNECT_TIMEOUT_S", "60");
+        let worker = Worker::start(place, &sim, &[("AMQP__URL", urls.as_str()), patient]);
         let broker = Broker::connect(place).await;
         broker.listen(place).await;
         broker.publish(place, &job("a")).await;

@@ -36,7 +36,6 @@ FROM rust:1.95-slim-bookworm AS sources
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY config config
-COPY schemas schemas
 COPY src src
 
 FROM sources AS build

@@ -12,6 +12,7 @@ pub mod table;
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::slice;
 use std::sync::{Arc, LazyLock};
 
 use schemars::JsonSchema;
@@ -139,6 +140,12 @@ impl RouteData {
     pub fn edition(&self, profile: &str) -> &'static Edition {
         let named = self.editions.iter().find(|edition| edition.profile == profile);
         named.or(self.editions.first()).copied().expect("a route has an edition")
+    }
+
+    /// The names under which a job may give this field. Only that of [`Check::Scene`] has more than one.
+    #[must_use]
+    pub fn names_of(&self, field: &'static Field) -> &'static [&'static str] {
+        if field.check == Check::Scene { self.scene_names } else { slice::from_ref(&field.name) }
     }
 
     fn has_model(&self) -> bool {

@@ -234,8 +234,7 @@ fn event_examples() -> [Value; 2] {
 fn input(route: &RouteData) -> Value {
     let mut properties = Map::new();
     for field in route.fields {
-        let names: &[&str] = if field.check == Check::Scene { route.scene_names } else { &[field.name] };
-        for name in names {
+        for name in route.names_of(field) {
             properties.insert((*name).to_owned(), property(field, name, route));
         }
     }

@@ -89,7 +89,7 @@ fn pictures<'a>(text: &'a str, route: &RouteData) -> Vec<(String, &'a RawValue)>
     let input = members(input.get());
     let mut found = Vec::new();
     for field in route.fields {
-        let names = match field.check {
+        match field.check {
             Check::Pictures { member } => {
                 let list = input.get(field.name).map_or("[]", |list| list.get());
                 let list: Vec<&RawValue> = serde_json::from_str(list).unwrap_or_default();
@@ -97,19 +97,19 @@ fn pictures<'a>(text: &'a str, route: &RouteData) -> Vec<(String, &'a RawValue)>
                     let value = members(entry.get()).remove(member)?;
                     Some((format!("/input/{}/{index}/{member}", field.name), value))
                 }));
-                continue;
             }
-            Check::Scene => route.scene_names,
-            Check::Picture => &[field.name],
+            Check::Scene | Check::Picture => {
+                let given = |name: &&str| Some((format!("/input/{name}"), *input.get(*name)?));
+                found.extend(route.names_of(field).iter().filter_map(given));
+            }
             Check::Model
             | Check::OneOf(_)
             | Check::Text { .. }
             | Check::Images(_)
             | Check::Switch
             | Check::CallbackUrl
-            | Check::ExternalTaskId => continue,
-        };
-        found.extend(names.iter().filter_map(|name| Some((format!("/input/{name}"), *input.get(*name)?))));
+            | Check::ExternalTaskId => {}
+        }
     }
     found
 }

@@ -58,20 +58,9 @@ pub(super) fn check(
     leave_out_empty(&mut input, route);
 
     let (mut model, mut scene, mut slots, mut callback_url, mut own) = (None, None, 1, None, None);
-    for Field { name, check, required, about: _ } in route.data.fields {
-        let is_given = match check {
-            Check::Scene => route.data.scene_names.iter().any(|name| input.contains_key(*name)),
-            Check::Pictures { .. }
-            | Check::Picture
-            | Check::Model
-            | Check::OneOf(_)
-            | Check::Text { .. }
-            | Check::Images(_)
-            | Check::Switch
-            | Check::CallbackUrl
-            | Check::ExternalTaskId => input.contains_key(*name),
-        };
-        if !is_given {
+    for field in route.data.fields {
+        let Field { name, check, required, about: _ } = field;
+        if !route.data.names_of(field).iter().any(|name| input.contains_key(*name)) {
             if *required {
                 faults.add(member("/input", name), wrong(check, route, "nothing"));
             }
@@ -209,9 +198,9 @@ fn leave_out_empty(input: &mut Input, route: &Route) {
         | Check::CallbackUrl
         | Check::ExternalTaskId => true,
     });
-    for name in known.map(|field| field.name).chain(route.data.scene_names.iter().copied()) {
-        if input.get(name).is_some_and(|value| value.is_null() || value == "") {
-            input.remove(name);
+    for name in known.flat_map(|field| route.data.names_of(field)) {
+        if input.get(*name).is_some_and(|value| value.is_null() || value == "") {
+            input.remove(*name);
         }
     }
 }

@@ -4,6 +4,7 @@
 mod cancel;
 mod check;
 mod descriptors;
+mod fleet;
 mod health;
 mod output;
 mod parts;
@@ -11,6 +12,7 @@ mod render;
 mod resolve;
 mod run;
 mod schema;
+mod status;
 mod submit;
 mod sweep;
 mod watch;
@@ -63,6 +65,8 @@ enum Command {
     Submit(submit::Arguments),
     /// Show events as they come
     Watch(watch::Arguments),
+    /// Show what the fleet does and what stands still, or the life of one job
+    Status(status::Arguments),
     /// Cancel jobs that are not wanted any more
     Cancel(cancel::Arguments),
     /// Clear up a job that ended as outcome_unknown, or fetch the images of a task that ended late
@@ -119,6 +123,7 @@ fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyh
             Command::Run => Box::pin(run::run(config)).await,
             Command::Submit(arguments) => Box::pin(submit::run(&config, arguments)).await,
             Command::Watch(arguments) => Box::pin(watch::run(&config, arguments)).await,
+            Command::Status(arguments) => Box::pin(status::run(&config, arguments)).await,
             Command::Cancel(arguments) => Box::pin(cancel::run(&config, arguments)).await,
             Command::Resolve(arguments) => Box::pin(resolve::run(&config, arguments)).await,
             Command::Check(arguments) => Box::pin(check::run(&config, arguments)).await,

@@ -7,6 +7,7 @@
 pub mod connection;
 pub mod durations;
 pub mod endpoint;
+pub mod fleet;
 mod greeting;
 pub mod hints;
 pub mod in_memory;
@@ -146,10 +147,11 @@ pub trait Ledger: Send + Sync {
     /// cancelled as long as a finished one.
     async fn cancel(&self, job: &JobId) -> Result<Snapshot, LedgerError>;
 
-    /// Notes that the event is confirmed; from now on the record is only remembered. If a receipt has the event
-    /// (`sealed`), an unfinished record ends with this and keeps no copy of it; slots are then freed as in
+    /// Notes that the job's terminal event is confirmed; from now on the record is only remembered. If a receipt has
+    /// the event (`sealed`), an unfinished record ends with this and keeps no copy of it; slots are then freed as in
     /// [`Self::freeze`].
-    async fn told(&self, entry: JobRef<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError>;
+    async fn mark_published(&self, entry: JobRef<'_>, event: &Bytes, sealed: bool)
+    -> Result<(), LedgerError>;
 
     /// Asks the worker with the job to poll its task now. The hint may be lost.
     async fn hint_poll(&self, job: &JobId) -> Result<(), LedgerError>;

@@ -70,6 +70,7 @@ pub mod callback;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod fleet;
 pub mod heartbeat;
 pub mod images;
 pub mod job;

@@ -15,13 +15,13 @@ use std::time::Duration;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 
-pub use labels::{CallbackAnswer, HandedBack, HeldStage, PauseReason, Service, Standstill};
+pub use labels::{CallbackAnswer, HandedBack, PauseReason, Service, Standstill};
 
 use crate::job::answers::{SubmitOutcome, TaskStatus};
 use crate::job::event::EventKind;
 use crate::job::request::DeadReason;
+use crate::job::stage::JobStage;
 use crate::job::step::RequeueReason;
 use crate::job::{Outcome, Timings};
 
@@ -33,10 +33,6 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// The metrics of one process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Families>);
-
-/// Counts a job under its stage until dropped.
-#[derive(Debug)]
-pub struct Held(Gauge);
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -60,12 +56,16 @@ impl Metrics {
         count(&self.0.jobs_finished, [("outcome", outcome), ("reason", reason)]);
     }
 
-    /// Counts a job at this stage until the returned value is dropped.
-    #[must_use = "the job counts as held only until this is dropped"]
-    pub fn held(&self, stage: HeldStage) -> Held {
-        let gauge = self.0.jobs_held.get_or_create_owned(&[("stage", stage.as_str())]);
-        gauge.inc();
-        Held(gauge)
+    /// A job that this worker holds has gone from one stage to another; `None`: it was not held before, or isn't any
+    /// more.
+    pub fn moved(&self, from: Option<JobStage>, to: Option<JobStage>) {
+        let gauge = |stage: JobStage| self.0.jobs_held.get_or_create_owned(&[("stage", stage.as_str())]);
+        if let Some(from) = from {
+            gauge(from).dec();
+        }
+        if let Some(to) = to {
+            gauge(to).inc();
+        }
     }
 
     /// Whether the worker takes no new jobs for this reason.
@@ -204,12 +204,6 @@ impl Metrics {
             Ok(()) => text,
             Err(_) => "# EOF\n".to_owned(),
         }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

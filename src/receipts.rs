@@ -21,6 +21,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::fleet::job::DatedReceipt;
 use crate::job::event::may_be_corrected;
 use crate::job::receipt::history::{Attempt, FailedTask, History};
 use crate::job::receipt::notes::{DecisionNote, FailureNote, Intent, TaskNote};
@@ -241,6 +242,34 @@ impl Receipts {
             history.resolved = self.correction_of(job, history.result.as_ref()).await?;
         }
         Ok(history)
+    }
+
+    /// All receipts of a job, each with when it was written, for a person to look at.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn dated(&self, job: &JobId) -> Result<Vec<DatedReceipt>, StoreError> {
+        let mut found = Vec::new();
+        for attempt in 1.. {
+            let Some(intent) = self.dated_one(job, ReceiptName::Intent(attempt)).await? else { break };
+            found.push(intent);
+            let others =
+                [ReceiptName::Task, ReceiptName::Refused, ReceiptName::Failed, ReceiptName::Decision];
+            for other in others {
+                found.extend(self.dated_one(job, other(attempt)).await?);
+            }
+        }
+        for end in [ReceiptName::Result, ReceiptName::Correction] {
+            found.extend(self.dated_one(job, end).await?);
+        }
+        Ok(found)
+    }
+
+    async fn dated_one(&self, job: &JobId, name: ReceiptName) -> Result<Option<DatedReceipt>, StoreError> {
+        let key = self.key(job, name);
+        let found = self.storage.find_dated(&format!("can't read {key}"), &key).await?;
+        Ok(found.map(|(body, at_ms)| DatedReceipt { name, at_ms, body }))
     }
 
     /// Returns the last of the job's terminal events.

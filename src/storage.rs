@@ -178,6 +178,20 @@ impl Storage {
         let finding = async { self.objects.get(key).await?.bytes().await };
         bounded(what, async { unless_absent(finding.await) }).await
     }
+
+    /// Likewise, with when the store has written it, in Unix milliseconds.
+    pub(crate) async fn find_dated(
+        &self,
+        what: &str,
+        key: &Path,
+    ) -> Result<Option<(Bytes, i64)>, StoreError> {
+        let finding = async {
+            let found = self.objects.get(key).await?;
+            let written_ms = found.meta.last_modified.timestamp_millis();
+            Ok((found.bytes().await?, written_ms))
+        };
+        bounded(what, async { unless_absent(finding.await) }).await
+    }
 }
 
 /// `None` if the object isn't there.

@@ -4,6 +4,7 @@
 //! and begins anew from the record when RabbitMQ delivers the job again. While a life waits, it holds nothing that it
 //! can't return within moments.
 
+pub mod board;
 pub mod breaker;
 pub mod copies;
 pub mod delivery;
@@ -14,6 +15,7 @@ pub mod learning;
 pub mod life;
 pub mod panics;
 pub mod preflight;
+pub mod presence;
 pub mod publish;
 pub mod session;
 pub mod slots;
@@ -37,6 +39,7 @@ use crate::metrics::Metrics;
 use crate::provider::Provider;
 use crate::receipts::Receipts;
 use crate::storage::Storage;
+use board::Board;
 use breaker::Breaker;
 use copies::Copies;
 use downloads::Downloads;
@@ -67,6 +70,7 @@ pub struct Shared {
     pub downloads: Downloads,
     pub hints: Hints,
     pub lives: JobsInFlight,
+    pub board: Board,
     pub learning: Learning,
     pub copies: Copies,
     pub panics: Panics,

@@ -75,7 +75,7 @@ fn line(job: &JobId, known: Snapshot) -> Line<'_> {
         Some(Stage::Done { event, .. }) => {
             Line { state: ENDED, event_id: EventView::parse(&event).ok().map(|event| event.id), ..line }
         }
-        Some(Stage::Told { event_id }) => Line { state: ENDED, event_id: Some(event_id), ..line },
+        Some(Stage::Published { event_id }) => Line { state: ENDED, event_id: Some(event_id), ..line },
     }
 }
 

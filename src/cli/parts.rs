@@ -14,6 +14,7 @@ use crate::job::request::Rules;
 use crate::ledger::connection::Connection;
 use crate::ledger::durations::RedisDurations;
 use crate::ledger::endpoint::Endpoint;
+use crate::ledger::fleet::RedisFleet;
 use crate::ledger::slots::Account;
 use crate::ledger::{Ledger, RedisLedger};
 use crate::metrics::{Metrics, Service};
@@ -93,6 +94,11 @@ pub(super) fn redis_ledger(config: &Config, metrics: &Metrics) -> anyhow::Result
 pub(super) fn durations(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisDurations> {
     let (connection, prefix) = (redis_connection(config, metrics)?, &config.redis.prefix);
     Ok(RedisDurations::new(connection, prefix, config.redis.remember))
+}
+
+/// Likewise.
+pub(super) fn fleet(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisFleet> {
+    Ok(RedisFleet::new(redis_connection(config, metrics)?, &config.redis.prefix))
 }
 
 pub(super) fn redis_connection(config: &Config, metrics: &Metrics) -> anyhow::Result<Connection> {

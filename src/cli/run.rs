@@ -22,6 +22,7 @@ use crate::ledger::{RedisLedger, hints};
 use crate::metrics::Metrics;
 use crate::shutdown::Signals;
 use crate::worker::preflight::preflight;
+use crate::worker::presence::{Identity, Presence};
 use crate::worker::session::Sessions;
 use crate::worker::suspects::Suspects;
 use crate::worker::{Shared, store_watch};
@@ -51,7 +52,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let looked_first = Arc::new(AtomicBool::new(false));
 
     listen(&config, &mut loops, &sessions, &looked_first).await?;
-    watch(&config, &mut loops, &shared)?;
+    watch(&config, &mut loops, &sessions)?;
     // Redis and the store have to answer before the first job is taken.
     tokio::select! {
         ready = sessions.while_alive(preflight(&shared, &loops.stop)) => {
@@ -140,8 +141,10 @@ async fn listen(
     Ok(())
 }
 
-/// Starts what goes on beside the sessions: hints, probes, standstills, the store's state, what is learned.
-fn watch(config: &Config, loops: &mut Loops, shared: &Shared) -> anyhow::Result<()> {
+/// Starts what goes on beside the sessions: hints, probes, standstills, the heartbeat in the fleet, the store's state,
+/// what is learned.
+fn watch(config: &Config, loops: &mut Loops, sessions: &Sessions) -> anyhow::Result<()> {
+    let shared = &sessions.shared;
     let (endpoint, channel) =
         (parts::redis_endpoint(config)?, RedisLedger::hint_channel(&config.redis.prefix));
     let durations = parts::durations(config, &shared.metrics)?;
@@ -156,6 +159,15 @@ fn watch(config: &Config, loops: &mut Loops, shared: &Shared) -> anyhow::Result<
     let (stop, heartbeat) = (loops.stop.clone(), loops.heartbeat("standstills"));
     let (standstills, breaker) = (shared.standstills.clone(), shared.breaker.clone());
     loops.spawn("standstills", async move { standstills.watch(&breaker, &heartbeat, &stop).await });
+
+    let (stop, heartbeat) = (loops.stop.clone(), loops.heartbeat("presence"));
+    let presence = Presence {
+        identity: Identity::of_this_process(),
+        shared: shared.clone(),
+        suspects: sessions.suspects.clone(),
+        fleet: parts::fleet(config, &shared.metrics)?,
+    };
+    loops.spawn("presence", async move { presence.keep(&heartbeat, &stop).await });
 
     let (stop, heartbeat, watched) = (loops.stop.clone(), loops.heartbeat("store"), shared.clone());
     loops.spawn("store", async move { store_watch::watch(&watched, &heartbeat, &stop).await });

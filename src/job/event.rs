@@ -8,6 +8,7 @@
 //! [`Event::terminal`].
 
 pub(super) mod data;
+mod end;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use self::data::{Cancelled, CloudEvent, Failed, Submitted, Succeeded};
+pub use self::end::JobEnd;
 pub use self::view::{EventView, ImageView, NotAnEvent, may_be_corrected, may_run_on, says_unknown};
 
 use super::{
@@ -252,7 +254,7 @@ impl Event {
 
 /// UTC, always with milliseconds. A clock before 1970, or beyond the years of RFC 3339, gives 1970: an event with a
 /// wrong time is better than none.
-fn rfc_3339(time_ms: i64) -> String {
+pub(crate) fn rfc_3339(time_ms: i64) -> String {
     let time = Timestamp::from_millisecond(time_ms.max(0)).unwrap_or(Timestamp::UNIX_EPOCH);
     format!("{time:.3}")
 }

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use crate::job::route::RouteName;
 use crate::job::{Charged, Digest, FailedTasks, SentUnder, TaskId};
 
-/// The newest version that this worker reads. It writes 1, which knows all stages but `told`, and 2 for that stage.
+/// The newest version that this worker reads. It writes 1, which knows all stages but `published`, and 2 for that stage.
 pub const VERSION: u32 = 2;
 
-/// How far a job is: `new → submitting → generating → done`, or `told` instead of `done`. A missing record is
+/// How far a job is: `new → submitting → generating → done`, or `published` instead of `done`. A missing record is
 /// `New { attempt: 1 }`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Stage {
@@ -34,7 +34,7 @@ pub enum Stage {
         replaceable: bool,
     },
     /// The job has ended and its event is confirmed; only the receipt of the result has the bytes of the event.
-    Told { event_id: String },
+    Published { event_id: String },
 }
 
 /// The record of a job when it was read.
@@ -149,7 +149,7 @@ impl Record {
                     .ok_or_else(|| Unreadable::Damaged("no field event".into()))?,
                 replaceable: fields.get("replaceable").is_some_and(|value| value.as_ref() == b"1"),
             },
-            "told" => Stage::Told { event_id: text("event_id")?.to_owned() },
+            "published" => Stage::Published { event_id: text("event_id")?.to_owned() },
             other => {
                 let word: String = other.chars().take(20).collect();
                 return Err(Unreadable::Damaged(format!("unknown stage {word:?}")));
@@ -168,7 +168,7 @@ impl Record {
                     let name = RouteName::new(text("route")?);
                     Some(name.ok_or_else(|| Unreadable::Damaged("field route is no name".into()))?)
                 }
-                Stage::Done { .. } | Stage::Told { .. } => None,
+                Stage::Done { .. } | Stage::Published { .. } => None,
             },
             round: small("round")?,
             stage,
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(route(&stored), Ok(RouteName::new("dance")));
         stored.insert("route".to_owned(), "a b".into());
         assert!(matches!(route(&stored), Err(Unreadable::Damaged(_))));
-        stored.extend(fields(&[("stage", "told"), ("event_id", "a/succeeded")]));
+        stored.extend(fields(&[("stage", "published"), ("event_id", "a/succeeded")]));
         assert_eq!(route(&stored), Ok(None), "it has ended");
     }
 

@@ -25,7 +25,7 @@ elseif record.stage == 'submitting' then
 elseif record.stage ~= 'new' or record.attempt ~= attempt or record.digest ~= digest then
   return answer('moved')
 end
-local pace_key = #KEYS > 1 and string.sub(KEYS[#KEYS], -5) == ':pace' and KEYS[#KEYS]
+local pace_key = string.sub(KEYS[#KEYS], -5) == ':pace' and KEYS[#KEYS]
 local pace = pace_key and pace_of(pace_key, now)
 local rate = pace and pace_rate(pace, now)
 if pace then

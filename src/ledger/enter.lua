@@ -10,6 +10,7 @@ if not string.find(inside .. ' ', ' ' .. word .. ' ', 1, true) then
   redis.call('HINCRBY', job, 'entries', 1)
   inside = inside .. ' ' .. word
 end
+if not record.entered then list('storing', now) end
 redis.call('HSET', job, 'entered', inside)
 release()
 return answer('ok')

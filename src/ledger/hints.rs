@@ -85,7 +85,7 @@ impl Hints {
 
     /// Wakes all waiting jobs, since hints may have been missed. Missed hints to poll stay missed; otherwise this
     /// process would poll all its tasks at once.
-    pub(super) fn wake_all(&self) {
+    pub fn wake_all(&self) {
         for bells in self.lock().values() {
             bells.look.notify_one();
         }

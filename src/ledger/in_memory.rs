@@ -147,8 +147,13 @@ impl Ledger for InMemoryLedger {
         Ok(self.act(|table, now| table.cancel(job, now)))
     }
 
-    async fn told(&self, entry: JobRef<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
-        self.act(|table, now| table.told(entry, sealed, now));
+    async fn mark_published(
+        &self,
+        entry: JobRef<'_>,
+        event: &Bytes,
+        sealed: bool,
+    ) -> Result<(), LedgerError> {
+        self.act(|table, now| table.mark_published(entry, sealed.then_some(event), now));
         Ok(())
     }
 

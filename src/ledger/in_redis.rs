@@ -9,7 +9,7 @@ use super::connection::{Connection, evalsha};
 use super::scripts::{Scripts, Word};
 use super::slots::{Account, Slots};
 use super::{JobRef, Ledger, LedgerError, hints, unavailable};
-use crate::job::event::Event;
+use crate::job::event::{Event, JobEnd};
 use crate::job::record::{Nonce, Snapshot, Stage};
 use crate::job::step::{
     BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
@@ -133,8 +133,8 @@ impl Ledger for RedisLedger {
             Stage::Submitting { attempt, nonce } => ("submitting", *attempt, nonce.as_str(), "", &b""[..]),
             Stage::Generating { attempt, task, .. } => ("generating", *attempt, "", task.as_str(), &b""[..]),
             Stage::Done { event, .. } => ("done", 0, "", "", event.as_ref()),
-            Stage::Told { .. } => {
-                let message = "receipts never say that a job was told".to_owned();
+            Stage::Published { .. } => {
+                let message = "receipts never say that a job's event was published".to_owned();
                 return Err(LedgerError::Unavailable(message));
             }
         };
@@ -225,7 +225,7 @@ impl Ledger for RedisLedger {
                 Stage::New { .. }
                 | Stage::Submitting { .. }
                 | Stage::Generating { .. }
-                | Stage::Told { .. } => {
+                | Stage::Published { .. } => {
                     Ok(FreezeResult::Changed(Snapshot { record: Some(record), cancelled }))
                 }
             },
@@ -249,14 +249,23 @@ impl Ledger for RedisLedger {
         Ok(self.run(&self.scripts.cancel, job, &[self.remember_ms().as_bytes()]).await?.known)
     }
 
-    async fn told(&self, entry: JobRef<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
+    async fn mark_published(
+        &self,
+        entry: JobRef<'_>,
+        event: &Bytes,
+        sealed: bool,
+    ) -> Result<(), LedgerError> {
         let (round, remember) = (entry.round.to_string(), self.remember_ms());
+        let sealed = sealed.then_some(event);
         let event_id = sealed.cloned().and_then(Event::from_stored).map(|event| event.id).unwrap_or_default();
         let runs_on = sealed.map_or(&b"0"[..], |event| self.runs_on(event));
+        let end = JobEnd::of(event).map(|end| end.to_json()).unwrap_or_default();
         let texts = [entry.digest.as_str(), &round, &remember, &event_id].map(str::as_bytes);
         let [digest, round, remember, event_id] = texts;
-        let args = [digest, round, remember, event_id, runs_on];
-        self.run_slotted(&self.scripts.told, entry.job, entry.slots, &args).await?;
+        let args = [digest, round, remember, event_id, runs_on, end.as_bytes()];
+        let ends_key = self.ends_key();
+        let JobRef { job, slots, .. } = entry;
+        self.run_shared(&self.scripts.published, job, slots, Some(&ends_key), &args).await?;
         Ok(())
     }
 

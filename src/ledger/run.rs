@@ -3,8 +3,6 @@
 //! A call is built before anything is awaited; otherwise each `async` function between a life and the connection
 //! would hold the whole call and copy it.
 
-use std::iter;
-
 use redis::{Cmd, Script};
 
 use super::connection::evalsha;
@@ -35,21 +33,22 @@ impl RedisLedger {
         self.run_shared(script, job, slots, None, args)
     }
 
-    /// Runs a script that also keeps to the pace.
+    /// Runs a script that has one more key of all jobs, as its last one.
     pub(super) fn run_shared(
         &self,
         script: &Script,
         job: &JobId,
         slots: Slots,
-        pace_key: Option<&str>,
+        last_key: Option<&str>,
         args: &[&[u8]],
     ) -> impl Future<Output = Result<Reply, LedgerError>> {
         let account_of_job = self.account.as_ref().map(|account| account.of_job(slots));
         let slots_keys = self.account.is_some().then(|| self.slots_keys());
         let slots_keys = slots_keys.iter().flatten().map(String::as_str);
-        let keys: Vec<&str> = slots_keys.chain(pace_key).collect();
+        let keys: Vec<&str> = slots_keys.chain(last_key).collect();
         let call = self.call(script, job, &keys, args, account_of_job.as_deref());
-        self.answer(script, call, pace_key.is_some())
+        let paced = last_key.is_some_and(|key| key.ends_with(":pace"));
+        self.answer(script, call, paced)
     }
 
     /// Whether the task may still run after this event, for the scripts that free slots.
@@ -59,6 +58,16 @@ impl RedisLedger {
 
     pub(super) fn pace_key(&self) -> String {
         format!("{{{}}}:pace", self.prefix)
+    }
+
+    /// The index of the unfinished jobs: see `common.lua`.
+    pub(super) fn index_key(&self) -> String {
+        format!("{{{}}}:unfinished", self.prefix)
+    }
+
+    /// The latest ends: see `published.lua`.
+    pub(super) fn ends_key(&self) -> String {
+        format!("{{{}}}:ends", self.prefix)
     }
 
     /// In the order of `slots.lua`.
@@ -73,7 +82,8 @@ impl RedisLedger {
     /// Puts the keys and arguments that all scripts have before `more` and `args`, and `last` after them.
     fn call(&self, script: &Script, job: &JobId, more: &[&str], args: &[&[u8]], last: Option<&str>) -> Cmd {
         let key = self.key(job);
-        let keys: Vec<&str> = iter::once(key.as_str()).chain(more.iter().copied()).collect();
+        let index = self.index_key();
+        let keys: Vec<&str> = [key.as_str(), &index].into_iter().chain(more.iter().copied()).collect();
         let first = [self.channel.as_bytes(), job.as_str().as_bytes()];
         let args: Vec<&[u8]> =
             first.into_iter().chain(args.iter().copied()).chain(last.map(str::as_bytes)).collect();

@@ -1,8 +1,8 @@
 -- This text stands between common.lua and the scripts that take or free a job's slots; without a cap it is no_slots.lua.
--- KEYS[2]          hash: job id -> "slots keep_ms": how many slots its task holds, and for how long at most, when it took them
--- KEYS[3]          zset: job id -> when they become free, whatever has happened to the task, in ms
--- KEYS[4]          hash: taken (the sum of the slots), trusted_ms (from when on the sum is complete; missing: Redis has lost it)
--- KEYS[5]          hash: job id of the head of a worker's line -> "since until slots", in ms: it waits, and slots are reserved for it
+-- KEYS[3]          hash: job id -> "slots keep_ms": how many slots its task holds, and for how long at most, when it took them
+-- KEYS[4]          zset: job id -> when they become free, whatever has happened to the task, in ms
+-- KEYS[5]          hash: taken (the sum of the slots), trusted_ms (from when on the sum is complete; missing: Redis has lost it)
+-- KEYS[6]          hash: job id of the head of a worker's line -> "since until slots", in ms: it waits, and slots are reserved for it
 -- the last ARGV    "cap slots keep_ms recount_ms": the account's cap, the job's slots, how long its task holds them at most, and
 --                  how long a count that was lost is not trusted
 local HEAD_KEEPS_MS = 3000
@@ -11,7 +11,7 @@ local slots
 do
   local cap, count, keep, recount = string.match(ARGV[#ARGV], '^(%d+) (%d+) (%d+) (%d+)$')
   slots = {cap = tonumber(cap), count = tonumber(count), keep = tonumber(keep), recount = tonumber(recount),
-           held = KEYS[2], ends = KEYS[3], sum = KEYS[4], line = KEYS[5]}
+           held = KEYS[3], ends = KEYS[4], sum = KEYS[5], line = KEYS[6]}
 end
 
 local function whole(number) return string.format('%.0f', number) end

@@ -9,11 +9,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-use super::labels::{CallbackAnswer, HandedBack, HeldStage, PauseReason, Service, Standstill};
+use super::labels::{CallbackAnswer, HandedBack, PauseReason, Service, Standstill};
 use crate::job::Reason;
 use crate::job::answers::{SubmitOutcome, TaskStatus};
 use crate::job::event::EventKind;
 use crate::job::request::DeadReason;
+use crate::job::stage::JobStage;
 use crate::job::step::RequeueReason;
 
 const SUBMIT_S: [f64; 9] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
@@ -204,7 +205,7 @@ impl Families {
         }
         let pauses = all(PauseReason::ALL, PauseReason::as_str);
         for (family, (label, values)) in [
-            (&self.jobs_held, texts("stage", all(HeldStage::ALL, HeldStage::as_str))),
+            (&self.jobs_held, texts("stage", all(&JobStage::ALL, JobStage::as_str))),
             (&self.paused, texts("reason", pauses.clone())),
             (&self.standstill, texts("what", all(Standstill::ALL, Standstill::as_str))),
             (&self.standstill, texts("what", pauses)),

@@ -24,18 +24,6 @@ macro_rules! label {
 }
 
 label! {
-    /// What a job that a worker holds is at.
-    HeldStage {
-        Waiting = "waiting",
-        Submitting = "submitting",
-        LookingOn = "looking_on",
-        Generating = "generating",
-        Storing = "storing",
-        Publishing = "telling",
-    }
-}
-
-label! {
     /// Why no new jobs are taken.
     PauseReason {
         Account = "account",

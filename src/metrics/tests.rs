@@ -67,21 +67,6 @@ fn what_happened_is_counted_under_its_name() {
 }
 
 #[test]
-fn a_job_is_held_until_its_guard_is_dropped() {
-    let metrics = Metrics::new();
-    let held = |stage: &str, number: i64| {
-        metrics.encode().contains(&format!("comet_jobs_held{{stage=\"{stage}\"}} {number}\n"))
-    };
-    let first = metrics.held(HeldStage::Generating);
-    let second = metrics.held(HeldStage::Generating);
-    assert!(held("generating", 2) && held("waiting", 0));
-    drop(first);
-    assert!(held("generating", 1));
-    drop(second);
-    assert!(held("generating", 0));
-}
-
-#[test]
 fn what_alerts_look_at_starts_at_zero() {
     let text = Metrics::new().encode();
     for line in [
@@ -97,7 +82,7 @@ fn what_alerts_look_at_starts_at_zero() {
         "comet_events_unrouted_total 0",
         "comet_unknown_words_total 0",
         "comet_reconnects_total{service=\"rabbitmq\"} 0",
-        "comet_jobs_held{stage=\"looking_on\"} 0",
+        "comet_jobs_held{stage=\"recovering\"} 0",
         concat!("comet_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         "# UNIT comet_submit_seconds seconds",
         "# TYPE comet_jobs_finished counter",

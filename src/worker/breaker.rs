@@ -20,6 +20,7 @@ pub use self::pass::{Pass, Sent};
 use self::posts::Posts;
 use self::turn::LET_THROUGH_EVERY;
 pub use self::turn::{Held, Turn};
+use super::standstills::Stands;
 use crate::heartbeat::Heartbeat;
 use crate::job::answers::{AccountFault, AccountFaultKind, SubmitOutcome};
 use crate::job::pace::{Seed, backoff};
@@ -48,6 +49,7 @@ pub enum Mode {
 /// One open cause.
 #[derive(Debug, Clone)]
 struct OpenFault {
+    since: Instant,
     message: String,
     probes: u32,
     next_probe: Instant,
@@ -117,15 +119,22 @@ impl Breaker {
         let _ = self.state.subscribe().wait_for(|state| mode(state) == Mode::Closed).await;
     }
 
-    /// The open causes, one line each, for readiness and for people.
+    /// The open causes, one line each, for readiness.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
-        let state = self.state.borrow();
-        state
-            .faults
-            .iter()
-            .map(|(cause, fault)| format!("{}: {}; {}", cause.as_str(), fault.message, cause.advice()))
-            .collect()
+        self.standing().iter().map(ToString::to_string).collect()
+    }
+
+    /// The open causes.
+    #[must_use]
+    pub fn standing(&self) -> Vec<Stands> {
+        let stands = |(cause, fault): (&Cause, &OpenFault)| Stands {
+            what: cause.as_str(),
+            since: fault.since,
+            detail: fault.message.clone(),
+            remedy: cause.advice().to_owned(),
+        };
+        self.state.borrow().faults.iter().map(stands).collect()
     }
 
     /// The reasons of the open causes.
@@ -218,6 +227,7 @@ impl Breaker {
             let now = Instant::now();
             let probes = state.past.get(&cause).map_or(0, |past| past.probes_now(cause, now));
             let fault = OpenFault {
+                since: now,
                 message: message.to_owned(),
                 probes,
                 next_probe: now + wait(cause, probes),

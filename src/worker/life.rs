@@ -17,11 +17,13 @@ mod submit;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 pub use self::interrupts::Interrupts;
 use self::store::ImageStoring;
 use super::Shared;
+use super::board::BoardEntry;
 use super::breaker::{Pass, Sent};
 use super::submits::{SlowDown, SubmitPermit};
 use crate::clock;
@@ -88,6 +90,7 @@ pub(super) fn run_life<'a>(
     let hints = shared.hints.wait_for(&job.id);
     let original = Some(original);
     let storing = ImageStoring::none();
+    let held = shared.board.enter(&job.id);
     let mut actor = Actor {
         shared,
         job,
@@ -101,6 +104,8 @@ pub(super) fn run_life<'a>(
         hints,
         storing,
         slots,
+        published: None,
+        held,
         watch: Watch::default(),
         slow_down: None,
     };
@@ -145,6 +150,10 @@ struct Actor<'a> {
     no_post_before: Option<Duration>,
     hints: HintListener,
     storing: ImageStoring,
+    /// The terminal event that was published last.
+    published: Option<Bytes>,
+    /// What the job is at, for people.
+    held: BoardEntry,
     /// How long the task takes.
     watch: Watch,
     /// The slots of the account that the job's task takes.

@@ -13,7 +13,6 @@ use crate::job::event::Event;
 use crate::job::pace::{Seed, backoff};
 use crate::job::request::DeadLetter;
 use crate::job::step::RequeueReason;
-use crate::metrics::HeldStage;
 use crate::metrics::Metrics;
 use crate::metrics::Standstill;
 use crate::queue::consume::Message;
@@ -41,7 +40,6 @@ impl Publishing {
     ///
     /// The interrupt; the event may have been published, and the next worker with the job publishes it again.
     pub async fn event(&self, job: &Job, body: Bytes, interrupts: &Interrupts) -> Result<(), RequeueReason> {
-        let _held = self.metrics.held(HeldStage::Publishing);
         let Some(event) = Event::from_stored(body) else {
             // Only our workers write it, so the record is damaged; the next reader can't read it either.
             tracing::error!("the stored event can't be read back; the job stays in the queue");

@@ -6,6 +6,7 @@
 //! fill up without a word in the log.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,17 @@ struct State {
     /// When a publish was last confirmed.
     confirmed: Option<Instant>,
     said: BTreeMap<Standstill, Instant>,
+}
+
+/// Something that stands still, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stands {
+    /// The label of the metric.
+    pub what: &'static str,
+    pub since: Instant,
+    pub detail: String,
+    /// What a person can do, in the imperative.
+    pub remedy: String,
 }
 
 #[derive(Debug)]
@@ -93,6 +105,18 @@ impl Standstills {
             return Vec::new();
         }
         vec![format!("{}: {count} waiting, {}", Standstill::Publishing.as_str(), wait.words())]
+    }
+
+    /// The waits that have become standstills: the oldest of each kind.
+    #[must_use]
+    pub fn standing(&self) -> Vec<Stands> {
+        let state = self.state();
+        let of = |what: Standstill| {
+            let (wait, count) = state.oldest(what).filter(|(wait, _)| wait.since.elapsed() >= MOMENT)?;
+            let detail = format!("{count} waiting, {}", wait.detail);
+            Some(Stands { what: what.as_str(), since: wait.since, detail, remedy: wait.remedy.clone() })
+        };
+        Standstill::ALL.iter().copied().filter_map(of).collect()
     }
 
     /// Logs the standstills that begin and end, until `stop`.
@@ -160,6 +184,12 @@ impl State {
         let mut waits = self.waits.range((what, 0)..=(what, u64::MAX)).map(|(_, wait)| wait);
         let first = waits.next()?;
         Some((first, 1 + waits.count()))
+    }
+}
+
+impl fmt::Display for Stands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.what, self.detail, self.remedy)
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::standstills::Stands;
 use crate::metrics::{Metrics, Standstill};
 use crate::queue::wire::{Seen, SeenMessage};
 use crate::redact;
@@ -19,6 +20,7 @@ use crate::redact;
 const SESSIONS: usize = 3;
 /// A session that lasts longer is a good one, and clears the suspicion.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
+const REMEDY: &str = "If the log names no other cause, take that message out of amqp.queue, and report it";
 
 /// What the last sessions ended with. Clones share it.
 #[derive(Debug, Clone)]
@@ -33,8 +35,8 @@ struct State {
     ended: VecDeque<Vec<SeenMessage>>,
     /// When the present session began.
     began: Option<Instant>,
-    /// The standstill, in words.
-    said: Option<String>,
+    /// The standstill: since when, and what it is.
+    said: Option<(Instant, String)>,
 }
 
 impl Suspects {
@@ -61,11 +63,18 @@ impl Suspects {
     /// The standstill for readiness: what it is and what to do.
     #[must_use]
     pub fn standstill(&self) -> Option<String> {
+        self.standing().map(|stands| words(&stands.detail))
+    }
+
+    /// The standstill, if there is one.
+    #[must_use]
+    pub fn standing(&self) -> Option<Stands> {
         let mut state = self.state();
         if state.has_lasted() {
             self.over(&mut state);
         }
-        state.said.clone()
+        let (since, detail) = state.said.clone()?;
+        Some(Stands { what: Standstill::Message.as_str(), since, detail, remedy: REMEDY.to_owned() })
     }
 
     fn ended(&self, brought: Vec<SeenMessage>) {
@@ -85,12 +94,13 @@ impl Suspects {
         if state.ended.len() < SESSIONS {
             return;
         }
-        let Some(words) = common(&state.ended) else { return self.over(&mut state) };
-        if state.said.as_ref() != Some(&words) {
-            tracing::error!("{words}");
+        let Some(detail) = common(&state.ended) else { return self.over(&mut state) };
+        let before = state.said.take();
+        if before.as_ref().is_none_or(|(_, before)| *before != detail) {
+            tracing::error!("{}", words(&detail));
         }
         self.metrics.standstill(Standstill::Message, true);
-        state.said = Some(words);
+        state.said = Some((before.map_or_else(Instant::now, |(since, _)| since), detail));
     }
 
     fn over(&self, state: &mut State) {
@@ -114,7 +124,11 @@ impl State {
     }
 }
 
-/// The text of the standstill, if all these sessions had brought a common message.
+fn words(detail: &str) -> String {
+    format!("{detail}. {REMEDY}")
+}
+
+/// What the standstill is, if all these sessions had brought a common message.
 fn common(sessions: &VecDeque<Vec<SeenMessage>>) -> Option<String> {
     let (last, before) = sessions
         .iter()
@@ -132,8 +146,7 @@ fn common(sessions: &VecDeque<Vec<SeenMessage>>) -> Option<String> {
         Some(last) => format!(", and {} more up to {}", rest.len(), described(last)),
     };
     Some(format!(
-        "{} sessions with RabbitMQ in a row have ended with the same message at their head: {}{others}. If the lines before this name \
-         no other cause, take that message out of amqp.queue, and report it",
+        "{} sessions with RabbitMQ in a row have ended with the same message at their head: {}{others}",
         sessions.len(),
         described(first)
     ))

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 /// The modules that each module may use, besides the tools. `worker` and `cli` may use all.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("job", &[]),
-    ("ledger", &["job"]),
+    ("fleet", &["job"]),
+    // It reads and writes what the fleet's state is made of.
+    ("ledger", &["job", "fleet"]),
     ("provider", &["job"]),
     ("queue", &["job"]),
     ("images", &["job"]),
     ("storage", &["job"]),
     // Receipts are objects in the store.
-    ("receipts", &["job", "storage"]),
+    ("receipts", &["job", "storage", "fleet"]),
     ("config", &["job"]),
     ("metrics", &["job"]),
     // A callback becomes a hint, and its words are read like those of a reply.

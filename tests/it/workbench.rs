@@ -17,6 +17,7 @@ use comet_worker::metrics::Metrics;
 use comet_worker::queue::consume::Message;
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
+use comet_worker::worker::board::Board;
 use comet_worker::worker::breaker::{Breaker, Cause, Probe};
 use comet_worker::worker::copies::Copies;
 use comet_worker::worker::delivery;
@@ -175,6 +176,7 @@ impl Workbench {
             downloads: Downloads::new(16),
             hints: Hints::default(),
             lives: JobsInFlight::default(),
+            board: Board::new(metrics.clone()),
             learning: Learning::new(options.settings.rules.pace),
             copies: Copies::new(options.max_in_flight),
             panics: Panics::default(),

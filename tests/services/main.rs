@@ -37,6 +37,7 @@ mod consumer_timeout;
 mod deep;
 mod editions;
 mod fetching;
+mod fleet;
 mod flushing;
 mod health;
 mod killing;

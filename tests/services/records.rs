@@ -53,7 +53,9 @@ async fn a_hundred_thousand_finished_jobs_keep_to_their_bytes() {
     // None was skipped.
     assert!(each >= 100, "{each} bytes a record");
     let known = ledger.read(&job(RECORDS / 2), Slots::NONE).await.unwrap();
-    assert!(matches!(known.record.unwrap().stage, Stage::Told { event_id } if EVENT.contains(&event_id)));
+    assert!(
+        matches!(known.record.unwrap().stage, Stage::Published { event_id } if EVENT.contains(&event_id))
+    );
 }
 
 fn ledger(redis: &PrivateRedis) -> RedisLedger {
@@ -94,7 +96,7 @@ async fn finish(ledger: &RedisLedger, number: u64) {
         under: None,
         slots: Slots::NONE,
     };
-    ledger.told(entry, Some(&Bytes::from_static(EVENT.as_bytes()))).await.unwrap();
+    ledger.mark_published(entry, &Bytes::from_static(EVENT.as_bytes()), true).await.unwrap();
 }
 
 fn digest() -> Digest {

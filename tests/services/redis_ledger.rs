@@ -94,8 +94,9 @@ struct Cleaning(Arc<RedisLedger>);
 impl Cleaning {
     async fn expire(&self, job: &JobId) {
         let keys: Vec<String> = query(&redis_url(), redis::cmd("KEYS").arg(self.0.key(job))).await;
-        let shared = [":slots", ":slots:until", ":slots:count", ":slots:line", ":pace"]
-            .map(|part| self.0.key(job).replace(&format!(":job:{job}"), part));
+        let shared =
+            [":slots", ":slots:until", ":slots:count", ":slots:line", ":pace", ":unfinished", ":ends"]
+                .map(|part| self.0.key(job).replace(&format!(":job:{job}"), part));
         for key in keys.into_iter().chain(shared) {
             let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60).arg("LT")).await;
         }
@@ -162,16 +163,19 @@ async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
     let nonce = Nonce::new("n".to_owned());
     one.ledger.begin(one.entry(), 1, &nonce, &BeginPrecondition::Read).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "an unfinished record expires");
-    one.ledger.told(one.entry(), None).await.unwrap();
+    one.ledger.mark_published(one.entry(), &Bytes::from_static(b"{}"), false).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "told without an outcome");
     one.ledger
         .freeze(one.entry(), &FreezePrecondition::Unfinished, Bytes::from_static(b"e"), true)
         .await
         .unwrap();
     assert_eq!(one.expires_in().await, -1, "not told yet");
-    one.ledger.told(JobRef { round: 2, ..one.entry() }, None).await.unwrap();
+    one.ledger
+        .mark_published(JobRef { round: 2, ..one.entry() }, &Bytes::from_static(b"{}"), false)
+        .await
+        .unwrap();
     assert_eq!(one.expires_in().await, -1, "told for another round");
-    one.ledger.told(one.entry(), None).await.unwrap();
+    one.ledger.mark_published(one.entry(), &Bytes::from_static(b"{}"), false).await.unwrap();
     let left = one.expires_in().await;
     assert!(left > 0 && left <= 600_000, "{left}");
     let corrected = Digest::new("other".to_owned());
@@ -194,7 +198,7 @@ async fn a_record_that_ends_with_its_telling_keeps_no_event_and_expires() {
     let one = One::new();
     one.ledger.begin(one.entry(), 1, &Nonce::new("n".to_owned()), &BeginPrecondition::Unread).await.unwrap();
     one.ledger.accept(one.entry(), 1, &comet_worker::job::TaskId::new("t").unwrap()).await.unwrap();
-    one.ledger.told(one.entry(), Some(&Bytes::from_static(EVENT))).await.unwrap();
+    one.ledger.mark_published(one.entry(), &Bytes::from_static(EVENT), true).await.unwrap();
     let left = one.expires_in().await;
     assert!(left > 0 && left <= 600_000, "{left}");
     let key = one.ledger.key(&one.job);
@@ -238,7 +242,7 @@ async fn a_record_of_a_newer_version_is_reported_and_left_alone() {
             .await
             .err(),
     );
-    newer(one.ledger.told(one.entry(), Some(&Bytes::from_static(EVENT))).await.err());
+    newer(one.ledger.mark_published(one.entry(), &Bytes::from_static(EVENT), true).await.err());
     let after: Vec<(String, String)> = query(&one.url, redis::cmd("HGETALL").arg(&key)).await;
     assert_eq!(before, after);
     one.remove().await;

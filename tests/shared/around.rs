@@ -211,10 +211,19 @@ impl<A: Around> Ledger for Through<A> {
         self.0.around(about("cancel", job), call).await
     }
 
-    async fn told(&self, entry: JobRef<'_>, sealed: Option<&Bytes>) -> Result<(), LedgerError> {
-        let asked = about("told", entry.job);
-        let held = (Owned::of(entry), sealed.cloned());
-        let call = call!(held, |ledger, (entry, sealed)| ledger.told(entry.entry(), sealed.as_ref()));
+    async fn mark_published(
+        &self,
+        entry: JobRef<'_>,
+        event: &Bytes,
+        sealed: bool,
+    ) -> Result<(), LedgerError> {
+        let asked = about("mark_published", entry.job);
+        let held = (Owned::of(entry), event.clone(), sealed);
+        let call = call!(held, |ledger, (entry, event, sealed)| ledger.mark_published(
+            entry.entry(),
+            event,
+            *sealed
+        ));
         self.0.around(asked, call).await
     }
 

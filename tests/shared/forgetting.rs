@@ -25,10 +25,14 @@ pub async fn a_job_that_has_ended_is_forgotten_some_time_after_its_event_was_tol
     bench: Bench,
 ) {
     bench.freeze(FreezePrecondition::Unfinished, "the end").await;
-    bench.ledger.told(JobRef { round: 2, ..bench.entry() }, None).await.unwrap();
+    bench
+        .ledger
+        .mark_published(JobRef { round: 2, ..bench.entry() }, &Bytes::from_static(b"{}"), false)
+        .await
+        .unwrap();
     long_enough().await;
     assert!(matches!(stage(bench.read().await), Stage::Done { .. }), "nothing was told of this round");
-    bench.ledger.told(bench.entry(), None).await.unwrap();
+    bench.ledger.mark_published(bench.entry(), &Bytes::from_static(b"{}"), false).await.unwrap();
     assert!(matches!(stage(bench.read().await), Stage::Done { .. }), "at once");
     forgotten(&bench).await;
     assert_eq!(bench.begin(1, "a").await, YES, "as a new job");
@@ -38,14 +42,14 @@ pub async fn a_job_that_ends_with_its_telling_is_forgotten_like_any_other(bench:
     bench.accept("t-1").await;
     long_enough().await;
     assert!(matches!(stage(bench.read().await), Stage::Generating { .. }), "before its end");
-    bench.ledger.told(bench.entry(), Some(&Bytes::from_static(EVENT.as_bytes()))).await.unwrap();
-    assert!(matches!(stage(bench.read().await), Stage::Told { .. }), "at once");
+    bench.ledger.mark_published(bench.entry(), &Bytes::from_static(EVENT.as_bytes()), true).await.unwrap();
+    assert!(matches!(stage(bench.read().await), Stage::Published { .. }), "at once");
     forgotten(&bench).await;
 }
 
 pub async fn a_job_that_goes_on_after_its_end_is_not_forgotten(mut bench: Bench) {
     bench.replaceable("invalid").await;
-    bench.ledger.told(bench.entry(), None).await.unwrap();
+    bench.ledger.mark_published(bench.entry(), &Bytes::from_static(b"{}"), false).await.unwrap();
     bench.digest = Digest::new("corrected".to_owned());
     let entry = JobRef { round: 2, ..bench.entry() };
     bench.ledger.begin(entry, 1, &nonce("a"), &BeginPrecondition::Read).await.unwrap();

@@ -63,7 +63,11 @@ impl Heard {
     /// Ends the job by the telling of its event, which a receipt has.
     async fn tell(&self, job: &str) {
         let (job, event) = (id(job), Bytes::from_static(ENDED));
-        self.account.ledger.told(self.account.entry(&job, Slots::NONE), Some(&event)).await.unwrap();
+        self.account
+            .ledger
+            .mark_published(self.account.entry(&job, Slots::NONE), &event, true)
+            .await
+            .unwrap();
     }
 
     async fn follow(&self, job: &str) {

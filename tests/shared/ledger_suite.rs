@@ -190,7 +190,7 @@ pub async fn nothing_takes_the_place_of_a_paid_outcome(mut bench: Bench) {
 
 pub async fn a_told_job_is_still_answered_with_its_outcome(bench: Bench) {
     bench.freeze(FreezePrecondition::Unfinished, "the end").await;
-    bench.ledger.told(bench.entry(), None).await.unwrap();
+    bench.ledger.mark_published(bench.entry(), &Bytes::from_static(b"{}"), false).await.unwrap();
     assert!(matches!(stage(bench.read().await), Stage::Done { .. }));
 }
 
@@ -200,8 +200,8 @@ const EVENT: &str = r#"{"id":"suite/succeeded","type":"comet.job.succeeded","dat
 pub async fn a_job_whose_event_a_receipt_has_ends_when_it_is_told(bench: Bench) {
     bench.begin(1, "a").await;
     bench.accept("t-1").await;
-    bench.ledger.told(bench.entry(), Some(&Bytes::from_static(EVENT.as_bytes()))).await.unwrap();
-    let told = Stage::Told { event_id: "suite/succeeded".to_owned() };
+    bench.ledger.mark_published(bench.entry(), &Bytes::from_static(EVENT.as_bytes()), true).await.unwrap();
+    let told = Stage::Published { event_id: "suite/succeeded".to_owned() };
     assert_eq!(stage(bench.read().await), told);
     assert_eq!(bench.accept("late").await, told, "a task after the end");
     assert!(matches!(bench.begin(1, "b").await, MoveResult::No(_)), "a further attempt");
@@ -220,15 +220,15 @@ pub async fn a_job_whose_event_a_receipt_has_ends_when_it_is_told(bench: Bench) 
 }
 
 pub async fn a_job_that_was_lost_ends_when_it_is_told_and_anothers_does_not(mut bench: Bench) {
-    bench.ledger.told(bench.entry(), Some(&Bytes::from_static(EVENT.as_bytes()))).await.unwrap();
-    assert!(matches!(stage(bench.read().await), Stage::Told { .. }));
+    bench.ledger.mark_published(bench.entry(), &Bytes::from_static(EVENT.as_bytes()), true).await.unwrap();
+    assert!(matches!(stage(bench.read().await), Stage::Published { .. }));
     bench.job = format!("{}-other", bench.job).parse().unwrap();
-    bench.ledger.told(bench.entry(), Some(&Bytes::from_static(b"no event"))).await.unwrap();
+    bench.ledger.mark_published(bench.entry(), &Bytes::from_static(b"no event"), true).await.unwrap();
     assert_eq!(bench.read().await, None, "no event was told");
     bench.begin(1, "a").await;
     let digest = Digest::new("of another input".to_owned());
     let entry = JobRef { digest: &digest, ..bench.entry() };
-    bench.ledger.told(entry, Some(&Bytes::from_static(EVENT.as_bytes()))).await.unwrap();
+    bench.ledger.mark_published(entry, &Bytes::from_static(EVENT.as_bytes()), true).await.unwrap();
     assert!(matches!(stage(bench.read().await), Stage::Submitting { .. }));
 }
 

@@ -196,7 +196,7 @@ async fn freeze(config: &Config, job: &Job, first: Bytes, event: &Bytes) -> anyh
     match frozen.context(again)? {
         FreezeResult::Event(_) => {
             // If this write is lost, the record only stays longer.
-            if let Err(error) = ledger.told(entry, None).await {
+            if let Err(error) = ledger.mark_published(entry, event, false).await {
                 tracing::debug!("the record will not expire: {error}");
             }
             Ok(())

@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::queue::publish::Publisher;
 use crate::receipts::Receipts;
 use crate::storage::Storage;
+use crate::worker::board::Board;
 use crate::worker::breaker::Breaker;
 use crate::worker::copies::Copies;
 use crate::worker::downloads::Downloads;
@@ -63,6 +64,7 @@ pub(super) fn shared(
         downloads: Downloads::new(config.download.max_at_once),
         hints: Hints::default(),
         lives: JobsInFlight::default(),
+        board: Board::new(metrics.clone()),
         learning: Learning::new(rules(config).pace),
         copies: Copies::new(config.worker.max_in_flight),
         panics: Panics::default(),

@@ -3,7 +3,7 @@
 //! They read it like any good consumer: they skip what they don't know and accept that fields are missing, so that an
 //! older tool can read the events of a newer worker.
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::EventKind;
 use crate::job::{Fault, Reason};
@@ -28,11 +28,13 @@ pub struct EventView {
     /// `no`, `yes` or `unknown`.
     pub charged: Option<String>,
     pub faults: Vec<Fault>,
+    /// What the provider deducted, verbatim.
+    pub units: Option<String>,
     /// The id of the event that this one corrects.
     pub supersedes: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageView {
     #[serde(default)]
     pub index: u32,
@@ -67,6 +69,7 @@ impl EventView {
             provider_code: data.provider_code,
             charged: data.charged,
             faults: data.faults,
+            units: data.units,
             supersedes: supersedes.or(data.supersedes),
         })
     }
@@ -137,6 +140,8 @@ struct Data {
     charged: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
     faults: Vec<Fault>,
+    #[serde(default)]
+    units: Option<String>,
     #[serde(default)]
     supersedes: Option<String>,
 }

@@ -77,7 +77,7 @@ impl History {
                 Stage::Submitting { attempt, .. } | Stage::Generating { attempt, .. } => {
                     self.sent_under(*attempt)
                 }
-                Stage::New { .. } | Stage::Done { .. } | Stage::Told { .. } => None,
+                Stage::New { .. } | Stage::Done { .. } | Stage::Published { .. } => None,
             },
             stage,
         })
@@ -184,7 +184,7 @@ impl History {
             Stage::New { attempt }
             | Stage::Submitting { attempt, .. }
             | Stage::Generating { attempt, .. } => *attempt,
-            Stage::Done { .. } | Stage::Told { .. } => return FailedTasks::NONE,
+            Stage::Done { .. } | Stage::Published { .. } => return FailedTasks::NONE,
         };
         self.failed_among(usize::try_from(attempt).unwrap_or(usize::MAX).saturating_sub(1))
     }
@@ -199,9 +199,9 @@ impl History {
     pub fn knows_more_than(&self, attempt: u32) -> bool {
         match self.rebuilt().map(|rebuilt| rebuilt.stage) {
             Some(Stage::Submitting { attempt: open, .. }) => open != attempt,
-            Some(Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. } | Stage::Told { .. }) => {
-                true
-            }
+            Some(
+                Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. } | Stage::Published { .. },
+            ) => true,
             None => false,
         }
     }

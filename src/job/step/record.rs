@@ -56,11 +56,11 @@ impl Machine {
                 | Stage::New { .. }
                 | Stage::Submitting { .. }
                 | Stage::Generating { .. }
-                | Stage::Told { .. } => Action::DeadLetter { why: Unanswerable::Conflict },
+                | Stage::Published { .. } => Action::DeadLetter { why: Unanswerable::Conflict },
             };
         }
         let record = *record;
-        let has_ended = matches!(record.stage, Stage::Done { .. } | Stage::Told { .. });
+        let has_ended = matches!(record.stage, Stage::Done { .. } | Stage::Published { .. });
         if self.route.is_none() && !has_ended {
             // A worker that knows the route is at it, and the task is polled there alone.
             return Action::Requeue { why: RequeueReason::UnknownRoute };
@@ -87,7 +87,7 @@ impl Machine {
                 Action::ReadReceipts { why: Recall::Ended { event, published: false } }
             }
             Stage::Done { event, .. } => Action::Publish { event, then: AfterPublish::Ack },
-            Stage::Told { .. } => Action::ReadPublishedEvent,
+            Stage::Published { .. } => Action::ReadPublishedEvent,
         }
     }
 

@@ -193,7 +193,7 @@ impl Machine {
                 };
                 Action::Publish { event, then }
             }
-            Stage::Told { .. } => Action::ReadPublishedEvent,
+            Stage::Published { .. } => Action::ReadPublishedEvent,
             Stage::New { .. } | Stage::Submitting { .. } => Action::Read { before: None },
         }
     }

@@ -127,7 +127,7 @@ impl Table {
                     && *known == attempt
                     && kept.digest == *entry.digest
             }
-            Some((Stage::Generating { .. } | Stage::Told { .. }, _)) => false,
+            Some((Stage::Generating { .. } | Stage::Published { .. }, _)) => false,
         };
         if !allowed {
             return MoveResult::No(self.known(entry.job, now));
@@ -165,7 +165,7 @@ impl Table {
             | Stage::Submitting { .. }
             | Stage::Generating { .. }
             | Stage::Done { .. }
-            | Stage::Told { .. } => return MoveResult::No(self.known(job, now)),
+            | Stage::Published { .. } => return MoveResult::No(self.known(job, now)),
         }
         self.yes(job)
     }
@@ -196,7 +196,7 @@ impl Table {
             match stage {
                 Stage::Submitting { .. } | Stage::Generating { .. } => self.hold_slots(entry, now),
                 Stage::Done { event, .. } if may_run_on(event) => {}
-                Stage::New { .. } | Stage::Done { .. } | Stage::Told { .. } => {
+                Stage::New { .. } | Stage::Done { .. } | Stage::Published { .. } => {
                     self.free_slots(entry.job, now);
                 }
             }
@@ -209,7 +209,7 @@ impl Table {
         let before = self.records.get(entry.job);
         if let Some(kept) = before {
             let knows_more = match kept.stage {
-                Stage::Generating { .. } | Stage::Done { .. } | Stage::Told { .. } => true,
+                Stage::Generating { .. } | Stage::Done { .. } | Stage::Published { .. } => true,
                 Stage::New { .. } | Stage::Submitting { .. } => false,
             };
             if knows_more || kept.marks.failed.contains(task) {
@@ -243,7 +243,7 @@ impl Table {
             | Stage::Submitting { .. }
             | Stage::Generating { .. }
             | Stage::Done { .. }
-            | Stage::Told { .. } => return MoveResult::No(self.known(job, now)),
+            | Stage::Published { .. } => return MoveResult::No(self.known(job, now)),
         }
         self.yes(job)
     }
@@ -271,7 +271,9 @@ impl Table {
     fn put(&mut self, entry: JobRef<'_>, stage: Stage, marks: Marks, now: Duration) {
         let nonce = match &stage {
             Stage::Submitting { nonce, .. } => Some(nonce.clone()),
-            Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. } | Stage::Told { .. } => None,
+            Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. } | Stage::Published { .. } => {
+                None
+            }
         };
         let kept = Kept {
             digest: entry.digest.clone(),
@@ -330,7 +332,7 @@ impl Kept {
 
 fn has_ended(stage: &Stage) -> bool {
     match stage {
-        Stage::Done { .. } | Stage::Told { .. } => true,
+        Stage::Done { .. } | Stage::Published { .. } => true,
         Stage::New { .. } | Stage::Submitting { .. } | Stage::Generating { .. } => false,
     }
 }

@@ -9,9 +9,9 @@ use super::record::readable;
 use crate::clock;
 use crate::job::event::{Context, Event};
 use crate::job::request::{DeadLetter, DeadReason};
+use crate::job::stage::JobStage;
 use crate::job::step::{EventSource, FreezePrecondition, FreezeResult, Input, RequeueReason, Unanswerable};
 use crate::job::{Charged, Outcome, Reason, TaskId, Timings};
-use crate::metrics::HeldStage;
 
 /// A job whose record or route this worker doesn't understand is requeued after this pause, so that other workers get time for it.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ impl Actor<'_> {
         outcome: Outcome,
         corrects: Option<Bytes>,
     ) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held(HeldStage::Publishing);
+        self.held.at(JobStage::Publishing);
         let supersedes = corrects.and_then(Event::from_stored).map(|event| event.id);
         let event = self.event(&outcome, supersedes.as_deref());
         let receipts = &self.shared.receipts;
@@ -44,7 +44,7 @@ impl Actor<'_> {
         source: EventSource,
         expect: FreezePrecondition,
     ) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held(HeldStage::Publishing);
+        self.held.at(JobStage::Publishing);
         let (event, outcome) = match source {
             EventSource::Sealed(event) => (event, None),
             EventSource::New(outcome) => (self.event(&outcome, None), Some(outcome)),
@@ -84,7 +84,9 @@ impl Actor<'_> {
     }
 
     pub(super) async fn publish(&mut self, event: Bytes) -> Result<Input, RequeueReason> {
-        self.shared.publishing.event(&self.job, event, self.interrupts).await?;
+        self.held.at(JobStage::Publishing);
+        self.shared.publishing.event(&self.job, event.clone(), self.interrupts).await?;
+        self.published = Some(event);
         Ok(Input::Done)
     }
 
@@ -93,12 +95,14 @@ impl Actor<'_> {
     pub(super) async fn remember(&mut self, sealed: Option<Bytes>) -> Result<Input, RequeueReason> {
         let ledger = &self.shared.ledger;
         let entry = self.job_ref(self.machine.round());
-        if sealed.is_some() {
-            let remembering = self.until_known(|| ledger.told(entry, sealed.as_ref()));
+        if let Some(event) = &sealed {
+            let remembering = self.until_known(|| ledger.mark_published(entry, event, true));
             if let Err(unreadable) = self.or_a_little_later(remembering).await?? {
-                tracing::warn!("the event is told, and the record is left as it is: {unreadable}");
+                tracing::warn!("the event is published, and the record is left as it is: {unreadable}");
             }
-        } else if let Err(error) = ledger.told(entry, None).await {
+        } else if let Some(event) = &self.published
+            && let Err(error) = ledger.mark_published(entry, event, false).await
+        {
             tracing::debug!("the record will not expire: {error}");
         }
         Ok(Input::Done)

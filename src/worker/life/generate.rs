@@ -5,16 +5,16 @@ use std::time::Duration;
 use super::record::readable;
 use super::{Actor, Kept};
 use crate::job::answers::TaskStatus;
+use crate::job::stage::JobStage;
 use crate::job::step::{Input, MoveResult, RequeueReason};
 use crate::job::{Charged, FailedTasks, TaskId};
 use crate::ledger::hints::Hint;
-use crate::metrics::HeldStage;
 use crate::provider::NO_TASK;
 
 impl Actor<'_> {
     /// Waits for the next poll, and polls. `None` if the record could not be read after a hint.
     pub(super) async fn poll(&mut self, task: TaskId, at: Duration) -> Result<Option<Input>, RequeueReason> {
-        let _held = self.shared.metrics.held(HeldStage::Generating);
+        self.held.at(JobStage::Generating);
         let holds_body = matches!(self.submission, Kept::InMessage);
         if !holds_body && (!self.shared.settings.rules.receipts || self.machine.is_noted()) {
             self.original = None;
@@ -59,7 +59,7 @@ impl Actor<'_> {
 
     /// Asks for a task that doesn't exist: can the provider say that there is no such task?
     pub(super) async fn query_other(&mut self, task: &TaskId, message: &str) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held(HeldStage::Generating);
+        self.held.at(JobStage::Generating);
         let route = self.route()?;
         let querying = async {
             let _place = self.shared.polls.acquire().await;

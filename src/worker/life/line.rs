@@ -8,10 +8,10 @@ use super::record::readable;
 use super::{Actor, Kept, SubmitRight};
 use crate::job::SentUnder;
 use crate::job::record::Nonce;
+use crate::job::stage::JobStage;
 use crate::job::step::{BeginPrecondition, Input, MoveResult, RequeueReason};
 use crate::ledger::JobRef;
 use crate::ledger::slots::Slots;
-use crate::metrics::HeldStage;
 use crate::worker::slots::{ASKS_EVERY, LineHead};
 
 /// A life that has not read its record waits in the line no longer than this. The job may have ended long ago, and
@@ -27,7 +27,7 @@ impl Actor<'_> {
         round: u32,
         basis: BeginPrecondition,
     ) -> Result<Input, RequeueReason> {
-        let held = self.shared.metrics.held(HeldStage::Waiting);
+        self.held.at(JobStage::Waiting);
         // If the life had a right for the attempt before, it goes back to the end of the line.
         self.right = None;
         if matches!(self.submission, Kept::Gone) {
@@ -92,7 +92,6 @@ impl Actor<'_> {
         };
         // The next job in the line asks while this one submits.
         drop(head);
-        drop(held);
         if self.shared.slots.is_capped() {
             self.shared.metrics.waited_for_slots(came.elapsed());
         }
@@ -106,7 +105,7 @@ impl Actor<'_> {
         round: u32,
         basis: BeginPrecondition,
     ) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held(HeldStage::Submitting);
+        self.held.at(JobStage::Submitting);
         let ask = Ask { attempt, round, basis, slots: Slots::NONE };
         let under = self.under();
         Ok(self.ask_to_post(&ask, &fresh_nonce(), under).await?.0)

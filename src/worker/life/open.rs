@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::Actor;
 use crate::job::answers::Lookup;
 use crate::job::request::{DeadLetter, DeadReason};
+use crate::job::stage::JobStage;
 use crate::job::step::{Input, RequeueReason};
 use crate::ledger::hints::Hint;
-use crate::metrics::HeldStage;
 
 impl Actor<'_> {
     pub(super) async fn see_intent(&mut self, attempt: u32) -> Result<Input, RequeueReason> {
@@ -18,7 +18,7 @@ impl Actor<'_> {
     }
 
     pub(super) async fn look_up(&mut self) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held(HeldStage::LookingOn);
+        self.held.at(JobStage::Recovering);
         self.right = None;
         let (under, route) = (self.under(), self.route()?);
         let looking = async {
@@ -47,7 +47,7 @@ impl Actor<'_> {
     }
 
     pub(super) async fn look_on(&mut self, until: Duration) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held(HeldStage::LookingOn);
+        self.held.at(JobStage::Recovering);
         let either = async {
             tokio::select! {
                 hint = self.hints.hint() => hint,

@@ -19,7 +19,6 @@ impl Actor<'_> {
         let ledger = &self.shared.ledger;
         let known = ledger.read(&self.job.id, self.slots).await?;
         if let Some((stage, corrects)) = self.machine.running()
-            && self.shared.slots.is_capped()
             && known.record.is_none()
         {
             let entry = self.job_ref(self.machine.round());

@@ -17,9 +17,9 @@ use crate::images::Body;
 use crate::job::answers::ResultFile;
 use crate::job::image::{FetchError, Image};
 use crate::job::route::Makes;
+use crate::job::stage::JobStage;
 use crate::job::step::{Blame, Input, Others, RequeueReason, Stored, Storing, Unstored, together};
 use crate::job::{Made, StoredImage};
-use crate::metrics::HeldStage;
 use crate::worker::breaker::{Cause, Held, Turn};
 use crate::worker::downloads::DownloadPermit;
 
@@ -77,7 +77,7 @@ struct Downloaded {
 
 impl Actor<'_> {
     pub(super) async fn enter(&mut self, storing: &Storing) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held(HeldStage::Storing);
+        self.held.at(JobStage::Storing);
         if storing.is_suspect() {
             self.storing.alone = Some(self.interrupts.or(self.shared.lives.suspects()).await?);
         }
@@ -96,7 +96,7 @@ impl Actor<'_> {
     /// Stores the images. It reacts to a hint meanwhile, because the user may have cancelled the job; `None` if the
     /// record could not be read then.
     pub(super) async fn store(&mut self, storing: &Storing) -> Result<Option<Input>, RequeueReason> {
-        let _held = self.shared.metrics.held(HeldStage::Storing);
+        self.held.at(JobStage::Storing);
         let makes = self.route()?.data.makes;
         let started = self.shared.clock.now();
         let all = async {

@@ -12,10 +12,10 @@ use crate::job::event::{Context, Event, says_unknown};
 use crate::job::pace::Watch;
 use crate::job::receipt::IntentFacts;
 use crate::job::record::{Nonce, Stage};
+use crate::job::stage::JobStage;
 use crate::job::step::{Input, RequeueReason};
 use crate::job::{Adopts, SentUnder, TaskId, request};
 use crate::ledger::{JobRef, LedgerError};
-use crate::metrics::HeldStage;
 use crate::queue::message;
 use crate::worker::breaker::{Cause, Mode};
 use crate::worker::submits::SlowDown;
@@ -24,7 +24,7 @@ impl Actor<'_> {
     /// Asks at the gate. It repeats the create with the same nonce until the store has answered, because a create
     /// whose answer was lost may have succeeded.
     pub(super) async fn ask(&mut self, attempt: u32, nonce: Nonce) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held(HeldStage::Submitting);
+        self.held.at(JobStage::Submitting);
         self.submission = self.made_ready().ok_or(RequeueReason::NeedsMessage)?;
         let receipts = &self.shared.receipts;
         let under = self.under();
@@ -61,7 +61,7 @@ impl Actor<'_> {
         if self.must_not_post(until) {
             return Ok(Input::NotPosted);
         }
-        let _held = self.shared.metrics.held(HeldStage::Submitting);
+        self.held.at(JobStage::Submitting);
         let ready = std::mem::replace(&mut self.submission, Kept::Gone);
         let Kept::Ready(submission) = ready else { return Err(RequeueReason::NeedsMessage) };
         self.submission = Kept::of(submission.clone());
@@ -134,7 +134,7 @@ impl Actor<'_> {
             Stage::Done { .. } => {
                 tracing::warn!(task_id = %task, "accepted after the job was ended; its event is corrected");
             }
-            Stage::Told { .. } => {
+            Stage::Published { .. } => {
                 tracing::warn!(task_id = %task, "accepted after the job was ended and its event was published");
             }
             Stage::New { .. } | Stage::Submitting { .. } => {}
@@ -143,7 +143,7 @@ impl Actor<'_> {
     }
 
     pub(super) async fn note_task(&mut self, attempt: u32, task: TaskId) -> Result<Input, RequeueReason> {
-        let _held = self.shared.metrics.held(HeldStage::Generating);
+        self.held.at(JobStage::Generating);
         let receipts = &self.shared.receipts;
         self.until_stored(|| receipts.note_task(&self.job.id, attempt, &task)).await?;
         Ok(Input::Done)

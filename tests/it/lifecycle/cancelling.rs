@@ -32,7 +32,7 @@ async fn a_job_that_was_cancelled_before_it_was_seen_is_never_posted() {
         bench.run(job("a")).await;
         assert_eq!(bench.broker.ends("a").len(), 2);
         cancelled(&bench, "no");
-        assert!(matches!(bench.stage("a").await, Some(Stage::Done { .. } | Stage::Told { .. })));
+        assert!(matches!(bench.stage("a").await, Some(Stage::Done { .. } | Stage::Published { .. })));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use comet_worker::job::answers::AccountFaultKind;
 use comet_worker::job::image::FetchError;
 use comet_worker::job::image::trouble::Trouble as DownloadTrouble;
-use comet_worker::metrics::HeldStage;
+use comet_worker::job::stage::JobStage;
 
 use fastrand::Rng;
 
@@ -144,7 +144,7 @@ fn check(bench: &Workbench) -> usize {
     }
     assert!(succeeded > JOBS / 3, "{succeeded} successes show nothing");
     assert_eq!(bench.shared.lives.count(), 0);
-    for stage in HeldStage::ALL.iter().map(|stage| stage.as_str()) {
+    for stage in JobStage::ALL.map(JobStage::as_str) {
         assert!(bench.measures(&format!("comet_jobs_held{{stage=\"{stage}\"}} 0")), "{stage}");
     }
     unknown

@@ -23,7 +23,9 @@ fn another_input(id: &str) -> Message {
 async fn a_copy_of_a_job_that_was_told_is_told_again_in_the_bytes_of_the_receipt() {
     let bench = Workbench::new();
     bench.run(job("a")).await;
-    assert!(matches!(bench.stage("a").await, Some(Stage::Told { event_id }) if event_id == "a/succeeded"));
+    assert!(
+        matches!(bench.stage("a").await, Some(Stage::Published { event_id }) if event_id == "a/succeeded")
+    );
     for copy in [job("a"), again("a")] {
         assert_eq!(bench.another().run(copy).await, Some(Settled::Acked));
     }

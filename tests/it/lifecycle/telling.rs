@@ -73,7 +73,7 @@ async fn an_event_is_published_again_in_the_same_bytes_until_it_is_confirmed() {
     assert_eq!(bench.broker.ends("a").len(), 2);
     bench.broker.end("a");
     assert_eq!(bench.broker.tried(), 4);
-    let way = ["result", "publish", "publish", "publish", "publish", "told", "ack"];
+    let way = ["result", "publish", "publish", "publish", "publish", "mark_published", "ack"];
     assert!(bench.effects.done().ends_with(&way), "{:?}", bench.effects.done());
 }
 

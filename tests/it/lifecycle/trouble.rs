@@ -34,9 +34,9 @@ async fn a_redis_that_fails_around_any_move_costs_one_charge_and_tells_one_end()
         ("read", true),
         ("begin", true),
         ("accept", true),
-        ("told", true),
+        ("mark_published", true),
         ("freeze", false),
-        ("told", false),
+        ("mark_published", false),
     ] {
         for troubles in TROUBLES {
             let bench = if receipts { Workbench::new() } else { Workbench::without_receipts() };
@@ -68,7 +68,7 @@ async fn a_redis_that_fails_while_an_attempt_is_given_up_costs_one_charge() {
 #[tokio::test(start_paused = true)]
 async fn a_redis_that_fails_stops_the_worker_until_it_takes_writes_again() {
     for (name, receipts) in
-        [("read", true), ("begin", true), ("accept", true), ("freeze", false), ("told", true)]
+        [("read", true), ("begin", true), ("accept", true), ("freeze", false), ("mark_published", true)]
     {
         let bench = if receipts { Workbench::new() } else { Workbench::without_receipts() };
         bench.ledger.trouble(name, &[Before]);
@@ -109,18 +109,18 @@ async fn a_right_to_post_that_is_granted_only_after_an_outage_is_not_used() {
 async fn a_job_that_is_told_is_not_acked_before_its_record_has_come_to_its_end() {
     let bench = Workbench::new();
     bench.watch_breaker();
-    bench.ledger.trouble("told", &[Before; 20]);
+    bench.ledger.trouble("mark_published", &[Before; 20]);
     assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));
-    assert_eq!(bench.effects.count("told"), 21);
-    assert!(matches!(bench.stage("a").await, Some(Stage::Told { .. })));
+    assert_eq!(bench.effects.count("mark_published"), 21);
+    assert!(matches!(bench.stage("a").await, Some(Stage::Published { .. })));
     assert_eq!(bench.broker.ends("a").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_record_that_can_not_be_forgotten_holds_nothing_up() {
     let bench = Workbench::without_receipts();
-    bench.ledger.trouble("told", &[Before]);
+    bench.ledger.trouble("mark_published", &[Before]);
     assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));
-    assert_eq!(bench.effects.count("told"), 1);
+    assert_eq!(bench.effects.count("mark_published"), 1);
     assert_eq!(bench.shared.breaker.mode(), Mode::Open);
 }

@@ -76,7 +76,17 @@ async fn a_task_that_is_never_found_is_parked_after_the_quiet_period_behind_a_sh
         assert_eq!(bench.store.receipts("a").await, ["intent-1", "intent-2", "result"]);
         let shut = bench.store.receipt("a", "intent-2").await.unwrap();
         assert_eq!(serde_json::from_slice::<serde_json::Value>(&shut).unwrap()["shut"], true);
-        let way = ["intent-1", "post", "intent-2", "publish", "result", "freeze", "publish", "told", "ack"];
+        let way = [
+            "intent-1",
+            "post",
+            "intent-2",
+            "publish",
+            "result",
+            "freeze",
+            "publish",
+            "mark_published",
+            "ack",
+        ];
         let done: Vec<_> = bench.effects.done().into_iter().filter(|name| *name != "read").collect();
         assert_eq!(done[1..], way);
         assert_eq!(bench.provider.posts().len(), 1);

@@ -24,7 +24,7 @@ async fn a_job_is_posted_once_and_acked_only_after_its_event_is_confirmed() {
     assert_eq!(bench.run(order).await, Some(Settled::Acked));
 
     let begun = ["begin", "intent-1", "post", "accept", "task-1"];
-    let ended = ["image", "image", "result", "publish", "told", "ack"];
+    let ended = ["image", "image", "result", "publish", "mark_published", "ack"];
     assert_eq!(bench.effects.done(), [&begun[..], &ended[..]].concat());
     let end = bench.broker.end("a");
     assert_eq!((end.kind(), end.id.as_str()), (Some(EventKind::Succeeded), "a/succeeded"));

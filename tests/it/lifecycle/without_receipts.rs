@@ -39,7 +39,7 @@ async fn no_receipt_is_written_or_read_on_the_whole_way() {
     bench.provider.reply([Reply::Later(None)]);
     assert_eq!(bench.run(job("a")).await, Some(Settled::Acked));
     let begun = ["begin", "post", "reopen", "slow_down", "begin", "post", "accept"];
-    let ended = ["image", "freeze", "publish", "told", "ack"];
+    let ended = ["image", "freeze", "publish", "mark_published", "ack"];
     assert_eq!(bench.effects.done(), [&begun[..], &ended[..]].concat());
     assert!(bench.store.receipts("a").await.is_empty());
     assert_eq!(bench.broker.end("a").kind(), Some(EventKind::Succeeded));

@@ -27,10 +27,10 @@ impl Table {
                     true
                 }
                 // A worker that reads this record finds the final event in the receipts.
-                (Stage::Told { .. }, FreezePrecondition::Correcting { .. }) if same => {
+                (Stage::Published { .. }, FreezePrecondition::Correcting { .. }) if same => {
                     return FreezeResult::Event(event);
                 }
-                (Stage::Told { .. }, _) => false,
+                (Stage::Published { .. }, _) => false,
                 (Stage::Done { event, .. }, _) if same => return FreezeResult::Event(event.clone()),
                 (Stage::Done { replaceable, .. }, expect) => {
                     *expect == FreezePrecondition::Unposted && *replaceable && entry.round == kept.round + 1
@@ -56,8 +56,8 @@ impl Table {
         FreezeResult::Event(event)
     }
 
-    /// See [`Ledger::told`](crate::ledger::Ledger::told).
-    pub fn told(&mut self, entry: JobRef<'_>, sealed: Option<&Bytes>, now: Duration) {
+    /// See [`Ledger::mark_published`](crate::ledger::Ledger::mark_published).
+    pub fn mark_published(&mut self, entry: JobRef<'_>, sealed: Option<&Bytes>, now: Duration) {
         match self.records.get(entry.job) {
             Some(kept) if has_ended(&kept.stage) => {
                 if kept.round == entry.round {
@@ -70,7 +70,7 @@ impl Table {
         }
         let Some(event) = sealed else { return };
         let Some(Event { id: event_id, .. }) = Event::from_stored(event.clone()) else { return };
-        self.end(entry, Stage::Told { event_id }, event, now);
+        self.end(entry, Stage::Published { event_id }, event, now);
         self.expiry.start(entry.job, now);
     }
 

@@ -20,7 +20,10 @@ impl Table {
                     let until = until.max(now.saturating_add(slots.keep / 4));
                     self.slots.hold(job, slots, until, now, &mut self.hints);
                 }
-                Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. } | Stage::Told { .. } => {}
+                Stage::New { .. }
+                | Stage::Generating { .. }
+                | Stage::Done { .. }
+                | Stage::Published { .. } => {}
             }
         }
         self.known(job, now)

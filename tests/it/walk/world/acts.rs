@@ -160,7 +160,7 @@ impl World {
                 self.hand(who).apply(Input::Done, now);
             }
             Action::MarkPublished { sealed } => {
-                self.write(|table| table.told(job(1), sealed.as_ref(), ZERO));
+                self.write(|table| table.mark_published(job(1), sealed.as_ref(), ZERO));
                 self.hand(who).apply(Input::Done, now);
             }
             Action::ReadPublishedEvent => {

@@ -155,7 +155,7 @@ impl World {
     fn decide(&self, steps: &mut Steps) {
         let record = self.table.known(&self.setup.job, ZERO).record;
         let ended =
-            record.is_some_and(|record| matches!(record.stage, Stage::Done { .. } | Stage::Told { .. }));
+            record.is_some_and(|record| matches!(record.stage, Stage::Done { .. } | Stage::Published { .. }));
         if self.faults.cancels > 0 && !ended {
             let mut next = self.clone();
             next.faults.cancels -= 1;
@@ -300,7 +300,9 @@ impl World {
         let record = self.table.known(&self.setup.job, ZERO).record;
         let open = match record.map(|record| record.stage) {
             Some(Stage::Submitting { attempt, .. }) => Some(attempt),
-            Some(Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. } | Stage::Told { .. })
+            Some(
+                Stage::New { .. } | Stage::Generating { .. } | Stage::Done { .. } | Stage::Published { .. },
+            )
             | None => None,
         };
         if open != Some(hand.attempt) || !self.found(who).is_empty() {

@@ -1,0 +1,128 @@
+//! What is true of the fleet: its workers, its unfinished jobs, its queues, and how the latest jobs have ended.
+//!
+//! The shapes of `comet-worker status --json` and `GET /api/fleet`. Fields are only ever added.
+
+pub mod job;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::event::JobEnd;
+use crate::job::stage::JobStage;
+
+/// A worker, as its heartbeat in Redis shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerState {
+    /// A new one for each process.
+    pub id: String,
+    pub host: String,
+    pub pid: u32,
+    pub version: String,
+    /// RFC 3339, like all times here.
+    pub started: String,
+    /// When its last heartbeat was written.
+    pub seen: String,
+    /// How many jobs it holds.
+    pub in_flight: usize,
+    /// How many of them are at each stage.
+    #[serde(default)]
+    pub held: BTreeMap<JobStage, usize>,
+    /// The oldest of those that wait to be submitted: Redis has no record of most of them.
+    #[serde(default)]
+    pub waiting: Vec<WaitingJob>,
+    /// What keeps it from its work, and for how long.
+    pub standstills: Vec<StandstillState>,
+}
+
+/// A job that waits to be submitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingJob {
+    pub job_id: String,
+    pub since: String,
+}
+
+/// Something that has stood still for longer than a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandstillState {
+    /// The label of the metric `comet_standstill`.
+    pub what: String,
+    pub since: String,
+    pub detail: String,
+    /// What a person can do about it.
+    pub r#do: String,
+}
+
+/// The whole fleet at one moment, by Redis's clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fleet {
+    pub time: String,
+    /// Those whose heartbeat has not expired, the oldest first.
+    pub workers: Vec<WorkerState>,
+    /// Unfinished jobs at each stage. Those that wait are held by a worker; all others have a record in Redis.
+    pub jobs: BTreeMap<JobStage, u64>,
+    pub queues: Queues,
+    pub slots: SlotsState,
+    /// How many submits a second the provider's last "slower" allows all workers together; `null`: no bound.
+    pub pace_per_s: Option<f64>,
+    /// The job that has been at its stage for longest.
+    pub oldest: Option<UnfinishedJob>,
+    /// The latest ends, the newest first.
+    pub recent: Vec<JobEnd>,
+}
+
+/// How many messages are ready in each queue; `null` where RabbitMQ could not be asked, or has no such queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queues {
+    pub jobs: Option<u32>,
+    pub dead: Option<u32>,
+    pub unrouted: Option<u32>,
+}
+
+/// The account's slots, over all workers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotsState {
+    pub taken: u64,
+    /// `generation.max_running`; 0: there is no cap, and nothing is counted.
+    pub max: u32,
+}
+
+/// A job that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnfinishedJob {
+    pub job_id: String,
+    pub stage: JobStage,
+    /// Since when it has been at that stage.
+    pub since: String,
+}
+
+impl Fleet {
+    /// All jobs that the fleet is at.
+    #[must_use]
+    pub fn unfinished(&self) -> u64 {
+        self.jobs.values().sum()
+    }
+
+    /// The standstills of all workers, each with how many workers are in it: those that most workers are in come
+    /// first.
+    #[must_use]
+    pub fn standstills(&self) -> Vec<(&StandstillState, usize)> {
+        let mut of_kind: BTreeMap<&str, (&StandstillState, usize)> = BTreeMap::new();
+        for standstill in self.workers.iter().flat_map(|worker| &worker.standstills) {
+            let entry = of_kind.entry(&standstill.what).or_insert((standstill, 0));
+            entry.1 += 1;
+            if standstill.since < entry.0.since {
+                entry.0 = standstill;
+            }
+        }
+        let mut all: Vec<_> = of_kind.into_values().collect();
+        all.sort_by_key(|(_, workers)| std::cmp::Reverse(*workers));
+        all
+    }
+
+    /// Whether every worker stands still, or there is none.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        self.workers.iter().all(|worker| !worker.standstills.is_empty())
+    }
+}

@@ -1,0 +1,180 @@
+//! The worker's heartbeat in the fleet: every few seconds it writes into Redis that it lives, what it holds, and what it
+//! waits for, so that `comet-worker status` and the page can show all workers without asking any of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::board::HeldJob;
+use super::standstills::Stands;
+use super::suspects::Suspects;
+use crate::clock;
+use crate::fleet::{StandstillState, WaitingJob, WorkerState};
+use crate::heartbeat::Heartbeat;
+use crate::job::JobId;
+use crate::job::event::rfc_3339;
+use crate::job::stage::JobStage;
+use crate::ledger::fleet::RedisFleet;
+
+/// A heartbeat is kept for four of these.
+const EVERY: Duration = Duration::from_secs(5);
+/// How many of the jobs that wait to be submitted are named.
+const WAITING_MAX: usize = 50;
+/// A job whose end takes longer to publish is shown as such.
+const MOMENT: Duration = Duration::from_secs(1);
+/// How many of those one heartbeat shows; the others follow with the next ones.
+const PUBLISHING_MAX: usize = 500;
+/// At a stop, the worker takes its leave within this time, or its heartbeat expires.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+
+/// Who this worker is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    id: String,
+    host: String,
+    pid: u32,
+    started_ms: i64,
+}
+
+impl Identity {
+    /// A new one for this process.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let id: String = uuid::Uuid::new_v4().simple().to_string().chars().take(12).collect();
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { id, host, pid: std::process::id(), started_ms: clock::unix_ms() }
+    }
+}
+
+/// What there is to say of this worker.
+pub struct Presence {
+    pub identity: Identity,
+    pub shared: Shared,
+    pub suspects: Suspects,
+    pub fleet: RedisFleet,
+}
+
+impl Presence {
+    /// Writes heartbeats until `stop`, and takes leave then. Where Redis has lost the one before, the records of running
+    /// jobs may be lost too, and are restored: otherwise they would be missing in what is shown until their ends.
+    pub async fn keep(&self, heartbeat: &Heartbeat, stop: &CancellationToken) {
+        let mut tick = interval(EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_first = true;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = tick.tick() => heartbeat.touch(),
+            }
+            let held = self.shared.board.jobs();
+            let (state, publishing) = (self.state(&held), publishing(&held));
+            tokio::select! {
+                () = stop.cancelled() => break,
+                beaten = self.fleet.beat(&state, &publishing) => match beaten {
+                    Ok(known) => {
+                        if !known && !is_first {
+                            // Each life that reads its record again restores it where it is missing.
+                            tracing::info!("Redis has forgotten this worker: its jobs look at their records");
+                            self.shared.hints.wake_all();
+                        }
+                        is_first = false;
+                    }
+                    // The breaker says what a Redis that is away means for the jobs.
+                    Err(error) => tracing::debug!("this worker's heartbeat was not written: {error}"),
+                },
+            }
+        }
+        let _ = timeout(LEAVE_MAX, self.fleet.leave(&self.identity.id)).await;
+    }
+
+    fn state(&self, held: &[HeldJob]) -> WorkerState {
+        let Identity { id, host, pid, started_ms } = &self.identity;
+        let now_ms = clock::unix_ms();
+        let mut at = BTreeMap::new();
+        for job in held {
+            *at.entry(job.stage).or_insert(0) += 1;
+        }
+        WorkerState {
+            id: id.clone(),
+            host: host.clone(),
+            pid: *pid,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: rfc_3339(*started_ms),
+            seen: rfc_3339(now_ms),
+            in_flight: held.len(),
+            held: at,
+            waiting: waiting(held, now_ms),
+            standstills: self.standing().into_iter().map(|stands| state_of(stands, now_ms)).collect(),
+        }
+    }
+
+    fn standing(&self) -> Vec<Stands> {
+        let mut standing = self.shared.breaker.standing();
+        standing.extend(self.shared.standstills.standing());
+        standing.extend(self.suspects.standing());
+        standing
+    }
+}
+
+/// The jobs that have waited for longest to be submitted.
+fn waiting(held: &[HeldJob], now_ms: i64) -> Vec<WaitingJob> {
+    let mut waiting: Vec<&HeldJob> = held.iter().filter(|job| job.stage == JobStage::Waiting).collect();
+    waiting.sort_by(|one, other| other.age.cmp(&one.age).then_with(|| one.job.cmp(&other.job)));
+    let named = waiting.into_iter().take(WAITING_MAX);
+    named.map(|job| WaitingJob { job_id: job.job.to_string(), since: ago(now_ms, job.age) }).collect()
+}
+
+/// The jobs whose end takes more than a moment to publish, the oldest first.
+fn publishing(held: &[HeldJob]) -> Vec<(JobId, Duration)> {
+    let stuck = held.iter().filter(|job| job.stage == JobStage::Publishing && job.age >= MOMENT);
+    let mut stuck: Vec<(JobId, Duration)> = stuck.map(|job| (job.job.clone(), job.age)).collect();
+    stuck.sort_by(|one, other| other.1.cmp(&one.1));
+    stuck.truncate(PUBLISHING_MAX);
+    stuck
+}
+
+fn state_of(stands: Stands, now_ms: i64) -> StandstillState {
+    StandstillState {
+        what: stands.what.to_owned(),
+        since: ago(now_ms, stands.since.elapsed()),
+        detail: stands.detail,
+        r#do: stands.remedy,
+    }
+}
+
+fn ago(now_ms: i64, age: Duration) -> String {
+    rfc_3339(now_ms.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(job: &str, stage: JobStage, age_s: u64) -> HeldJob {
+        HeldJob { job: job.parse().unwrap(), stage, age: Duration::from_secs(age_s) }
+    }
+
+    #[test]
+    fn of_many_waiting_jobs_the_oldest_are_named() {
+        let mut jobs: Vec<HeldJob> = (0..60).map(|n| held(&format!("w{n}"), JobStage::Waiting, n)).collect();
+        jobs.push(held("g", JobStage::Generating, 1000));
+        let named = waiting(&jobs, 100_000);
+        assert_eq!(named.len(), WAITING_MAX);
+        assert_eq!((named[0].job_id.as_str(), named[0].since.as_str()), ("w59", "1970-01-01T00:00:41.000Z"));
+    }
+
+    #[test]
+    fn only_what_is_not_published_within_a_moment_is_shown_as_that() {
+        let jobs = [
+            held("quick", JobStage::Publishing, 0),
+            held("slow", JobStage::Publishing, 2),
+            held("slower", JobStage::Publishing, 3),
+            held("other", JobStage::Storing, 9),
+        ];
+        let names: Vec<String> = publishing(&jobs).into_iter().map(|(job, _)| job.to_string()).collect();
+        assert_eq!(names, ["slower", "slow"]);
+    }
+}

@@ -1,7 +1,11 @@
-//! The admin port. It shows whether the process is alive, whether it takes jobs, and its metrics.
+//! The admin port. It shows whether the process is alive, whether it takes jobs, and its metrics; and under `/api` what
+//! the whole fleet does.
 //!
-//! It is for orchestrators and Prometheus: read only, without a login, and on loopback unless configured otherwise.
+//! The former are for orchestrators and Prometheus: read only, without a login. Who may ask the latter is in
+//! [`access`]. The port is on loopback unless configured otherwise.
 
+mod access;
+pub mod api;
 #[cfg(test)]
 mod tests;
 
@@ -19,13 +23,16 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::api::FleetSource;
 use crate::bounded_listener::BoundedListener;
 use crate::metrics::{self, Metrics};
+use crate::secret::Secret;
 
 const PAGES: &str = "comet-worker\n\n\
     /livez    200 while the process does its work; 503: restart it\n\
     /readyz   200 while it takes jobs; 503: what is in the way\n\
-    /metrics  OpenMetrics, for Prometheus\n";
+    /metrics  OpenMetrics, for Prometheus\n\
+    /api/fleet, /api/live, /api/jobs, /api/jobs/JOB, /api/dead: what the fleet does, in JSON\n";
 
 /// Enough for an orchestrator, Prometheus and a few people.
 const CONNECTIONS_MAX: usize = 64;
@@ -69,12 +76,19 @@ struct Sources {
 }
 
 impl Admin {
-    /// Binds the port, 0 for any. From then on connections are accepted, and wait for [`Self::serve`].
+    /// Binds the port, 0 for any. From then on connections are accepted, and wait for [`Self::serve`]. `token` is
+    /// `admin.token`.
     ///
     /// # Errors
     ///
     /// The port can't be bound; the error names the setting `admin.listen`.
-    pub async fn bind(listen: SocketAddr, status: Arc<dyn Status>, metrics: Metrics) -> io::Result<Self> {
+    pub async fn bind(
+        listen: SocketAddr,
+        status: Arc<dyn Status>,
+        metrics: Metrics,
+        fleet: Arc<dyn FleetSource>,
+        token: Secret,
+    ) -> io::Result<Self> {
         let named = |error: io::Error| {
             let advice = "set another address, or \"\" for none";
             io::Error::new(error.kind(), format!("admin.listen = {listen} can't be bound: {error}; {advice}"))
@@ -87,7 +101,8 @@ impl Admin {
             .route("/readyz", get(readyz))
             .route("/metrics", get(show_metrics))
             .fallback(|| async { plain(StatusCode::NOT_FOUND, PAGES.to_owned()) })
-            .with_state(Sources { status, metrics });
+            .with_state(Sources { status, metrics })
+            .merge(api::router(fleet, token));
         Ok(Self { listener, address, pages })
     }
 
@@ -104,7 +119,8 @@ impl Admin {
     /// None is known: axum retries what fails on accepting a connection.
     pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
         let stopped = stop.clone().cancelled_owned();
-        let serving = axum::serve(BoundedListener::new(self.listener, CONNECTIONS_MAX), self.pages)
+        let pages = self.pages.into_make_service_with_connect_info::<access::Peer>();
+        let serving = axum::serve(BoundedListener::new(self.listener, CONNECTIONS_MAX), pages)
             .with_graceful_shutdown(stopped);
         tokio::select! {
             served = serving.into_future() => served,

@@ -3,9 +3,11 @@
 
 mod cancel;
 mod check;
+mod dead;
 mod descriptors;
 mod fleet;
 mod health;
+mod orphans;
 mod output;
 mod parts;
 mod render;
@@ -71,10 +73,14 @@ enum Command {
     Cancel(cancel::Arguments),
     /// Clear up a job that ended as outcome_unknown, or fetch the images of a task that ended late
     Resolve(resolve::Arguments),
+    /// List, show, replay or drop dead letters
+    Dead(dead::Arguments),
     /// See whether a worker could work here: configuration, RabbitMQ, Redis, storage, CometAPI
     Check(check::Arguments),
     /// Ask the worker of this configuration whether it lives, or takes jobs
     Health(health::Arguments),
+    /// Find paid attempts that no job owns any more
+    Orphans(orphans::Arguments),
     /// Remove the receipts of jobs that ended long ago
     Sweep(sweep::Arguments),
     /// Print the JSON schema of jobs or events, or all settings with their defaults
@@ -126,7 +132,9 @@ fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyh
             Command::Status(arguments) => Box::pin(status::run(&config, arguments)).await,
             Command::Cancel(arguments) => Box::pin(cancel::run(&config, arguments)).await,
             Command::Resolve(arguments) => Box::pin(resolve::run(&config, arguments)).await,
+            Command::Dead(arguments) => Box::pin(dead::run(&config, arguments)).await,
             Command::Check(arguments) => Box::pin(check::run(&config, arguments)).await,
+            Command::Orphans(arguments) => Box::pin(orphans::run(&config, arguments)).await,
             Command::Sweep(arguments) => Box::pin(sweep::run(&config, arguments)).await,
             Command::Health(arguments) => health::run(file.as_deref(), arguments).await,
             Command::Schema(arguments) => schema::run(arguments),

@@ -53,6 +53,8 @@ pub struct Config {
     pub download: Download,
     pub events: Events,
     pub admin: Admin,
+    /// `admin.token`; empty = there is none.
+    pub admin_token: Secret,
     pub log: Log,
 }
 
@@ -91,6 +93,7 @@ impl Config {
         let download = Download::read(from);
         let events = Events::read(from);
         let admin = Admin::read(from);
+        let admin_token = process::read_token(from);
         let log = Log::read(from);
         let api = api?;
         generation.check(&amqp, &api, from);
@@ -106,6 +109,7 @@ impl Config {
             download,
             events,
             admin,
+            admin_token,
             log,
         })
     }

@@ -119,10 +119,4 @@ impl Fleet {
         all.sort_by_key(|(_, workers)| std::cmp::Reverse(*workers));
         all
     }
-
-    /// Whether every worker stands still, or there is none.
-    #[must_use]
-    pub fn stands(&self) -> bool {
-        self.workers.iter().all(|worker| !worker.standstills.is_empty())
-    }
 }

@@ -47,6 +47,7 @@
 //! | [`callback`] | the listener for the provider's callbacks |
 //! | [`limits`] | one worker's requests in a second and at the same time |
 //! | [`images`], [`storage`] | downloads behind a guard; where images go |
+//! | [`fleet`] | the shapes of what is seen of the fleet, and of one job |
 //! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`heartbeat`] | settings, log, metrics, health; `bounded_listener` limits clients |
 //! | [`cli`] | one file for each command |
 //!

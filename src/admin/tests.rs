@@ -1,10 +1,17 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::api::{Decision, NoAnswer};
 use super::*;
+use crate::fleet::job::JobView;
+use crate::fleet::{Fleet, UnfinishedJob};
+use crate::job::JobId;
+use crate::job::record::Snapshot;
+use crate::job::stage::JobStage;
 use crate::metrics::PauseReason;
 
 #[derive(Default)]
@@ -25,6 +32,45 @@ impl Status for Said {
     }
 }
 
+const TOKEN: &str = "0123456789abcdef";
+
+/// A fleet with the job `a`.
+struct OneJob;
+
+#[async_trait::async_trait]
+impl FleetSource for OneJob {
+    async fn fleet(&self) -> Result<Fleet, NoAnswer> {
+        Err(NoAnswer::Unavailable("Redis:\nno answer".to_owned()))
+    }
+
+    async fn jobs(&self, stage: Option<JobStage>, limit: usize) -> Result<Vec<UnfinishedJob>, NoAnswer> {
+        let since = format!("{stage:?} {limit}");
+        Ok(vec![UnfinishedJob { job_id: "a".to_owned(), stage: JobStage::Generating, since }])
+    }
+
+    async fn job(&self, job: &JobId) -> Result<JobView, NoAnswer> {
+        let listed = self.jobs(None, 1).await?.pop().filter(|listed| listed.job_id == job.as_str());
+        let view = JobView::of(job, &Snapshot::default(), listed, &[]);
+        view.ok_or_else(|| NoAnswer::NotFound("unknown".to_owned()))
+    }
+
+    async fn cancel(&self, job: &JobId) -> Result<Value, NoAnswer> {
+        Ok(serde_json::json!({"job_id": job, "state": "generating"}))
+    }
+
+    async fn resolve(&self, _job: &JobId, decision: Decision) -> Result<Value, NoAnswer> {
+        Err(NoAnswer::Refused(format!("{decision:?}")))
+    }
+
+    async fn dead(&self, _limit: usize) -> Result<Vec<Value>, NoAnswer> {
+        Ok(Vec::new())
+    }
+
+    async fn replay(&self, key: &str, force: bool) -> Result<Value, NoAnswer> {
+        Ok(serde_json::json!({"key": key, "force": force}))
+    }
+}
+
 struct Running {
     address: SocketAddr,
     said: Arc<Said>,
@@ -36,7 +82,8 @@ struct Running {
 async fn running() -> Running {
     let (said, metrics, stop) = (Arc::new(Said::default()), Metrics::new(), CancellationToken::new());
     let free = "127.0.0.1:0".parse().unwrap();
-    let admin = Admin::bind(free, said.clone(), metrics.clone()).await.unwrap();
+    let (fleet, token) = (Arc::new(OneJob), Secret::from(TOKEN));
+    let admin = Admin::bind(free, said.clone(), metrics.clone(), fleet, token).await.unwrap();
     let address = admin.local_addr();
     let server = tokio::spawn(admin.serve(stop.clone()));
     Running { address, said, metrics, stop, server }
@@ -86,7 +133,14 @@ async fn metrics_are_openmetrics() {
 #[tokio::test]
 async fn a_port_that_is_taken_is_an_error_that_names_the_setting() {
     let running = running().await;
-    let again = Admin::bind(running.address, running.said.clone(), Metrics::new()).await;
+    let again = Admin::bind(
+        running.address,
+        running.said.clone(),
+        Metrics::new(),
+        Arc::new(OneJob),
+        Secret::from(""),
+    );
+    let again = again.await;
     let error = again.err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert!(error.to_string().starts_with(&format!("admin.listen = {} can't be bound", running.address)));
@@ -102,4 +156,81 @@ async fn a_reader_that_never_ends_its_request_does_not_hold_up_the_stop() {
     running.stop.cancel();
     running.server.await.unwrap().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+/// Status and JSON.
+async fn json(request: reqwest::RequestBuilder) -> (u16, Value) {
+    let answer = request.send().await.unwrap();
+    let status = answer.status().as_u16();
+    let headers = answer.headers();
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("cache-control", "no-store"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+        ("x-content-type-options", "nosniff"),
+        ("cross-origin-resource-policy", "same-origin"),
+    ] {
+        assert_eq!(headers[name], value, "{name} of {status}");
+    }
+    (status, answer.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn the_interface_answers_in_json_and_says_what_is_wrong() {
+    let running = running().await;
+    let client = reqwest::Client::new();
+    let url = |path: &str| format!("http://{}/api/{path}", running.address);
+    let (status, answer) = json(client.get(url("jobs?stage=generating&limit=20000"))).await;
+    assert_eq!((status, &answer["jobs"][0]["since"]), (200, &"Some(Generating) 10000".into()));
+    let (status, answer) = json(client.get(url("jobs?stage=flying"))).await;
+    assert!(status == 400 && answer["error"].as_str().unwrap().contains("recovering"), "{answer}");
+    let (status, answer) = json(client.get(url("jobs/a"))).await;
+    assert_eq!((status, &answer["stage"]), (200, &"generating".into()));
+    for unknown in ["jobs/b", "jobs/a%20b", "jobs", "elsewhere", "jobs/a/fly"] {
+        let (status, answer) = json(client.get(url(unknown))).await;
+        assert_eq!(status, if unknown == "jobs" { 200 } else { 404 }, "{unknown}: {answer}");
+    }
+    let (status, answer) = json(client.get(url("fleet"))).await;
+    assert_eq!((status, &answer["error"]), (503, &"Redis:\nno answer".into()));
+
+    assert_eq!(json(client.post(url("jobs/a/cancel"))).await.0, 401, "no token");
+    let post = |path: &str| client.post(url(path)).bearer_auth(TOKEN);
+    assert_eq!(
+        json(post("jobs/a/cancel")).await,
+        (200, serde_json::json!({"job_id": "a", "state": "generating"}))
+    );
+    let (status, answer) = json(post("dead/0f/replay?force=true")).await;
+    assert_eq!((status, answer), (200, serde_json::json!({"key": "0f", "force": true})));
+    let task = serde_json::json!({"decision": "task_id", "task_id": "7"});
+    let (status, answer) = json(post("jobs/a/resolve").json(&task)).await;
+    assert_eq!((status, &answer["error"]), (409, &r#"TaskId { task_id: "7" }"#.into()));
+    for wrong in [serde_json::json!({"decision": "fly"}), serde_json::json!({}), serde_json::json!([])] {
+        let (status, answer) = json(post("jobs/a/resolve").json(&wrong)).await;
+        assert!(status == 400 && answer["error"].as_str().unwrap().contains("submit_again"), "{answer}");
+    }
+    let (status, answer) = json(post("jobs/a/cancel").header("origin", "http://evil.example")).await;
+    assert_eq!(status, 403, "{answer}");
+}
+
+#[tokio::test]
+async fn streams_are_bounded_and_say_in_one_line_what_is_wrong() {
+    let running = running().await;
+    let client = reqwest::Client::new();
+    let live = || client.get(format!("http://{}/api/live", running.address)).send();
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        let stream = live().await.unwrap();
+        assert_eq!(
+            (stream.status().as_u16(), &stream.headers()["content-type"]),
+            (200, &"text/event-stream".parse().unwrap())
+        );
+        open.push(stream);
+    }
+    assert_eq!(live().await.unwrap().status().as_u16(), 503);
+    let first = open[0].chunk().await.unwrap().unwrap();
+    assert_eq!(String::from_utf8_lossy(&first), "event: trouble\ndata: Redis: no answer\n\n");
+    drop(open);
+    while live().await.unwrap().status().as_u16() == 503 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

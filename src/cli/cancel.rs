@@ -31,7 +31,7 @@ pub(super) struct Arguments {
 
 /// What a job was doing when it was cancelled.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+pub(super) struct Line<'a> {
     job_id: &'a JobId,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +43,13 @@ struct Line<'a> {
 
 const ENDED: &str = "ended";
 
+impl Line<'_> {
+    /// Whether it had ended, so that it was not cancelled.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state == ENDED
+    }
+}
+
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
     let ledger = parts::ledger(config, &Metrics::new())?;
     let mut output = Output::plain();
@@ -50,7 +57,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     for job in &arguments.jobs {
         let known = ledger.cancel(job).await.with_context(|| format!("{job} is perhaps not cancelled"))?;
         let line = line(job, known);
-        ended += usize::from(line.state == ENDED);
+        ended += usize::from(line.has_ended());
         if arguments.json {
             output.data(&serde_json::to_string(&line)?);
         } else {
@@ -65,7 +72,8 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     }
 }
 
-fn line(job: &JobId, known: Snapshot) -> Line<'_> {
+/// What the job was doing, by its record after the cancel.
+pub(super) fn line(job: &JobId, known: Snapshot) -> Line<'_> {
     let line = Line { job_id: job, state: "", task_id: None, event_id: None };
     match known.record.map(|record| record.stage) {
         None => Line { state: "not_seen", ..line },

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::parts;
 use crate::config::{Config, redacted};
 use crate::fleet::job::JobView;
-use crate::fleet::{Fleet, Queues, UnfinishedJob};
+use crate::fleet::{Fleet, Queues, UnfinishedJob, WorkerState};
 use crate::job::JobId;
 use crate::job::stage::JobStage;
 use crate::ledger::fleet::RedisFleet;
@@ -97,6 +98,54 @@ impl FleetReader {
     pub(super) fn names(&self) -> &Names {
         &self.names
     }
+}
+
+/// How often a command that waits looks whether the fleet goes on.
+const WATCHED_EVERY: Duration = Duration::from_secs(5);
+
+/// Tells when the whole fleet comes to a standstill, and when it goes on, for a command that waits for it. Nothing
+/// comes if Redis can't be asked from here. Ends with the receiver.
+pub(super) fn news(config: &Config) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel(4);
+    let Ok(redis) = parts::fleet(config, &Metrics::new()) else { return receiver };
+    tokio::spawn(async move {
+        let (mut seen, mut said) = (None, None);
+        let mut tick = tokio::time::interval(WATCHED_EVERY);
+        loop {
+            tokio::select! {
+                () = sender.closed() => return,
+                _ = tick.tick() => {}
+            }
+            let Ok(looked) = redis.look(0).await else { continue };
+            let now = standing(&looked.workers);
+            // What is seen once may be a moment of a deploy.
+            let is_lasting = seen == now;
+            seen.clone_from(&now);
+            if is_lasting && said != now {
+                said.clone_from(&now);
+                let _ = sender.send(now.unwrap_or_else(|| "the fleet goes on".to_owned())).await;
+            }
+        }
+    });
+    receiver
+}
+
+/// Why no worker of the fleet goes on; `None` if one does.
+fn standing(workers: &[WorkerState]) -> Option<String> {
+    if workers.is_empty() {
+        return Some("no worker runs: the jobs wait in their queue".to_owned());
+    }
+    if workers.iter().any(|worker| worker.standstills.is_empty()) {
+        return None;
+    }
+    let mut words: Vec<String> = workers
+        .iter()
+        .flat_map(|worker| &worker.standstills)
+        .map(|stands| format!("{}: {}; {}", stands.what, stands.detail, stands.r#do))
+        .collect();
+    words.sort();
+    words.dedup();
+    Some(format!("the fleet stands still: {}", words.join("; ")))
 }
 
 /// How many messages are in each queue, and what kept RabbitMQ from saying it.

@@ -9,6 +9,7 @@ mod fetch;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 
 use super::output::Output;
 use super::{Usage, parts, render};
@@ -69,7 +70,7 @@ fn task_id(text: &str) -> Result<TaskId, String> {
 
 /// The person's decision.
 #[derive(Debug, Clone)]
-enum Word {
+pub(super) enum Word {
     Task(TaskId),
     Decided(Decision),
 }
@@ -94,36 +95,20 @@ impl Word {
 
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
     if !config.generation.receipts {
-        bail!(Usage(
-            "generation.receipts is false, so nothing is known of how a job was posted: send it again under \
-             another job_id instead"
-                .to_owned()
-        ));
+        bail!(Usage(NO_RECEIPTS.to_owned()));
     }
-    let (job, word) = (&arguments.job, Word::of(arguments));
-    let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
-    let receipts = Receipts::new(storage.clone());
-    let history = receipts.history(job).await?;
+    let job = &arguments.job;
+    let mut output = Output::plain();
     if arguments.fetch {
-        let event = fetch::fetch(config, job, &history, &storage).await?;
+        let event = fetch(config, job).await?;
         let view = EventView::parse(&event).context("the correction")?;
-        let mut output = Output::plain();
         output.data(&if arguments.json { render::json(&event) } else { render::event(&view) });
         return output.check();
     }
-    let gate = gate(job, &history, &word)?;
-    if let Word::Task(task) = &word {
-        let route = route_of(config, job, &history)?;
-        known_to_the_provider(config, &route, task).await?;
-    }
-    note(&receipts, job, gate, &word).await?;
-    send_back(config, job).await?;
-
-    let mut output = Output::plain();
+    let word = Word::of(arguments);
+    decide(config, job, &word).await?;
     if arguments.json {
-        let task_id = arguments.task_id.as_ref().map(TaskId::as_str);
-        let line = serde_json::json!({"job_id": job, "decision": word.as_str(), "task_id": task_id});
-        output.data(&line.to_string());
+        output.data(&decided(job, &word).to_string());
     } else {
         let what = match &word {
             Word::Task(task) => format!("task {task} is fetched"),
@@ -133,6 +118,39 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
         output.data(&format!("{job}  back in {}: {what}; event {job}/resolved follows", config.amqp.queue));
     }
     output.check()
+}
+
+pub(super) const NO_RECEIPTS: &str = "generation.receipts is false, so nothing is known of how a job was posted: send it \
+                                      again under another job_id instead";
+
+/// Fetches the images of the job's task, and publishes them; the event.
+pub(super) async fn fetch(config: &Config, job: &JobId) -> anyhow::Result<Bytes> {
+    let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
+    let history = Receipts::new(storage.clone()).history(job).await?;
+    fetch::fetch(config, job, &history, &storage).await
+}
+
+/// Notes the decision, and sends the job's message back to the workers.
+pub(super) async fn decide(config: &Config, job: &JobId, word: &Word) -> anyhow::Result<()> {
+    let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
+    let receipts = Receipts::new(storage);
+    let history = receipts.history(job).await?;
+    let gate = gate(job, &history, word)?;
+    if let Word::Task(task) = word {
+        let route = route_of(config, job, &history)?;
+        known_to_the_provider(config, &route, task).await?;
+    }
+    note(&receipts, job, gate, word).await?;
+    send_back(config, job).await
+}
+
+/// `{job_id, decision, task_id}`
+pub(super) fn decided(job: &JobId, word: &Word) -> serde_json::Value {
+    let task_id = match word {
+        Word::Task(task) => Some(task.as_str()),
+        Word::Decided(_) => None,
+    };
+    serde_json::json!({"job_id": job, "decision": word.as_str(), "task_id": task_id})
 }
 
 /// The gate that was shut when the job was given up.
@@ -221,8 +239,10 @@ async fn send_back(config: &Config, job: &JobId) -> anyhow::Result<()> {
     }
     let publisher = Publisher::new(address, 1, config.amqp.confirm_timeout, None, Metrics::default());
     let rules = parts::request_rules(config);
+    let declare = config.amqp.declare;
     let found =
-        dead::find(&connection, &publisher, &names, |message| is_copy_of(job, message, &rules)).await?;
+        dead::find(&connection, &publisher, &names, declare, |message| is_copy_of(job, message, &rules))
+            .await?;
     let Some(found) = found else {
         bail!(
             "decided and noted, but {} has no copy of {job} (any more): send the same job once more, with \

@@ -1,5 +1,6 @@
 //! `comet-worker run`: builds the parts of the daemon, runs them, and ends them.
 
+mod api;
 mod health;
 mod shared;
 
@@ -11,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::api::FleetOfConfig;
 use self::health::{Health, Probes};
 use super::{descriptors, parts};
 use crate::admin::Admin;
@@ -118,8 +120,10 @@ async fn listen(
             suspects: sessions.suspects.clone(),
             stop: loops.stop.clone(),
         };
-        let admin = Admin::bind(listen, Arc::new(health), shared.metrics.clone()).await?;
-        tracing::info!(address = %admin.local_addr(), "admin: /livez /readyz /metrics");
+        let fleet = Arc::new(FleetOfConfig::new(config, Arc::clone(&shared.ledger))?);
+        let (metrics, token) = (shared.metrics.clone(), config.admin_token.clone());
+        let admin = Admin::bind(listen, Arc::new(health), metrics, fleet, token).await?;
+        tracing::info!(address = %admin.local_addr(), "admin: /livez /readyz /metrics /api");
         let serving = admin.serve(loops.stop.clone());
         loops.spawn("admin", async move {
             if let Err(error) = serving.await {

@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use lapin::Connection;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
@@ -24,7 +25,7 @@ use self::input::{Checked, Job, Limits};
 use self::send::Submit;
 use super::output::{Output, words};
 use super::render::{self, count};
-use super::{Usage, parts};
+use super::{Usage, fleet, parts};
 use crate::config::Config;
 use crate::job::event::EventView;
 use crate::metrics::Metrics;
@@ -198,6 +199,7 @@ impl Session<'_> {
         let mut interrupted = pin!(signals.next());
         let mut deadline = pin!(sleep_until(Instant::now() + limit));
         let mut look = tokio::time::interval(LOOK_AT_DEAD);
+        let mut news = self.listener.is_some().then(|| fleet::news(self.config));
         let mut all_sent = false;
         let mut failure = None;
         while !(all_sent && self.is_over()) {
@@ -228,6 +230,7 @@ impl Session<'_> {
                     self.output.words(&format!("warning: {message}"));
                 },
                 _ = look.tick(), if all_sent => self.look_at_dead().await,
+                Some(words) = fleet_news(&mut news), if all_sent => self.output.words(&words),
                 () = &mut deadline => {
                     self.output.words(&self.follow.still_running());
                     anyhow::bail!("not over within {} s; the jobs go on", limit.as_secs());
@@ -332,6 +335,14 @@ impl Session<'_> {
 async fn next(listener: &mut Option<Listener>) -> Result<Bytes, ListenError> {
     match listener {
         Some(listener) => listener.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Never returns without `--wait`.
+async fn fleet_news(news: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
+    match news {
+        Some(news) => news.recv().await,
         None => std::future::pending().await,
     }
 }

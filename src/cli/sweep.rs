@@ -38,9 +38,9 @@ pub(super) struct Arguments {
 
 /// The age as it was written, and as a duration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Age {
-    text: String,
-    duration: Duration,
+pub(super) struct Age {
+    pub(super) text: String,
+    pub(super) duration: Duration,
 }
 
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
@@ -149,7 +149,7 @@ fn text(tally: &Tally, arguments: &Arguments) -> String {
 }
 
 /// A day has 24 hours here; months and years, which have no fixed length, are refused.
-fn age(text: &str) -> Result<Age, String> {
+pub(super) fn age(text: &str) -> Result<Age, String> {
     let what = "write a number and a unit, such as 30d, 12h or 4w";
     let wrong = |_| what.to_owned();
     let span: Span = text.trim().parse().map_err(wrong)?;

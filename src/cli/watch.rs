@@ -4,7 +4,7 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use super::output::Output;
-use super::{parts, render};
+use super::{fleet, parts, render};
 use crate::config::Config;
 use crate::job::JobId;
 use crate::job::event::EventView;
@@ -21,7 +21,8 @@ const LAST_RETRY: Duration = Duration::from_secs(15);
   comet-worker watch
   comet-worker watch --job order-1 --job order-2
   comet-worker watch --json | jq -r 'select(.type == \"comet.job.failed\") | .data.message'
-Shows what is told from now on: no queue keeps events for a watch that isn't there.
+Shows what is published from now on: no queue keeps events for a watch that isn't there. Says on
+stderr when the whole fleet stands still, and why.
 Copies of an event are shown as they come; they have the same id.
 Ends with Ctrl-C and exit code 0.")]
 pub(super) struct Arguments {
@@ -49,8 +50,10 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     output.words(&format!("watching {exchange}, end with Ctrl-C"));
     let mut signals = Signals::catch()?;
     let mut interrupted = pin!(signals.next());
+    let mut news = fleet::news(config);
     loop {
         tokio::select! {
+            Some(words) = news.recv() => output.words(&words),
             event = listener.next() => match event {
                 Ok(event) => show(&event, arguments, &mut output),
                 Err(error) => {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::faults::Faults;
 use super::reader::{self, Reader};
+use crate::secret::Secret;
 
 /// The admin port.
 #[derive(Debug, Clone)]
@@ -42,6 +43,20 @@ impl FromStr for LogFormat {
             _ => Err("must be auto, text or json".to_owned()),
         }
     }
+}
+
+/// A shorter token could be guessed.
+const TOKEN_BYTES_MIN: usize = 16;
+
+/// The token of the admin port; empty = there is none. It is no part of [`Admin`], which is loaded without secrets.
+pub(super) fn read_token(from: &mut Reader) -> Secret {
+    from.secret("admin.token", |text| {
+        let fits =
+            text.is_empty() || (text.len() >= TOKEN_BYTES_MIN && text.bytes().all(|b| b.is_ascii_graphic()));
+        fits.then(|| text.to_owned()).ok_or_else(|| {
+            format!("must be \"\" or at least {TOKEN_BYTES_MIN} visible ASCII characters without a space")
+        })
+    })
 }
 
 impl Admin {

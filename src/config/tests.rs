@@ -91,6 +91,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("download.allow_networks", "198.18.0.0/15, 10.1.2.3"),
     ("events.source", "/other"),
     ("admin.listen", ""),
+    ("admin.token", "0123456789abcdef"),
     ("log.filter", "debug"),
     ("log.format", "json"),
 ];
@@ -103,6 +104,7 @@ const NOT_VARIED: &[&str] = &[
     "api.proxy_file",
     "download.proxy_file",
     "callback.secret_file",
+    "admin.token_file",
     "generation.on_unknown_submit",
     "amqp.ca_file",
     "amqp.client_cert_file",
@@ -119,7 +121,8 @@ const NOT_VARIED: &[&str] = &[
 fn everything(config: &Config) -> String {
     let (api, download) = (&config.api, &config.download);
     let fixed = [&api.proxy, &download.proxy, &config.callback.secret].map(|secret| secret.expose_secret());
-    let secrets = ([&config.amqp.url, &config.redis.url, &api.key].map(Secret::now), fixed);
+    let secrets = [&config.amqp.url, &config.redis.url, &api.key, &config.admin_token].map(Secret::now);
+    let secrets = (secrets, fixed);
     format!("{config:?} {secrets:?}")
 }
 

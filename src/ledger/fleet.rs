@@ -20,6 +20,8 @@ use crate::job::stage::JobStage;
 
 /// A worker whose last heartbeat is older is gone.
 pub const HEARTBEAT_KEPT: Duration = Duration::from_secs(20);
+/// For how long a replay that was cut off is remembered.
+const REPLAY_NOTED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The scores of two stages in the index are this far apart: see `common.lua`.
 const STAGE_APART: u64 = 10_000_000_000_000;
 
@@ -30,6 +32,17 @@ pub struct RedisFleet {
     prefix: String,
     beat: Script,
     look: Script,
+}
+
+/// What Redis knows of the replay of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayNote {
+    /// There was none: it begins now.
+    New,
+    /// One was begun, and it is unknown whether the message was sent.
+    Begun,
+    /// The message was sent; only the dead letter is still there.
+    Sent,
 }
 
 /// What Redis knows at one moment.
@@ -208,6 +221,51 @@ impl RedisFleet {
         let fields: HashMap<String, Vec<u8>> = self.query(&all).await?;
         let fields = fields.into_iter().map(|(name, value)| (name, Bytes::from(value))).collect();
         Ok(Snapshot::from_fields(&fields, seconds * 1000 + micros / 1000)?)
+    }
+
+    /// Notes that a dead letter is about to be replayed, unless a replay of it was noted before. Returns what was noted.
+    ///
+    /// # Errors
+    ///
+    /// Redis gave no answer; don't replay it.
+    pub async fn begin_replay(&self, letter: &str) -> Result<ReplayNote, LedgerError> {
+        let key = self.replay_key(letter);
+        let mut set = redis::cmd("SET");
+        set.arg(&key).arg("begun").arg("NX").arg("PX").arg(REPLAY_NOTED.as_millis().to_string());
+        let set: Option<String> = self.query(&set).await?;
+        if set.is_some() {
+            return Ok(ReplayNote::New);
+        }
+        let mut get = redis::cmd("GET");
+        get.arg(&key);
+        let noted: Option<String> = self.query(&get).await?;
+        Ok(if noted.as_deref() == Some("sent") { ReplayNote::Sent } else { ReplayNote::Begun })
+    }
+
+    /// Notes that RabbitMQ has confirmed the replayed message.
+    ///
+    /// # Errors
+    ///
+    /// Redis gave no answer.
+    pub async fn replay_sent(&self, letter: &str) -> Result<(), LedgerError> {
+        let mut set = redis::cmd("SET");
+        set.arg(self.replay_key(letter)).arg("sent").arg("PX").arg(REPLAY_NOTED.as_millis().to_string());
+        self.query::<Value>(&set).await.map(drop)
+    }
+
+    /// Forgets the replay of a dead letter that is gone from its queue, or was not sent.
+    ///
+    /// # Errors
+    ///
+    /// Redis gave no answer. The note expires by itself.
+    pub async fn forget_replay(&self, letter: &str) -> Result<(), LedgerError> {
+        let mut delete = redis::cmd("DEL");
+        delete.arg(self.replay_key(letter));
+        self.query::<Value>(&delete).await.map(drop)
+    }
+
+    fn replay_key(&self, letter: &str) -> String {
+        self.key(&format!("replay:{letter}"))
     }
 
     async fn query<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LedgerError> {

@@ -27,6 +27,10 @@ pub struct RedisLedger {
     pub(super) prefix: String,
     /// The channel of the hints.
     pub(super) channel: String,
+    /// The index of the unfinished jobs: see `common.lua`.
+    pub(super) index_key: String,
+    /// The latest ends: see `published.lua`.
+    pub(super) ends_key: String,
     pub(super) remember: Duration,
     pub(super) account: Option<Account>,
     pub(super) noted: Noted,
@@ -40,6 +44,8 @@ impl RedisLedger {
             scripts: Scripts::new(false),
             prefix: prefix.to_owned(),
             channel: Self::hint_channel(prefix),
+            index_key: format!("{{{prefix}}}:unfinished"),
+            ends_key: format!("{{{prefix}}}:ends"),
             remember,
             account: None,
             noted: Box::new(|_, _| {}),
@@ -259,13 +265,12 @@ impl Ledger for RedisLedger {
         let sealed = sealed.then_some(event);
         let event_id = sealed.cloned().and_then(Event::from_stored).map(|event| event.id).unwrap_or_default();
         let runs_on = sealed.map_or(&b"0"[..], |event| self.runs_on(event));
-        let end = JobEnd::of(event).map(|end| end.to_json()).unwrap_or_default();
+        let end = JobEnd::json_of(event).unwrap_or_default();
         let texts = [entry.digest.as_str(), &round, &remember, &event_id].map(str::as_bytes);
         let [digest, round, remember, event_id] = texts;
         let args = [digest, round, remember, event_id, runs_on, end.as_bytes()];
-        let ends_key = self.ends_key();
         let JobRef { job, slots, .. } = entry;
-        self.run_shared(&self.scripts.published, job, slots, Some(&ends_key), &args).await?;
+        self.run_shared(&self.scripts.published, job, slots, Some(&self.ends_key), &args).await?;
         Ok(())
     }
 

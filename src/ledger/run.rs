@@ -60,16 +60,6 @@ impl RedisLedger {
         format!("{{{}}}:pace", self.prefix)
     }
 
-    /// The index of the unfinished jobs: see `common.lua`.
-    pub(super) fn index_key(&self) -> String {
-        format!("{{{}}}:unfinished", self.prefix)
-    }
-
-    /// The latest ends: see `published.lua`.
-    pub(super) fn ends_key(&self) -> String {
-        format!("{{{}}}:ends", self.prefix)
-    }
-
     /// In the order of `slots.lua`.
     fn slots_keys(&self) -> [String; 4] {
         ["", ":until", ":count", ":line"].map(|part| format!("{{{}}}:slots{part}", self.prefix))
@@ -82,8 +72,8 @@ impl RedisLedger {
     /// Puts the keys and arguments that all scripts have before `more` and `args`, and `last` after them.
     fn call(&self, script: &Script, job: &JobId, more: &[&str], args: &[&[u8]], last: Option<&str>) -> Cmd {
         let key = self.key(job);
-        let index = self.index_key();
-        let keys: Vec<&str> = [key.as_str(), &index].into_iter().chain(more.iter().copied()).collect();
+        let keys: Vec<&str> =
+            [key.as_str(), &self.index_key].into_iter().chain(more.iter().copied()).collect();
         let first = [self.channel.as_bytes(), job.as_str().as_bytes()];
         let args: Vec<&[u8]> =
             first.into_iter().chain(args.iter().copied()).chain(last.map(str::as_bytes)).collect();

@@ -1,8 +1,11 @@
-//! Searches the dead-letter queue for one job.
+//! Looks through the dead-letter queue.
 //!
-//! AMQP has no way to read a message without taking it, so every message is taken and requeued. Brokers count that
-//! (from RabbitMQ 4.0 on, the 21st such delivery is dropped), so a message that was read often is republished to the
-//! end of the queue instead.
+//! AMQP has no way to read a message without taking it, so every message is taken and put back. Brokers count that
+//! (RabbitMQ 4 drops a message at its 21st return, unless its queue says otherwise). Our own queue says otherwise:
+//! see [`topology`](super::topology). In a queue that was declared by others, a message that was read often is
+//! republished to the end of the queue instead.
+
+mod letter;
 
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
@@ -12,21 +15,14 @@ use super::consume::Message;
 use super::message::{deliveries, handed_on_properties, whole};
 use super::publish::{Outgoing, Publish, Routed};
 use super::request::answered;
-use super::topology::Names;
+use super::topology::{self, Names};
+
+pub use letter::Letter;
 
 /// Well below the broker's own limit of 20.
 const LOOKED_AT_MAX: u64 = 10;
 
-/// Messages of a job that were taken, and that stay in the queue until they are settled.
-#[derive(Debug)]
-pub struct Found {
-    channel: Channel,
-    tags: Vec<u64>,
-    /// The first of the messages.
-    pub message: Message,
-}
-
-/// Why the queue could not be searched.
+/// Why the queue could not be searched. No message is lost by it.
 #[derive(Debug, thiserror::Error)]
 #[error("the dead-letter queue {queue}: {message}")]
 pub struct LookError {
@@ -34,68 +30,111 @@ pub struct LookError {
     message: String,
 }
 
-/// Searches the queue once for the messages for which `is_wanted` returns true. All other messages stay where they
-/// were, or move to the end of the queue.
-///
-/// # Errors
-///
-/// [`LookError`]; no message is lost by it.
-pub async fn find(
-    connection: &Connection,
-    publisher: &dyn Publish,
-    names: &Names,
-    is_wanted: impl Fn(&Message) -> bool,
-) -> Result<Option<Found>, LookError> {
-    let looking = Looking { queue: &names.dead, publisher };
-    let channel = looking.asked(connection.create_channel()).await?;
-    let mut wanted = Vec::new();
-    let mut first = None;
-    let mut given_back = Vec::new();
-    let mut left = None;
-    while left != Some(0) {
-        let get = channel.basic_get(names.dead.as_str().into(), BasicGetOptions::default());
-        let Some(got) = looking.asked(get).await? else { break };
-        let tag = got.delivery.delivery_tag;
-        // Messages that arrive at the end meanwhile are not read, because they may be our own.
-        left = Some(left.map_or(got.message_count, |left: u32| left.saturating_sub(1)));
-        let message = message_of(got);
-        if is_wanted(&message) {
-            wanted.push(tag);
-            first.get_or_insert(message);
-        } else if deliveries(&message.properties) >= LOOKED_AT_MAX {
-            looking.to_the_end(&message).await?;
-            looking.asked(channel.basic_ack(tag, BasicAckOptions::default())).await?;
-        } else {
-            given_back.push(tag);
-        }
-    }
-    for tag in given_back {
-        let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-        looking.asked(channel.basic_nack(tag, requeue)).await?;
-    }
-    Ok(first.map(|message| Found { channel, tags: wanted, message }))
+/// A walk through all messages of the queue, from the first to the last that was there when it began. While it goes
+/// on, no other reader sees the messages that it has taken. Whatever is not settled goes back to its place.
+pub struct Letters<'a> {
+    channel: Channel,
+    queue: String,
+    publisher: &'a dyn Publish,
+    /// Whether looking costs nothing, however often.
+    looks_are_free: bool,
+    /// Messages that arrive meanwhile are not read, because they may be our own.
+    left: Option<u32>,
+    put_back: Vec<u64>,
 }
 
-impl Found {
-    /// Acknowledges the messages after they were dealt with, so the queue drops them.
+/// A message that the walk has come to. Give it to [`Letters::put_back`] or [`Letters::settle`].
+#[derive(Debug)]
+pub struct Taken {
+    pub message: Message,
+    tag: u64,
+}
+
+/// Messages of a job that were taken, and that stay in the queue until they are settled.
+pub struct Found<'a> {
+    letters: Letters<'a>,
+    taken: Vec<u64>,
+    /// The first of the messages.
+    pub message: Message,
+}
+
+impl<'a> Letters<'a> {
+    /// Begins a walk. `declare` as in `amqp.declare`: without it, nothing is known of the queue's arguments.
     ///
     /// # Errors
     ///
-    /// The broker's; the messages may still be there.
-    pub async fn settle(self) -> Result<(), lapin::Error> {
-        for tag in self.tags {
-            self.channel.basic_ack(tag, BasicAckOptions::default()).await?;
-        }
-        self.channel.close(200, "settled".into()).await
+    /// [`LookError`]: the queue is missing, or RabbitMQ didn't answer.
+    pub async fn open(
+        connection: &Connection,
+        publisher: &'a dyn Publish,
+        names: &Names,
+        declare: bool,
+    ) -> Result<Self, LookError> {
+        let queue = names.dead.clone();
+        let failed = |message: String| LookError { queue: names.dead.clone(), message };
+        let looks_are_free = declare && topology::dead_is_as_declared(connection, names).await;
+        let channel =
+            answered(connection.create_channel()).await.map_err(|error| failed(error.to_string()))?;
+        Ok(Self { channel, queue, publisher, looks_are_free, left: None, put_back: Vec::new() })
     }
-}
 
-struct Looking<'a> {
-    queue: &'a str,
-    publisher: &'a dyn Publish,
-}
+    /// Takes the next message; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`LookError`].
+    pub async fn next(&mut self) -> Result<Option<Taken>, LookError> {
+        if self.left == Some(0) {
+            return Ok(None);
+        }
+        let get = self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default());
+        let Some(got) = self.asked(get).await? else { return Ok(None) };
+        self.left = Some(self.left.map_or(got.message_count, |left| left.saturating_sub(1)));
+        let tag = got.delivery.delivery_tag;
+        Ok(Some(Taken { message: message_of(got), tag }))
+    }
 
-impl Looking<'_> {
+    /// Leaves the message in the queue.
+    ///
+    /// # Errors
+    ///
+    /// [`LookError`].
+    pub async fn put_back(&mut self, taken: Taken) -> Result<(), LookError> {
+        if self.looks_are_free || deliveries(&taken.message.properties) < LOOKED_AT_MAX {
+            self.put_back.push(taken.tag);
+            return Ok(());
+        }
+        self.to_the_end(&taken.message).await?;
+        self.settle(taken).await
+    }
+
+    /// Drops the message from the queue, after it was dealt with. It is gone for certain after [`Self::close`].
+    ///
+    /// # Errors
+    ///
+    /// [`LookError`]; the message may still be there.
+    pub async fn settle(&self, taken: Taken) -> Result<(), LookError> {
+        self.settle_tag(taken.tag).await
+    }
+
+    async fn settle_tag(&self, tag: u64) -> Result<(), LookError> {
+        self.asked(self.channel.basic_ack(tag, BasicAckOptions::default())).await.map(drop)
+    }
+
+    /// Puts back what was left, in its order, and waits until the broker has done all of it.
+    ///
+    /// # Errors
+    ///
+    /// [`LookError`]; RabbitMQ puts the messages back itself when the connection ends.
+    pub async fn close(mut self) -> Result<(), LookError> {
+        for tag in std::mem::take(&mut self.put_back) {
+            let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+            self.asked(self.channel.basic_nack(tag, requeue)).await?;
+        }
+        // The broker answers this after everything that came before it on the channel.
+        self.asked(self.channel.close(200, "looked".into())).await
+    }
+
     async fn asked<T>(&self, request: impl Future<Output = lapin::Result<T>>) -> Result<T, LookError> {
         answered(request).await.map_err(|error| self.error(error.to_string()))
     }
@@ -103,7 +142,7 @@ impl Looking<'_> {
     async fn to_the_end(&self, message: &Message) -> Result<(), LookError> {
         let afresh = Outgoing {
             exchange: String::new(),
-            routing_key: self.queue.to_owned(),
+            routing_key: self.queue.clone(),
             mandatory: true,
             properties: handed_on_properties(&message.properties),
             body: message.body.clone(),
@@ -116,7 +155,49 @@ impl Looking<'_> {
     }
 
     fn error(&self, message: String) -> LookError {
-        LookError { queue: self.queue.to_owned(), message }
+        LookError { queue: self.queue.clone(), message }
+    }
+}
+
+/// Searches the queue once for the messages for which `is_wanted` returns true. All others stay where they were.
+///
+/// # Errors
+///
+/// [`LookError`]; no message is lost by it.
+pub async fn find<'a>(
+    connection: &Connection,
+    publisher: &'a dyn Publish,
+    names: &Names,
+    declare: bool,
+    is_wanted: impl Fn(&Message) -> bool,
+) -> Result<Option<Found<'a>>, LookError> {
+    let mut letters = Letters::open(connection, publisher, names, declare).await?;
+    let (mut tags, mut first) = (Vec::new(), None);
+    while let Some(taken) = letters.next().await? {
+        if is_wanted(&taken.message) {
+            tags.push(taken.tag);
+            first.get_or_insert(taken.message);
+        } else {
+            letters.put_back(taken).await?;
+        }
+    }
+    match first {
+        Some(message) => Ok(Some(Found { letters, taken: tags, message })),
+        None => letters.close().await.map(|()| None),
+    }
+}
+
+impl Found<'_> {
+    /// Drops the messages from the queue after they were dealt with.
+    ///
+    /// # Errors
+    ///
+    /// [`LookError`]; the messages may still be there.
+    pub async fn settle(self) -> Result<(), LookError> {
+        for tag in self.taken {
+            self.letters.settle_tag(tag).await?;
+        }
+        self.letters.close().await
     }
 }
 

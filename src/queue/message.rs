@@ -125,17 +125,26 @@ pub fn handed_on_properties(original: &BasicProperties) -> BasicProperties {
     }
 }
 
-/// The properties of a dead letter that becomes a job again.
+/// The properties of a dead letter that becomes a job again. What was noted about its death is gone, and it counts how
+/// often that has happened.
 #[must_use]
 pub fn sent_back_properties(dead: &BasicProperties) -> BasicProperties {
     let properties = handed_on_properties(dead);
     let mut headers = FieldTable::default();
     for (name, value) in properties.headers().iter().flat_map(FieldTable::inner) {
-        if ![REASON, DETAIL].contains(&name.as_str()) {
+        if ![REASON, DETAIL, AT].contains(&name.as_str()) && !BROKERS_NOTES.contains(&name.as_str()) {
             headers.insert(name.clone(), value.clone());
         }
     }
+    let count = i64::try_from(replays(dead).saturating_add(1)).unwrap_or(i64::MAX);
+    headers.insert(REPLAYS.into(), AMQPValue::LongLongInt(count));
     properties.with_headers(headers)
+}
+
+/// How often this message was a dead letter and became a job again.
+#[must_use]
+pub fn replays(properties: &BasicProperties) -> u64 {
+    header_number(properties, REPLAYS)
 }
 
 /// Why the message is a dead letter, if it is one of ours.
@@ -146,6 +155,19 @@ pub fn dead_reason(properties: &BasicProperties) -> Option<String> {
 
 pub(super) const REASON: &str = "x-comet-reason";
 pub(super) const DETAIL: &str = "x-comet-detail";
+/// When the message became a dead letter.
+pub(super) const AT: &str = "x-comet-at";
+const REPLAYS: &str = "x-comet-replays";
+/// What RabbitMQ notes of a message that it has moved itself.
+const BROKERS_NOTES: [&str; 7] = [
+    "x-death",
+    "x-first-death-exchange",
+    "x-first-death-queue",
+    "x-first-death-reason",
+    "x-last-death-exchange",
+    "x-last-death-queue",
+    "x-last-death-reason",
+];
 const DELIVERY_COUNT: &str = "x-delivery-count";
 pub(super) const HANDED_ON: &str = "x-comet-handed-on";
 
@@ -159,11 +181,11 @@ fn carried_headers(original: &BasicProperties) -> FieldTable {
     FieldTable::from(kept.map(|(name, value)| (name.clone(), value.clone())).collect::<BTreeMap<_, _>>())
 }
 
-fn header_value<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
+pub(super) fn header_value<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
     properties.headers().as_ref()?.inner().get(name)
 }
 
-fn header_text(properties: &BasicProperties, name: &str) -> Option<String> {
+pub(super) fn header_text(properties: &BasicProperties, name: &str) -> Option<String> {
     let value = header_value(properties, name)?;
     if let AMQPValue::LongString(value) = value {
         String::from_utf8(value.as_bytes().to_vec()).ok()
@@ -181,13 +203,14 @@ fn header_number(properties: &BasicProperties, name: &str) -> u64 {
     number().and_then(|number| u64::try_from(number).ok()).unwrap_or_default()
 }
 
-/// The properties of a dead letter: the message's own properties, and the reason.
+/// The properties of a dead letter: the message's own properties, the reason, and when (RFC 3339).
 #[must_use]
-pub fn dead_properties(original: &BasicProperties, reason: &str, detail: &str) -> BasicProperties {
+pub fn dead_properties(original: &BasicProperties, reason: &str, detail: &str, at: &str) -> BasicProperties {
     let mut headers = carried_headers(original);
     let detail = redact::bounded(detail, DETAIL_CHARS_MAX);
     headers.insert(REASON.into(), AMQPValue::LongString(reason.into()));
     headers.insert(DETAIL.into(), AMQPValue::LongString(detail.into()));
+    headers.insert(AT.into(), AMQPValue::LongString(at.into()));
     kept(original).with_headers(headers).with_delivery_mode(2)
 }
 

@@ -8,6 +8,9 @@ use super::request::{Reply, RequestError, answered};
 
 /// How many events without a queue are kept. Beyond that the oldest are dropped.
 pub const UNROUTED_MAX: i64 = 100_000;
+/// How often a dead letter may be looked at: as often as people can. (All brokers accept this number; -1 for "no limit"
+/// is refused before 4.0.)
+const LOOKS_MAX: i64 = 1_000_000_000;
 
 /// The names, as configured.
 #[derive(Debug, Clone)]
@@ -168,7 +171,11 @@ pub async fn messages(connection: &Connection, queue: &str) -> Option<u32> {
 /// Everything that the worker needs, and what is weaker if it exists with other arguments.
 fn things(names: &Names) -> [(&String, Thing, &'static str); 4] {
     [
-        (&names.dead, Thing::Queue(dead_arguments()), "a dead letter may be lost with the broker's node"),
+        (
+            &names.dead,
+            Thing::Queue(dead_arguments()),
+            "a dead letter may be lost with the broker's node, or be moved to the end of its queue when it is looked at often",
+        ),
         (
             &names.unrouted,
             Thing::Queue(unrouted_arguments()),
@@ -235,8 +242,16 @@ fn job_arguments(dead: &str) -> FieldTable {
     ])
 }
 
+/// From RabbitMQ 4.0 on, a quorum queue without a limit of its own drops a message that was put back twenty times, and
+/// each look at a dead letter puts it back.
 fn dead_arguments() -> FieldTable {
-    table([("x-queue-type", text("quorum"))])
+    table([("x-queue-type", text("quorum")), ("x-delivery-limit", AMQPValue::LongLongInt(LOOKS_MAX))])
+}
+
+/// Whether the dead-letter queue has the arguments that we declare; without it, it is made. `false` if that can't be
+/// seen.
+pub(super) async fn dead_is_as_declared(connection: &Connection, names: &Names) -> bool {
+    attempt(connection, &names.dead, &Thing::Queue(dead_arguments()), false).await.is_ok()
 }
 
 fn unrouted_arguments() -> FieldTable {

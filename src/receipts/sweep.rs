@@ -28,14 +28,22 @@
 //! `resolved` remains. `resolved` alone is a leftover, since it is never written before `result`. In the other order,
 //! a `result` that says "unknown" would remain and wait for a person although a person has already decided.
 
+mod orphans;
 mod removal;
 
+use std::collections::BTreeMap;
+
+use futures_util::TryStreamExt;
+use object_store::ObjectMeta;
 use object_store::path::Path;
 
 use crate::job::event::{EventKind, EventView};
 use crate::job::receipt::ReceiptName;
 use crate::job::{JobId, Reason};
 
+use crate::storage::{Storage, StoreError, bounded};
+
+pub use orphans::{Orphan, Orphans};
 pub use removal::{Kept, Removed, Sweep, Tally};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +78,29 @@ impl Receipt {
 fn named(name: &str) -> Option<(JobId, Option<ReceiptName>)> {
     let (job, receipt) = name.rsplit_once('.')?;
     Some((job.parse().ok()?, ReceiptName::parse(receipt)))
+}
+
+/// The receipts of a folder by job; a folder has one in 256 of all jobs.
+async fn by_job(storage: &Storage, folder: &Path) -> Result<BTreeMap<JobId, Vec<Receipt>>, StoreError> {
+    let mut jobs: BTreeMap<JobId, Vec<Receipt>> = BTreeMap::new();
+    let mut listing = storage.objects().list(Some(folder));
+    while let Some(object) = bounded(&format!("can't list {folder}"), listing.try_next()).await? {
+        // An object without a name of our form is not ours.
+        if let Some((job, name)) = object.location.filename().and_then(named) {
+            let written_ms = written_ms(&object);
+            jobs.entry(job).or_default().push(Receipt { name, key: object.location, written_ms });
+        }
+    }
+    Ok(jobs)
+}
+
+/// The name is two hex digits, as [`super::Receipts`] writes it.
+fn is_folder(path: &Path) -> bool {
+    path.filename().is_some_and(|name| name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn written_ms(object: &ObjectMeta) -> i64 {
+    object.last_modified.timestamp_millis()
 }
 
 /// Why the receipts of a job are kept.

@@ -131,7 +131,7 @@ fn waiting(held: &[HeldJob], now_ms: i64) -> Vec<WaitingJob> {
 fn publishing(held: &[HeldJob]) -> Vec<(JobId, Duration)> {
     let stuck = held.iter().filter(|job| job.stage == JobStage::Publishing && job.age >= MOMENT);
     let mut stuck: Vec<(JobId, Duration)> = stuck.map(|job| (job.job.clone(), job.age)).collect();
-    stuck.sort_by(|one, other| other.1.cmp(&one.1));
+    stuck.sort_by_key(|(_, age)| std::cmp::Reverse(*age));
     stuck.truncate(PUBLISHING_MAX);
     stuck
 }

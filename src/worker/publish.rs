@@ -8,8 +8,9 @@ use bytes::Bytes;
 
 use super::life::Interrupts;
 use super::standstills::Standstills;
+use crate::clock;
 use crate::job::Job;
-use crate::job::event::Event;
+use crate::job::event::{Event, rfc_3339};
 use crate::job::pace::{Seed, backoff};
 use crate::job::request::DeadLetter;
 use crate::job::step::RequeueReason;
@@ -110,7 +111,12 @@ impl Publishing {
             exchange: String::new(),
             routing_key: self.names.dead.clone(),
             mandatory: true,
-            properties: dead_properties(&original.properties, dead.reason.as_str(), &dead.detail),
+            properties: dead_properties(
+                &original.properties,
+                dead.reason.as_str(),
+                &dead.detail,
+                &rfc_3339(clock::unix_ms()),
+            ),
             body: original.body.clone(),
         };
         self.to_queue(&message, interrupts).await?;

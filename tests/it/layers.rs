@@ -19,7 +19,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("metrics", &["job"]),
     // A callback becomes a hint, and its words are read like those of a reply.
     ("callback", &["job", "ledger", "provider"]),
-    ("admin", &[]),
+    ("admin", &["job", "fleet"]),
     ("telemetry", &["config"]),
     ("limits", &[]),
     ("net", &[]),

@@ -14,6 +14,7 @@ use comet_worker::ledger::slots::Slots;
 use comet_worker::ledger::{JobRef, Ledger as _, RedisLedger};
 use lapin::BasicProperties;
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::standstills::a_full_queue;
 use crate::support::jobs::{job, jobs};
@@ -311,6 +312,166 @@ async fn after_a_flush_the_running_jobs_are_seen_again_without_waiting_for_their
         wait_for("five generations again", five).await;
         let report = sim.report().await;
         assert_eq!((report.number("accepted"), report.number("running")), (5, 5), "{}", worker.log());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_command_that_waits_says_that_the_whole_fleet_stands_still_and_why() {
+    Place::run("waits", async |place| {
+        let sim = Sim::start(&["--durations", "fixed:300ms"]).await;
+        let mut maker = Worker::start(place, &sim, &[]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        maker.says("taking jobs").await;
+        assert!(maker.stop().await.success());
+        let file = place.folder.path().join("job.json");
+        std::fs::write(&file, job("w").to_string()).unwrap();
+        let mut submit = tokio::process::Command::new(env!("CARGO_BIN_EXE_comet-worker"))
+            .args(["submit", "--wait"])
+            .arg(&file)
+            .envs(environment(place, &sim.url))
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut words = BufReader::new(submit.stderr.take().unwrap()).lines();
+        let mut until = async |wanted: &str| {
+            while let Some(line) = words.next_line().await.unwrap() {
+                if line.contains(wanted) {
+                    return;
+                }
+            }
+            panic!("it ended without {wanted:?}");
+        };
+        until("no worker runs").await;
+        sim.faults(serde_json::json!({"no-money": 1.0})).await;
+        let _worker = Worker::start(place, &sim, &[]);
+        until("the fleet stands still: account").await;
+        sim.faults(serde_json::json!({})).await;
+        until("1 succeeded").await;
+        assert!(submit.wait().await.unwrap().success());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_paid_task_whose_message_is_gone_is_found_and_taken_over_when_the_job_is_sent_again() {
+    Place::run("orphan", async |place| {
+        let sim = Sim::start(&["--durations", "fixed:5s"]).await;
+        let environment = environment(place, &sim.url);
+        let mut worker = Worker::start(place, &sim, &[]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        broker.publish(place, &job("lost")).await;
+        broker.publish_raw(place, br#"{"job_id": "wrong", "input": {}}"#, BasicProperties::default()).await;
+        let receipts = place.images().join("receipts");
+        wait_for("its receipt", async || {
+            let mut folders =
+                std::fs::read_dir(&receipts).ok()?.filter_map(|entry| entry.ok()?.path().read_dir().ok());
+            folders
+                .any(|mut files| {
+                    files.any(|file| {
+                        file.is_ok_and(|file| file.file_name().to_string_lossy().ends_with(".task-1"))
+                    })
+                })
+                .then_some(())
+        })
+        .await;
+        broker.ends(place, 1).await;
+        worker.kill().await;
+        broker.delete_queue(&place.queue()).await;
+
+        let young = tool(&environment, &["orphans"]).await;
+        assert!(young.code == Some(0) && young.words.contains("no orphans"), "{young:?}");
+        let found = tool(&environment, &["orphans", "--older-than", "0s", "--json"]).await;
+        assert_eq!((found.code, found.data.lines().count()), (Some(1), 1), "{found:?}");
+        let orphan: Value = serde_json::from_str(found.data.trim()).unwrap();
+        assert_eq!((&orphan["job_id"], &orphan["stage"]), (&"lost".into(), &"generating".into()));
+        let external = orphan["external_task_id"].as_str().unwrap();
+        assert_eq!(sim.report().await.tasks()[external], [orphan["task_id"].as_str().unwrap()]);
+        let text = tool(&environment, &["orphans", "--older-than", "0s"]).await;
+        assert!(text.data.starts_with("lost  task ") && text.words.contains("1 paid attempt"), "{text:?}");
+
+        let _worker = Worker::start(place, &sim, &[]);
+        wait_for("the queue", async || {
+            broker.try_publish(&place.queue(), job("lost").to_string().as_bytes()).await.ok()
+        })
+        .await;
+        assert_eq!(broker.ends(place, 1).await["lost"][0].json()["type"], "comet.job.succeeded");
+        assert_eq!(sim.report().await.number("accepted"), 1);
+        let none = tool(&environment, &["orphans", "--older-than", "0s"]).await;
+        assert_eq!(none.code, Some(0), "{none:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_admin_port_answers_for_the_whole_fleet_and_acts_with_the_token_alone() {
+    Place::run("api", async |place| {
+        let sim = Sim::start(&["--durations", "fixed:600s"]).await;
+        let token = "0123456789abcdef";
+        let worker = Worker::start(place, &sim, &[("ADMIN__TOKEN", token)]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        for job in jobs("p", 3) {
+            broker.publish(place, &job).await;
+        }
+        wait_for("three generations", async || (sim.report().await.number("running") == 3).then_some(()))
+            .await;
+        let (address, client) = (worker.admin_address().await, reqwest::Client::new());
+        let url = |path: &str| format!("http://{address}/api/{path}");
+        let get =
+            async |path: &str| client.get(url(path)).send().await.unwrap().json::<Value>().await.unwrap();
+        let post = async |path: &str, token: Option<&str>| {
+            let request = client.post(url(path));
+            let request = match token {
+                Some(token) => request.bearer_auth(token),
+                None => request,
+            };
+            let reply = request.send().await.unwrap();
+            (reply.status().as_u16(), reply.json::<Value>().await.unwrap())
+        };
+        let seen = wait_for("a fleet of one", async || {
+            let seen = get("fleet").await;
+            (seen["workers"][0]["in_flight"] == 3 && seen["jobs"]["generating"] == 3).then_some(seen)
+        })
+        .await;
+        let by_command = status(place, &sim, &[]).await;
+        for member in ["workers", "jobs", "queues", "slots", "pace_per_s", "oldest", "recent", "time"] {
+            assert_eq!(seen[member].is_null(), by_command[member].is_null(), "{member}: {seen}");
+        }
+        assert_eq!(get("jobs?stage=generating&limit=2").await["jobs"].as_array().unwrap().len(), 2);
+        assert_eq!(get("jobs/p-0").await, status(place, &sim, &["p-0"]).await);
+
+        let mut live = client.get(url("live")).send().await.unwrap();
+        let first = String::from_utf8(live.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+        assert!(first.starts_with("event: fleet\ndata: {"), "{first}");
+
+        assert_eq!(post("jobs/p-0/cancel", None).await.0, 401);
+        let (code, said) = post("jobs/p-0/cancel", Some(token)).await;
+        assert_eq!((code, &said["state"]), (200, &"generating".into()), "{said}");
+        broker.ends(place, 1).await;
+        wait_for("its end", async || (get("jobs/p-0").await["outcome"] == "cancelled").then_some(())).await;
+        assert_eq!(post("jobs/p-0/cancel", Some(token)).await.0, 409);
+        let (code, said) = post("jobs/p-0/resolve", Some(token)).await;
+        assert_eq!(code, 400, "{said}");
+
+        broker.publish_raw(place, b"no job at all", BasicProperties::default()).await;
+        broker.ready_is(&place.dead_queue(), 1).await;
+        let letters = get("dead").await;
+        let key = letters["letters"][0]["key"].as_str().unwrap();
+        assert_eq!(letters["letters"][0]["reason"], "not_json", "{letters}");
+        let (code, said) = post(&format!("dead/{key}/replay"), Some(token)).await;
+        assert_eq!((code, &said["done"]), (200, &true.into()), "{said}");
+        assert_eq!(post("dead/0000000000000000/replay", Some(token)).await.0, 404);
+        // It is no job, so it comes back, and says how often it was replayed.
+        wait_for("the letter again", async || {
+            (get("dead").await["letters"][0]["replays"] == 1).then_some(())
+        })
+        .await;
+        assert!(!worker.log().contains(token), "{}", worker.log());
     })
     .await;
 }

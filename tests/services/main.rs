@@ -34,6 +34,7 @@ mod cancelling;
 mod chaos;
 mod clocks;
 mod consumer_timeout;
+mod dead;
 mod deep;
 mod editions;
 mod fetching;

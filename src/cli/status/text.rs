@@ -102,7 +102,7 @@ fn end_line(end: &JobEnd, now: &str) -> String {
         (Some(text), None) | (None, Some(text)) => text.clone(),
         (None, None) => end.image.clone().unwrap_or_default(),
     };
-    let corrects = if end.corrects { " (a correction)" } else { "" };
+    let corrects = if end.supersedes.is_some() { " (a correction)" } else { "" };
     let when = format!("{} ago", ago(&end.at, now));
     one_line(&format!("  {when:<14} {}  {}{corrects}  {words}", end.job_id, end.outcome))
 }

@@ -1,14 +1,16 @@
 //! How a job ended, in short, as the list of the latest ends has it.
 
-use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
 
-use super::EventView;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::EventKind;
 
 /// The longest message, in characters; the event has all of it.
 const MESSAGE_CHARS_MAX: usize = 200;
 
-/// The end of a job. The same event gives the same text, so that a list of them has each once. Fields are only ever
-/// added.
+/// The end of a job. Fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobEnd {
     pub job_id: String,
@@ -30,36 +32,93 @@ pub struct JobEnd {
     /// Where its first image is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Whether it corrects an earlier end of the job.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub corrects: bool,
+    /// The id of the event that it corrects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<String>,
+}
+
+/// What of an event the list has, as it stands there.
+#[derive(Deserialize)]
+struct Stored<'a> {
+    r#type: &'a str,
+    #[serde(borrow)]
+    time: &'a RawValue,
+    #[serde(default)]
+    supersedes: Option<&'a RawValue>,
+    data: Data<'a>,
+}
+
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow)]
+    job_id: &'a RawValue,
+    #[serde(default)]
+    reason: Option<&'a RawValue>,
+    #[serde(default)]
+    message: Option<&'a RawValue>,
+    #[serde(default)]
+    charged: Option<&'a RawValue>,
+    #[serde(default)]
+    task_id: Option<&'a RawValue>,
+    #[serde(default)]
+    units: Option<&'a RawValue>,
+    #[serde(default)]
+    images: Option<Vec<Image<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Image<'a> {
+    #[serde(borrow)]
+    location: &'a RawValue,
 }
 
 impl JobEnd {
+    /// A [`JobEnd`] in JSON; `None` if the bytes are no terminal event of ours. The same event gives the same text, so
+    /// that a list of them has each once. Every job's end is written so, and hardly any is read: so the values are
+    /// copied as they stand in the event.
+    #[must_use]
+    pub fn json_of(event: &[u8]) -> Option<String> {
+        let stored: Stored<'_> = serde_json::from_slice(event).ok()?;
+        let kind = EventKind::from_event_type(stored.r#type).filter(|kind| kind.is_terminal())?;
+        let data = stored.data;
+        let message = data.message.map(|message| bounded(message.get()));
+        let mut json = format!(r#"{{"job_id":{},"outcome":"{}""#, data.job_id.get(), kind.word());
+        let image = data.images.as_ref().and_then(|images| images.first()).map(|image| image.location.get());
+        let null = Some("null");
+        for (name, value) in [
+            ("reason", data.reason.map(RawValue::get).or(null)),
+            ("message", message.as_deref().or(null)),
+            ("at", Some(stored.time.get())),
+            ("charged", data.charged.map(RawValue::get)),
+            ("task_id", data.task_id.map(RawValue::get)),
+            ("units", data.units.map(RawValue::get)),
+            ("image", image),
+            ("supersedes", stored.supersedes.map(RawValue::get)),
+        ] {
+            if let Some(value) = value {
+                // Writing into a String can't fail.
+                let _ = write!(json, r#","{name}":{value}"#);
+            }
+        }
+        json.push('}');
+        Some(json)
+    }
+
     /// `None` if the bytes are no terminal event.
     #[must_use]
     pub fn of(event: &[u8]) -> Option<Self> {
-        let view = EventView::parse(event).ok()?;
-        let kind = view.kind().filter(|kind| kind.is_terminal())?;
-        Some(Self {
-            job_id: view.job_id,
-            outcome: kind.word().to_owned(),
-            reason: view.reason,
-            message: view.message.map(|message| message.chars().take(MESSAGE_CHARS_MAX).collect()),
-            at: view.time,
-            charged: view.charged,
-            task_id: view.task_id,
-            units: view.units,
-            image: view.images.into_iter().next().map(|image| image.location),
-            corrects: view.supersedes.is_some(),
-        })
+        serde_json::from_str(&Self::json_of(event)?).ok()
     }
+}
 
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        // This can't fail, since all members are texts.
-        serde_json::to_string(self).unwrap_or_default()
+/// A text in JSON, cut where it is too long.
+fn bounded(json: &str) -> std::borrow::Cow<'_, str> {
+    if json.len() <= MESSAGE_CHARS_MAX {
+        return json.into();
     }
+    let text: String = serde_json::from_str(json).unwrap_or_default();
+    let start: String = text.chars().take(MESSAGE_CHARS_MAX).collect();
+    serde_json::Value::from(start).to_string().into()
 }
 
 #[cfg(test)]
@@ -77,10 +136,10 @@ mod tests {
             "data": {"job_id": "a", "reason": "rejected", "message": "no", "charged": "no"}}"#;
         let end = JobEnd::of(event).unwrap();
         assert_eq!(
-            end.to_json(),
+            JobEnd::json_of(event).unwrap(),
             r#"{"job_id":"a","outcome":"failed","reason":"rejected","message":"no","at":"2026-11-28T07:00:00.000Z","charged":"no"}"#
         );
-        assert_eq!(serde_json::from_str::<JobEnd>(&end.to_json()).unwrap(), end);
+        assert_eq!(serde_json::to_string(&end).unwrap(), JobEnd::json_of(event).unwrap());
         let long = String::from_utf8(event.to_vec())
             .unwrap()
             .replace("\"no\", \"charged", &format!("\"{}\", \"charged", "n".repeat(5000)));

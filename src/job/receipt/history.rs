@@ -90,6 +90,16 @@ impl History {
         RouteName::new(&named?.route)
     }
 
+    /// The attempt that was, or may have been, accepted and has no end; `None` if there is none.
+    #[must_use]
+    pub fn open_attempt(&self) -> Option<&Attempt> {
+        let number = match self.stage()? {
+            Stage::Submitting { attempt, .. } | Stage::Generating { attempt, .. } => attempt,
+            Stage::New { .. } | Stage::Done { .. } | Stage::Published { .. } => return None,
+        };
+        self.attempts.get(usize::try_from(number).ok()?.checked_sub(1)?)
+    }
+
     fn stage(&self) -> Option<Stage> {
         let reopened = self.attempts.iter().rposition(Attempt::is_behind_us);
         // If the job was given up again, the outcome is the same as before.

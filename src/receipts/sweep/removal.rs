@@ -1,13 +1,11 @@
 //! The part of the sweep that uses the store.
 
-use std::collections::BTreeMap;
-
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt};
 use serde::Serialize;
 
-use super::{Keep, Look, Receipt, holds_back, look, named};
+use super::{Keep, Look, Receipt, by_job, holds_back, look, written_ms};
 use crate::job::JobId;
 use crate::job::receipt::ReceiptName;
 use crate::storage::{Storage, StoreError, bounded, unless_absent};
@@ -94,7 +92,7 @@ impl Sweep {
                 self.tally.removed.probes += 1;
             }
         }
-        Ok(listed.common_prefixes.into_iter().filter(is_folder).collect())
+        Ok(listed.common_prefixes.into_iter().filter(super::is_folder).collect())
     }
 
     /// Sweeps one folder. If it fails for one job, this is logged and counted, and the other jobs continue.
@@ -103,7 +101,7 @@ impl Sweep {
     ///
     /// Those of the store, if the folder can't be listed or after too many failures.
     pub async fn folder(&mut self, folder: &Path) -> Result<(), StoreError> {
-        let jobs = self.jobs(folder).await?;
+        let jobs = by_job(&self.storage, folder).await?;
         let mut tally = self.tally;
         let mut sweeping = stream::iter(&jobs).map(|job| self.job(job)).buffer_unordered(AT_ONCE);
         while let Some((job, done)) = sweeping.next().await {
@@ -121,20 +119,6 @@ impl Sweep {
             return Err(StoreError::new("given up", &format!("{FAILURES_MAX} jobs failed")));
         }
         Ok(())
-    }
-
-    /// The receipts of a folder by job; a folder has one in 256 of all jobs.
-    async fn jobs(&self, folder: &Path) -> Result<BTreeMap<JobId, Vec<Receipt>>, StoreError> {
-        let mut jobs: BTreeMap<JobId, Vec<Receipt>> = BTreeMap::new();
-        let mut listing = self.storage.objects().list(Some(folder));
-        while let Some(object) = bounded(&format!("can't list {folder}"), listing.try_next()).await? {
-            // An object without a name of our form is not ours.
-            if let Some((job, name)) = object.location.filename().and_then(named) {
-                let written_ms = written_ms(&object);
-                jobs.entry(job).or_default().push(Receipt { name, key: object.location, written_ms });
-            }
-        }
-        Ok(jobs)
     }
 
     async fn job<'a>(
@@ -203,15 +187,6 @@ impl Tally {
             Err(_) => self.failed += 1,
         }
     }
-}
-
-/// The name is two hex digits, as [`super::super::Receipts`] writes it.
-fn is_folder(path: &Path) -> bool {
-    path.filename().is_some_and(|name| name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-fn written_ms(object: &ObjectMeta) -> i64 {
-    object.last_modified.timestamp_millis()
 }
 
 fn number(length: usize) -> u64 {

@@ -37,7 +37,7 @@ fn example() -> Fleet {
         task_id: None,
         units: None,
         image: None,
-        corrects: false,
+        supersedes: None,
     };
     Fleet {
         time: NOW.to_owned(),

@@ -2,7 +2,7 @@
 //! the whole fleet does.
 //!
 //! The former are for orchestrators and Prometheus: read only, without a login. Who may ask the latter is in
-//! [`access`]. The port is on loopback unless configured otherwise.
+//! `access.rs`. The port is on loopback unless configured otherwise.
 
 mod access;
 pub mod api;

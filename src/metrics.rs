@@ -18,12 +18,13 @@ use prometheus_client::metrics::family::Family;
 
 pub use labels::{CallbackAnswer, HandedBack, PauseReason, Service, Standstill};
 
+use crate::fleet::Queues;
 use crate::job::answers::{SubmitOutcome, TaskStatus};
 use crate::job::event::EventKind;
 use crate::job::request::DeadReason;
 use crate::job::stage::JobStage;
 use crate::job::step::RequeueReason;
-use crate::job::{Outcome, Timings};
+use crate::job::{Charged, Outcome, Timings};
 
 use families::{Families, Labels};
 
@@ -193,6 +194,76 @@ impl Metrics {
     /// A poll saw the end of a generation that was still running `gap` before.
     pub fn end_seen(&self, gap: Duration) {
         self.0.poll_gap.observe(gap.as_secs_f64());
+    }
+
+    /// What a job's end has cost: the units that the provider deducted, as far as it says, and whether there is nothing
+    /// to show for it. `model` is one of the table's, or `other`.
+    pub fn paid(&self, outcome: &Outcome, model: &'static str) {
+        let (units, charged) = match outcome {
+            Outcome::Succeeded(success) => (success.units.as_deref(), None),
+            Outcome::Failed(failure) => (failure.units.as_deref(), Some(failure.charged)),
+            Outcome::Cancelled(cancellation) => (None, Some(cancellation.charged)),
+        };
+        if let Some(units) = units.and_then(|units| units.trim().parse::<f64>().ok())
+            && units.is_finite()
+            && units > 0.0
+        {
+            self.0.units.get_or_create(&[("model", model)]).inc_by(units);
+        }
+        match charged {
+            None | Some(Charged::No) => {}
+            Some(Charged::Yes) => count(&self.0.paid_in_vain, [("charged", "yes")]),
+            Some(Charged::Unknown) => count(&self.0.paid_in_vain, [("charged", "unknown")]),
+        }
+    }
+
+    /// A call of Redis has ended.
+    pub fn redis_called(&self, took: Duration, failed: bool) {
+        self.0.redis.observe(took.as_secs_f64());
+        if failed {
+            count(&self.0.service_errors, [("service", Service::Redis.as_str())]);
+        }
+    }
+
+    /// A publish was confirmed, or has failed.
+    pub fn publish_ended(&self, took: Duration, failed: bool) {
+        self.0.publish.observe(took.as_secs_f64());
+        if failed {
+            count(&self.0.service_errors, [("service", Service::RabbitMq.as_str())]);
+        }
+    }
+
+    /// One try at a result file has ended.
+    pub fn downloaded(&self, arrived: bool) {
+        count(&self.0.downloads, [("result", if arrived { "arrived" } else { "failed" })]);
+    }
+
+    /// A result file of this many bytes is stored.
+    pub fn file_stored(&self, bytes: u64) {
+        self.0.stored_bytes.inc_by(bytes);
+    }
+
+    /// What waits for the whole fleet: messages ready in its queues, where known, and jobs that its workers hold. One
+    /// worker of the fleet shows it; `None` for the others.
+    pub fn backlog(&self, seen: Option<(&Queues, u64)>) {
+        let queues = seen.map(|(queues, _)| *queues).unwrap_or_default();
+        for (queue, messages) in [("jobs", queues.jobs), ("dead", queues.dead), ("unrouted", queues.unrouted)]
+        {
+            let labels = [("queue", queue)];
+            match messages {
+                Some(messages) => {
+                    self.0.queue_messages.get_or_create(&labels).set(i64::from(messages));
+                }
+                None => drop(self.0.queue_messages.remove(&labels)),
+            }
+        }
+        match seen.and_then(|(queues, held)| Some(u64::from(queues.jobs?) + held)) {
+            Some(backlog) => {
+                let backlog = i64::try_from(backlog).unwrap_or(i64::MAX);
+                self.0.backlog.get_or_create(&[]).set(backlog);
+            }
+            None => drop(self.0.backlog.remove(&[])),
+        }
     }
 
     /// All metrics as OpenMetrics text; its content type is [`CONTENT_TYPE`].

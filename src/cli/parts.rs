@@ -102,10 +102,11 @@ pub(super) fn fleet(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisF
 }
 
 pub(super) fn redis_connection(config: &Config, metrics: &Metrics) -> anyhow::Result<Connection> {
-    let metrics = metrics.clone();
+    let (metrics, measuring) = (metrics.clone(), metrics.clone());
     let redis = &config.redis;
     Connection::new(redis.url.clone(), redis.response_timeout, move || metrics.reconnected(Service::Redis))
         .map(|connection| connection.with_certificates(redis.certificates.clone()))
+        .map(|connection| connection.measuring(move |took, failed| measuring.redis_called(took, failed)))
         .map_err(|fault| anyhow::anyhow!("redis.url: {fault}"))
 }
 

@@ -53,8 +53,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let sessions = sessions(&config, &shared, &loops)?;
     let looked_first = Arc::new(AtomicBool::new(false));
 
-    listen(&config, &mut loops, &sessions, &looked_first).await?;
-    watch(&config, &mut loops, &sessions)?;
+    let shows_fleet = Arc::new(AtomicBool::new(false));
+    listen(&config, &mut loops, &sessions, &looked_first, &shows_fleet).await?;
+    watch(&config, &mut loops, &sessions, shows_fleet)?;
     // Redis and the store have to answer before the first job is taken.
     tokio::select! {
         ready = sessions.while_alive(preflight(&shared, &loops.stop)) => {
@@ -107,6 +108,7 @@ async fn listen(
     loops: &mut Loops,
     sessions: &Sessions,
     looked_first: &Arc<AtomicBool>,
+    shows_fleet: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
     let shared = &sessions.shared;
     if let Some(listen) = config.admin.listen {
@@ -122,7 +124,11 @@ async fn listen(
         };
         let fleet = Arc::new(FleetOfConfig::new(config, Arc::clone(&shared.ledger))?);
         let (metrics, token) = (shared.metrics.clone(), config.admin_token.clone());
-        let admin = Admin::bind(listen, Arc::new(health), metrics, fleet, token).await?;
+        let source = Arc::<FleetOfConfig>::clone(&fleet);
+        let admin = Admin::bind(listen, Arc::new(health), metrics.clone(), source, token).await?;
+        let (stop, heartbeat, shows) =
+            (loops.stop.clone(), loops.heartbeat("backlog"), Arc::clone(shows_fleet));
+        loops.spawn("backlog", async move { fleet.show_backlog(&shows, &metrics, &heartbeat, &stop).await });
         tracing::info!(address = %admin.local_addr(), "admin: /livez /readyz /metrics /api");
         let serving = admin.serve(loops.stop.clone());
         loops.spawn("admin", async move {
@@ -147,7 +153,12 @@ async fn listen(
 
 /// Starts what goes on beside the sessions: hints, probes, standstills, the heartbeat in the fleet, the store's state,
 /// what is learned.
-fn watch(config: &Config, loops: &mut Loops, sessions: &Sessions) -> anyhow::Result<()> {
+fn watch(
+    config: &Config,
+    loops: &mut Loops,
+    sessions: &Sessions,
+    shows_fleet: Arc<AtomicBool>,
+) -> anyhow::Result<()> {
     let shared = &sessions.shared;
     let (endpoint, channel) =
         (parts::redis_endpoint(config)?, RedisLedger::hint_channel(&config.redis.prefix));
@@ -170,6 +181,7 @@ fn watch(config: &Config, loops: &mut Loops, sessions: &Sessions) -> anyhow::Res
         shared: shared.clone(),
         suspects: sessions.suspects.clone(),
         fleet: parts::fleet(config, &shared.metrics)?,
+        shows_fleet,
     };
     loops.spawn("presence", async move { presence.keep(&heartbeat, &stop).await });
 

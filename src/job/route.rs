@@ -135,6 +135,13 @@ impl Field {
 }
 
 impl RouteData {
+    /// The model by the table's own name for it, which is fit for a label; `other` for one that the table doesn't have.
+    #[must_use]
+    pub fn known_model(&self, model: &str) -> &'static str {
+        let mut known = self.editions.iter().flat_map(|edition| edition.models);
+        known.find(|known| **known == model).copied().unwrap_or("other")
+    }
+
     /// The edition that `api.profile` names. A route that has no such edition has only one.
     #[must_use]
     pub fn edition(&self, profile: &str) -> &'static Edition {

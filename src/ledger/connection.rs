@@ -9,7 +9,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind, ToRedisArgs};
 use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::endpoint::Endpoint;
 use crate::net::tls;
@@ -28,7 +28,11 @@ pub struct Connection {
     endpoint: Endpoint,
     current: Mutex<Current>,
     reconnected: Box<dyn Fn() + Send + Sync + 'static>,
+    /// Receives how long each call took, and whether it failed.
+    measured: Measured,
 }
+
+type Measured = Box<dyn Fn(Duration, bool) + Send + Sync>;
 
 #[derive(Default)]
 struct Current {
@@ -74,7 +78,14 @@ impl Connection {
             endpoint: Endpoint::new(url, response_timeout)?,
             current: Mutex::default(),
             reconnected: Box::new(reconnected),
+            measured: Box::new(|_, _| {}),
         })
+    }
+
+    /// Sets `measured`, which is called after each call with how long it took and whether it failed.
+    #[must_use]
+    pub fn measuring(self, measured: impl Fn(Duration, bool) + Send + Sync + 'static) -> Self {
+        Self { measured: Box::new(measured), ..self }
     }
 
     /// Sets the certificates that connections by TLS trust and present.
@@ -100,6 +111,13 @@ impl Connection {
     }
 
     async fn call<T: FromRedisValue>(&self, call: &Cmd, script: Option<&Script>) -> RedisResult<T> {
+        let begun = Instant::now();
+        let result = self.called(call, script).await;
+        (self.measured)(begun.elapsed(), result.is_err());
+        result
+    }
+
+    async fn called<T: FromRedisValue>(&self, call: &Cmd, script: Option<&Script>) -> RedisResult<T> {
         let (mut redirections, mut is_repeated) = (0, false);
         loop {
             let Taken { mut connection, number, is_fresh } = self.take().await?;

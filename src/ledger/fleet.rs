@@ -34,6 +34,15 @@ pub struct RedisFleet {
     look: Script,
 }
 
+/// What a heartbeat has met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beaten {
+    /// Whether Redis still had the heartbeat before this one; if not, it may have lost other things as well.
+    pub was_known: bool,
+    /// Whether this worker is the one that shows what is true of the whole fleet, so that it is shown once.
+    pub shows_fleet: bool,
+}
+
 /// What Redis knows of the replay of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplayNote {
@@ -95,8 +104,7 @@ impl RedisFleet {
     }
 
     /// Writes a worker's heartbeat, which is kept for [`HEARTBEAT_KEPT`]. `publishing` are jobs that it has been
-    /// publishing the end of for more than a moment, each with for how long: the index shows them as that. Returns
-    /// whether Redis still had the heartbeat before this one; if not, it may have lost other things as well.
+    /// publishing the end of for more than a moment, each with for how long: the index shows them as that.
     ///
     /// # Errors
     ///
@@ -105,7 +113,7 @@ impl RedisFleet {
         &self,
         worker: &WorkerState,
         publishing: &[(JobId, Duration)],
-    ) -> Result<bool, LedgerError> {
+    ) -> Result<Beaten, LedgerError> {
         let state =
             serde_json::to_string(worker).map_err(|error| LedgerError::Unavailable(error.to_string()))?;
         let mut args = vec![worker.id.clone(), HEARTBEAT_KEPT.as_millis().to_string(), state];
@@ -114,7 +122,9 @@ impl RedisFleet {
         }
         let keys = [self.key("workers"), self.worker_key(&worker.id), self.key("unfinished")];
         let call = evalsha(&self.beat, &keys.each_ref().map(String::as_str), &args);
-        self.connection.invoke::<bool>(&self.beat, &call).await.map_err(unavailable)
+        let (was_known, shows_fleet) =
+            self.connection.invoke(&self.beat, &call).await.map_err(unavailable)?;
+        Ok(Beaten { was_known, shows_fleet })
     }
 
     /// Removes a worker that ends.

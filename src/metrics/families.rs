@@ -23,6 +23,7 @@ const STORE_S: [f64; 9] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
 const QUEUED_S: [f64; 11] = [0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
 
 const POLLS: [f64; 11] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 18.0, 30.0, 60.0, 120.0];
+const ROUND_TRIP_S: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0];
 const GAP_S: [f64; 11] = [0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0, 300.0];
 
 pub(super) type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -56,6 +57,15 @@ pub(super) struct Families {
     pub(super) queued: Histogram,
     pub(super) polls_per_job: Histogram,
     pub(super) poll_gap: Histogram,
+    pub(super) redis: Histogram,
+    pub(super) publish: Histogram,
+    pub(super) service_errors: Family<Labels<1>, Counter>,
+    pub(super) downloads: Family<Labels<1>, Counter>,
+    pub(super) stored_bytes: Counter,
+    pub(super) units: Family<Labels<1>, Counter<f64, AtomicU64>>,
+    pub(super) paid_in_vain: Family<Labels<1>, Counter>,
+    pub(super) queue_messages: Family<Labels<1>, Gauge>,
+    pub(super) backlog: Family<Labels<0>, Gauge>,
 }
 
 impl Families {
@@ -180,6 +190,49 @@ impl Families {
                 "From the last look that saw a generation running, or its acceptance, to the look that saw its end, unless a callback called for that: ends are seen half of it late on average",
                 &GAP_S,
             ),
+            redis: add_seconds(&mut to, "redis", "Calls of Redis, from sending to the answer", &ROUND_TRIP_S),
+            publish: add_seconds(
+                &mut to,
+                "publish",
+                "Publishes to RabbitMQ, from sending to the confirm or to the failure",
+                &ROUND_TRIP_S,
+            ),
+            service_errors: add(
+                &mut to,
+                "service_errors",
+                "Calls of Redis without an answer, or with an error, and publishes that RabbitMQ didn't confirm; each is repeated",
+            ),
+            downloads: add(
+                &mut to,
+                "downloads",
+                "Tries at result files: arrived (whole, and what they should be), failed (tried again)",
+            ),
+            stored_bytes: add_with_unit(
+                &mut to,
+                "stored",
+                "Bytes of result files that were stored",
+                Unit::Bytes,
+            ),
+            units: add(
+                &mut to,
+                "units",
+                "Units that the provider says it has deducted for jobs that this worker has brought to their end, by model",
+            ),
+            paid_in_vain: add(
+                &mut to,
+                "paid_in_vain",
+                "Jobs that ended without a result although they were charged (yes), or perhaps were (unknown)",
+            ),
+            queue_messages: add(
+                &mut to,
+                "queue_messages",
+                "Messages ready in the fleet's queues; one worker of the fleet shows it",
+            ),
+            backlog: add(
+                &mut to,
+                "backlog_jobs",
+                "Jobs that wait or are in work: ready in amqp.queue, and held by any worker. One worker of the fleet shows it, so that a sum over all is right for autoscaling",
+            ),
             registry: to,
         };
         families.start_at_zero();
@@ -198,6 +251,9 @@ impl Families {
             (&self.dead_letters, texts("reason", all(&DeadReason::ALL, DeadReason::as_str))),
             (&self.handed_back, texts("why", all(&RequeueReason::ALL, RequeueReason::as_str))),
             (&self.handed_back, texts("why", all(HandedBack::ALL, HandedBack::as_str))),
+            (&self.service_errors, texts("service", all(Service::ALL, Service::as_str))),
+            (&self.downloads, texts("result", vec!["arrived", "failed"])),
+            (&self.paid_in_vain, texts("charged", vec!["yes", "unknown"])),
         ] {
             for value in values {
                 drop(family.get_or_create(&[(label, value)]));
@@ -230,6 +286,12 @@ fn all<T: Copy>(cases: &[T], text: fn(T) -> &'static str) -> Vec<&'static str> {
 fn add<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {
     let metric = M::default();
     to.register(name, help, metric.clone());
+    metric
+}
+
+fn add_with_unit<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str, unit: Unit) -> M {
+    let metric = M::default();
+    to.register_with_unit(name, help, unit, metric.clone());
     metric
 }
 

@@ -33,6 +33,10 @@ fn what_happened_is_counted_under_its_name() {
     metrics.looked_at(0);
     metrics.looked_at(3);
     metrics.end_seen(Duration::from_millis(1200));
+    metrics.redis_called(Duration::from_millis(2), true);
+    metrics.publish_ended(Duration::from_millis(3), false);
+    metrics.downloaded(true);
+    metrics.file_stored(1024);
     let text = metrics.clone().encode();
     for line in [
         "comet_polls_per_job_count 1",
@@ -59,6 +63,12 @@ fn what_happened_is_counted_under_its_name() {
         "comet_generation_seconds_sum 24.1",
         "comet_generation_seconds_bucket{le=\"20.0\"} 0",
         "comet_generation_seconds_bucket{le=\"30.0\"} 1",
+        "comet_redis_seconds_bucket{le=\"0.0025\"} 1",
+        "comet_publish_seconds_bucket{le=\"0.0025\"} 0",
+        "comet_service_errors_total{service=\"redis\"} 1",
+        "comet_service_errors_total{service=\"rabbitmq\"} 0",
+        "comet_downloads_total{result=\"arrived\"} 1",
+        "comet_stored_bytes_total 1024",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
@@ -92,5 +102,68 @@ fn what_alerts_look_at_starts_at_zero() {
     assert!(text.ends_with("# EOF\n"));
     let families = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
     assert_eq!(text.lines().filter(|line| line.starts_with("# HELP ")).count(), families);
-    assert_eq!(families, 27);
+    assert_eq!(families, 36);
+}
+
+#[test]
+fn what_was_paid_is_counted_by_model_and_what_was_paid_in_vain_apart() {
+    let metrics = Metrics::new();
+    let success = |units: &str| {
+        let task_id = TaskId::new("t-1").unwrap();
+        Outcome::Succeeded(Success { task_id, made: Made::Images(Vec::new()), units: Some(units.to_owned()) })
+    };
+    for units in ["3.5", " 1 ", "", "free", "-2", "inf", "NaN"] {
+        metrics.paid(&success(units), "kling-v2");
+    }
+    let failed = |charged| {
+        Outcome::Failed(Failure {
+            reason: Reason::ResultExpired,
+            message: String::new(),
+            provider_code: None,
+            charged,
+            task_id: None,
+            units: Some("2".to_owned()),
+            faults: Vec::new(),
+        })
+    };
+    for charged in [Charged::No, Charged::Yes, Charged::Unknown, Charged::Yes] {
+        metrics.paid(&failed(charged), "other");
+    }
+    let text = metrics.encode();
+    for line in [
+        "comet_units_total{model=\"kling-v2\"} 4.5",
+        "comet_units_total{model=\"other\"} 8.0",
+        "comet_paid_in_vain_total{charged=\"yes\"} 2",
+        "comet_paid_in_vain_total{charged=\"unknown\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn one_worker_shows_the_backlog_and_the_others_have_no_such_series() {
+    let metrics = Metrics::new();
+    let series = |metrics: &Metrics| {
+        let text = metrics.encode();
+        let lines = text.lines().filter(|line| {
+            line.starts_with("comet_backlog_jobs ") || line.starts_with("comet_queue_messages{")
+        });
+        let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(series(&metrics), Vec::<String>::new());
+    let queues = Queues { jobs: Some(120), dead: Some(2), unrouted: None };
+    metrics.backlog(Some((&queues, 8)));
+    let shown = [
+        "comet_backlog_jobs 128",
+        "comet_queue_messages{queue=\"dead\"} 2",
+        "comet_queue_messages{queue=\"jobs\"} 120",
+    ];
+    assert_eq!(series(&metrics), shown);
+    metrics.backlog(Some((&Queues::default(), 8)));
+    assert_eq!(series(&metrics), Vec::<String>::new(), "an unknown number is none");
+    metrics.backlog(Some((&queues, 8)));
+    metrics.backlog(None);
+    assert_eq!(series(&metrics), Vec::<String>::new());
 }

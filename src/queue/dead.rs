@@ -2,7 +2,7 @@
 //!
 //! AMQP has no way to read a message without taking it, so every message is taken and put back. Brokers count that
 //! (RabbitMQ 4 drops a message at its 21st return, unless its queue says otherwise). Our own queue says otherwise:
-//! see [`topology`](super::topology). In a queue that was declared by others, a message that was read often is
+//! see [`topology`]. In a queue that was declared by others, a message that was read often is
 //! republished to the end of the queue instead.
 
 mod letter;

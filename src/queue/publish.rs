@@ -106,6 +106,17 @@ struct Link {
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 impl Publisher {
+    async fn publish_over_one(&self, message: &Outgoing) -> Result<Routed, PublishError> {
+        let channel = self.channel().await?;
+        let result = self.publish_on(&channel, message).await;
+        match &result {
+            Ok(_) => self.idle().push(channel),
+            // What still arrives on this channel belongs to a publish that no task waits for.
+            Err(_) => abandon(channel),
+        }
+        result
+    }
+
     /// Creates the publisher, which connects at the first publish.
     #[must_use]
     pub fn new(
@@ -235,13 +246,9 @@ impl Publish for Publisher {
             return publishing.await.unwrap_or(Err(PublishError::NotConfirmed(self.confirm_timeout)));
         }
         let place = self.places.acquire().await;
-        let channel = self.channel().await?;
-        let result = self.publish_on(&channel, message).await;
-        match &result {
-            Ok(_) => self.idle().push(channel),
-            // What still arrives on this channel belongs to a publish that no task waits for.
-            Err(_) => abandon(channel),
-        }
+        let begun = Instant::now();
+        let result = self.publish_over_one(message).await;
+        self.metrics.publish_ended(begun.elapsed(), result.is_err());
         drop(place);
         result
     }

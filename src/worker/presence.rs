@@ -2,6 +2,8 @@
 //! waits for, so that `comet-worker status` and the page can show all workers without asking any of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -17,7 +19,7 @@ use crate::heartbeat::Heartbeat;
 use crate::job::JobId;
 use crate::job::event::rfc_3339;
 use crate::job::stage::JobStage;
-use crate::ledger::fleet::RedisFleet;
+use crate::ledger::fleet::{Beaten, RedisFleet};
 
 /// A heartbeat is kept for four of these.
 const EVERY: Duration = Duration::from_secs(5);
@@ -55,6 +57,8 @@ pub struct Presence {
     pub shared: Shared,
     pub suspects: Suspects,
     pub fleet: RedisFleet,
+    /// Whether this worker shows what is true of the whole fleet.
+    pub shows_fleet: Arc<AtomicBool>,
 }
 
 impl Presence {
@@ -74,8 +78,9 @@ impl Presence {
             tokio::select! {
                 () = stop.cancelled() => break,
                 beaten = self.fleet.beat(&state, &publishing) => match beaten {
-                    Ok(known) => {
-                        if !known && !is_first {
+                    Ok(Beaten { was_known, shows_fleet }) => {
+                        self.shows_fleet.store(shows_fleet, Ordering::Relaxed);
+                        if !was_known && !is_first {
                             // Each life that reads its record again restores it where it is missing.
                             tracing::info!("Redis has forgotten this worker: its jobs look at their records");
                             self.shared.hints.wake_all();
@@ -83,7 +88,10 @@ impl Presence {
                         is_first = false;
                     }
                     // The breaker says what a Redis that is away means for the jobs.
-                    Err(error) => tracing::debug!("this worker's heartbeat was not written: {error}"),
+                    Err(error) => {
+                        self.shows_fleet.store(false, Ordering::Relaxed);
+                        tracing::debug!("this worker's heartbeat was not written: {error}");
+                    }
                 },
             }
         }

@@ -16,7 +16,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     // Receipts are objects in the store.
     ("receipts", &["job", "storage", "fleet"]),
     ("config", &["job"]),
-    ("metrics", &["job"]),
+    ("metrics", &["job", "fleet"]),
     // A callback becomes a hint, and its words are read like those of a reply.
     ("callback", &["job", "ledger", "provider"]),
     ("admin", &["job", "fleet"]),

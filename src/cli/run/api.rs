@@ -1,12 +1,14 @@
 //! What the admin port's interface answers with: the same as the commands.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::admin::api::{Decision, FleetSource, NoAnswer};
 use crate::cli::dead::{self, replay};
@@ -15,11 +17,13 @@ use crate::cli::{cancel, resolve};
 use crate::config::Config;
 use crate::fleet::job::JobView;
 use crate::fleet::{Fleet, Queues, UnfinishedJob};
+use crate::heartbeat::Heartbeat;
 use crate::job::JobId;
 use crate::job::TaskId;
 use crate::job::receipt;
 use crate::job::stage::JobStage;
 use crate::ledger::Ledger;
+use crate::metrics::Metrics;
 
 /// However many look, Redis is asked this often, and RabbitMQ less often, since each time takes a connection.
 const FLEET_KEPT: Duration = Duration::from_secs(1);
@@ -51,6 +55,29 @@ impl FleetOfConfig {
             queues: Mutex::default(),
             desks: Semaphore::new(DESKS_MAX),
         })
+    }
+
+    /// Shows the backlog in the metrics while this worker is the one that shows it, until `stop`.
+    pub(super) async fn show_backlog(
+        &self,
+        shows: &AtomicBool,
+        metrics: &Metrics,
+        heartbeat: &Heartbeat,
+        stop: &CancellationToken,
+    ) {
+        let mut tick = interval(QUEUES_KEPT);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => heartbeat.touch(),
+            }
+            let seen = if shows.load(Ordering::Relaxed) { self.fleet().await.ok() } else { None };
+            let held = |fleet: &Fleet| fleet.workers.iter().map(|worker| worker.in_flight).sum::<usize>();
+            let seen =
+                seen.as_ref().map(|fleet| (&fleet.queues, u64::try_from(held(fleet)).unwrap_or(u64::MAX)));
+            metrics.backlog(seen);
+        }
     }
 
     /// Those that wait meanwhile get the same answer.

@@ -126,6 +126,8 @@ impl Actor<'_> {
                 tracing::info!(task_id, "{}", cancellation.message);
             }
         }
+        let model = self.job.route.as_ref().map_or("other", |route| route.data.known_model(&self.job.model));
+        self.shared.metrics.paid(outcome, model);
         self.shared.metrics.timings(&timings);
         self.shared.metrics.looked_at(self.machine.polls());
     }

@@ -150,6 +150,7 @@ impl Actor<'_> {
             let turn = breaker.turn(Cause::Images).await;
             match self.shared.storage.put_image(&self.job.id, image.index, &downloaded).await {
                 Ok(stored) => {
+                    self.shared.metrics.file_stored(stored.bytes);
                     self.was_taken(turn).await;
                     kept().insert(image.index, stored.clone());
                     return Ok(stored);
@@ -201,11 +202,13 @@ impl Actor<'_> {
             drop(way);
             match fetched {
                 Ok(image) => {
+                    self.shared.metrics.downloaded(true);
                     self.shared.downloads.note(&self.job.id, host);
                     breaker.worked(Cause::Downloads);
                     return Ok(Downloaded { image, place });
                 }
                 Err(error) => {
+                    self.shared.metrics.downloaded(false);
                     drop(place);
                     // No image is in memory, so a life that dies from here on was not killed by one.
                     self.leave().await;

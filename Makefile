@@ -9,7 +9,7 @@ BUILD := cargo build --locked --bins --example comet-sim --example dev-ask
 LENGTH_S ?= 180
 SEEDS ?= 10000
 
-.PHONY: help demo test test-quick verify versions image-test dependencies chaos simulate fuzz bench lint build schemas services linker
+.PHONY: help demo test test-quick verify versions image-test test-page dependencies chaos simulate fuzz bench lint build schemas services linker
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -38,6 +38,9 @@ versions: build ## the tests of services and a run of chaos on RabbitMQ 3.10 and
 
 image-test: ## build the images and try deploy/compose.yaml with them; needs a Docker Engine, or root to start one
 	@dev/image-test
+
+test-page: build ## the page of the admin port in a real Chromium; installs it where it is missing, and needs the registry of npm
+	@dev/test-page
 
 dependencies: linker ## licences, sources and advisories of all dependencies, by cargo-deny
 	@dev/dependencies

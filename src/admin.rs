@@ -6,6 +6,7 @@
 
 mod access;
 pub mod api;
+mod page;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ use crate::metrics::{self, Metrics};
 use crate::secret::Secret;
 
 const PAGES: &str = "comet-worker\n\n\
+    /         a page that shows what the fleet does\n\
     /livez    200 while the process does its work; 503: restart it\n\
     /readyz   200 while it takes jobs; 503: what is in the way\n\
     /metrics  OpenMetrics, for Prometheus\n\
@@ -96,13 +98,13 @@ impl Admin {
         let listener = TcpListener::bind(listen).await.map_err(named)?;
         let address = listener.local_addr().map_err(named)?;
         let pages = Router::new()
-            .route("/", get(|| async { plain(StatusCode::OK, PAGES.to_owned()) }))
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/metrics", get(show_metrics))
             .fallback(|| async { plain(StatusCode::NOT_FOUND, PAGES.to_owned()) })
             .with_state(Sources { status, metrics })
-            .merge(api::router(fleet, token));
+            .merge(api::router(fleet, token))
+            .merge(page::router());
         Ok(Self { listener, address, pages })
     }
 

@@ -87,6 +87,18 @@ pub struct SlotsState {
     pub max: u32,
 }
 
+/// The ends of one minute, over all workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Minute {
+    /// Unix time, in minutes.
+    pub minute: u64,
+    pub succeeded: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    /// How long these jobs were queued on average, where their producers said when they were sent.
+    pub queued_ms: Option<u64>,
+}
+
 /// A job that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnfinishedJob {

@@ -58,6 +58,12 @@ impl Receipts {
         Self { storage, readers: Arc::new(Semaphore::new(READERS_MAX)) }
     }
 
+    /// The store of the receipts, which is that of the images.
+    #[must_use]
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// Waits for a permit to read a job's history, which is held during the read. Each read needs kilobytes and a
     /// thread, and after a start all jobs of a worker come at once.
     pub async fn reader(&self) -> Option<OwnedSemaphorePermit> {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{ConnectInfo, Path, Query, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE, X_FRAME_OPTIONS};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{self, Next};
@@ -15,6 +17,7 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use futures_util::{Stream, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -23,7 +26,7 @@ use tokio::time::{Interval, interval};
 
 use super::access::{self, Peer};
 use crate::fleet::job::JobView;
-use crate::fleet::{Fleet, UnfinishedJob};
+use crate::fleet::{Fleet, Minute, UnfinishedJob};
 use crate::job::JobId;
 use crate::job::stage::JobStage;
 use crate::secret::Secret;
@@ -70,6 +73,10 @@ pub trait FleetSource: Send + Sync {
     /// The unfinished jobs, the oldest at their stage first.
     async fn jobs(&self, stage: Option<JobStage>, limit: usize) -> Result<Vec<UnfinishedJob>, NoAnswer>;
     async fn job(&self, job: &JobId) -> Result<JobView, NoAnswer>;
+    /// The ends of each of the last 60 minutes.
+    async fn hour(&self) -> Result<Vec<Minute>, NoAnswer>;
+    /// A stored image of a job.
+    async fn image(&self, job: &JobId, index: usize) -> Result<Bytes, NoAnswer>;
     /// Cancels the job; what it was doing.
     async fn cancel(&self, job: &JobId) -> Result<Value, NoAnswer>;
     async fn resolve(&self, job: &JobId, decision: Decision) -> Result<Value, NoAnswer>;
@@ -92,6 +99,8 @@ pub(super) fn router(source: Arc<dyn FleetSource>, token: Secret) -> Router {
         .route("/api/live", get(live))
         .route("/api/jobs", get(jobs))
         .route("/api/jobs/{job}", get(job))
+        .route("/api/hour", get(hour))
+        .route("/api/jobs/{job}/images/{index}", get(image))
         .route("/api/jobs/{job}/cancel", post(cancel))
         .route("/api/jobs/{job}/resolve", post(resolve))
         .route("/api/dead", get(dead))
@@ -122,8 +131,8 @@ async fn guarded(
     };
     let policy = "default-src 'none'; frame-ancestors 'none'";
     let same_origin = HeaderName::from_static("cross-origin-resource-policy");
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     for (name, value) in [
-        (CACHE_CONTROL, "no-store"),
         (CONTENT_SECURITY_POLICY, policy),
         (REFERRER_POLICY, "no-referrer"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -179,6 +188,37 @@ async fn jobs(State(api): State<Api>, Query(listing): Query<Listing>) -> Result<
 async fn job(State(api): State<Api>, Path(job): Path<String>) -> Result<Response, NoAnswer> {
     let job = named(&job)?;
     Ok(Json(api.source.job(&job).await?).into_response())
+}
+
+async fn hour(State(api): State<Api>) -> Result<Json<Value>, NoAnswer> {
+    Ok(Json(json!({ "minutes": api.source.hour().await? })))
+}
+
+/// A browser may keep it: what is stored under a job and an index never changes.
+async fn image(
+    State(api): State<Api>,
+    Path((job, index)): Path<(String, usize)>,
+) -> Result<Response, NoAnswer> {
+    let bytes = api.source.image(&named(&job)?, index).await?;
+    let Some(content_type) = content_type(&bytes) else {
+        return Err(NoAnswer::NotFound("what is stored there is no picture that a browser shows".to_owned()));
+    };
+    let headers = [(CONTENT_TYPE, content_type), (CACHE_CONTROL, "private, max-age=86400, immutable")];
+    Ok((headers, bytes).into_response())
+}
+
+/// Told by the bytes, and only of pictures: the store may hold anything by now.
+fn content_type(bytes: &[u8]) -> Option<&'static str> {
+    let starts = |start: &[u8]| bytes.starts_with(start);
+    if starts(b"\x89PNG\r\n\x1a\n") {
+        Some("image/png")
+    } else if starts(b"\xff\xd8\xff") {
+        Some("image/jpeg")
+    } else if starts(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
+        Some("image/webp")
+    } else {
+        None
+    }
 }
 
 async fn cancel(State(api): State<Api>, Path(job): Path<String>) -> Result<Json<Value>, NoAnswer> {

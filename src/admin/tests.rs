@@ -1,6 +1,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
+use bytes::Bytes;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -8,7 +9,7 @@ use tokio::net::TcpStream;
 use super::api::{Decision, NoAnswer};
 use super::*;
 use crate::fleet::job::JobView;
-use crate::fleet::{Fleet, UnfinishedJob};
+use crate::fleet::{Fleet, Minute, UnfinishedJob};
 use crate::job::JobId;
 use crate::job::record::Snapshot;
 use crate::job::stage::JobStage;
@@ -52,6 +53,15 @@ impl FleetSource for OneJob {
         let listed = self.jobs(None, 1).await?.pop().filter(|listed| listed.job_id == job.as_str());
         let view = JobView::of(job, &Snapshot::default(), listed, &[]);
         view.ok_or_else(|| NoAnswer::NotFound("unknown".to_owned()))
+    }
+
+    async fn hour(&self) -> Result<Vec<Minute>, NoAnswer> {
+        Ok(Vec::new())
+    }
+
+    async fn image(&self, _job: &JobId, index: usize) -> Result<Bytes, NoAnswer> {
+        let page: &[u8] = b"<script>alert(1)</script>";
+        Ok(Bytes::from_static(if index == 0 { b"\xff\xd8\xff\xe0" } else { page }))
     }
 
     async fn cancel(&self, job: &JobId) -> Result<Value, NoAnswer> {
@@ -116,8 +126,8 @@ async fn the_pages_tell_what_the_process_knows() {
     let (status, _, body) = get(running.address, "/livez").await;
     assert_eq!((status, body.as_str()), (503, "not alive\nconsumer has stood still for 60 s\n"));
 
-    assert!(get(running.address, "/").await.2.contains("/readyz"));
-    assert_eq!(get(running.address, "/nothing").await.0, 404);
+    let (status, _, pages) = get(running.address, "/nothing").await;
+    assert!(status == 404 && pages.contains("/readyz") && pages.contains("/api/fleet"), "{pages}");
 }
 
 #[tokio::test]
@@ -213,6 +223,19 @@ async fn the_interface_answers_in_json_and_says_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_stored_picture_is_shown_as_what_it_is_and_nothing_else_is() {
+    let running = running().await;
+    let get = |index: &str| reqwest::get(format!("http://{}/api/jobs/a/images/{index}", running.address));
+    let picture = get("0").await.unwrap();
+    assert_eq!(
+        (picture.status().as_u16(), &picture.headers()["content-type"]),
+        (200, &"image/jpeg".parse().unwrap())
+    );
+    assert_eq!(picture.headers()["x-content-type-options"], "nosniff");
+    assert_eq!(get("1").await.unwrap().status().as_u16(), 404, "a page in place of a picture");
+}
+
+#[tokio::test]
 async fn streams_are_bounded_and_say_in_one_line_what_is_wrong() {
     let running = running().await;
     let client = reqwest::Client::new();
@@ -232,5 +255,36 @@ async fn streams_are_bounded_and_say_in_one_line_what_is_wrong() {
     drop(open);
     while live().await.unwrap().status().as_u16() == 503 {
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_page_is_of_this_program_alone() {
+    let running = running().await;
+    for (path, content_type, words) in [
+        ("/", "text/html; charset=utf-8", "<script src=\"/page.js\" defer></script>"),
+        ("/page.css", "text/css; charset=utf-8", "prefers-color-scheme: dark"),
+        ("/page.js", "text/javascript; charset=utf-8", "\"use strict\""),
+        ("/page.svg", "image/svg+xml", "<svg"),
+    ] {
+        let answer = reqwest::get(format!("http://{}{path}", running.address)).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200, "{path}");
+        assert_eq!(answer.headers()["content-type"], content_type, "{path}");
+        let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        let text = answer.text().await.unwrap();
+        assert!(text.contains(words), "{path}");
+        // No markup is made of texts, and nothing comes from elsewhere.
+        for forbidden in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "https://",
+            " style=\"",
+            " onclick=\"",
+        ] {
+            assert!(!text.contains(forbidden), "{path}: {forbidden}");
+        }
     }
 }

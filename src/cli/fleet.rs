@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::parts;
 use crate::config::{Config, redacted};
 use crate::fleet::job::JobView;
-use crate::fleet::{Fleet, Queues, UnfinishedJob, WorkerState};
+use crate::fleet::{Fleet, Minute, Queues, UnfinishedJob, WorkerState};
 use crate::job::JobId;
+use crate::job::event::EventView;
 use crate::job::stage::JobStage;
 use crate::ledger::fleet::RedisFleet;
 use crate::metrics::Metrics;
@@ -93,6 +95,19 @@ impl FleetReader {
             None => Vec::new(),
         };
         Ok(JobView::of(job, &record, listed, &receipts))
+    }
+
+    pub(super) async fn hour(&self) -> anyhow::Result<Vec<Minute>> {
+        Ok(self.redis.hour().await?)
+    }
+
+    /// An image of a job that has succeeded; `None` if there is none with this index.
+    pub(super) async fn image(&self, job: &JobId, index: usize) -> anyhow::Result<Option<Bytes>> {
+        let Some(receipts) = &self.receipts else { return Ok(None) };
+        let Some(event) = receipts.last_word(job).await? else { return Ok(None) };
+        let images = EventView::parse(&event).map(|view| view.images).unwrap_or_default();
+        let Some(image) = images.get(index) else { return Ok(None) };
+        Ok(Some(receipts.storage().read(&image.location).await?))
     }
 
     pub(super) fn names(&self) -> &Names {

@@ -3,6 +3,7 @@
 mod api;
 mod health;
 mod shared;
+mod systemd;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use self::api::FleetOfConfig;
 use self::health::{Health, Probes};
 use super::{descriptors, parts};
-use crate::admin::Admin;
+use crate::admin::{Admin, Status};
 use crate::callback::Relay;
 use crate::callback::listener::Listener;
 use crate::config::Config;
@@ -54,7 +55,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let looked_first = Arc::new(AtomicBool::new(false));
 
     let shows_fleet = Arc::new(AtomicBool::new(false));
-    listen(&config, &mut loops, &sessions, &looked_first, &shows_fleet).await?;
+    let health: Arc<dyn Status> = Arc::new(health(&sessions, &loops, &looked_first));
+    listen(&config, &mut loops, &sessions, &health, &shows_fleet).await?;
+    if systemd::listens() {
+        let (stop, heartbeat) = (loops.stop.clone(), loops.heartbeat("systemd"));
+        loops.spawn("systemd", async move { systemd::tell(&*health, &heartbeat, &stop).await });
+    }
     watch(&config, &mut loops, &sessions, shows_fleet)?;
     // Redis and the store have to answer before the first job is taken.
     tokio::select! {
@@ -102,30 +108,34 @@ fn sessions(config: &Config, shared: &Shared, loops: &Loops) -> anyhow::Result<S
     })
 }
 
+fn health(sessions: &Sessions, loops: &Loops, looked_first: &Arc<AtomicBool>) -> Health {
+    let shared = &sessions.shared;
+    Health {
+        heartbeats: loops.heartbeats.clone(),
+        breaker: shared.breaker.clone(),
+        standstills: shared.standstills.clone(),
+        weaknesses: shared.weaknesses.clone(),
+        looked_first: Arc::clone(looked_first),
+        connected: Arc::clone(&sessions.connected),
+        suspects: sessions.suspects.clone(),
+        stop: loops.stop.clone(),
+    }
+}
+
 /// Opens the ports: for health and metrics, and for callbacks.
 async fn listen(
     config: &Config,
     loops: &mut Loops,
     sessions: &Sessions,
-    looked_first: &Arc<AtomicBool>,
+    health: &Arc<dyn Status>,
     shows_fleet: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
     let shared = &sessions.shared;
     if let Some(listen) = config.admin.listen {
-        let health = Health {
-            heartbeats: loops.heartbeats.clone(),
-            breaker: shared.breaker.clone(),
-            standstills: shared.standstills.clone(),
-            weaknesses: shared.weaknesses.clone(),
-            looked_first: Arc::clone(looked_first),
-            connected: Arc::clone(&sessions.connected),
-            suspects: sessions.suspects.clone(),
-            stop: loops.stop.clone(),
-        };
         let fleet = Arc::new(FleetOfConfig::new(config, Arc::clone(&shared.ledger))?);
         let (metrics, token) = (shared.metrics.clone(), config.admin_token.clone());
         let source = Arc::<FleetOfConfig>::clone(&fleet);
-        let admin = Admin::bind(listen, Arc::new(health), metrics.clone(), source, token).await?;
+        let admin = Admin::bind(listen, Arc::clone(health), metrics.clone(), source, token).await?;
         let (stop, heartbeat, shows) =
             (loops.stop.clone(), loops.heartbeat("backlog"), Arc::clone(shows_fleet));
         loops.spawn("backlog", async move { fleet.show_backlog(&shows, &metrics, &heartbeat, &stop).await });

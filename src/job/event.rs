@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use self::data::{Cancelled, CloudEvent, Failed, Submitted, Succeeded};
-pub use self::end::JobEnd;
+pub use self::end::{EndNote, JobEnd};
 pub use self::view::{EventView, ImageView, NotAnEvent, may_be_corrected, may_run_on, says_unknown};
 
 use super::{
@@ -90,7 +90,8 @@ impl EventKind {
     }
 
     /// The word for the end in an event's id.
-    fn word(self) -> &'static str {
+    #[must_use]
+    pub fn word(self) -> &'static str {
         match self {
             Self::Submitted => "submitted",
             Self::Succeeded => "succeeded",

@@ -12,7 +12,7 @@ use redis::{FromRedisValue, Script, Value};
 
 use super::connection::{Connection, evalsha};
 use super::{LedgerError, unavailable};
-use crate::fleet::{Fleet, Queues, SlotsState, UnfinishedJob, WorkerState};
+use crate::fleet::{Fleet, Minute, Queues, SlotsState, UnfinishedJob, WorkerState};
 use crate::job::JobId;
 use crate::job::event::{JobEnd, rfc_3339};
 use crate::job::record::Snapshot;
@@ -22,6 +22,8 @@ use crate::job::stage::JobStage;
 pub const HEARTBEAT_KEPT: Duration = Duration::from_secs(20);
 /// For how long a replay that was cut off is remembered.
 const REPLAY_NOTED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How many minutes are shown.
+const HOUR: u64 = 60;
 /// The scores of two stages in the index are this far apart: see `common.lua`.
 const STAGE_APART: u64 = 10_000_000_000_000;
 
@@ -207,6 +209,24 @@ impl RedisFleet {
         Ok(found)
     }
 
+    /// The ends of each of the last 60 minutes, the present one last. A minute without an end is there with zeros.
+    ///
+    /// # Errors
+    ///
+    /// Redis gave no answer.
+    pub async fn hour(&self) -> Result<Vec<Minute>, LedgerError> {
+        let (seconds, _): (u64, u64) = self.query(&redis::cmd("TIME")).await?;
+        let mut all = redis::cmd("HVALS");
+        all.arg(self.key("minutes"));
+        let stored: Vec<String> = self.query(&all).await?;
+        let stored: HashMap<u64, Minute> =
+            stored.iter().filter_map(|text| minute(text)).map(|minute| (minute.minute, minute)).collect();
+        let now = seconds / 60;
+        let empty = |minute| Minute { minute, succeeded: 0, failed: 0, cancelled: 0, queued_ms: None };
+        let hour = now.saturating_sub(HOUR - 1)..=now;
+        Ok(hour.map(|minute| stored.get(&minute).copied().unwrap_or_else(|| empty(minute))).collect())
+    }
+
     /// Where the job is in the index; `None` if it has no record, or has ended.
     ///
     /// # Errors
@@ -289,6 +309,13 @@ impl RedisFleet {
     fn worker_key(&self, id: &str) -> String {
         self.key(&format!("worker:{id}"))
     }
+}
+
+/// As `published.lua` writes it.
+fn minute(text: &str) -> Option<Minute> {
+    let numbers: Vec<u64> = text.split(' ').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+    let [minute, succeeded, failed, cancelled, queued, jobs] = *numbers else { return None };
+    Some(Minute { minute, succeeded, failed, cancelled, queued_ms: queued.checked_div(jobs) })
 }
 
 fn score_of(stage: JobStage) -> u64 {

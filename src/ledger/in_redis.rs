@@ -9,7 +9,7 @@ use super::connection::{Connection, evalsha};
 use super::scripts::{Scripts, Word};
 use super::slots::{Account, Slots};
 use super::{JobRef, Ledger, LedgerError, hints, unavailable};
-use crate::job::event::{Event, JobEnd};
+use crate::job::event::{EndNote, Event};
 use crate::job::record::{Nonce, Snapshot, Stage};
 use crate::job::step::{
     BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
@@ -31,6 +31,8 @@ pub struct RedisLedger {
     pub(super) index_key: String,
     /// The latest ends: see `published.lua`.
     pub(super) ends_key: String,
+    /// The ends of each minute: likewise.
+    pub(super) minutes_key: String,
     pub(super) remember: Duration,
     pub(super) account: Option<Account>,
     pub(super) noted: Noted,
@@ -46,6 +48,7 @@ impl RedisLedger {
             channel: Self::hint_channel(prefix),
             index_key: format!("{{{prefix}}}:unfinished"),
             ends_key: format!("{{{prefix}}}:ends"),
+            minutes_key: format!("{{{prefix}}}:minutes"),
             remember,
             account: None,
             noted: Box::new(|_, _| {}),
@@ -111,8 +114,9 @@ impl Ledger for RedisLedger {
         let (digest, route) = (entry.digest.as_str(), entry.route.as_str());
         let args = [digest, &round, &attempt, nonce.as_str(), basis, &under, route].map(str::as_bytes);
         let pace_key = (entry.slots.count > 0).then(|| self.pace_key());
+        let pace_key: Option<&str> = pace_key.as_deref();
         let JobRef { job, slots, .. } = entry;
-        let asking = self.run_shared(&self.scripts.begin, job, slots, pace_key.as_deref(), &args);
+        let asking = self.run_shared(&self.scripts.begin, job, slots, pace_key.as_slice(), &args);
         Ok(asking.await?.moved())
     }
 
@@ -265,12 +269,20 @@ impl Ledger for RedisLedger {
         let sealed = sealed.then_some(event);
         let event_id = sealed.cloned().and_then(Event::from_stored).map(|event| event.id).unwrap_or_default();
         let runs_on = sealed.map_or(&b"0"[..], |event| self.runs_on(event));
-        let end = JobEnd::json_of(event).unwrap_or_default();
+        let note = EndNote::of(event);
+        let (end, word, queued) = match &note {
+            Some(EndNote { json, kind, queued_ms }) => {
+                (json.as_str(), kind.word(), queued_ms.map(|queued| queued.to_string()).unwrap_or_default())
+            }
+            None => ("", "", String::new()),
+        };
         let texts = [entry.digest.as_str(), &round, &remember, &event_id].map(str::as_bytes);
         let [digest, round, remember, event_id] = texts;
-        let args = [digest, round, remember, event_id, runs_on, end.as_bytes()];
+        let [end, word, queued] = [end, word, &queued].map(str::as_bytes);
+        let args = [digest, round, remember, event_id, runs_on, end, word, queued];
         let JobRef { job, slots, .. } = entry;
-        self.run_shared(&self.scripts.published, job, slots, Some(&self.ends_key), &args).await?;
+        let keys = [self.ends_key.as_str(), &self.minutes_key];
+        self.run_shared(&self.scripts.published, job, slots, &keys, &args).await?;
         Ok(())
     }
 

@@ -2,7 +2,10 @@
 -- ARGV[3] digest   ARGV[4] round   ARGV[5] milliseconds to remember it
 -- ARGV[6] "", or the id of that event if a receipt has its bytes: then the record ends with this, and keeps no copy of them
 -- ARGV[7] "1": its task may still run, and keeps its slots
--- ARGV[8] "", or how it ended, in JSON (see src/ledger/fleet.rs)   the last of KEYS: the zset of the latest ends, by Redis's time
+-- ARGV[8] "", or how it ended, in JSON (see src/job/event/end.rs)   ARGV[9] "succeeded" | "failed" | "cancelled"
+-- ARGV[10] "", or how long it was queued, in ms
+-- the last two of KEYS: the zset of the latest ends, by Redis's time; a hash of the ends of each minute of the last hour:
+--         minute % 64 -> "minute succeeded failed cancelled", then the sum of the queued ms, and of how many jobs
 -- answer  "ok"; "moved" if the record is not that job's, or doesn't end with this
 local ENDS_MAX = 500
 local digest, round, remember, event_id = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -21,8 +24,23 @@ end
 redis.call('PEXPIRE', job, remember)
 redis.call('ZREM', index, id)
 if ARGV[8] ~= '' then
-  -- The same end has the same text, so a repeated call adds nothing.
-  redis.call('ZADD', KEYS[#KEYS], 'NX', now, ARGV[8])
-  redis.call('ZREMRANGEBYRANK', KEYS[#KEYS], 0, -ENDS_MAX - 1)
+  local ends, minutes = KEYS[#KEYS - 1], KEYS[#KEYS]
+  -- The same end has the same text, so a repeated call adds and counts nothing.
+  if redis.call('ZADD', ends, 'NX', now, ARGV[8]) == 1 then
+    redis.call('ZREMRANGEBYRANK', ends, 0, -ENDS_MAX - 1)
+    local minute = string.format('%.0f', math.floor(now / 60000))
+    local field, counts = string.format('%.0f', minute % 64), {minute, 0, 0, 0, 0, 0}
+    local stored = redis.call('HGET', minutes, field) or ''
+    if string.match(stored, '^%d+') == minute then
+      counts = {}
+      for number in string.gmatch(stored, '%d+') do counts[#counts + 1] = number end
+    end
+    local place = ({succeeded = 2, failed = 3, cancelled = 4})[ARGV[9]]
+    if place then counts[place] = string.format('%.0f', counts[place] + 1) end
+    if ARGV[10] ~= '' then
+      counts[5], counts[6] = string.format('%.0f', counts[5] + ARGV[10]), string.format('%.0f', counts[6] + 1)
+    end
+    redis.call('HSET', minutes, field, table.concat(counts, ' '))
+  end
 end
 return written()

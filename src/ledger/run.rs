@@ -30,24 +30,24 @@ impl RedisLedger {
         slots: Slots,
         args: &[&[u8]],
     ) -> impl Future<Output = Result<Reply, LedgerError>> {
-        self.run_shared(script, job, slots, None, args)
+        self.run_shared(script, job, slots, &[], args)
     }
 
-    /// Runs a script that has one more key of all jobs, as its last one.
+    /// Runs a script that has more keys of all jobs, as its last ones.
     pub(super) fn run_shared(
         &self,
         script: &Script,
         job: &JobId,
         slots: Slots,
-        last_key: Option<&str>,
+        last_keys: &[&str],
         args: &[&[u8]],
     ) -> impl Future<Output = Result<Reply, LedgerError>> {
         let account_of_job = self.account.as_ref().map(|account| account.of_job(slots));
         let slots_keys = self.account.is_some().then(|| self.slots_keys());
         let slots_keys = slots_keys.iter().flatten().map(String::as_str);
-        let keys: Vec<&str> = slots_keys.chain(last_key).collect();
+        let keys: Vec<&str> = slots_keys.chain(last_keys.iter().copied()).collect();
         let call = self.call(script, job, &keys, args, account_of_job.as_deref());
-        let paced = last_key.is_some_and(|key| key.ends_with(":pace"));
+        let paced = last_keys.last().is_some_and(|key| key.ends_with(":pace"));
         self.answer(script, call, paced)
     }
 

@@ -1,5 +1,6 @@
 //! The names, helps, labels and buckets of all metrics.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::metrics::counter::Counter;
@@ -14,6 +15,7 @@ use crate::job::Reason;
 use crate::job::answers::{SubmitOutcome, TaskStatus};
 use crate::job::event::EventKind;
 use crate::job::request::DeadReason;
+use crate::job::route::table::ROUTES;
 use crate::job::stage::JobStage;
 use crate::job::step::RequeueReason;
 
@@ -269,6 +271,11 @@ impl Families {
             for value in values {
                 drop(family.get_or_create(&[(label, value)]));
             }
+        }
+        let models = ROUTES.iter().flat_map(|route| route.editions).flat_map(|edition| edition.models);
+        let models: BTreeSet<&'static str> = models.copied().chain(["other"]).collect();
+        for model in models {
+            drop(self.units.get_or_create(&[("model", model)]));
         }
         for outcome in ["succeeded", "cancelled"] {
             drop(self.jobs_finished.get_or_create(&[("outcome", outcome), ("reason", "")]));

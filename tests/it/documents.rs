@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use comet_worker::config::DEFAULT_TOML;
+use comet_worker::fleet::Queues;
 use comet_worker::job::request::DeadReason;
 use comet_worker::job::step::RequeueReason;
 use comet_worker::job::{Reason, schema};
@@ -208,7 +209,10 @@ fn the_page_of_settings_has_each_with_its_default() {
 
 #[test]
 fn the_page_of_metrics_has_each_and_no_other() {
-    let encoded = Metrics::default().encode();
+    let metrics = Metrics::default();
+    let queues = Queues { jobs: Some(0), dead: Some(0), unrouted: Some(0) };
+    metrics.backlog(Some((&queues, 0)));
+    let encoded = metrics.encode();
     let exposed: BTreeSet<_> = encoded
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))

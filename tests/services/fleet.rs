@@ -476,7 +476,7 @@ async fn the_admin_port_answers_for_the_whole_fleet_and_acts_with_the_token_alon
         wait_for("the backlog", async || {
             let (_, metrics) = worker.admin("/metrics").await;
             let dead = "comet_queue_messages{queue=\"dead\"} 1\n";
-            (metrics.contains("comet_backlog_jobs 2\n") && metrics.contains(dead)).then_some(())
+            (metrics.contains("comet_backlog_jobs{} 2\n") && metrics.contains(dead)).then_some(())
         })
         .await;
         let other = Worker::start(place, &sim, &[]);
@@ -486,7 +486,7 @@ async fn the_admin_port_answers_for_the_whole_fleet_and_acts_with_the_token_alon
         .await;
         wait_for("one that shows the backlog", async || {
             let (one, two) = (worker.admin("/metrics").await.1, other.admin("/metrics").await.1);
-            let shows = |text: &str| text.contains("comet_backlog_jobs ");
+            let shows = |text: &str| text.contains("comet_backlog_jobs{} ");
             (shows(&one) != shows(&two)).then_some(())
         })
         .await;

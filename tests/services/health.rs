@@ -66,3 +66,38 @@ async fn what_was_asked_wrongly_names_what_to_set() {
         assert!(said.code == Some(2) && said.words.contains(words), "{listen:?}: {said:?}");
     }
 }
+
+#[tokio::test]
+async fn systemd_is_told_that_it_runs_what_it_waits_for_and_that_it_stops() {
+    Place::run("systemd", async |place| {
+        let sim = Sim::start(&[]).await;
+        let socket = place.folder.path().join("notify");
+        let listener = tokio::net::UnixDatagram::bind(&socket).unwrap();
+        let variables = [
+            ("NOTIFY_SOCKET".to_owned(), socket.to_str().unwrap().to_owned()),
+            ("WATCHDOG_USEC".to_owned(), "900000".to_owned()),
+        ];
+        let until = async |wanted: &str| {
+            wait_for(&format!("{wanted:?} to systemd"), async || {
+                let mut told = [0; 4096];
+                let length = listener.recv(&mut told).await.unwrap();
+                let told = String::from_utf8_lossy(&told[..length]).into_owned();
+                told.lines().any(|line| line.starts_with(wanted)).then_some(told)
+            })
+            .await
+        };
+        let away = [("REDIS__URL", "redis://127.0.0.1:1")];
+        let mut worker = Worker::start_with(place, &sim, &away, &variables);
+        until("READY=1").await;
+        let status = until("STATUS=takes no jobs: redis").await;
+        assert!(status.contains("redis.url"), "{status}");
+        until("WATCHDOG=1").await;
+        worker.stop().await;
+        until("STOPPING=1").await;
+        let mut worker = Worker::start_with(place, &sim, &[], &variables);
+        until("STATUS=takes jobs").await;
+        assert!(worker.stop().await.success());
+        until("STOPPING=1").await;
+    })
+    .await;
+}

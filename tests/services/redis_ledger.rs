@@ -94,9 +94,17 @@ struct Cleaning(Arc<RedisLedger>);
 impl Cleaning {
     async fn expire(&self, job: &JobId) {
         let keys: Vec<String> = query(&redis_url(), redis::cmd("KEYS").arg(self.0.key(job))).await;
-        let shared =
-            [":slots", ":slots:until", ":slots:count", ":slots:line", ":pace", ":unfinished", ":ends"]
-                .map(|part| self.0.key(job).replace(&format!(":job:{job}"), part));
+        let shared = [
+            ":slots",
+            ":slots:until",
+            ":slots:count",
+            ":slots:line",
+            ":pace",
+            ":unfinished",
+            ":ends",
+            ":minutes",
+        ]
+        .map(|part| self.0.key(job).replace(&format!(":job:{job}"), part));
         for key in keys.into_iter().chain(shared) {
             let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60).arg("LT")).await;
         }

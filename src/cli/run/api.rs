@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -16,7 +17,7 @@ use crate::cli::fleet::{self, FleetReader};
 use crate::cli::{cancel, resolve};
 use crate::config::Config;
 use crate::fleet::job::JobView;
-use crate::fleet::{Fleet, Queues, UnfinishedJob};
+use crate::fleet::{Fleet, Minute, Queues, UnfinishedJob};
 use crate::heartbeat::Heartbeat;
 use crate::job::JobId;
 use crate::job::TaskId;
@@ -30,9 +31,13 @@ const FLEET_KEPT: Duration = Duration::from_secs(1);
 const QUEUES_KEPT: Duration = Duration::from_secs(10);
 /// How many of the latest ends are shown.
 const RECENT: usize = 50;
-/// Looks at the dead letters and decisions that are under way at a time; each takes connections.
+/// Images that are read from the store at a time, how long another waits for its turn, and the longest that one takes.
+const IMAGES_MAX: usize = 4;
+const IMAGE_WAIT_MAX: Duration = Duration::from_secs(10);
+const IMAGE_MAX: Duration = Duration::from_secs(20);
+/// Looks at the dead letters and decisions that are under way at a time; each takes connections. And the longest that
+/// one of them may take.
 const DESKS_MAX: usize = 2;
-/// The longest that one of them may take.
 const DESK_MAX: Duration = Duration::from_secs(120);
 
 /// The source of the answers.
@@ -43,6 +48,7 @@ pub(super) struct FleetOfConfig {
     fleet: Mutex<Option<(Instant, Fleet)>>,
     queues: Mutex<Option<(Instant, Queues)>>,
     desks: Semaphore,
+    images: Semaphore,
 }
 
 impl FleetOfConfig {
@@ -54,6 +60,7 @@ impl FleetOfConfig {
             fleet: Mutex::default(),
             queues: Mutex::default(),
             desks: Semaphore::new(DESKS_MAX),
+            images: Semaphore::new(IMAGES_MAX),
         })
     }
 
@@ -129,6 +136,20 @@ impl FleetSource for FleetOfConfig {
     async fn job(&self, job: &JobId) -> Result<JobView, NoAnswer> {
         let known = self.reader.job(job).await.map_err(unavailable)?;
         known.ok_or_else(|| NoAnswer::NotFound(format!("no worker, no record and no receipt knows {job}")))
+    }
+
+    async fn hour(&self) -> Result<Vec<Minute>, NoAnswer> {
+        self.reader.hour().await.map_err(unavailable)
+    }
+
+    async fn image(&self, job: &JobId, index: usize) -> Result<Bytes, NoAnswer> {
+        let Ok(_permit) = timeout(IMAGE_WAIT_MAX, self.images.acquire()).await else {
+            return Err(NoAnswer::Unavailable("others are looking at images just now".to_owned()));
+        };
+        let found = timeout(IMAGE_MAX, self.reader.image(job, index)).await;
+        let found = found.map_err(|_| NoAnswer::Unavailable(format!("not read within {IMAGE_MAX:?}")))?;
+        let found = found.map_err(unavailable)?;
+        found.ok_or_else(|| NoAnswer::NotFound(format!("{job} has no image {index}, or keeps no receipts")))
     }
 
     async fn cancel(&self, job: &JobId) -> Result<Value, NoAnswer> {

@@ -64,6 +64,24 @@ struct Data<'a> {
     units: Option<&'a RawValue>,
     #[serde(default)]
     images: Option<Vec<Image<'a>>>,
+    #[serde(default)]
+    timings_ms: Option<Waited>,
+}
+
+#[derive(Deserialize)]
+struct Waited {
+    #[serde(default)]
+    queued: Option<u64>,
+}
+
+/// What is noted of a job's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndNote {
+    /// A [`JobEnd`] in JSON.
+    pub json: String,
+    pub kind: EventKind,
+    /// How long it was queued, if the producer's message said when it was sent.
+    pub queued_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -72,12 +90,12 @@ struct Image<'a> {
     location: &'a RawValue,
 }
 
-impl JobEnd {
-    /// A [`JobEnd`] in JSON; `None` if the bytes are no terminal event of ours. The same event gives the same text, so
-    /// that a list of them has each once. Every job's end is written so, and hardly any is read: so the values are
-    /// copied as they stand in the event.
+impl EndNote {
+    /// `None` if the bytes are no terminal event of ours. The same event gives the same text, so that a list of them has
+    /// each once. Every job's end is written so, and hardly any is read: so the values are copied as they stand in the
+    /// event.
     #[must_use]
-    pub fn json_of(event: &[u8]) -> Option<String> {
+    pub fn of(event: &[u8]) -> Option<Self> {
         let stored: Stored<'_> = serde_json::from_slice(event).ok()?;
         let kind = EventKind::from_event_type(stored.r#type).filter(|kind| kind.is_terminal())?;
         let data = stored.data;
@@ -101,13 +119,15 @@ impl JobEnd {
             }
         }
         json.push('}');
-        Some(json)
+        Some(Self { json, kind, queued_ms: data.timings_ms.and_then(|waited| waited.queued) })
     }
+}
 
+impl JobEnd {
     /// `None` if the bytes are no terminal event.
     #[must_use]
     pub fn of(event: &[u8]) -> Option<Self> {
-        serde_json::from_str(&Self::json_of(event)?).ok()
+        serde_json::from_str(&EndNote::of(event)?.json).ok()
     }
 }
 
@@ -136,10 +156,10 @@ mod tests {
             "data": {"job_id": "a", "reason": "rejected", "message": "no", "charged": "no"}}"#;
         let end = JobEnd::of(event).unwrap();
         assert_eq!(
-            JobEnd::json_of(event).unwrap(),
+            EndNote::of(event).unwrap().json,
             r#"{"job_id":"a","outcome":"failed","reason":"rejected","message":"no","at":"2026-11-28T07:00:00.000Z","charged":"no"}"#
         );
-        assert_eq!(serde_json::to_string(&end).unwrap(), JobEnd::json_of(event).unwrap());
+        assert_eq!(serde_json::to_string(&end).unwrap(), EndNote::of(event).unwrap().json);
         let long = String::from_utf8(event.to_vec())
             .unwrap()
             .replace("\"no\", \"charged", &format!("\"{}\", \"charged", "n".repeat(5000)));

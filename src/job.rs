@@ -29,10 +29,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use self::route::{Route, RouteName};
-
 pub use self::external::{Adopts, ExternalIds, ExternalTaskId, SentUnder};
 pub use self::failed_tasks::FailedTasks;
+use self::route::{Route, RouteName};
 
 /// The user's name for a job, which is also its idempotency key: 1–128 characters of `[A-Za-z0-9._:-]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]

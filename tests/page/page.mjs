@@ -119,12 +119,15 @@ async function isAccessible(browser) {
     const page = watched(await context.newPage());
     await page.goto(stand.url);
     await until("the jobs", async () => (await page.locator("#jobs tr").count()) === 4);
+    await page.getByRole("button", { name: "Look at them" }).click();
+    await until("the dead letter", async () => (await text(page, "#dead")).includes("conflict"));
     await page.addScriptTag({ content: axe });
     const { violations } = await page.evaluate(() => window.axe.run());
     const found = violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.target).join(" ")}`);
     assert.deepEqual(found, [], `${colorScheme}, ${width} wide`);
     const overflows = await page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth);
     assert.equal(overflows, false, `it is wider than ${width}`);
+    await page.reload();
     await page.keyboard.press("Tab");
     assert.equal(await page.evaluate(() => document.activeElement.className), "skip");
     await context.close();

@@ -93,7 +93,6 @@ async fn systemd_is_told_that_it_runs_what_it_waits_for_and_that_it_stops() {
         assert!(status.contains("redis.url"), "{status}");
         until("WATCHDOG=1").await;
         worker.stop().await;
-        until("STOPPING=1").await;
         let mut worker = Worker::start_with(place, &sim, &[], &variables);
         until("STATUS=takes jobs").await;
         assert!(worker.stop().await.success());

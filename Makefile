@@ -9,7 +9,7 @@ BUILD := cargo build --locked --bins --example comet-sim --example dev-ask
 LENGTH_S ?= 180
 SEEDS ?= 10000
 
-.PHONY: help demo test test-quick verify versions image-test test-page dependencies chaos simulate fuzz bench lint build schemas services linker
+.PHONY: help demo test test-quick verify versions image-test test-page test-boards dependencies chaos simulate fuzz bench lint build schemas services linker
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -41,6 +41,9 @@ image-test: ## build the images and try deploy/compose.yaml with them; needs a D
 
 test-page: build ## the page of the admin port in a real Chromium; installs it where it is missing, and needs the registry of npm
 	@dev/test-page
+
+test-boards: build ## the alerts by promtool, and the dashboard on a Prometheus that has scraped a worker; installs it where it is missing
+	@dev/test-boards
 
 dependencies: linker ## licences, sources and advisories of all dependencies, by cargo-deny
 	@dev/dependencies

@@ -110,7 +110,8 @@ pub(super) fn router(source: Arc<dyn FleetSource>, token: Secret) -> Router {
         .with_state(api)
 }
 
-/// Lets in whoever may ask, and marks each answer as one that no page of another site may read, keep or show.
+/// Refuses a request that may not be answered, and marks each answer as one that no page of another site may read,
+/// keep or show.
 async fn guarded(
     State(api): State<Api>,
     ConnectInfo(peer): ConnectInfo<Peer>,

@@ -126,6 +126,13 @@ fn plain(mut command: Command, line: &Line<'_>, sim: &Sim) -> Command {
 }
 
 fn worker(line: &Line<'_>, sim: &Sim, settings: &[(&str, &str)]) -> Result<Command> {
+    let mut command = command(line, sim, &["run"])?;
+    command.envs(settings.iter().map(|(key, value)| (format!("COMET_WORKER__{key}"), value)));
+    Ok(command)
+}
+
+/// A command of comet-worker with the configuration of a line's worker.
+pub fn command(line: &Line<'_>, sim: &Sim, arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(line.stand.program("comet-worker")?);
     // This removes the configuration of a real worker.
     for (name, _) in std::env::vars_os() {
@@ -153,7 +160,7 @@ fn worker(line: &Line<'_>, sim: &Sim, settings: &[(&str, &str)]) -> Result<Comma
         ("DOWNLOAD__ALLOW_PRIVATE_HOSTS", "true"),
         ("ADMIN__LISTEN", "127.0.0.1:0"),
     ];
-    command.arg("run");
-    command.envs(fixed.iter().chain(settings).map(|(key, value)| (format!("COMET_WORKER__{key}"), value)));
+    command.args(arguments);
+    command.envs(fixed.iter().map(|(key, value)| (format!("COMET_WORKER__{key}"), value)));
     Ok(command)
 }

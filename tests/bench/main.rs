@@ -11,6 +11,7 @@
 //! | `report.rs`, `machine.rs` | tables, and where they were measured |
 
 mod contenders;
+mod fleet;
 mod growth;
 mod idle;
 mod in_flight;
@@ -75,6 +76,8 @@ enum What {
     Growth,
     /// Round trips and bytes in Redis
     Redis,
+    /// What it takes to see a large fleet
+    Fleet,
 }
 
 /// How much of everything.
@@ -146,6 +149,7 @@ async fn one(what: What, stand: &Stand, options: &Options) -> Result<Section> {
         What::Idle => idle::measure(stand, &effort).await,
         What::Growth => growth::measure(stand, &effort).await,
         What::Redis => redis_cost::measure(stand, &effort).await,
+        What::Fleet => fleet::measure(stand, &effort).await,
     }
 }
 

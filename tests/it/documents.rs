@@ -207,29 +207,51 @@ fn the_page_of_settings_has_each_with_its_default() {
     assert_eq!(written, expected);
 }
 
-#[test]
-fn the_page_of_metrics_has_each_and_no_other() {
+/// The names of all metrics, as a query has them: of a histogram without its suffix.
+fn exposed_metrics() -> BTreeSet<String> {
     let metrics = Metrics::default();
     let queues = Queues { jobs: Some(0), dead: Some(0), unrouted: Some(0) };
     metrics.backlog(Some((&queues, 0)));
     let encoded = metrics.encode();
-    let exposed: BTreeSet<_> = encoded
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE "))
-        .map(|line| line.split(' ').collect::<Vec<_>>())
-        .map(|words| match words[1] {
-            "counter" => format!("{}_total", words[0]),
-            "info" => format!("{}_info", words[0]),
-            _ => words[0].to_owned(),
-        })
-        .collect();
+    let types = encoded.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let words = types.map(|line| line.split(' ').collect::<Vec<_>>());
+    let names = words.map(|words| match words[1] {
+        "counter" => format!("{}_total", words[0]),
+        "info" => format!("{}_info", words[0]),
+        _ => words[0].to_owned(),
+    });
+    names.collect()
+}
+
+#[test]
+fn alerts_and_dashboard_name_metrics_that_exist() {
+    let exposed = exposed_metrics();
+    for (file, least) in
+        [("deploy/prometheus/comet-worker.rules.yaml", 10), ("deploy/grafana/comet-worker.json", 30)]
+    {
+        let text = std::fs::read_to_string(root().join(file)).unwrap();
+        let named = text.split("comet_").skip(1).map(|rest| {
+            let name: String =
+                rest.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '_').collect();
+            format!("comet_{}", name.trim_end_matches("_bucket"))
+        });
+        let named: Vec<String> = named.collect();
+        assert!(named.len() >= least, "{file}: {named:?}");
+        for name in named {
+            assert!(exposed.contains(&name), "{file}: there is no metric {name}");
+        }
+    }
+}
+
+#[test]
+fn the_page_of_metrics_has_each_and_no_other() {
     let page = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
     let names = page.lines().filter_map(|line| line.strip_prefix("| `comet_"));
     let documented: BTreeSet<_> = names
         .flat_map(|row| row.split('|').next().unwrap().split(", "))
         .map(|name| format!("comet_{}", name.trim().trim_matches('`').trim_start_matches("comet_")))
         .collect();
-    assert_eq!(documented, exposed);
+    assert_eq!(documented, exposed_metrics());
 }
 
 /// Every property in the schema, however deep.

@@ -1,4 +1,5 @@
-// What the page's test needs around it: a stand-in for CometAPI, a Redis of its own, workers, and a browser.
+// What the tests of the page and of the boards need around them: a stand-in for CometAPI, a Redis of its own, workers,
+// other programs, and a browser.
 
 import { spawn } from "node:child_process";
 import { createServer } from "node:net";
@@ -6,7 +7,6 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { randomUUID } from "node:crypto";
-import { chromium } from "playwright-core";
 
 const PROGRAM = "target/debug/comet-worker";
 export const TOKEN = "0123456789abcdef0123";
@@ -22,7 +22,7 @@ export async function until(what, look) {
   }
 }
 
-function freePort() {
+export function freePort() {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once("error", reject);
@@ -60,8 +60,13 @@ export class Stand {
     });
   }
 
-  worker() {
-    return this.#run(PROGRAM, ["run"], this.#environment({ ADMIN__LISTEN: `127.0.0.1:${this.port}`, ADMIN__TOKEN: TOKEN }));
+  worker(settings = {}) {
+    return this.#run(PROGRAM, ["run"], this.#environment({ ADMIN__LISTEN: `127.0.0.1:${this.port}`, ADMIN__TOKEN: TOKEN, ...settings }));
+  }
+
+  // Another program, which is stopped with the rest.
+  program(name, arguments_) {
+    return this.#run(name, arguments_);
   }
 
   // Runs a command to its end; its output.
@@ -84,14 +89,16 @@ export class Stand {
     if (code !== 0) throw new Error(said);
   }
 
-  async durations(distribution) {
-    const reply = await fetch(`${this.api}/sim/durations`, {
-      method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ distribution }),
-    });
-    if (!reply.ok) throw new Error(await reply.text());
+  durations(distribution) {
+    return this.#steer("durations", { distribution });
   }
 
-  browser() {
+  faults(faults) {
+    return this.#steer("faults", faults);
+  }
+
+  async browser() {
+    const { chromium } = await import("playwright-core");
     // Root has no sandbox; nothing but this test's own page is opened.
     return chromium.launch({ executablePath: process.env.COMET_TEST_CHROMIUM, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
   }
@@ -99,6 +106,13 @@ export class Stand {
   async end() {
     await Promise.all([...this.#children].map((child) => this.stop(child, "SIGKILL")));
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async #steer(what, body) {
+    const reply = await fetch(`${this.api}/sim/${what}`, {
+      method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+    });
+    if (!reply.ok) throw new Error(await reply.text());
   }
 
   #environment(settings) {

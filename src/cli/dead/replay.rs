@@ -115,7 +115,7 @@ impl<'a> Replay<'a> {
         let (mut seen, mut gone, mut failed) = (Vec::new(), Vec::new(), Ok(()));
         while let Some(taken) = letters.next().await? {
             let letter = Letter::of(&taken.message);
-            // Of letters that are equal, one at a time is replayed.
+            // Equal letters are replayed one at a time.
             if failed.is_err() || seen.contains(&letter.key) || !chosen.takes(&letter, now) {
                 letters.put_back(taken).await?;
                 continue;

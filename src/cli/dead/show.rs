@@ -15,7 +15,7 @@ use crate::queue::consume::Message;
 use crate::queue::dead::Letter;
 use crate::redact;
 
-/// Of a longer body, this much is shown as text. `--json` has all of it.
+/// A longer body is shown as text up to here. `--json` has all of it.
 const SHOWN_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Debug, clap::Args)]

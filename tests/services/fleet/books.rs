@@ -1,4 +1,4 @@
-//! Whoever looks, and wherever: metrics, status, events and the provider's own books say the same.
+//! Metrics, status, events and the provider's own books say the same.
 
 use std::collections::BTreeMap;
 

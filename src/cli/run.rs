@@ -191,6 +191,7 @@ fn watch(
         shared: shared.clone(),
         suspects: sessions.suspects.clone(),
         fleet: parts::fleet(config, &shared.metrics)?,
+        has_port: config.admin.listen.is_some(),
         shows_fleet,
     };
     loops.spawn("presence", async move { presence.keep(&heartbeat, &stop).await });

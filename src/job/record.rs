@@ -9,10 +9,10 @@ use bytes::Bytes;
 use crate::job::route::RouteName;
 use crate::job::{Charged, Digest, FailedTasks, SentUnder, TaskId};
 
-/// The newest version that this worker reads. It writes 1, which knows all stages but `published`, and 2 for that stage.
+/// The newest version that this worker reads. It writes 1, which knows all stages but `told`, and 2 for that stage.
 pub const VERSION: u32 = 2;
 
-/// How far a job is: `new → submitting → generating → done`, or `published` instead of `done`. A missing record is
+/// How far a job is: `new → submitting → generating → done`, or [`Stage::Published`], which is stored as `told`, instead of `done`. A missing record is
 /// `New { attempt: 1 }`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Stage {
@@ -149,7 +149,7 @@ impl Record {
                     .ok_or_else(|| Unreadable::Damaged("no field event".into()))?,
                 replaceable: fields.get("replaceable").is_some_and(|value| value.as_ref() == b"1"),
             },
-            "published" => Stage::Published { event_id: text("event_id")?.to_owned() },
+            "told" => Stage::Published { event_id: text("event_id")?.to_owned() },
             other => {
                 let word: String = other.chars().take(20).collect();
                 return Err(Unreadable::Damaged(format!("unknown stage {word:?}")));
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(route(&stored), Ok(RouteName::new("dance")));
         stored.insert("route".to_owned(), "a b".into());
         assert!(matches!(route(&stored), Err(Unreadable::Damaged(_))));
-        stored.extend(fields(&[("stage", "published"), ("event_id", "a/succeeded")]));
+        stored.extend(fields(&[("stage", "told"), ("event_id", "a/succeeded")]));
         assert_eq!(route(&stored), Ok(None), "it has ended");
     }
 

@@ -19,7 +19,7 @@ local fields = redis.call('HGETALL', job)
 for i = 1, #fields, 2 do record[fields[i]] = fields[i + 1] end
 -- A job that was cancelled before a worker saw it has a hash without a stage.
 local missing = not record.stage
-local ended = record.stage == 'done' or record.stage == 'published'
+local ended = record.stage == 'done' or record.stage == 'told'
 
 -- A score of the index is a number of this table times 10^13, plus Redis's time in ms: so the jobs of one stage are
 -- together, the oldest first. src/ledger/fleet.rs reads it.

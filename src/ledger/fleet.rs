@@ -21,9 +21,11 @@ use crate::job::stage::JobStage;
 /// A worker whose last heartbeat is older is gone.
 pub const HEARTBEAT_KEPT: Duration = Duration::from_secs(20);
 /// For how long a replay that was cut off is remembered.
-const REPLAY_NOTED: Duration = Duration::from_secs(7 * 24 * 3600);
+const REPLAY_NOTED: Duration = Duration::from_secs(24 * 3600);
 /// How many minutes are shown.
 const HOUR: u64 = 60;
+/// How many entries of the index are looked at together.
+const MENDED_AT_A_TIME: usize = 50;
 /// The scores of two stages in the index are this far apart: see `common.lua`.
 const STAGE_APART: u64 = 10_000_000_000_000;
 
@@ -34,13 +36,14 @@ pub struct RedisFleet {
     prefix: String,
     beat: Script,
     look: Script,
+    mend: Script,
 }
 
 /// What a heartbeat has met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beaten {
-    /// Whether Redis still had the heartbeat before this one; if not, it may have lost other things as well.
-    pub was_known: bool,
+    /// A text that Redis loses only with everything else: if it is another one than before, all records are lost.
+    pub epoch: String,
     /// Whether this worker is the one that shows what is true of the whole fleet, so that it is shown once.
     pub shows_fleet: bool,
 }
@@ -101,12 +104,14 @@ impl RedisFleet {
             connection,
             prefix: prefix.to_owned(),
             beat: Script::new(include_str!("beat.lua")),
+            mend: Script::new(include_str!("mend.lua")),
             look: Script::new(concat!(include_str!("pace.lua"), include_str!("fleet.lua"))),
         }
     }
 
     /// Writes a worker's heartbeat, which is kept for [`HEARTBEAT_KEPT`]. `publishing` are jobs that it has been
-    /// publishing the end of for more than a moment, each with for how long: the index shows them as that.
+    /// publishing the end of for more than a moment, each with for how long: the index shows them as that. `can_show`:
+    /// it has a port at which it could show what is true of the whole fleet.
     ///
     /// # Errors
     ///
@@ -114,19 +119,49 @@ impl RedisFleet {
     pub async fn beat(
         &self,
         worker: &WorkerState,
+        can_show: bool,
         publishing: &[(JobId, Duration)],
     ) -> Result<Beaten, LedgerError> {
         let state =
             serde_json::to_string(worker).map_err(|error| LedgerError::Unavailable(error.to_string()))?;
-        let mut args = vec![worker.id.clone(), HEARTBEAT_KEPT.as_millis().to_string(), state];
+        let (kept, can_show) = (HEARTBEAT_KEPT.as_millis().to_string(), if can_show { "1" } else { "0" });
+        let epoch = uuid::Uuid::new_v4().simple().to_string();
+        let mut args = vec![worker.id.clone(), kept, state, can_show.to_owned(), epoch];
         for (job, age) in publishing {
             args.extend([job.to_string(), age.as_millis().to_string()]);
         }
-        let keys = [self.key("workers"), self.worker_key(&worker.id), self.key("unfinished")];
+        let keys = [
+            self.key("workers"),
+            self.worker_key(&worker.id),
+            self.key("unfinished"),
+            self.key("shows"),
+            self.key("epoch"),
+        ];
         let call = evalsha(&self.beat, &keys.each_ref().map(String::as_str), &args);
-        let (was_known, shows_fleet) =
-            self.connection.invoke(&self.beat, &call).await.map_err(unavailable)?;
-        Ok(Beaten { was_known, shows_fleet })
+        let (epoch, shows_fleet) = self.connection.invoke(&self.beat, &call).await.map_err(unavailable)?;
+        Ok(Beaten { epoch, shows_fleet })
+    }
+
+    /// Looks at the next entries of the index, from `cursor` on, and takes out those whose jobs have ended. Returns the
+    /// cursor for the next call: after many calls all entries were looked at.
+    ///
+    /// # Errors
+    ///
+    /// Redis gave no answer.
+    pub async fn mend(&self, cursor: usize) -> Result<usize, LedgerError> {
+        let mut range = redis::cmd("ZRANGE");
+        range.arg(self.key("unfinished")).arg(cursor).arg(cursor + MENDED_AT_A_TIME - 1);
+        let ids: Vec<String> = self.query(&range).await?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let records: Vec<String> = ids.iter().map(|id| self.key(&format!("job:{id}"))).collect();
+        let index = self.key("unfinished");
+        let keys: Vec<&str> =
+            [index.as_str()].into_iter().chain(records.iter().map(String::as_str)).collect();
+        let call = evalsha(&self.mend, &keys, &ids);
+        let ended: usize = self.connection.invoke(&self.mend, &call).await.map_err(unavailable)?;
+        Ok(cursor + ids.len().saturating_sub(ended))
     }
 
     /// Removes a worker that ends.
@@ -138,6 +173,11 @@ impl RedisFleet {
         let (mut delete, mut unlist) = (redis::cmd("DEL"), redis::cmd("ZREM"));
         delete.arg(self.worker_key(id));
         unlist.arg(self.key("workers")).arg(id);
+        let mut holder = redis::cmd("GET");
+        holder.arg(self.key("shows"));
+        if self.query::<Option<String>>(&holder).await?.as_deref() == Some(id) {
+            delete.arg(self.key("shows"));
+        }
         self.query::<Value>(&delete).await?;
         self.query::<Value>(&unlist).await.map(drop)
     }

@@ -6,7 +6,7 @@
 local digest, round, expect, nonce, event, replaceable = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 if foreign() then return answer('moved') end
 -- A worker that reads this record finds the final event in the receipts.
-if record.stage == 'published' then
+if record.stage == 'told' then
   if expect == 'correcting' and record.digest == digest then return written() end
   return answer('moved')
 end

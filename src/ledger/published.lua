@@ -15,17 +15,19 @@ if ended then
 elseif event_id == '' or (not missing and record.digest ~= digest) then
   return answer('moved')
 else
-  move({'stage', 'published', 'digest', digest, 'round', round, 'event_id', event_id},
+  move({'stage', 'told', 'digest', digest, 'round', round, 'event_id', event_id},
        {'route', 'attempt', 'nonce', 'under', 'task', 'since_ms', 'replaceable', 'cancelled', 'corrects', 'entries', 'entered', 'tried_ms',
         'failed_tasks',
         'failed_charged'}, VERSION_PUBLISHED)
   if ARGV[7] ~= '1' then release() end
 end
+-- An end that was published before is published again for a copy of its job, and counts no more.
+local is_first = not ended or redis.call('PTTL', job) == -1
 redis.call('PEXPIRE', job, remember)
 redis.call('ZREM', index, id)
-if ARGV[8] ~= '' then
+if is_first and ARGV[8] ~= '' then
   local ends, minutes = KEYS[#KEYS - 1], KEYS[#KEYS]
-  -- The same end has the same text, so a repeated call adds and counts nothing.
+  -- The same end has the same text.
   if redis.call('ZADD', ends, 'NX', now, ARGV[8]) == 1 then
     redis.call('ZREMRANGEBYRANK', ends, 0, -ENDS_MAX - 1)
     local minute = string.format('%.0f', math.floor(now / 60000))

@@ -233,7 +233,7 @@ impl Families {
             backlog: add(
                 &mut to,
                 "backlog_jobs",
-                "Jobs that wait or are in work: ready in amqp.queue, and held by any worker. One worker of the fleet shows it, so that a sum over all is right for autoscaling",
+                "Jobs that wait or are in work: ready in amqp.queue, and held by any worker. One worker of the fleet shows it, and for some seconds two where another takes over: max() is right for autoscaling",
             ),
             registry: to,
         };

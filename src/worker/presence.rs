@@ -57,17 +57,19 @@ pub struct Presence {
     pub shared: Shared,
     pub suspects: Suspects,
     pub fleet: RedisFleet,
-    /// Whether this worker shows what is true of the whole fleet.
+    /// Whether it has an admin port, at which it could show what is true of the whole fleet.
+    pub has_port: bool,
+    /// Whether it is the worker that does.
     pub shows_fleet: Arc<AtomicBool>,
 }
 
 impl Presence {
-    /// Writes heartbeats until `stop`, and takes leave then. Where Redis has lost the one before, the records of running
-    /// jobs may be lost too, and are restored: otherwise they would be missing in what is shown until their ends.
+    /// Writes heartbeats until `stop`, and takes leave then. Where Redis has lost its data, the records of running jobs are
+    /// restored: otherwise they would be missing in what is shown until their ends.
     pub async fn keep(&self, heartbeat: &Heartbeat, stop: &CancellationToken) {
         let mut tick = interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut is_first = true;
+        let (mut epoch, mut cursor) = (None, 0);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -77,15 +79,18 @@ impl Presence {
             let (state, publishing) = (self.state(&held), publishing(&held));
             tokio::select! {
                 () = stop.cancelled() => break,
-                beaten = self.fleet.beat(&state, &publishing) => match beaten {
-                    Ok(Beaten { was_known, shows_fleet }) => {
+                beaten = self.fleet.beat(&state, self.has_port, &publishing) => match beaten {
+                    Ok(Beaten { epoch: now, shows_fleet }) => {
                         self.shows_fleet.store(shows_fleet, Ordering::Relaxed);
-                        if !was_known && !is_first {
+                        if epoch.as_ref().is_some_and(|before| *before != now) {
                             // Each life that reads its record again restores it where it is missing.
-                            tracing::info!("Redis has forgotten this worker: its jobs look at their records");
+                            tracing::info!("Redis has lost its data: the jobs look at their records");
                             self.shared.hints.wake_all();
                         }
-                        is_first = false;
+                        epoch = Some(now);
+                        if shows_fleet {
+                            cursor = self.fleet.mend(cursor).await.unwrap_or(0);
+                        }
                     }
                     // The breaker says what a Redis that is away means for the jobs.
                     Err(error) => {

@@ -117,7 +117,7 @@ async fn fill(redis: &mut MultiplexedConnection, prefix: &str, unfinished: u64, 
         for number in from..finished.min(from + TOGETHER) {
             let fields = [
                 ("version", "2"),
-                ("stage", "published"),
+                ("stage", "told"),
                 ("digest", "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"),
                 ("round", "1"),
                 ("event_id", "finished/succeeded"),

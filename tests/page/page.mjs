@@ -95,6 +95,12 @@ async function run() {
   });
   step("replays a dead letter");
 
+  worker.kill("SIGSTOP");
+  await until("the silence", async () => (await text(page, "#state")).includes("no news"));
+  worker.kill("SIGCONT");
+  await until("the worker again", async () => (await text(page, "#state")).includes("works"));
+  step("says when the worker hangs");
+
   await stand.stop(worker);
   await until("what is wrong", async () => !(await text(page, "#state")).includes("works"));
   worker = stand.worker();

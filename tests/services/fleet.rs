@@ -165,6 +165,46 @@ async fn an_index_that_redis_has_lost_comes_back_with_the_records_and_without_th
     .await;
 }
 
+#[tokio::test]
+async fn what_has_ended_is_taken_out_of_the_index_by_the_worker_that_shows_the_fleet() {
+    Place::run("mend", async |place| {
+        let bench = Bench::on(place);
+        let client = redis::Client::open(place.redis_url.as_str()).unwrap();
+        let mut redis = connected(&client).await.unwrap();
+        let runs: JobId = "runs".parse().unwrap();
+        bench.begin(&runs, 1).await;
+        let event = Bytes::from_static(EVENT.as_bytes());
+        let (told, done, kept): (JobId, JobId, JobId) =
+            ("told".parse().unwrap(), "done".parse().unwrap(), "kept".parse().unwrap());
+        for (job, sealed) in [(&told, true), (&done, false)] {
+            bench.begin(job, 1).await;
+            if !sealed {
+                let unfinished = FreezePrecondition::Unfinished;
+                bench.ledger.freeze(bench.entry(job), &unfinished, event.clone(), false).await.unwrap();
+            }
+            bench.ledger.mark_published(bench.entry(job), &event, sealed).await.unwrap();
+        }
+        bench.begin(&kept, 1).await;
+        let unfinished = FreezePrecondition::Unfinished;
+        bench.ledger.freeze(bench.entry(&kept), &unfinished, event, false).await.unwrap();
+        // As a worker of an older version leaves them, and one whose record is gone.
+        let mut left = redis::cmd("ZADD");
+        left.arg(format!("{{{}}}:unfinished", place.prefix));
+        for id in ["told", "done", "gone"] {
+            left.arg(41_795_850_000_000_u64).arg(id);
+        }
+        let _: i64 = left.query_async(&mut redis).await.unwrap();
+        assert_eq!(bench.fleet.jobs(None, 10).await.unwrap().len(), 5);
+        assert_eq!(bench.fleet.mend(0).await.unwrap(), 2, "what is left was looked at");
+        let mut left: Vec<String> =
+            bench.fleet.jobs(None, 10).await.unwrap().into_iter().map(|job| job.job_id).collect();
+        left.sort();
+        assert_eq!(left, ["kept", "runs"]);
+        assert_eq!(bench.fleet.mend(2).await.unwrap(), 0, "from the beginning again");
+    })
+    .await;
+}
+
 async fn status(place: &Place, sim: &Sim, arguments: &[&str]) -> Value {
     tool(&environment(place, &sim.url), &[&["status", "--json"], arguments].concat()).await.json()
 }

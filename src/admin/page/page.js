@@ -4,7 +4,7 @@
 
 const byId = (id) => document.getElementById(id);
 const STAGES = ["waiting", "submitting", "recovering", "generating", "storing", "publishing"];
-const state = { stage: "", fleet: null, token: sessionStorage.getItem("comet-admin-token") || "", thumbnails: new Map() };
+const state = { stage: "", fleet: null, token: sessionStorage.getItem("comet-admin-token") || "", thumbnails: new Map(), shown: 0, acting: false };
 
 // ---- Elements ----------------------------------------------------------------------------------
 
@@ -77,7 +77,9 @@ function ask(path, options = {}) {
 }
 
 async function json(path, options) {
-  const reply = await ask(path, options);
+  // Fetching images anew may take the worker two minutes.
+  const limit = AbortSignal.timeout(options?.method ? 130000 : 15000);
+  const reply = await ask(path, { signal: limit, ...options });
   const answer = await reply.json().catch(() => ({}));
   if (reply.status === 401) throw new NotAllowed(answer.error ?? "a token is needed");
   if (!reply.ok) throw new Error(answer.error ?? `HTTP ${reply.status}`);
@@ -194,7 +196,7 @@ function recentRow(end) {
   return row(picture, element("td", {}, jobLink(end.job_id)), outcomeCell(end), agingCell(end.at, " ago"), cell(end.message, "text"));
 }
 
-// Images are fetched one after the other, few in all, and kept as long as they are shown.
+// Images are fetched one after the other, and the latest 200 are kept.
 let lastImage = Promise.resolve();
 function thumbnail(job, index) {
   const key = `${job}/${index}`;
@@ -202,10 +204,13 @@ function thumbnail(job, index) {
     lastImage = lastImage.then(async () => {
       try {
         const reply = await ask(`jobs/${encodeURIComponent(job)}/images/${index}`, { cache: "default" });
-        return reply.ok ? URL.createObjectURL(await reply.blob()) : null;
+        if (reply.ok) return URL.createObjectURL(await reply.blob());
       } catch {
-        return null;
+        // Like an answer without an image.
       }
+      // It may be there the next time.
+      state.thumbnails.delete(key);
+      return null;
     });
     state.thumbnails.set(key, lastImage);
     if (state.thumbnails.size > 200) {
@@ -214,7 +219,7 @@ function thumbnail(job, index) {
       url.then((made) => made && URL.revokeObjectURL(made));
     }
   }
-  return state.thumbnails.get(key).then((url) => (url ? element("img", { src: url, alt: `image ${index} of ${job}`, loading: "lazy" }) : null));
+  return state.thumbnails.get(key).then((url) => (url ? element("img", { src: url, alt: `image ${index} of ${job}` }) : null));
 }
 
 function showFailures(recent) {
@@ -282,8 +287,12 @@ async function showHour() {
 
 async function showJob(job) {
   const dialog = byId("job");
+  // What arrives for a job that is not shown any more is dropped.
+  state.shown += 1;
+  const mine = state.shown;
   try {
     const life = await json(`jobs/${encodeURIComponent(job)}`);
+    if (mine !== state.shown) return;
     byId("job-head").textContent = life.job_id;
     const at = life.stage ?? life.outcome ?? (life.cancelled ? "cancelled before a worker has seen it" : "no outcome is known");
     const facts = [
@@ -293,7 +302,9 @@ async function showJob(job) {
     byId("job-facts").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
     const pictures = byId("job-images");
     pictures.replaceChildren();
-    life.images.forEach((image, index) => thumbnail(life.job_id, index).then((made) => pictures.append(made ?? element("p", {}, image.location))));
+    life.images.forEach((image, index) => thumbnail(life.job_id, index).then((made) => {
+      if (mine === state.shown) pictures.append(made ?? element("p", {}, image.location));
+    }));
     byId("job-history").replaceChildren(...(life.history.length ? life.history.map(momentOf) : [element("li", {}, "No receipts.")]));
     const actions = byId("job-actions");
     actions.replaceChildren();
@@ -308,6 +319,7 @@ async function showJob(job) {
     }
     if (!dialog.open) dialog.showModal();
   } catch (error) {
+    if (mine !== state.shown) return;
     byId("job-head").textContent = job;
     byId("job-facts").replaceChildren(element("dt", {}, "Not shown"), element("dd", {}, error.message));
     for (const id of ["job-images", "job-history", "job-actions"]) byId(id).replaceChildren();
@@ -327,11 +339,14 @@ function momentOf(moment) {
 // Asks, and acts after a yes. What went wrong is said in the same place.
 function confirmed(words, act) {
   const dialog = byId("confirm");
+  // One thing at a time: the answer to it has to be seen first.
+  if (state.acting) return dialog.open || dialog.showModal();
   byId("confirm-words").textContent = words;
   byId("confirm-trouble").textContent = "";
   byId("confirm-form").onsubmit = async (event) => {
     event.preventDefault();
     byId("confirm-yes").disabled = true;
+    state.acting = true;
     try {
       await act();
       dialog.close();
@@ -339,6 +354,7 @@ function confirmed(words, act) {
       byId("confirm-trouble").textContent = error.message;
       if (error instanceof NotAllowed) askForToken();
     } finally {
+      state.acting = false;
       byId("confirm-yes").disabled = false;
     }
   };
@@ -432,6 +448,9 @@ function trouble(error) {
   }
 }
 
+// The worker sends something every two seconds.
+const SILENCE_MAX_MS = 15000;
+
 // Reads the stream of events. It is read by hand since a browser's own reader can't send the token, which must not be
 // in a URL. Ends with the stream.
 async function live() {
@@ -443,7 +462,12 @@ async function live() {
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
   for (;;) {
-    const { done, value } = await reader.read();
+    const next = await Promise.race([reader.read(), wait(SILENCE_MAX_MS)]);
+    if (!next) {
+      reader.cancel();
+      throw new Error("no news from this worker: it hangs, or the way to it is cut");
+    }
+    const { done, value } = next;
     if (done) return;
     held += value;
     for (let end = held.indexOf("\n\n"); end >= 0; end = held.indexOf("\n\n")) {
@@ -464,10 +488,11 @@ async function follow() {
     try {
       await live();
     } catch (error) {
+      trouble(error);
       try {
         show(await json("fleet"));
       } catch {
-        trouble(error);
+        // What is wrong is said already.
       }
     }
     await wait(3000);

@@ -142,7 +142,9 @@ impl<'a> Replay<'a> {
         letters.close().await?;
         // The notes are forgotten once the letters are gone for certain.
         for key in gone {
-            self.redis.forget_replay(&key).await?;
+            if let Err(error) = self.redis.forget_replay(&key).await {
+                tracing::debug!("the note about {key} stays for a while: {error}");
+            }
         }
         failed
     }
@@ -168,8 +170,8 @@ impl<'a> Replay<'a> {
     async fn send(&self, letter: &Letter, message: &Message) -> anyhow::Result<Done> {
         match self.redis.begin_replay(&letter.key).await? {
             ReplayNote::New => {}
+            ReplayNote::Sent | ReplayNote::Begun if self.force => {}
             ReplayNote::Sent => return Ok(Done::SentBefore),
-            ReplayNote::Begun if self.force => {}
             ReplayNote::Begun => {
                 return Ok(Done::Left(
                     "its last replay was cut off, and perhaps sent: see comet-worker status JOB",

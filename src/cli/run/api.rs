@@ -45,7 +45,7 @@ pub(super) struct FleetOfConfig {
     config: Config,
     reader: FleetReader,
     ledger: Arc<dyn Ledger>,
-    fleet: Mutex<Option<(Instant, Fleet)>>,
+    fleet: Mutex<Option<(Instant, Result<Fleet, NoAnswer>)>>,
     queues: Mutex<Option<(Instant, Queues)>>,
     desks: Semaphore,
     images: Semaphore,
@@ -79,7 +79,11 @@ impl FleetOfConfig {
                 () = stop.cancelled() => return,
                 _ = tick.tick() => heartbeat.touch(),
             }
-            let seen = if shows.load(Ordering::Relaxed) { self.fleet().await.ok() } else { None };
+            let seen = if shows.load(Ordering::Relaxed) {
+                timeout(QUEUES_KEPT, self.fleet()).await.ok().and_then(Result::ok)
+            } else {
+                None
+            };
             let held = |fleet: &Fleet| fleet.workers.iter().map(|worker| worker.in_flight).sum::<usize>();
             let seen =
                 seen.as_ref().map(|fleet| (&fleet.queues, u64::try_from(held(fleet)).unwrap_or(u64::MAX)));
@@ -122,11 +126,11 @@ impl FleetSource for FleetOfConfig {
         if let Some((at, fleet)) = &*kept
             && at.elapsed() < FLEET_KEPT
         {
-            return Ok(fleet.clone());
+            return fleet.clone();
         }
-        let fleet = self.reader.fleet(self.queues().await, RECENT).await.map_err(unavailable)?;
+        let fleet = self.reader.fleet(self.queues().await, RECENT).await.map_err(unavailable);
         *kept = Some((Instant::now(), fleet.clone()));
-        Ok(fleet)
+        fleet
     }
 
     async fn jobs(&self, stage: Option<JobStage>, limit: usize) -> Result<Vec<UnfinishedJob>, NoAnswer> {

@@ -16,6 +16,9 @@ use crate::job::{Charged, Outcome, Reason, TaskId, Timings};
 /// A job whose record or route this worker doesn't understand is requeued after this pause, so that other workers get time for it.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
 
+/// How often the end of a record that keeps its event is tried. Nothing but the record's own end hangs on it.
+const MARK_TRIES: u32 = 3;
+
 impl Actor<'_> {
     /// Seals the outcome; the first life to seal wins. The event is worded before that, from what this life saw.
     pub(super) async fn seal(
@@ -90,8 +93,8 @@ impl Actor<'_> {
         Ok(Input::Done)
     }
 
-    /// Lets the record of a job begin to expire after its event was published. If this write is lost, the record only
-    /// stays longer. With a `sealed` event the record ends with this move, so the move is repeated until it is made.
+    /// Lets the record of a job begin to expire after its event was published. If this write is lost more than a few
+    /// times, the record stays, and is shown as unfinished. With a `sealed` event the record ends with this move, so the move is repeated until it is made.
     pub(super) async fn remember(&mut self, sealed: Option<Bytes>) -> Result<Input, RequeueReason> {
         let ledger = &self.shared.ledger;
         let entry = self.job_ref(self.machine.round());
@@ -100,10 +103,14 @@ impl Actor<'_> {
             if let Err(unreadable) = self.or_a_little_later(remembering).await?? {
                 tracing::warn!("the event is published, and the record is left as it is: {unreadable}");
             }
-        } else if let Some(event) = &self.published
-            && let Err(error) = ledger.mark_published(entry, event, false).await
-        {
-            tracing::debug!("the record will not expire: {error}");
+        } else if let Some(event) = &self.published {
+            for failures in 1..=MARK_TRIES {
+                let Err(error) = ledger.mark_published(entry, event, false).await else { break };
+                tracing::debug!("the record doesn't expire yet: {error}");
+                if failures < MARK_TRIES && self.interrupts.or(self.rest(failures)).await.is_err() {
+                    break;
+                }
+            }
         }
         Ok(Input::Done)
     }

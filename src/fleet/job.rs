@@ -173,3 +173,6 @@ fn moment(receipt: &DatedReceipt) -> Moment {
     }
     Moment { at: rfc_3339(*at_ms), what, details: kept }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use crate::support::{Broker, Place, Sim, Worker, amqp_url, redis_url, wait_for};
 async fn while_redis_is_gone_generations_are_polled_nothing_starts_and_all_is_told_after_it() {
     let mut redis = PrivateRedis::start().await;
     Place::run_on("redis", amqp_url(), redis.url(), async |place| {
-        let sim = Sim::start(&["--durations", "fixed:4s"]).await;
+        let sim = Sim::start(&["--durations", "fixed:12s"]).await;
         let worker = Worker::start(place, &sim, &[("REDIS__RESPONSE_TIMEOUT_MS", "500")]);
         let broker = Broker::connect(place).await;
         broker.listen(place).await;

@@ -25,7 +25,8 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
     let mut redis = client.get_multiplexed_async_connection().await?;
     let sim = Sim::start(stand, "fixed:0", &[]).await?;
     let line = Line::open(stand).await?;
-    let mut worker = Contender::patient_worker().start(&line, &sim, &[])?;
+    // The address is read from the log.
+    let mut worker = Contender::patient_worker().start(&line, &sim, &[("LOG__FORMAT", "text")])?;
     let address = loop {
         worker.still_runs()?;
         let log = worker.log();

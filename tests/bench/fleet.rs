@@ -111,6 +111,13 @@ async fn fill(redis: &mut MultiplexedConnection, prefix: &str, unfinished: u64, 
             let stage = 1 + number % 6;
             add.arg(stage * 10_000_000_000_000 + now_ms - number).arg(format!("unfinished-{number}"));
         }
+        // Without a record, a worker would take it out of the index.
+        let mut together = redis::pipe();
+        for number in from..unfinished.min(from + TOGETHER) {
+            let key = format!("{{{prefix}}}:job:unfinished-{number}");
+            together.hset_multiple(key, &[("version", "1"), ("stage", "generating")]).ignore();
+        }
+        together.query_async::<()>(redis).await?;
         add.query_async::<()>(redis).await?;
     }
     for from in (0..finished).step_by(usize::try_from(TOGETHER)?) {

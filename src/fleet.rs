@@ -115,6 +115,13 @@ impl Fleet {
         self.jobs.values().sum()
     }
 
+    /// How many jobs all workers hold.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        let held: usize = self.workers.iter().map(|worker| worker.in_flight).sum();
+        u64::try_from(held).unwrap_or(u64::MAX)
+    }
+
     /// The standstills of all workers, each with how many workers are in it: those that most workers are in come
     /// first.
     #[must_use]

@@ -12,6 +12,7 @@ mod greeting;
 pub mod hints;
 pub mod in_memory;
 mod in_redis;
+pub mod replays;
 pub mod rights;
 mod run;
 mod scripts;
@@ -56,6 +57,15 @@ pub struct JobRef<'a> {
     pub under: Option<&'a SentUnder>,
     /// The slots that its task takes of the account.
     pub slots: Slots,
+}
+
+impl<'a> JobRef<'a> {
+    /// The job's first input, of which no attempt is known, for a caller that takes no slots.
+    #[must_use]
+    pub fn new(job: &'a JobId, digest: &'a Digest, route: &'a RouteName) -> Self {
+        let failed = FailedTasks::none();
+        Self { job, digest, route, round: 1, failed, under: None, slots: Slots::NONE }
+    }
 }
 
 impl JobRef<'_> {

@@ -4,11 +4,11 @@
 //! and begins anew from the record when RabbitMQ delivers the job again. While a life waits, it holds nothing that it
 //! can't return within moments.
 
-pub mod board;
 pub mod breaker;
 pub mod copies;
 pub mod delivery;
 pub mod downloads;
+pub mod held_jobs;
 pub mod in_flight;
 pub mod intake;
 pub mod learning;
@@ -39,10 +39,10 @@ use crate::metrics::Metrics;
 use crate::provider::Provider;
 use crate::receipts::Receipts;
 use crate::storage::Storage;
-use board::Board;
 use breaker::Breaker;
 use copies::Copies;
 use downloads::Downloads;
+use held_jobs::HeldJobs;
 use in_flight::JobsInFlight;
 use learning::Learning;
 use panics::Panics;
@@ -70,7 +70,7 @@ pub struct Shared {
     pub downloads: Downloads,
     pub hints: Hints,
     pub lives: JobsInFlight,
-    pub board: Board,
+    pub held_jobs: HeldJobs,
     pub learning: Learning,
     pub copies: Copies,
     pub panics: Panics,

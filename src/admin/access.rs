@@ -1,6 +1,6 @@
 //! Who may use the interface under `/api`.
 //!
-//! Looking needs no token from this machine. From elsewhere it does, and so does whatever changes anything. A request
+//! Looking needs no token from this machine. From elsewhere it does, and so does every change. A request
 //! that another site's page makes in a visitor's browser is refused, with a token as well as without.
 
 use std::net::IpAddr;
@@ -47,7 +47,7 @@ pub(super) fn check(method: &Method, headers: &HeaderMap, peer: Peer, token: &Se
         return Ok(());
     }
     if token.is_empty() {
-        let what = if looks_only { "looking from another machine" } else { "whatever changes anything" };
+        let what = if looks_only { "looking from another machine" } else { "a change" };
         let message = format!("{what} needs admin.token, which is not set (COMET_WORKER__ADMIN__TOKEN)");
         return Err((StatusCode::FORBIDDEN, message));
     }

@@ -64,9 +64,9 @@ pub(super) struct Filter {
     job: Option<JobId>,
 }
 
-/// The letters that a command changes: named, or filtered, or all.
+/// The letters that a command changes: by their keys, by a filter, or all.
 #[derive(Debug, Args)]
-pub(super) struct Chosen {
+pub(super) struct Selection {
     /// The keys of the letters, as list prints them
     #[arg(value_name = "KEY")]
     keys: Vec<String>,
@@ -92,7 +92,7 @@ struct ListArguments {
 #[derive(Debug, Args)]
 struct DropArguments {
     #[command(flatten)]
-    chosen: Chosen,
+    selection: Selection,
     /// Say what would be dropped, and drop nothing
     #[arg(long)]
     dry_run: bool,
@@ -102,7 +102,7 @@ struct DropArguments {
 }
 
 /// The connections of one command.
-struct Desk {
+struct QueueAccess {
     connection: Connection,
     publisher: Publisher,
     names: Names,
@@ -110,18 +110,18 @@ struct Desk {
 }
 
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
-    let desk = Desk::open(config).await?;
+    let access = QueueAccess::open(config).await?;
     let done = match &arguments.command {
-        Command::List(arguments) => list(&desk, arguments).await,
-        Command::Show(arguments) => show::run(&desk, arguments).await,
-        Command::Replay(arguments) => Box::pin(replay::run(config, &desk, arguments)).await,
-        Command::Drop(arguments) => drop_letters(&desk, arguments).await,
+        Command::List(arguments) => list(&access, arguments).await,
+        Command::Show(arguments) => show::run(&access, arguments).await,
+        Command::Replay(arguments) => Box::pin(replay::run(config, &access, arguments)).await,
+        Command::Drop(arguments) => drop_letters(&access, arguments).await,
     };
-    desk.publisher.close().await;
+    access.publisher.close().await;
     done
 }
 
-impl Desk {
+impl QueueAccess {
     async fn open(config: &Config) -> anyhow::Result<Self> {
         let address = parts::address(config)?;
         let connection =
@@ -154,7 +154,7 @@ fn is_older(letter: &Letter, age: Duration, now: Timestamp) -> bool {
     at.is_some_and(|at| now.duration_since(at).unsigned_abs() >= age && at <= now)
 }
 
-impl Chosen {
+impl Selection {
     fn by_key(key: &str) -> Self {
         let filter = Filter { reason: Vec::new(), older_than: None, job: None };
         Self { keys: vec![key.to_owned()], filter, all: false }
@@ -185,8 +185,8 @@ impl Chosen {
 
 /// The first letters of the queue.
 pub(super) async fn first(config: &Config, limit: usize) -> anyhow::Result<Vec<Letter>> {
-    let desk = Desk::open(config).await?;
-    let mut letters = desk.letters().await?;
+    let access = QueueAccess::open(config).await?;
+    let mut letters = access.letters().await?;
     let mut found = Vec::new();
     while found.len() < limit
         && let Some(taken) = letters.next().await?
@@ -195,13 +195,13 @@ pub(super) async fn first(config: &Config, limit: usize) -> anyhow::Result<Vec<L
         letters.put_back(taken).await?;
     }
     letters.close().await?;
-    desk.publisher.close().await;
+    access.publisher.close().await;
     Ok(found)
 }
 
-async fn list(desk: &Desk, arguments: &ListArguments) -> anyhow::Result<()> {
+async fn list(access: &QueueAccess, arguments: &ListArguments) -> anyhow::Result<()> {
     let (now, mut output) = (Timestamp::now(), Output::plain());
-    let mut letters = desk.letters().await?;
+    let mut letters = access.letters().await?;
     let (mut shown, mut others) = (0, 0);
     while let Some(taken) = letters.next().await? {
         let letter = Letter::of(&taken.message);
@@ -220,7 +220,7 @@ async fn list(desk: &Desk, arguments: &ListArguments) -> anyhow::Result<()> {
     if others > 0 {
         output.words(&format!("and {others} more: --limit shows more of them, filters show fewer"));
     } else if shown == 0 {
-        output.words(&format!("no such letter in {}", desk.names.dead));
+        output.words(&format!("no such letter in {}", access.names.dead));
     }
     output.check()
 }
@@ -240,14 +240,14 @@ fn line(letter: &Letter) -> String {
         .to_owned()
 }
 
-async fn drop_letters(desk: &Desk, arguments: &DropArguments) -> anyhow::Result<()> {
-    arguments.chosen.check()?;
+async fn drop_letters(access: &QueueAccess, arguments: &DropArguments) -> anyhow::Result<()> {
+    arguments.selection.check()?;
     let (now, mut output) = (Timestamp::now(), Output::plain());
-    let mut letters = desk.letters().await?;
+    let mut letters = access.letters().await?;
     let mut dropped = Vec::new();
     while let Some(taken) = letters.next().await? {
         let letter = Letter::of(&taken.message);
-        if !arguments.chosen.takes(&letter, now) {
+        if !arguments.selection.takes(&letter, now) {
             letters.put_back(taken).await?;
             continue;
         }
@@ -266,9 +266,9 @@ async fn drop_letters(desk: &Desk, arguments: &DropArguments) -> anyhow::Result<
         dropped.push(letter.key);
     }
     letters.close().await?;
-    if dropped.is_empty() && arguments.chosen.keys.is_empty() {
-        output.words(&format!("no such letter in {}", desk.names.dead));
+    if dropped.is_empty() && arguments.selection.keys.is_empty() {
+        output.words(&format!("no such letter in {}", access.names.dead));
     }
     output.check()?;
-    arguments.chosen.missing(&dropped)
+    arguments.selection.missing(&dropped)
 }

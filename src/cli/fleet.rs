@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use lapin::Connection;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use super::parts;
@@ -14,8 +15,10 @@ use crate::fleet::{Fleet, Minute, Queues, UnfinishedJob, WorkerState};
 use crate::job::JobId;
 use crate::job::event::EventView;
 use crate::job::stage::JobStage;
+use crate::ledger::LedgerError;
 use crate::ledger::fleet::RedisFleet;
 use crate::metrics::Metrics;
+use crate::queue::Address;
 use crate::queue::topology::{self, Names};
 use crate::receipts::Receipts;
 use crate::storage::Storage;
@@ -23,13 +26,27 @@ use crate::storage::Storage;
 /// How long RabbitMQ may take to say how many messages are where.
 const QUEUES_MAX: Duration = Duration::from_secs(5);
 
+/// The largest image that is shown.
+const IMAGE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
 /// The three sources.
 pub(super) struct FleetReader {
     redis: RedisFleet,
     /// `None` without `generation.receipts`.
     receipts: Option<Receipts>,
-    names: Names,
+    rabbit: QueueCounts,
     slots_max: u32,
+    /// `redis.url`, without its password.
+    redis_url: String,
+}
+
+/// Asks RabbitMQ how many messages are in each queue, over a connection that is kept.
+struct QueueCounts {
+    address: Address,
+    /// Without its password.
+    url: String,
+    names: Names,
+    connection: Mutex<Option<Connection>>,
 }
 
 impl FleetReader {
@@ -42,14 +59,20 @@ impl FleetReader {
         Ok(Self {
             redis: parts::fleet(config, &Metrics::new())?,
             receipts,
-            names: parts::names(config),
+            rabbit: QueueCounts {
+                address: parts::address(config)?,
+                url: redacted(&config.amqp.url.now()),
+                names: parts::names(config),
+                connection: Mutex::default(),
+            },
             slots_max: config.generation.max_running,
+            redis_url: redacted(&config.redis.url.now()),
         })
     }
 
     /// The whole fleet; `queues` is what RabbitMQ has said.
     pub(super) async fn fleet(&self, queues: Queues, recent: usize) -> anyhow::Result<Fleet> {
-        Ok(self.redis.look(recent).await?.with(queues, self.slots_max))
+        Ok(self.asked(self.redis.snapshot(recent)).await?.with(queues, self.slots_max))
     }
 
     /// The unfinished jobs, the oldest at their stage first.
@@ -58,7 +81,7 @@ impl FleetReader {
         stage: Option<JobStage>,
         limit: usize,
     ) -> anyhow::Result<Vec<UnfinishedJob>> {
-        let mut jobs = self.redis.jobs(stage, limit).await?;
+        let mut jobs = self.asked(self.redis.jobs(stage, limit)).await?;
         if stage.is_none_or(|stage| stage == JobStage::Waiting) {
             for job in self.waiting().await? {
                 if !jobs.iter().any(|listed| listed.job_id == job.job_id) {
@@ -73,7 +96,7 @@ impl FleetReader {
 
     /// The jobs that workers hold for their first submit, which have no record yet: the oldest of each worker.
     async fn waiting(&self) -> anyhow::Result<Vec<UnfinishedJob>> {
-        let workers = self.redis.look(0).await?.workers;
+        let workers = self.asked(self.redis.snapshot(0)).await?.workers;
         let waiting = workers.into_iter().flat_map(|worker| worker.waiting).map(|waiting| UnfinishedJob {
             job_id: waiting.job_id,
             stage: JobStage::Waiting,
@@ -84,8 +107,8 @@ impl FleetReader {
 
     /// The life of one job; `None` if neither Redis, nor the store, nor a worker knows it.
     pub(super) async fn job(&self, job: &JobId) -> anyhow::Result<Option<JobView>> {
-        let record = self.redis.record(job).await?;
-        let mut listed = self.redis.job(job.as_str()).await?;
+        let record = self.asked(self.redis.record(job)).await?;
+        let mut listed = self.asked(self.redis.job(job.as_str())).await?;
         if listed.is_none() && record.record.is_none() {
             let mut waiting = self.waiting().await?.into_iter();
             listed = waiting.find(|waiting| waiting.job_id == job.as_str());
@@ -98,20 +121,65 @@ impl FleetReader {
     }
 
     pub(super) async fn hour(&self) -> anyhow::Result<Vec<Minute>> {
-        Ok(self.redis.hour().await?)
+        self.asked(self.redis.hour()).await
     }
 
-    /// An image of a job that has succeeded; `None` if there is none with this index.
+    /// An image of a job that has succeeded; `None` if there is none with this index, or it is too large to be shown.
     pub(super) async fn image(&self, job: &JobId, index: usize) -> anyhow::Result<Option<Bytes>> {
         let Some(receipts) = &self.receipts else { return Ok(None) };
         let Some(event) = receipts.last_word(job).await? else { return Ok(None) };
         let images = EventView::parse(&event).map(|view| view.images).unwrap_or_default();
-        let Some(image) = images.get(index) else { return Ok(None) };
+        // A bigger one is no thumbnail, and would be held in memory whole.
+        let Some(image) = images.get(index).filter(|image| image.bytes <= IMAGE_BYTES_MAX) else {
+            return Ok(None);
+        };
         Ok(Some(receipts.storage().read(&image.location).await?))
     }
 
-    pub(super) fn names(&self) -> &Names {
-        &self.names
+    async fn asked<T>(&self, asking: impl Future<Output = Result<T, LedgerError>>) -> anyhow::Result<T> {
+        let url = &self.redis_url;
+        asking.await.with_context(|| {
+            format!("can't ask Redis at {url}; check it, or redis.url (COMET_WORKER__REDIS__URL)")
+        })
+    }
+
+    /// How many messages are in each queue, and what kept RabbitMQ from saying it.
+    pub(super) async fn queues(&self) -> (Queues, Option<String>) {
+        let asked = timeout(QUEUES_MAX, self.rabbit.now()).await;
+        match asked.unwrap_or_else(|_| Err(format!("no answer within {QUEUES_MAX:?}"))) {
+            Ok(queues) => (queues, None),
+            Err(why) => {
+                let url = &self.rabbit.url;
+                (Queues::default(), Some(format!("RabbitMQ at {url} could not be asked: {why}")))
+            }
+        }
+    }
+
+    /// Ends the connection to RabbitMQ, which would otherwise say that its client has vanished.
+    pub(super) async fn close(&self) {
+        if let Some(connection) = self.rabbit.connection.lock().await.take() {
+            let _ = timeout(QUEUES_MAX, connection.close(200, "seen".into())).await;
+        }
+    }
+}
+
+impl QueueCounts {
+    async fn now(&self) -> Result<Queues, String> {
+        let mut kept = self.connection.lock().await;
+        let connection = match kept.take().filter(|kept| kept.status().connected()) {
+            Some(connection) => connection,
+            None => self.address.connect("status").await.map_err(|error| error.reason())?,
+        };
+        let queues = Queues {
+            jobs: topology::messages(&connection, &self.names.jobs).await,
+            dead: topology::messages(&connection, &self.names.dead).await,
+            unrouted: topology::messages(&connection, &self.names.unrouted).await,
+        };
+        // A question that was cut off, and one without any answer, leave the connection to be made anew.
+        if queues != Queues::default() {
+            *kept = Some(connection);
+        }
+        Ok(queues)
     }
 }
 
@@ -131,7 +199,7 @@ pub(super) fn news(config: &Config) -> mpsc::Receiver<String> {
                 () = sender.closed() => return,
                 _ = tick.tick() => {}
             }
-            let Ok(looked) = redis.look(0).await else { continue };
+            let Ok(looked) = redis.snapshot(0).await else { continue };
             let now = standing(&looked.workers);
             // What is seen once may be a moment of a deploy.
             let is_lasting = seen == now;
@@ -148,7 +216,9 @@ pub(super) fn news(config: &Config) -> mpsc::Receiver<String> {
 /// Why no worker of the fleet goes on; `None` if one does.
 fn standing(workers: &[WorkerState]) -> Option<String> {
     if workers.is_empty() {
-        return Some("no worker runs: the jobs wait in their queue".to_owned());
+        return Some(
+            "no worker runs: the jobs wait in their queue; start one with comet-worker run".to_owned(),
+        );
     }
     if workers.iter().any(|worker| worker.standstills.is_empty()) {
         return None;
@@ -161,27 +231,4 @@ fn standing(workers: &[WorkerState]) -> Option<String> {
     words.sort();
     words.dedup();
     Some(format!("the fleet stands still: {}", words.join("; ")))
-}
-
-/// How many messages are in each queue, and what kept RabbitMQ from saying it.
-pub(super) async fn queues(config: &Config, names: &Names) -> (Queues, Option<String>) {
-    let asking = async {
-        let address = parts::address(config).map_err(|error| error.to_string())?;
-        let connection = address.connect("status").await.map_err(|error| error.reason())?;
-        let queues = Queues {
-            jobs: topology::messages(&connection, &names.jobs).await,
-            dead: topology::messages(&connection, &names.dead).await,
-            unrouted: topology::messages(&connection, &names.unrouted).await,
-        };
-        let _ = connection.close(200, "seen".into()).await;
-        Ok::<_, String>(queues)
-    };
-    let asked = timeout(QUEUES_MAX, asking).await;
-    match asked.unwrap_or_else(|_| Err(format!("no answer within {QUEUES_MAX:?}"))) {
-        Ok(queues) => (queues, None),
-        Err(why) => {
-            let url = redacted(&config.amqp.url.now());
-            (Queues::default(), Some(format!("RabbitMQ at {url} could not be asked: {why}")))
-        }
-    }
 }

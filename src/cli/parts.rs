@@ -15,6 +15,7 @@ use crate::ledger::connection::Connection;
 use crate::ledger::durations::RedisDurations;
 use crate::ledger::endpoint::Endpoint;
 use crate::ledger::fleet::RedisFleet;
+use crate::ledger::replays::RedisReplays;
 use crate::ledger::slots::Account;
 use crate::ledger::{Ledger, RedisLedger};
 use crate::metrics::{Metrics, Service};
@@ -45,11 +46,17 @@ pub(super) fn publisher(config: &Config, metrics: &Metrics) -> anyhow::Result<Pu
     ))
 }
 
+/// RabbitMQ can't be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection to RabbitMQ at {url}: {why}; check amqp.url (COMET_WORKER__AMQP__URL)")]
+pub(super) struct NoRabbitMq {
+    url: String,
+    why: String,
+}
+
 /// The one-line error for a RabbitMQ that can't be reached.
 pub(super) fn no_rabbitmq(config: &Config, error: &ConnectError) -> anyhow::Error {
-    let url = redacted(&config.amqp.url.now());
-    let why = error.reason();
-    anyhow::anyhow!("no connection to RabbitMQ at {url}: {why}; check amqp.url (COMET_WORKER__AMQP__URL)")
+    NoRabbitMq { url: redacted(&config.amqp.url.now()), why: error.reason() }.into()
 }
 
 pub(super) fn names(config: &Config) -> Names {
@@ -99,6 +106,11 @@ pub(super) fn durations(config: &Config, metrics: &Metrics) -> anyhow::Result<Re
 /// Likewise.
 pub(super) fn fleet(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisFleet> {
     Ok(RedisFleet::new(redis_connection(config, metrics)?, &config.redis.prefix))
+}
+
+/// Likewise.
+pub(super) fn replays(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisReplays> {
+    Ok(RedisReplays::new(redis_connection(config, metrics)?, &config.redis.prefix))
 }
 
 pub(super) fn redis_connection(config: &Config, metrics: &Metrics) -> anyhow::Result<Connection> {

@@ -24,8 +24,8 @@ use crate::job::{JobId, TaskId};
 use crate::metrics::Metrics;
 use crate::provider::Provider as _;
 use crate::queue::consume::Message;
-use crate::queue::message::{self, sent_back_properties};
-use crate::queue::publish::{Outgoing, Publish as _, Publisher, Routed};
+use crate::queue::message;
+use crate::queue::publish::{Publish as _, Publisher, Routed};
 use crate::queue::{dead, topology};
 use crate::receipts::Receipts;
 use crate::storage::Storage;
@@ -250,14 +250,7 @@ async fn send_back(config: &Config, job: &JobId) -> anyhow::Result<()> {
             names.dead
         );
     };
-    let message = Outgoing {
-        exchange: String::new(),
-        routing_key: names.jobs.clone(),
-        mandatory: true,
-        properties: sent_back_properties(&found.message.properties),
-        body: found.message.body.clone(),
-    };
-    if publisher.publish(&message).await? == Routed::Nowhere {
+    if publisher.publish(&dead::as_job(&names, &found.message)).await? == Routed::Nowhere {
         bail!(
             "decided and noted, but RabbitMQ has no queue {}: start a worker, then say it again",
             names.jobs

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::api::FleetOfConfig;
+use self::api::{FleetApi, show_backlog};
 use self::health::{Health, Probes};
 use super::{descriptors, parts};
 use crate::admin::{Admin, Status};
@@ -132,13 +132,16 @@ async fn listen(
 ) -> anyhow::Result<()> {
     let shared = &sessions.shared;
     if let Some(listen) = config.admin.listen {
-        let fleet = Arc::new(FleetOfConfig::new(config, Arc::clone(&shared.ledger))?);
+        let fleet = Arc::new(FleetApi::new(config, Arc::clone(&shared.ledger))?);
         let (metrics, token) = (shared.metrics.clone(), config.admin_token.clone());
-        let source = Arc::<FleetOfConfig>::clone(&fleet);
+        let source = Arc::<FleetApi>::clone(&fleet);
         let admin = Admin::bind(listen, Arc::clone(health), metrics.clone(), source, token).await?;
         let (stop, heartbeat, shows) =
             (loops.stop.clone(), loops.heartbeat("backlog"), Arc::clone(shows_fleet));
-        loops.spawn("backlog", async move { fleet.show_backlog(&shows, &metrics, &heartbeat, &stop).await });
+        loops.spawn(
+            "backlog",
+            async move { show_backlog(&*fleet, &shows, &metrics, &heartbeat, &stop).await },
+        );
         tracing::info!(address = %admin.local_addr(), "admin: /livez /readyz /metrics /api");
         let serving = admin.serve(loops.stop.clone());
         loops.spawn("admin", async move {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use super::fleet::{self, FleetReader};
+use super::fleet::FleetReader;
 use super::output::Output;
 use crate::config::Config;
 use crate::fleet::Fleet;
@@ -94,9 +94,13 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
         return output.check();
     }
     if arguments.follow {
-        return follow(config, &reader, arguments, output).await;
+        let followed = follow(&reader, arguments, output).await;
+        reader.close().await;
+        return followed;
     }
-    let (fleet, trouble) = look(config, &reader).await?;
+    let looked = look(&reader).await;
+    reader.close().await;
+    let (fleet, trouble) = looked?;
     output.data(&shown(&fleet, arguments)?);
     if let Some(trouble) = trouble {
         output.words(&trouble);
@@ -104,8 +108,8 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     output.check()
 }
 
-async fn look(config: &Config, reader: &FleetReader) -> anyhow::Result<(Fleet, Option<String>)> {
-    let (queues, trouble) = fleet::queues(config, reader.names()).await;
+async fn look(reader: &FleetReader) -> anyhow::Result<(Fleet, Option<String>)> {
+    let (queues, trouble) = reader.queues().await;
     Ok((reader.fleet(queues, RECENT_SHOWN).await?, trouble))
 }
 
@@ -114,18 +118,13 @@ fn shown(fleet: &Fleet, arguments: &Arguments) -> anyhow::Result<String> {
 }
 
 /// On a terminal the view replaces the one before.
-async fn follow(
-    config: &Config,
-    reader: &FleetReader,
-    arguments: &Arguments,
-    mut output: Output,
-) -> anyhow::Result<()> {
+async fn follow(reader: &FleetReader, arguments: &Arguments, mut output: Output) -> anyhow::Result<()> {
     let mut signals = Signals::catch()?;
     let mut interrupted = pin!(signals.next());
     let redraws = !arguments.json && io::stdout().is_terminal();
     loop {
         let looked = tokio::select! {
-            looked = look(config, reader) => looked,
+            looked = look(reader) => looked,
             () = &mut interrupted => break,
         };
         let (text, trouble) = match looked {

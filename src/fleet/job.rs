@@ -90,7 +90,7 @@ impl JobView {
             view.task_id = Some(task.as_str().to_owned());
         }
         view.stage = stage.and_then(unfinished);
-        if let Some(listed) = listed.filter(|_| stage.is_none() || view.stage.is_some()) {
+        if let Some(listed) = listed.filter(|_| !matches!(stage, Some(Stage::Published { .. }))) {
             (view.stage, view.since) = (Some(listed.stage), Some(listed.since));
         }
         let of =
@@ -131,13 +131,14 @@ impl JobView {
     }
 }
 
+/// The stage of a job that the index doesn't have. A record that keeps its event is in the index until the event is
+/// published, and stays for a while after it.
 fn unfinished(stage: &Stage) -> Option<JobStage> {
     match stage {
         Stage::New { .. } => Some(JobStage::Waiting),
         Stage::Submitting { .. } => Some(JobStage::Submitting),
         Stage::Generating { .. } => Some(JobStage::Generating),
-        Stage::Done { .. } => Some(JobStage::Publishing),
-        Stage::Published { .. } => None,
+        Stage::Done { .. } | Stage::Published { .. } => None,
     }
 }
 

@@ -1,6 +1,6 @@
 -- What is true of all jobs. Only a time of the pace that is later than possible is changed. pace.lua precedes it.
 -- KEYS[1]  the index of the unfinished jobs (see common.lua)   KEYS[2]  the latest ends (see published.lua)   KEYS[3]  the workers
---          (see beat.lua)   KEYS[4]  '{prefix}:slots:count'   KEYS[5]  '{prefix}:pace'
+--          (see heartbeat.lua)   KEYS[4]  '{prefix}:slots:count'   KEYS[5]  '{prefix}:pace'
 -- ARGV[1]  how many of the latest ends
 -- answer   {Redis's time in ms, how many jobs are at each stage, {the job that has been at its stage for longest, its score} or {},
 --          the latest ends, the ids of the workers, how many slots are taken, submits in 1000 s or false}

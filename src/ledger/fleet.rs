@@ -20,48 +20,36 @@ use crate::job::stage::JobStage;
 
 /// A worker whose last heartbeat is older is gone.
 pub const HEARTBEAT_KEPT: Duration = Duration::from_secs(20);
-/// For how long a replay that was cut off is remembered.
-const REPLAY_NOTED: Duration = Duration::from_secs(24 * 3600);
 /// How many minutes are shown.
 const HOUR: u64 = 60;
 /// How many entries of the index are looked at together.
-const MENDED_AT_A_TIME: usize = 50;
+const PRUNED_AT_A_TIME: usize = 50;
 /// The scores of two stages in the index are this far apart: see `common.lua`.
 const STAGE_APART: u64 = 10_000_000_000_000;
 
-/// The state of the fleet in Redis, under `{<prefix>}:unfinished`, `:ends`, `:workers` and `:worker:<id>`.
+/// The state of the fleet in Redis, under `{<prefix>}:unfinished`, `:ends`, `:minutes`, `:workers`, `:worker:<id>`,
+/// `:shows` and `:epoch`.
 #[derive(Debug)]
 pub struct RedisFleet {
     connection: Connection,
     prefix: String,
-    beat: Script,
-    look: Script,
-    mend: Script,
+    heartbeat: Script,
+    snapshot: Script,
+    prune: Script,
 }
 
-/// What a heartbeat has met.
+/// What Redis answers to a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Beaten {
+pub struct HeartbeatReply {
     /// A text that Redis loses only with everything else: if it is another one than before, all records are lost.
     pub epoch: String,
     /// Whether this worker is the one that shows what is true of the whole fleet, so that it is shown once.
     pub shows_fleet: bool,
 }
 
-/// What Redis knows of the replay of a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReplayNote {
-    /// There was none: it begins now.
-    New,
-    /// One was begun, and it is unknown whether the message was sent.
-    Begun,
-    /// The message was sent; only the dead letter is still there.
-    Sent,
-}
-
 /// What Redis knows at one moment.
 #[derive(Debug, Clone)]
-pub struct FleetSeen {
+pub struct FleetSnapshot {
     /// By Redis's clock, Unix milliseconds.
     pub now_ms: u64,
     pub workers: Vec<WorkerState>,
@@ -75,7 +63,7 @@ pub struct FleetSeen {
     pub pace_per_s: Option<f64>,
 }
 
-impl FleetSeen {
+impl FleetSnapshot {
     /// Together with what RabbitMQ knows, and with `generation.max_running`.
     #[must_use]
     pub fn with(mut self, queues: Queues, slots_max: u32) -> Fleet {
@@ -103,9 +91,9 @@ impl RedisFleet {
         Self {
             connection,
             prefix: prefix.to_owned(),
-            beat: Script::new(include_str!("beat.lua")),
-            mend: Script::new(include_str!("mend.lua")),
-            look: Script::new(concat!(include_str!("pace.lua"), include_str!("fleet.lua"))),
+            heartbeat: Script::new(include_str!("heartbeat.lua")),
+            prune: Script::new(include_str!("prune.lua")),
+            snapshot: Script::new(concat!(include_str!("pace.lua"), include_str!("fleet.lua"))),
         }
     }
 
@@ -116,12 +104,12 @@ impl RedisFleet {
     /// # Errors
     ///
     /// Redis gave no answer. The next heartbeat makes up for it.
-    pub async fn beat(
+    pub async fn heartbeat(
         &self,
         worker: &WorkerState,
         can_show: bool,
         publishing: &[(JobId, Duration)],
-    ) -> Result<Beaten, LedgerError> {
+    ) -> Result<HeartbeatReply, LedgerError> {
         let state =
             serde_json::to_string(worker).map_err(|error| LedgerError::Unavailable(error.to_string()))?;
         let (kept, can_show) = (HEARTBEAT_KEPT.as_millis().to_string(), if can_show { "1" } else { "0" });
@@ -137,9 +125,10 @@ impl RedisFleet {
             self.key("shows"),
             self.key("epoch"),
         ];
-        let call = evalsha(&self.beat, &keys.each_ref().map(String::as_str), &args);
-        let (epoch, shows_fleet) = self.connection.invoke(&self.beat, &call).await.map_err(unavailable)?;
-        Ok(Beaten { epoch, shows_fleet })
+        let call = evalsha(&self.heartbeat, &keys.each_ref().map(String::as_str), &args);
+        let (epoch, shows_fleet) =
+            self.connection.invoke(&self.heartbeat, &call).await.map_err(unavailable)?;
+        Ok(HeartbeatReply { epoch, shows_fleet })
     }
 
     /// Looks at the next entries of the index, from `cursor` on, and takes out those whose jobs have ended. Returns the
@@ -148,9 +137,9 @@ impl RedisFleet {
     /// # Errors
     ///
     /// Redis gave no answer.
-    pub async fn mend(&self, cursor: usize) -> Result<usize, LedgerError> {
+    pub async fn prune(&self, cursor: usize) -> Result<usize, LedgerError> {
         let mut range = redis::cmd("ZRANGE");
-        range.arg(self.key("unfinished")).arg(cursor).arg(cursor + MENDED_AT_A_TIME - 1);
+        range.arg(self.key("unfinished")).arg(cursor).arg(cursor + PRUNED_AT_A_TIME - 1);
         let ids: Vec<String> = self.query(&range).await?;
         if ids.is_empty() {
             return Ok(0);
@@ -159,8 +148,8 @@ impl RedisFleet {
         let index = self.key("unfinished");
         let keys: Vec<&str> =
             [index.as_str()].into_iter().chain(records.iter().map(String::as_str)).collect();
-        let call = evalsha(&self.mend, &keys, &ids);
-        let ended: usize = self.connection.invoke(&self.mend, &call).await.map_err(unavailable)?;
+        let call = evalsha(&self.prune, &keys, &ids);
+        let ended: usize = self.connection.invoke(&self.prune, &call).await.map_err(unavailable)?;
         Ok(cursor + ids.len().saturating_sub(ended))
     }
 
@@ -187,13 +176,13 @@ impl RedisFleet {
     /// # Errors
     ///
     /// Redis gave no answer, or a wrong one.
-    pub async fn look(&self, recent: usize) -> Result<FleetSeen, LedgerError> {
+    pub async fn snapshot(&self, recent: usize) -> Result<FleetSnapshot, LedgerError> {
         type Answer = (u64, Vec<u64>, Vec<String>, Vec<String>, Vec<String>, u64, Option<String>);
         let names = ["unfinished", "ends", "workers", "slots:count", "pace"].map(|name| self.key(name));
-        let call = evalsha(&self.look, &names.each_ref().map(String::as_str), &[recent.to_string()]);
-        let answer: Answer = self.connection.invoke(&self.look, &call).await.map_err(unavailable)?;
+        let call = evalsha(&self.snapshot, &names.each_ref().map(String::as_str), &[recent.to_string()]);
+        let answer: Answer = self.connection.invoke(&self.snapshot, &call).await.map_err(unavailable)?;
         let (now_ms, counts, oldest, ends, ids, slots_taken, pace) = answer;
-        Ok(FleetSeen {
+        Ok(FleetSnapshot {
             now_ms,
             workers: self.workers(&ids).await?,
             jobs: JobStage::ALL.into_iter().zip(counts).collect(),
@@ -291,51 +280,6 @@ impl RedisFleet {
         let fields: HashMap<String, Vec<u8>> = self.query(&all).await?;
         let fields = fields.into_iter().map(|(name, value)| (name, Bytes::from(value))).collect();
         Ok(Snapshot::from_fields(&fields, seconds * 1000 + micros / 1000)?)
-    }
-
-    /// Notes that a dead letter is about to be replayed, unless a replay of it was noted before. Returns what was noted.
-    ///
-    /// # Errors
-    ///
-    /// Redis gave no answer; don't replay it.
-    pub async fn begin_replay(&self, letter: &str) -> Result<ReplayNote, LedgerError> {
-        let key = self.replay_key(letter);
-        let mut set = redis::cmd("SET");
-        set.arg(&key).arg("begun").arg("NX").arg("PX").arg(REPLAY_NOTED.as_millis().to_string());
-        let set: Option<String> = self.query(&set).await?;
-        if set.is_some() {
-            return Ok(ReplayNote::New);
-        }
-        let mut get = redis::cmd("GET");
-        get.arg(&key);
-        let noted: Option<String> = self.query(&get).await?;
-        Ok(if noted.as_deref() == Some("sent") { ReplayNote::Sent } else { ReplayNote::Begun })
-    }
-
-    /// Notes that RabbitMQ has confirmed the replayed message.
-    ///
-    /// # Errors
-    ///
-    /// Redis gave no answer.
-    pub async fn replay_sent(&self, letter: &str) -> Result<(), LedgerError> {
-        let mut set = redis::cmd("SET");
-        set.arg(self.replay_key(letter)).arg("sent").arg("PX").arg(REPLAY_NOTED.as_millis().to_string());
-        self.query::<Value>(&set).await.map(drop)
-    }
-
-    /// Forgets the replay of a dead letter that is gone from its queue, or was not sent.
-    ///
-    /// # Errors
-    ///
-    /// Redis gave no answer. The note expires by itself.
-    pub async fn forget_replay(&self, letter: &str) -> Result<(), LedgerError> {
-        let mut delete = redis::cmd("DEL");
-        delete.arg(self.replay_key(letter));
-        self.query::<Value>(&delete).await.map(drop)
-    }
-
-    fn replay_key(&self, letter: &str) -> String {
-        self.key(&format!("replay:{letter}"))
     }
 
     async fn query<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LedgerError> {

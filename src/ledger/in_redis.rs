@@ -270,16 +270,17 @@ impl Ledger for RedisLedger {
         let event_id = sealed.cloned().and_then(Event::from_stored).map(|event| event.id).unwrap_or_default();
         let runs_on = sealed.map_or(&b"0"[..], |event| self.runs_on(event));
         let note = EndNote::of(event);
-        let (end, word, queued) = match &note {
-            Some(EndNote { json, kind, queued_ms }) => {
-                (json.as_str(), kind.word(), queued_ms.map(|queued| queued.to_string()).unwrap_or_default())
+        let (end, word, queued, corrects) = match &note {
+            Some(EndNote { json, kind, corrects, queued_ms }) => {
+                let queued = queued_ms.map(|queued| queued.to_string()).unwrap_or_default();
+                (json.as_str(), kind.word(), queued, if *corrects { "1" } else { "0" })
             }
-            None => ("", "", String::new()),
+            None => ("", "", String::new(), "0"),
         };
         let texts = [entry.digest.as_str(), &round, &remember, &event_id].map(str::as_bytes);
         let [digest, round, remember, event_id] = texts;
-        let [end, word, queued] = [end, word, &queued].map(str::as_bytes);
-        let args = [digest, round, remember, event_id, runs_on, end, word, queued];
+        let [end, word, queued, corrects] = [end, word, &queued, corrects].map(str::as_bytes);
+        let args = [digest, round, remember, event_id, runs_on, end, word, queued, corrects];
         let JobRef { job, slots, .. } = entry;
         let keys = [self.ends_key.as_str(), &self.minutes_key];
         self.run_shared(&self.scripts.published, job, slots, &keys, &args).await?;

@@ -3,7 +3,7 @@
 -- ARGV[6] "", or the id of that event if a receipt has its bytes: then the record ends with this, and keeps no copy of them
 -- ARGV[7] "1": its task may still run, and keeps its slots
 -- ARGV[8] "", or how it ended, in JSON (see src/job/event/end.rs)   ARGV[9] "succeeded" | "failed" | "cancelled"
--- ARGV[10] "", or how long it was queued, in ms
+-- ARGV[10] "", or how long it was queued, in ms   ARGV[11] "1": it corrects an end that was published before
 -- the last two of KEYS: the zset of the latest ends, by Redis's time; a hash of the ends of each minute of the last hour:
 --         minute % 64 -> "minute succeeded failed cancelled", then the sum of the queued ms, and of how many jobs
 -- answer  "ok"; "moved" if the record is not that job's, or doesn't end with this
@@ -22,7 +22,7 @@ else
   if ARGV[7] ~= '1' then release() end
 end
 -- An end that was published before is published again for a copy of its job, and counts no more.
-local is_first = not ended or redis.call('PTTL', job) == -1
+local is_first = not ended or redis.call('PTTL', job) == -1 or ARGV[11] == '1'
 redis.call('PEXPIRE', job, remember)
 redis.call('ZREM', index, id)
 if is_first and ARGV[8] ~= '' then

@@ -12,7 +12,7 @@ use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
 use lapin::{Channel, Connection};
 
 use super::consume::Message;
-use super::message::{deliveries, handed_on_properties, whole};
+use super::message::{deliveries, handed_on_properties, sent_back_properties, whole};
 use super::publish::{Outgoing, Publish, Routed};
 use super::request::answered;
 use super::topology::{self, Names};
@@ -31,7 +31,7 @@ pub struct LookError {
 }
 
 /// A walk through all messages of the queue, from the first to the last that was there when it began. While it goes
-/// on, no other reader sees the messages that it has taken. Whatever is not settled goes back to its place.
+/// on, no other reader sees the messages that it has taken. A message that is not settled goes back to its place.
 pub struct Letters<'a> {
     channel: Channel,
     queue: String,
@@ -45,7 +45,7 @@ pub struct Letters<'a> {
 
 /// A message that the walk has come to. Give it to [`Letters::put_back`] or [`Letters::settle`].
 #[derive(Debug)]
-pub struct Taken {
+pub struct TakenLetter {
     pub message: Message,
     tag: u64,
 }
@@ -83,7 +83,7 @@ impl<'a> Letters<'a> {
     /// # Errors
     ///
     /// [`LookError`].
-    pub async fn next(&mut self) -> Result<Option<Taken>, LookError> {
+    pub async fn next(&mut self) -> Result<Option<TakenLetter>, LookError> {
         if self.left == Some(0) {
             return Ok(None);
         }
@@ -91,7 +91,7 @@ impl<'a> Letters<'a> {
         let Some(got) = self.asked(get).await? else { return Ok(None) };
         self.left = Some(self.left.map_or(got.message_count, |left| left.saturating_sub(1)));
         let tag = got.delivery.delivery_tag;
-        Ok(Some(Taken { message: message_of(got), tag }))
+        Ok(Some(TakenLetter { message: message_of(got), tag }))
     }
 
     /// Leaves the message in the queue.
@@ -99,7 +99,7 @@ impl<'a> Letters<'a> {
     /// # Errors
     ///
     /// [`LookError`].
-    pub async fn put_back(&mut self, taken: Taken) -> Result<(), LookError> {
+    pub async fn put_back(&mut self, taken: TakenLetter) -> Result<(), LookError> {
         if self.looks_are_free || deliveries(&taken.message.properties) < LOOKED_AT_MAX {
             self.put_back.push(taken.tag);
             return Ok(());
@@ -113,7 +113,7 @@ impl<'a> Letters<'a> {
     /// # Errors
     ///
     /// [`LookError`]; the message may still be there.
-    pub async fn settle(&self, taken: Taken) -> Result<(), LookError> {
+    pub async fn settle(&self, taken: TakenLetter) -> Result<(), LookError> {
         self.settle_tag(taken.tag).await
     }
 
@@ -198,6 +198,18 @@ impl Found<'_> {
             self.letters.settle_tag(tag).await?;
         }
         self.letters.close().await
+    }
+}
+
+/// A dead letter as the job that it was, for the jobs' queue.
+#[must_use]
+pub fn as_job(names: &Names, letter: &Message) -> Outgoing {
+    Outgoing {
+        exchange: String::new(),
+        routing_key: names.jobs.clone(),
+        mandatory: true,
+        properties: sent_back_properties(&letter.properties),
+        body: letter.body.clone(),
     }
 }
 

@@ -20,7 +20,7 @@ pub use self::pass::{Pass, Sent};
 use self::posts::Posts;
 use self::turn::LET_THROUGH_EVERY;
 pub use self::turn::{Held, Turn};
-use super::standstills::Stands;
+use super::standstills::CurrentStandstill;
 use crate::heartbeat::Heartbeat;
 use crate::job::answers::{AccountFault, AccountFaultKind, SubmitOutcome};
 use crate::job::pace::{Seed, backoff};
@@ -127,8 +127,8 @@ impl Breaker {
 
     /// The open causes.
     #[must_use]
-    pub fn standing(&self) -> Vec<Stands> {
-        let stands = |(cause, fault): (&Cause, &OpenFault)| Stands {
+    pub fn standing(&self) -> Vec<CurrentStandstill> {
+        let stands = |(cause, fault): (&Cause, &OpenFault)| CurrentStandstill {
             what: cause.as_str(),
             since: fault.since,
             detail: fault.message.clone(),

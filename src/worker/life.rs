@@ -23,8 +23,8 @@ use futures_util::future::BoxFuture;
 pub use self::interrupts::Interrupts;
 use self::store::ImageStoring;
 use super::Shared;
-use super::board::BoardEntry;
 use super::breaker::{Pass, Sent};
+use super::held_jobs::HeldJobEntry;
 use super::submits::{SlowDown, SubmitPermit};
 use crate::clock;
 use crate::job::pace::{Seed, Watch};
@@ -90,7 +90,7 @@ pub(super) fn run_life<'a>(
     let hints = shared.hints.wait_for(&job.id);
     let original = Some(original);
     let storing = ImageStoring::none();
-    let held = shared.board.enter(&job.id);
+    let held = shared.held_jobs.enter(&job.id);
     let mut actor = Actor {
         shared,
         job,
@@ -153,7 +153,7 @@ struct Actor<'a> {
     /// The terminal event that was published last.
     published: Option<Bytes>,
     /// What the job is at, for people.
-    held: BoardEntry,
+    held: HeldJobEntry,
     /// How long the task takes.
     watch: Watch,
     /// The slots of the account that the job's task takes.

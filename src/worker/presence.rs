@@ -10,8 +10,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::board::HeldJob;
-use super::standstills::Stands;
+use super::held_jobs::HeldJob;
+use super::standstills::CurrentStandstill;
 use super::suspects::Suspects;
 use crate::clock;
 use crate::fleet::{StandstillState, WaitingJob, WorkerState};
@@ -19,7 +19,7 @@ use crate::heartbeat::Heartbeat;
 use crate::job::JobId;
 use crate::job::event::rfc_3339;
 use crate::job::stage::JobStage;
-use crate::ledger::fleet::{Beaten, RedisFleet};
+use crate::ledger::fleet::{HeartbeatReply, RedisFleet};
 
 /// A heartbeat is kept for four of these.
 const EVERY: Duration = Duration::from_secs(5);
@@ -63,44 +63,58 @@ pub struct Presence {
     pub shows_fleet: Arc<AtomicBool>,
 }
 
+/// What the heartbeats have met so far.
+#[derive(Debug, Default)]
+struct Seen {
+    epoch: Option<String>,
+    /// How far the index has been looked through.
+    pruned_to: usize,
+}
+
 impl Presence {
     /// Writes heartbeats until `stop`, and takes leave then. Where Redis has lost its data, the records of running jobs are
     /// restored: otherwise they would be missing in what is shown until their ends.
     pub async fn keep(&self, heartbeat: &Heartbeat, stop: &CancellationToken) {
         let mut tick = interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut epoch, mut cursor) = (None, 0);
+        let mut seen = Seen::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = tick.tick() => heartbeat.touch(),
             }
-            let held = self.shared.board.jobs();
-            let (state, publishing) = (self.state(&held), publishing(&held));
+            // The stop waits for no answer of Redis.
             tokio::select! {
                 () = stop.cancelled() => break,
-                beaten = self.fleet.beat(&state, self.has_port, &publishing) => match beaten {
-                    Ok(Beaten { epoch: now, shows_fleet }) => {
-                        self.shows_fleet.store(shows_fleet, Ordering::Relaxed);
-                        if epoch.as_ref().is_some_and(|before| *before != now) {
-                            // Each life that reads its record again restores it where it is missing.
-                            tracing::info!("Redis has lost its data: the jobs look at their records");
-                            self.shared.hints.wake_all();
-                        }
-                        epoch = Some(now);
-                        if shows_fleet {
-                            cursor = self.fleet.mend(cursor).await.unwrap_or(0);
-                        }
-                    }
-                    // The breaker says what a Redis that is away means for the jobs.
-                    Err(error) => {
-                        self.shows_fleet.store(false, Ordering::Relaxed);
-                        tracing::debug!("this worker's heartbeat was not written: {error}");
-                    }
-                },
+                () = self.turn(&mut seen) => {}
             }
         }
         let _ = timeout(LEAVE_MAX, self.fleet.leave(&self.identity.id)).await;
+    }
+
+    /// Writes one heartbeat, and does what its answer asks for.
+    async fn turn(&self, seen: &mut Seen) {
+        let held = self.shared.held_jobs.jobs();
+        let (state, publishing) = (self.state(&held), publishing(&held));
+        match self.fleet.heartbeat(&state, self.has_port, &publishing).await {
+            Ok(HeartbeatReply { epoch, shows_fleet }) => {
+                self.shows_fleet.store(shows_fleet, Ordering::Relaxed);
+                if seen.epoch.as_ref().is_some_and(|before| *before != epoch) {
+                    // Each life that reads its record again restores it where it is missing.
+                    tracing::info!("Redis has lost its data: the jobs look at their records");
+                    self.shared.hints.wake_all();
+                }
+                seen.epoch = Some(epoch);
+                if shows_fleet {
+                    seen.pruned_to = self.fleet.prune(seen.pruned_to).await.unwrap_or(0);
+                }
+            }
+            // The breaker says what a Redis that is away means for the jobs.
+            Err(error) => {
+                self.shows_fleet.store(false, Ordering::Relaxed);
+                tracing::debug!("this worker's heartbeat was not written: {error}");
+            }
+        }
     }
 
     fn state(&self, held: &[HeldJob]) -> WorkerState {
@@ -124,7 +138,7 @@ impl Presence {
         }
     }
 
-    fn standing(&self) -> Vec<Stands> {
+    fn standing(&self) -> Vec<CurrentStandstill> {
         let mut standing = self.shared.breaker.standing();
         standing.extend(self.shared.standstills.standing());
         standing.extend(self.suspects.standing());
@@ -149,7 +163,7 @@ fn publishing(held: &[HeldJob]) -> Vec<(JobId, Duration)> {
     stuck
 }
 
-fn state_of(stands: Stands, now_ms: i64) -> StandstillState {
+fn state_of(stands: CurrentStandstill, now_ms: i64) -> StandstillState {
     StandstillState {
         what: stands.what.to_owned(),
         since: ago(now_ms, stands.since.elapsed()),

@@ -39,7 +39,7 @@ struct State {
 
 /// Something that stands still, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stands {
+pub struct CurrentStandstill {
     /// The label of the metric.
     pub what: &'static str,
     pub since: Instant,
@@ -109,12 +109,17 @@ impl Standstills {
 
     /// The waits that have become standstills: the oldest of each kind.
     #[must_use]
-    pub fn standing(&self) -> Vec<Stands> {
+    pub fn standing(&self) -> Vec<CurrentStandstill> {
         let state = self.state();
         let of = |what: Standstill| {
             let (wait, count) = state.oldest(what).filter(|(wait, _)| wait.since.elapsed() >= MOMENT)?;
             let detail = format!("{count} waiting, {}", wait.detail);
-            Some(Stands { what: what.as_str(), since: wait.since, detail, remedy: wait.remedy.clone() })
+            Some(CurrentStandstill {
+                what: what.as_str(),
+                since: wait.since,
+                detail,
+                remedy: wait.remedy.clone(),
+            })
         };
         Standstill::ALL.iter().copied().filter_map(of).collect()
     }
@@ -187,7 +192,7 @@ impl State {
     }
 }
 
-impl fmt::Display for Stands {
+impl fmt::Display for CurrentStandstill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}; {}", self.what, self.detail, self.remedy)
     }

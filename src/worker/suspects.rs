@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::standstills::Stands;
+use super::standstills::CurrentStandstill;
 use crate::metrics::{Metrics, Standstill};
 use crate::queue::wire::{Seen, SeenMessage};
 use crate::redact;
@@ -68,13 +68,18 @@ impl Suspects {
 
     /// The standstill, if there is one.
     #[must_use]
-    pub fn standing(&self) -> Option<Stands> {
+    pub fn standing(&self) -> Option<CurrentStandstill> {
         let mut state = self.state();
         if state.has_lasted() {
             self.over(&mut state);
         }
         let (since, detail) = state.said.clone()?;
-        Some(Stands { what: Standstill::Message.as_str(), since, detail, remedy: REMEDY.to_owned() })
+        Some(CurrentStandstill {
+            what: Standstill::Message.as_str(),
+            since,
+            detail,
+            remedy: REMEDY.to_owned(),
+        })
     }
 
     fn ended(&self, brought: Vec<SeenMessage>) {

@@ -43,7 +43,7 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
     let (mut looks, mut lists) = (Vec::new(), Vec::new());
     for _ in 0..LOOKS {
         let begun = Instant::now();
-        let seen = fleet.look(50).await?;
+        let seen = fleet.snapshot(50).await?;
         looks.push(ms(begun));
         ensure!(seen.jobs.values().sum::<u64>() >= unfinished, "jobs are missing: {:?}", seen.jobs);
         let begun = Instant::now();

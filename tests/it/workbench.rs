@@ -17,11 +17,11 @@ use comet_worker::metrics::Metrics;
 use comet_worker::queue::consume::Message;
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
-use comet_worker::worker::board::Board;
 use comet_worker::worker::breaker::{Breaker, Cause, Probe};
 use comet_worker::worker::copies::Copies;
 use comet_worker::worker::delivery;
 use comet_worker::worker::downloads::Downloads;
+use comet_worker::worker::held_jobs::HeldJobs;
 use comet_worker::worker::in_flight::JobsInFlight;
 use comet_worker::worker::learning::Learning;
 use comet_worker::worker::life::Interrupts;
@@ -176,7 +176,7 @@ impl Workbench {
             downloads: Downloads::new(16),
             hints: Hints::default(),
             lives: JobsInFlight::default(),
-            board: Board::new(metrics.clone()),
+            held_jobs: HeldJobs::new(metrics.clone()),
             learning: Learning::new(options.settings.rules.pace),
             copies: Copies::new(options.max_in_flight),
             panics: Panics::default(),

@@ -1,5 +1,9 @@
 //! `comet-worker dead`: looking at dead letters costs nothing, and a replay neither loses nor doubles one.
 
+use std::time::Duration;
+
+use comet_worker::ledger::connection::Connection;
+use comet_worker::ledger::replays::{RedisReplays, ReplayNote};
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable};
@@ -191,6 +195,23 @@ async fn a_replay_that_was_cut_off_loses_nothing_and_sends_nothing_twice() {
         assert_eq!(forced.code, Some(0), "{forced:?}");
         assert_eq!(bench.broker.next(&place.queue()).await.json()["job_id"], "begun");
         assert_eq!(bench.list(&[]).await.len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_replay_is_known_from_its_beginning_until_it_is_forgotten() {
+    Place::run("notes", async |place| {
+        let url = place.redis_url.as_str();
+        let connection = Connection::new(url, Duration::from_secs(30), || {}).unwrap();
+        let notes = RedisReplays::new(connection, &place.prefix);
+        assert_eq!(notes.begin("k").await.unwrap(), ReplayNote::New);
+        assert_eq!(notes.begin("k").await.unwrap(), ReplayNote::Begun);
+        notes.sent("k").await.unwrap();
+        assert_eq!(notes.begin("k").await.unwrap(), ReplayNote::Sent);
+        assert_eq!(notes.begin("other").await.unwrap(), ReplayNote::New);
+        notes.forget("k").await.unwrap();
+        assert_eq!(notes.begin("k").await.unwrap(), ReplayNote::New);
     })
     .await;
 }

@@ -54,6 +54,12 @@ async fn the_late_picture_of_a_job_that_timed_out_is_fetched_and_told_as_a_corre
             assert_eq!(broker.ends(place, 1).await["late"][0].json(), told);
         }
         assert_eq!(sim.report().await.number("accepted"), 1);
+        // Both are ends, and each is one however often it was published.
+        let seen = tool(&environment(place, &sim.url), &["status", "--json"]).await.json();
+        let ends: Vec<_> = seen["recent"].as_array().unwrap().iter().map(|end| &end["outcome"]).collect();
+        assert_eq!(ends, ["succeeded", "failed"], "{seen}");
+        assert_eq!(seen["recent"][0]["supersedes"], "late/failed");
+        assert_eq!(seen["jobs"]["publishing"], 0, "{seen}");
     })
     .await;
 }

@@ -44,15 +44,7 @@ impl Bench {
     }
 
     fn entry<'a>(&'a self, job: &'a JobId) -> JobRef<'a> {
-        JobRef {
-            job,
-            digest: &self.digest,
-            route: RouteName::default_route(),
-            round: 1,
-            failed: FailedTasks::none(),
-            under: None,
-            slots: Slots::NONE,
-        }
+        JobRef::new(job, &self.digest, RouteName::default_route())
     }
 
     async fn begin(&self, job: &JobId, attempt: u32) {
@@ -63,7 +55,7 @@ impl Bench {
 
     async fn stage(&self, job: &JobId) -> Option<JobStage> {
         let listed = self.fleet.job(job.as_str()).await.unwrap().map(|job| job.stage);
-        let seen = self.fleet.look(10).await.unwrap();
+        let seen = self.fleet.snapshot(10).await.unwrap();
         let counted: Vec<JobStage> =
             seen.jobs.iter().filter(|(_, n)| **n > 0).map(|(stage, _)| *stage).collect();
         assert_eq!(counted, listed.into_iter().collect::<Vec<_>>(), "it is the only job");
@@ -115,7 +107,7 @@ async fn the_index_follows_a_job_through_all_its_moves_and_ends_with_it() {
             bench.ledger.read(&job, Slots::NONE).await.unwrap();
             assert_eq!(bench.stage(&job).await, None, "an end that is still remembered is looked at");
         }
-        let recent = bench.fleet.look(10).await.unwrap().recent;
+        let recent = bench.fleet.snapshot(10).await.unwrap().recent;
         assert_eq!(recent.len(), 1, "an end that is published twice is one end: {recent:?}");
         assert_eq!((recent[0].job_id.as_str(), recent[0].outcome.as_str()), ("a", "failed"));
         assert_eq!(recent[0].reason.as_deref(), Some("rejected"));
@@ -133,7 +125,7 @@ async fn an_outcome_that_a_receipt_has_leaves_the_index_with_its_event() {
         let event = Bytes::from_static(EVENT.as_bytes());
         bench.ledger.mark_published(bench.entry(&job), &event, true).await.unwrap();
         assert_eq!(bench.stage(&job).await, None);
-        assert_eq!(bench.fleet.look(10).await.unwrap().recent.len(), 1);
+        assert_eq!(bench.fleet.snapshot(10).await.unwrap().recent.len(), 1);
     })
     .await;
 }
@@ -195,12 +187,12 @@ async fn what_has_ended_is_taken_out_of_the_index_by_the_worker_that_shows_the_f
         }
         let _: i64 = left.query_async(&mut redis).await.unwrap();
         assert_eq!(bench.fleet.jobs(None, 10).await.unwrap().len(), 5);
-        assert_eq!(bench.fleet.mend(0).await.unwrap(), 2, "what is left was looked at");
+        assert_eq!(bench.fleet.prune(0).await.unwrap(), 2, "what is left was looked at");
         let mut left: Vec<String> =
             bench.fleet.jobs(None, 10).await.unwrap().into_iter().map(|job| job.job_id).collect();
         left.sort();
         assert_eq!(left, ["kept", "runs"]);
-        assert_eq!(bench.fleet.mend(2).await.unwrap(), 0, "from the beginning again");
+        assert_eq!(bench.fleet.prune(2).await.unwrap(), 0, "from the beginning again");
     })
     .await;
 }

@@ -145,15 +145,7 @@ impl One {
     }
 
     fn entry(&self) -> JobRef<'_> {
-        JobRef {
-            job: &self.job,
-            digest: &self.digest,
-            route: RouteName::default_route(),
-            round: 1,
-            failed: FailedTasks::none(),
-            under: None,
-            slots: Slots::NONE,
-        }
+        JobRef::new(&self.job, &self.digest, RouteName::default_route())
     }
 
     async fn expires_in(&self) -> i64 {
@@ -187,15 +179,7 @@ async fn a_record_lasts_until_its_job_is_told_and_then_as_long_as_configured() {
     let left = one.expires_in().await;
     assert!(left > 0 && left <= 600_000, "{left}");
     let corrected = Digest::new("other".to_owned());
-    let entry = JobRef {
-        job: &one.job,
-        digest: &corrected,
-        route: RouteName::default_route(),
-        round: 2,
-        failed: FailedTasks::none(),
-        under: None,
-        slots: Slots::NONE,
-    };
+    let entry = JobRef { digest: &corrected, round: 2, ..one.entry() };
     one.ledger.begin(entry, 1, &nonce, &BeginPrecondition::Read).await.unwrap();
     assert_eq!(one.expires_in().await, -1, "a corrected job's record would vanish while it runs");
     one.remove().await;

@@ -4,21 +4,20 @@
 //! nothing. Redis remembers each replay from before the publish until the letter is gone, so that the next replay knows
 //! whether the message was sent, and sends none twice.
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 
-use super::{Chosen, Desk, line};
+use super::{QueueAccess, Selection, line};
 use crate::cli::output::Output;
 use crate::cli::parts;
 use crate::cli::render::count;
 use crate::config::Config;
 use crate::job::request::DeadReason;
-use crate::ledger::fleet::{RedisFleet, ReplayNote};
+use crate::ledger::replays::{RedisReplays, ReplayNote};
 use crate::metrics::Metrics;
 use crate::queue::consume::Message;
-use crate::queue::dead::Letter;
-use crate::queue::message::sent_back_properties;
-use crate::queue::publish::{Outgoing, Publish as _, Routed};
+use crate::queue::dead::{Letter, as_job};
+use crate::queue::publish::{Publish as _, Routed};
 
 /// A letter that came back this often needs a person, not another replay.
 const REPLAYS_MAX: u64 = 3;
@@ -34,7 +33,7 @@ jobs that wait for comet-worker resolve, and letters whose last replay was cut o
 comet-worker status JOB whether that one arrived.")]
 pub(super) struct Arguments {
     #[command(flatten)]
-    chosen: Chosen,
+    selection: Selection,
     /// Replay also what would be left alone
     #[arg(long)]
     force: bool,
@@ -48,7 +47,7 @@ pub(super) struct Arguments {
 
 /// What became of one letter.
 #[derive(Debug, Clone)]
-pub(in crate::cli) enum Done {
+pub(in crate::cli) enum ReplayOutcome {
     Replayed,
     WouldBe,
     /// An earlier replay had sent it, and it is only dropped now.
@@ -56,22 +55,22 @@ pub(in crate::cli) enum Done {
     Left(&'static str),
 }
 
-pub(super) async fn run(config: &Config, desk: &Desk, arguments: &Arguments) -> anyhow::Result<()> {
-    arguments.chosen.check()?;
+pub(super) async fn run(config: &Config, access: &QueueAccess, arguments: &Arguments) -> anyhow::Result<()> {
+    arguments.selection.check()?;
     let mut output = Output::plain();
-    let replay = Replay::new(config, desk, arguments.force, arguments.dry_run)?;
+    let replay = Replay::new(config, access, arguments.force, arguments.dry_run)?;
     let (mut seen, mut left) = (Vec::new(), 0);
-    let replayed = replay.all(&arguments.chosen, |letter, done| {
+    let replayed = replay.all(&arguments.selection, |letter, done| {
         output.data(&if arguments.json { json(letter, done).to_string() } else { text(letter, done) });
         seen.push(letter.key.clone());
-        left += usize::from(matches!(done, Done::Left(_)));
+        left += usize::from(matches!(done, ReplayOutcome::Left(_)));
     });
     replayed.await?;
-    if seen.is_empty() && arguments.chosen.keys.is_empty() {
-        output.words(&format!("no such letter in {}", desk.names.dead));
+    if seen.is_empty() && arguments.selection.keys.is_empty() {
+        output.words(&format!("no such letter in {}", access.names.dead));
     }
     output.check()?;
-    arguments.chosen.missing(&seen)?;
+    arguments.selection.missing(&seen)?;
     if left > 0 {
         bail!("{} left alone; --force replays them", count(left, "letter"));
     }
@@ -83,40 +82,44 @@ pub(in crate::cli) async fn one(
     config: &Config,
     key: &str,
     force: bool,
-) -> anyhow::Result<Option<(Done, serde_json::Value)>> {
-    let desk = Desk::open(config).await?;
+) -> anyhow::Result<Option<(ReplayOutcome, serde_json::Value)>> {
+    let access = QueueAccess::open(config).await?;
     let mut found = None;
-    let replay = Replay::new(config, &desk, force, false)?;
-    let chosen = Chosen::by_key(key);
-    let replayed = replay.all(&chosen, |letter, done| {
+    let replay = Replay::new(config, &access, force, false)?;
+    let selection = Selection::by_key(key);
+    let replayed = replay.all(&selection, |letter, done| {
         found = Some((done.clone(), json(letter, done)));
     });
     let replayed = replayed.await;
-    desk.publisher.close().await;
+    access.publisher.close().await;
     replayed.map(|()| found)
 }
 
 struct Replay<'a> {
-    desk: &'a Desk,
-    redis: RedisFleet,
+    access: &'a QueueAccess,
+    notes: RedisReplays,
     force: bool,
     dry_run: bool,
 }
 
 impl<'a> Replay<'a> {
-    fn new(config: &Config, desk: &'a Desk, force: bool, dry_run: bool) -> anyhow::Result<Self> {
-        Ok(Self { desk, redis: parts::fleet(config, &Metrics::new())?, force, dry_run })
+    fn new(config: &Config, access: &'a QueueAccess, force: bool, dry_run: bool) -> anyhow::Result<Self> {
+        Ok(Self { access, notes: parts::replays(config, &Metrics::new())?, force, dry_run })
     }
 
-    /// Replays the chosen letters, and tells what became of each.
-    async fn all(&self, chosen: &Chosen, mut became: impl FnMut(&Letter, &Done)) -> anyhow::Result<()> {
+    /// Replays the selection letters, and tells what became of each.
+    async fn all(
+        &self,
+        selection: &Selection,
+        mut became: impl FnMut(&Letter, &ReplayOutcome),
+    ) -> anyhow::Result<()> {
         let now = Timestamp::now();
-        let mut letters = self.desk.letters().await?;
+        let mut letters = self.access.letters().await?;
         let (mut seen, mut gone, mut failed) = (Vec::new(), Vec::new(), Ok(()));
         while let Some(taken) = letters.next().await? {
             let letter = Letter::of(&taken.message);
             // Equal letters are replayed one at a time.
-            if failed.is_err() || seen.contains(&letter.key) || !chosen.takes(&letter, now) {
+            if failed.is_err() || seen.contains(&letter.key) || !selection.takes(&letter, now) {
                 letters.put_back(taken).await?;
                 continue;
             }
@@ -132,27 +135,27 @@ impl<'a> Replay<'a> {
             };
             became(&letter, &done);
             match done {
-                Done::Replayed | Done::SentBefore => {
+                ReplayOutcome::Replayed | ReplayOutcome::SentBefore => {
                     letters.settle(taken).await?;
                     gone.push(letter.key);
                 }
-                Done::Left(_) | Done::WouldBe => letters.put_back(taken).await?,
+                ReplayOutcome::Left(_) | ReplayOutcome::WouldBe => letters.put_back(taken).await?,
             }
         }
         letters.close().await?;
         // The notes are forgotten once the letters are gone for certain.
         for key in gone {
-            if let Err(error) = self.redis.forget_replay(&key).await {
+            if let Err(error) = self.notes.forget(&key).await {
                 tracing::debug!("the note about {key} stays for a while: {error}");
             }
         }
         failed
     }
 
-    async fn done(&self, letter: &Letter, message: &Message) -> anyhow::Result<Done> {
+    async fn done(&self, letter: &Letter, message: &Message) -> anyhow::Result<ReplayOutcome> {
         match self.refusal(letter) {
-            Some(why) => Ok(Done::Left(why)),
-            None if self.dry_run => Ok(Done::WouldBe),
+            Some(why) => Ok(ReplayOutcome::Left(why)),
+            None if self.dry_run => Ok(ReplayOutcome::WouldBe),
             None => self.send(letter, message).await,
         }
     }
@@ -167,29 +170,26 @@ impl<'a> Replay<'a> {
         (letter.replays >= REPLAYS_MAX).then_some("it was replayed three times before")
     }
 
-    async fn send(&self, letter: &Letter, message: &Message) -> anyhow::Result<Done> {
-        match self.redis.begin_replay(&letter.key).await? {
+    async fn send(&self, letter: &Letter, message: &Message) -> anyhow::Result<ReplayOutcome> {
+        let noted = self.notes.begin(&letter.key).await;
+        match noted
+            .context("nothing was sent, since Redis could not note it: check redis.url, and say it again")?
+        {
             ReplayNote::New => {}
             ReplayNote::Sent | ReplayNote::Begun if self.force => {}
-            ReplayNote::Sent => return Ok(Done::SentBefore),
+            ReplayNote::Sent => return Ok(ReplayOutcome::SentBefore),
             ReplayNote::Begun => {
-                return Ok(Done::Left(
+                return Ok(ReplayOutcome::Left(
                     "its last replay was cut off, and perhaps sent: see comet-worker status JOB",
                 ));
             }
         }
-        let again = Outgoing {
-            exchange: String::new(),
-            routing_key: self.desk.names.jobs.clone(),
-            mandatory: true,
-            properties: sent_back_properties(&message.properties),
-            body: message.body.clone(),
-        };
-        match self.desk.publisher.publish(&again).await {
+        let again = as_job(&self.access.names, message);
+        match self.access.publisher.publish(&again).await {
             Ok(Routed::ToQueue) => {}
             Ok(Routed::Nowhere) => {
-                self.redis.forget_replay(&letter.key).await?;
-                bail!("RabbitMQ has no queue {}: start a worker first", self.desk.names.jobs);
+                self.notes.forget(&letter.key).await?;
+                bail!("RabbitMQ has no queue {}: start a worker first", self.access.names.jobs);
             }
             Err(error) => bail!(
                 "it is unknown whether the letter {} was sent: {error}; it is still there, and replayed again only with \
@@ -197,27 +197,27 @@ impl<'a> Replay<'a> {
                 letter.key
             ),
         }
-        self.redis.replay_sent(&letter.key).await?;
-        Ok(Done::Replayed)
+        self.notes.sent(&letter.key).await?;
+        Ok(ReplayOutcome::Replayed)
     }
 }
 
-fn text(letter: &Letter, done: &Done) -> String {
+fn text(letter: &Letter, done: &ReplayOutcome) -> String {
     let words = match done {
-        Done::Replayed => "replayed".to_owned(),
-        Done::WouldBe => "would be replayed".to_owned(),
-        Done::SentBefore => "was sent before, and is dropped now".to_owned(),
-        Done::Left(why) => format!("left alone, since {why}:"),
+        ReplayOutcome::Replayed => "replayed".to_owned(),
+        ReplayOutcome::WouldBe => "would be replayed".to_owned(),
+        ReplayOutcome::SentBefore => "was sent before, and is dropped now".to_owned(),
+        ReplayOutcome::Left(why) => format!("left alone, since {why}:"),
     };
     format!("{words}  {}", line(letter))
 }
 
-fn json(letter: &Letter, done: &Done) -> serde_json::Value {
+fn json(letter: &Letter, done: &ReplayOutcome) -> serde_json::Value {
     let (is_done, why) = match done {
-        Done::Replayed => (true, None),
-        Done::SentBefore => (true, Some("was sent before")),
-        Done::WouldBe => (false, Some("dry run")),
-        Done::Left(why) => (false, Some(*why)),
+        ReplayOutcome::Replayed => (true, None),
+        ReplayOutcome::SentBefore => (true, Some("was sent before")),
+        ReplayOutcome::WouldBe => (false, Some("dry run")),
+        ReplayOutcome::Left(why) => (false, Some(*why)),
     };
     serde_json::json!({"key": letter.key, "job_id": letter.job_id, "done": is_done, "why": why})
 }

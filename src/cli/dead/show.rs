@@ -9,7 +9,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Map, Value, json};
 
-use super::{Desk, line};
+use super::{QueueAccess, line};
 use crate::cli::output::Output;
 use crate::queue::consume::Message;
 use crate::queue::dead::Letter;
@@ -28,9 +28,9 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) async fn run(desk: &Desk, arguments: &Arguments) -> anyhow::Result<()> {
+pub(super) async fn run(access: &QueueAccess, arguments: &Arguments) -> anyhow::Result<()> {
     let mut output = Output::plain();
-    let mut letters = desk.letters().await?;
+    let mut letters = access.letters().await?;
     let mut found = None;
     while let Some(taken) = letters.next().await? {
         let letter = Letter::of(&taken.message);

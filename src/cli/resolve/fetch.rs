@@ -26,11 +26,9 @@ use crate::job::receipt::history::History;
 use crate::job::route::{Makes, Route};
 use crate::job::step::{FreezePrecondition, FreezeResult};
 use crate::job::{
-    Digest, Envelope, ExternalIds, ExternalTaskId, FailedTasks, Job, JobId, Made, Outcome, Success, TaskId,
-    Timings,
+    Digest, Envelope, ExternalIds, ExternalTaskId, Job, JobId, Made, Outcome, Success, TaskId, Timings,
 };
-use crate::ledger::JobRef;
-use crate::ledger::slots::Slots;
+use crate::ledger::{JobRef, Ledger};
 use crate::metrics::Metrics;
 use crate::metrics::Standstill;
 use crate::provider::Provider as _;
@@ -76,8 +74,13 @@ pub(super) async fn fetch(
             Receipts::new(storage.clone()).seal_correction(&job.id, event).await?
         }
     };
-    freeze(config, &job, first, &event).await?;
+    let ledger = parts::ledger(config, &Metrics::default())?;
+    freeze(&*ledger, &job, first, &event).await?;
     publish(config, &job, &event).await?;
+    // If this write is lost, the record stays longer.
+    if let Err(error) = ledger.mark_published(entry(&job), &event, false).await {
+        tracing::debug!("the record will not expire: {error}");
+    }
     Ok(event)
 }
 
@@ -179,30 +182,17 @@ async fn download(downloader: &Downloader, image: &ResultFile, attempts: u32) ->
 }
 
 /// Freezes the event, so that a further copy of the job publishes the same.
-async fn freeze(config: &Config, job: &Job, first: Bytes, event: &Bytes) -> anyhow::Result<()> {
+async fn freeze(ledger: &dyn Ledger, job: &Job, first: Bytes, event: &Bytes) -> anyhow::Result<()> {
     let again = "the images are stored and sealed; say it again to have them told";
-    let ledger = parts::ledger(config, &Metrics::default())?;
-    let (failed, slots) = (FailedTasks::none(), Slots::NONE);
-    let entry = JobRef {
-        job: &job.id,
-        digest: &job.digest,
-        route: job.route_name(),
-        round: 1,
-        failed,
-        under: None,
-        slots,
-    };
-    let frozen = ledger.freeze(entry, &FreezePrecondition::Correcting { first }, event.clone(), false).await;
-    match frozen.context(again)? {
-        FreezeResult::Event(_) => {
-            // If this write is lost, the record only stays longer.
-            if let Err(error) = ledger.mark_published(entry, event, false).await {
-                tracing::debug!("the record will not expire: {error}");
-            }
-            Ok(())
-        }
+    let correcting = FreezePrecondition::Correcting { first };
+    match ledger.freeze(entry(job), &correcting, event.clone(), false).await.context(again)? {
+        FreezeResult::Event(_) => Ok(()),
         FreezeResult::Changed(_) => bail!("another job with this job_id is in Redis by now; {again}"),
     }
+}
+
+fn entry(job: &Job) -> JobRef<'_> {
+    JobRef::new(&job.id, &job.digest, job.route_name())
 }
 
 /// Publishes the event as a worker does.

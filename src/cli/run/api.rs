@@ -12,8 +12,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::api::{Decision, FleetSource, NoAnswer};
-use crate::cli::dead::{self, replay};
-use crate::cli::fleet::{self, FleetReader};
+use crate::cli::dead;
+use crate::cli::dead::replay::{self, ReplayOutcome};
+use crate::cli::fleet::FleetReader;
+use crate::cli::parts::NoRabbitMq;
 use crate::cli::{cancel, resolve};
 use crate::config::Config;
 use crate::fleet::job::JobView;
@@ -23,8 +25,12 @@ use crate::job::JobId;
 use crate::job::TaskId;
 use crate::job::receipt;
 use crate::job::stage::JobStage;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::Metrics;
+use crate::queue::dead::LookError;
+use crate::queue::publish::PublishError;
+use crate::queue::topology::TopologyError;
+use crate::storage::StoreError;
 
 /// However many look, Redis is asked this often, and RabbitMQ less often, since each time takes a connection.
 const FLEET_KEPT: Duration = Duration::from_secs(1);
@@ -37,21 +43,21 @@ const IMAGE_WAIT_MAX: Duration = Duration::from_secs(10);
 const IMAGE_MAX: Duration = Duration::from_secs(20);
 /// Looks at the dead letters and decisions that are under way at a time; each takes connections. And the longest that
 /// one of them may take.
-const DESKS_MAX: usize = 2;
-const DESK_MAX: Duration = Duration::from_secs(120);
+const QUEUE_USERS_MAX: usize = 2;
+const QUEUE_USE_MAX: Duration = Duration::from_secs(120);
 
 /// The source of the answers.
-pub(super) struct FleetOfConfig {
+pub(super) struct FleetApi {
     config: Config,
     reader: FleetReader,
     ledger: Arc<dyn Ledger>,
     fleet: Mutex<Option<(Instant, Result<Fleet, NoAnswer>)>>,
     queues: Mutex<Option<(Instant, Queues)>>,
-    desks: Semaphore,
+    queue_users: Semaphore,
     images: Semaphore,
 }
 
-impl FleetOfConfig {
+impl FleetApi {
     pub(super) fn new(config: &Config, ledger: Arc<dyn Ledger>) -> anyhow::Result<Self> {
         Ok(Self {
             config: config.clone(),
@@ -59,36 +65,9 @@ impl FleetOfConfig {
             ledger,
             fleet: Mutex::default(),
             queues: Mutex::default(),
-            desks: Semaphore::new(DESKS_MAX),
+            queue_users: Semaphore::new(QUEUE_USERS_MAX),
             images: Semaphore::new(IMAGES_MAX),
         })
-    }
-
-    /// Shows the backlog in the metrics while this worker is the one that shows it, until `stop`.
-    pub(super) async fn show_backlog(
-        &self,
-        shows: &AtomicBool,
-        metrics: &Metrics,
-        heartbeat: &Heartbeat,
-        stop: &CancellationToken,
-    ) {
-        let mut tick = interval(QUEUES_KEPT);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = tick.tick() => heartbeat.touch(),
-            }
-            let seen = if shows.load(Ordering::Relaxed) {
-                timeout(QUEUES_KEPT, self.fleet()).await.ok().and_then(Result::ok)
-            } else {
-                None
-            };
-            let held = |fleet: &Fleet| fleet.workers.iter().map(|worker| worker.in_flight).sum::<usize>();
-            let seen =
-                seen.as_ref().map(|fleet| (&fleet.queues, u64::try_from(held(fleet)).unwrap_or(u64::MAX)));
-            metrics.backlog(seen);
-        }
     }
 
     /// Those that wait meanwhile get the same answer.
@@ -99,7 +78,7 @@ impl FleetOfConfig {
         {
             return *queues;
         }
-        let (queues, trouble) = fleet::queues(&self.config, self.reader.names()).await;
+        let (queues, trouble) = self.reader.queues().await;
         if let Some(trouble) = trouble {
             tracing::debug!("{trouble}");
         }
@@ -107,20 +86,20 @@ impl FleetOfConfig {
         queues
     }
 
-    async fn at_a_desk<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> Result<T, NoAnswer> {
-        let Ok(_desk) = self.desks.try_acquire() else {
+    async fn few_at_a_time<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> Result<T, NoAnswer> {
+        let Ok(_permit) = self.queue_users.try_acquire() else {
             let message = "others are looking at the dead letters just now: try again in a moment";
             return Err(NoAnswer::Unavailable(message.to_owned()));
         };
-        match timeout(DESK_MAX, work).await {
-            Ok(done) => done.map_err(|error| NoAnswer::Refused(format!("{error:#}"))),
-            Err(_) => Err(NoAnswer::Unavailable(format!("not done within {DESK_MAX:?}"))),
+        match timeout(QUEUE_USE_MAX, work).await {
+            Ok(done) => done.map_err(no_answer),
+            Err(_) => Err(NoAnswer::Unavailable(format!("not done within {QUEUE_USE_MAX:?}"))),
         }
     }
 }
 
 #[async_trait]
-impl FleetSource for FleetOfConfig {
+impl FleetSource for FleetApi {
     async fn fleet(&self) -> Result<Fleet, NoAnswer> {
         let mut kept = self.fleet.lock().await;
         if let Some((at, fleet)) = &*kept
@@ -171,7 +150,7 @@ impl FleetSource for FleetOfConfig {
         }
         let word = match decision {
             Decision::Fetch => {
-                let event = self.at_a_desk(resolve::fetch(&self.config, job)).await?;
+                let event = self.few_at_a_time(resolve::fetch(&self.config, job)).await?;
                 return serde_json::from_slice(&event)
                     .map_err(|error| NoAnswer::Unavailable(error.to_string()));
             }
@@ -184,27 +163,72 @@ impl FleetSource for FleetOfConfig {
             Decision::SubmitAgain => resolve::Word::Decided(receipt::Decision::SubmitAgain),
             Decision::GiveUp => resolve::Word::Decided(receipt::Decision::GiveUp),
         };
-        self.at_a_desk(resolve::decide(&self.config, job, &word)).await?;
+        self.few_at_a_time(resolve::decide(&self.config, job, &word)).await?;
         Ok(resolve::decided(job, &word))
     }
 
     async fn dead(&self, limit: usize) -> Result<Vec<Value>, NoAnswer> {
-        let letters = self.at_a_desk(dead::first(&self.config, limit)).await?;
+        let letters = self.few_at_a_time(dead::first(&self.config, limit)).await?;
         Ok(letters.iter().filter_map(|letter| serde_json::to_value(letter).ok()).collect())
     }
 
     async fn replay(&self, key: &str, force: bool) -> Result<Value, NoAnswer> {
-        let found = self.at_a_desk(replay::one(&self.config, key, force)).await?;
+        let found = self.few_at_a_time(replay::one(&self.config, key, force)).await?;
         match found {
             None => Err(NoAnswer::NotFound(format!("no dead letter has the key {key}"))),
-            Some((replay::Done::Left(why), _)) => Err(NoAnswer::Refused(why.to_owned())),
-            Some((replay::Done::Replayed | replay::Done::SentBefore | replay::Done::WouldBe, line)) => {
+            Some((ReplayOutcome::Left(why), _)) => Err(NoAnswer::Refused(why.to_owned())),
+            Some((ReplayOutcome::Replayed | ReplayOutcome::SentBefore | ReplayOutcome::WouldBe, line)) => {
                 Ok(line)
             }
         }
     }
 }
 
+/// Shows the backlog in the metrics while this worker is the one that shows it, until `stop`, which waits for no answer.
+pub(super) async fn show_backlog(
+    source: &dyn FleetSource,
+    shows: &AtomicBool,
+    metrics: &Metrics,
+    heartbeat: &Heartbeat,
+    stop: &CancellationToken,
+) {
+    let mut tick = interval(QUEUES_KEPT);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => heartbeat.touch(),
+        }
+        let asking = async {
+            if !shows.load(Ordering::Relaxed) {
+                return None;
+            }
+            timeout(QUEUES_KEPT, source.fleet()).await.ok()?.ok()
+        };
+        let fleet = tokio::select! {
+            () = stop.cancelled() => return,
+            fleet = asking => fleet,
+        };
+        metrics.backlog(fleet.as_ref().map(|fleet| (&fleet.queues, fleet.held())));
+    }
+}
+
+/// A service that was away is told apart from a state that doesn't allow what was asked for.
+fn no_answer(error: anyhow::Error) -> NoAnswer {
+    let is_away = error.chain().any(|cause| {
+        cause.is::<NoRabbitMq>()
+            || cause.is::<LookError>()
+            || cause.is::<PublishError>()
+            || cause.is::<TopologyError>()
+            || cause.is::<LedgerError>()
+            || cause.is::<StoreError>()
+    });
+    if is_away { unavailable(error) } else { NoAnswer::Refused(format!("{error:#}")) }
+}
+
 fn unavailable(error: anyhow::Error) -> NoAnswer {
     NoAnswer::Unavailable(format!("{error:#}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,10 +17,10 @@ use crate::metrics::Metrics;
 use crate::queue::publish::Publisher;
 use crate::receipts::Receipts;
 use crate::storage::Storage;
-use crate::worker::board::Board;
 use crate::worker::breaker::Breaker;
 use crate::worker::copies::Copies;
 use crate::worker::downloads::Downloads;
+use crate::worker::held_jobs::HeldJobs;
 use crate::worker::in_flight::JobsInFlight;
 use crate::worker::learning::Learning;
 use crate::worker::panics::Panics;
@@ -64,7 +64,7 @@ pub(super) fn shared(
         downloads: Downloads::new(config.download.max_at_once),
         hints: Hints::default(),
         lives: JobsInFlight::default(),
-        board: Board::new(metrics.clone()),
+        held_jobs: HeldJobs::new(metrics.clone()),
         learning: Learning::new(rules(config).pace),
         copies: Copies::new(config.worker.max_in_flight),
         panics: Panics::default(),

@@ -118,7 +118,7 @@ mod tests {
             ("..", 0, "s3://b.c/x", "..-0.bin"),
             ("../../etc/x", 0, "memory:///a.b/..", ".._.._etc_x-0.bin"),
         ] {
-            let image = ImageView { index, location: location.to_owned(), url: None };
+            let image = ImageView { index, location: location.to_owned(), url: None, bytes: 1 };
             assert_eq!(file_name(job, &image), name);
         }
     }

@@ -63,10 +63,18 @@ fn without_the_index_the_record_says_the_stage() {
         (&[("stage", "new")][..], JobStage::Waiting),
         (&[("stage", "submitting"), ("nonce", "n")], JobStage::Submitting),
         (&[("stage", "generating"), ("task", "t-1")], JobStage::Generating),
-        (&[("stage", "done"), ("event", FAILED)], JobStage::Publishing),
     ] {
         let view = JobView::of(&job(), &record(fields), None, &[]).unwrap();
         assert_eq!(view.stage, Some(stage), "{fields:?}");
+    }
+}
+
+#[test]
+fn a_record_with_its_event_is_being_published_while_the_index_has_it_and_has_ended_then() {
+    let done = record(&[("stage", "done"), ("event", FAILED)]);
+    for (listed, stage) in [(listed(JobStage::Publishing), Some(JobStage::Publishing)), (None, None)] {
+        let view = JobView::of(&job(), &done, listed, &[]).unwrap();
+        assert_eq!((view.stage, view.outcome.as_deref()), (stage, Some("failed")));
     }
 }
 

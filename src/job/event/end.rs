@@ -80,6 +80,8 @@ pub struct EndNote {
     /// A [`JobEnd`] in JSON.
     pub json: String,
     pub kind: EventKind,
+    /// Whether it corrects an earlier end.
+    pub corrects: bool,
     /// How long it was queued, if the producer's message said when it was sent.
     pub queued_ms: Option<u64>,
 }
@@ -119,7 +121,12 @@ impl EndNote {
             }
         }
         json.push('}');
-        Some(Self { json, kind, queued_ms: data.timings_ms.and_then(|waited| waited.queued) })
+        Some(Self {
+            json,
+            kind,
+            corrects: stored.supersedes.is_some(),
+            queued_ms: data.timings_ms.and_then(|waited| waited.queued),
+        })
     }
 }
 

@@ -41,6 +41,8 @@ pub struct ImageView {
     pub location: String,
     #[serde(default)]
     pub url: Option<String>,
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 /// Why bytes are not an event about a job. The message is for a person.

@@ -94,7 +94,8 @@ impl Actor<'_> {
     }
 
     /// Lets the record of a job begin to expire after its event was published. If this write is lost more than a few
-    /// times, the record stays, and is shown as unfinished. With a `sealed` event the record ends with this move, so the move is repeated until it is made.
+    /// times, the record stays, and is shown as unfinished. With a `sealed` event the record ends with this move, so
+    /// the move is repeated until it is made.
     pub(super) async fn remember(&mut self, sealed: Option<Bytes>) -> Result<Input, RequeueReason> {
         let ledger = &self.shared.ledger;
         let entry = self.job_ref(self.machine.round());

@@ -249,3 +249,33 @@ async fn a_paid_task_whose_message_is_gone_is_found_and_taken_over_when_the_job_
     })
     .await;
 }
+
+#[tokio::test]
+async fn without_receipts_an_end_that_redis_still_remembers_has_no_stage_and_without_redis_nothing_is_shown()
+{
+    Place::run("norec", async |place| {
+        let sim = Sim::start(&["--durations", "fixed:300ms"]).await;
+        let _worker = Worker::start(place, &sim, &[("GENERATION__RECEIPTS", "false")]);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        broker.publish(place, &job("a")).await;
+        broker.ends(place, 1).await;
+        let mut environment = environment(place, &sim.url);
+        environment.push(("COMET_WORKER__GENERATION__RECEIPTS".to_owned(), "false".to_owned()));
+        let life = wait_for("its end", async || {
+            let life = tool(&environment, &["status", "--json", "a"]).await.json();
+            life["stage"].is_null().then_some(life)
+        })
+        .await;
+        assert_eq!((&life["outcome"], &life["charged"]), (&"succeeded".into(), &"yes".into()), "{life}");
+
+        environment.retain(|(name, _)| !name.ends_with("REDIS__URL"));
+        environment.push(("COMET_WORKER__REDIS__URL".to_owned(), "redis://:secret@127.0.0.1:1".to_owned()));
+        for command in [&["status"][..], &["status", "a"], &["status", "--jobs", "all"]] {
+            let said = tool(&environment, command).await;
+            assert!(said.code == Some(1) && said.words.contains("check it, or redis.url"), "{said:?}");
+            assert!(!said.words.contains("secret"), "{said:?}");
+        }
+    })
+    .await;
+}

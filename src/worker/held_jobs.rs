@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 
 /// The jobs in the hands of this process. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Board {
+pub struct HeldJobs {
     jobs: Arc<Mutex<HashMap<JobId, Arc<Entry>>>>,
     metrics: Metrics,
     start: Instant,
@@ -23,14 +23,14 @@ pub struct Board {
 struct Entry {
     /// The place of the stage in [`JobStage::ALL`].
     stage: AtomicU8,
-    /// From the board's start, in ms.
+    /// From the creation of [`HeldJobs`], in ms.
     since_ms: AtomicU64,
 }
 
-/// A job on the board, until this is dropped.
+/// A job that counts as held until this is dropped.
 #[derive(Debug)]
-pub struct BoardEntry {
-    board: Board,
+pub struct HeldJobEntry {
+    all: HeldJobs,
     job: JobId,
     entry: Arc<Entry>,
 }
@@ -44,25 +44,25 @@ pub struct HeldJob {
     pub age: Duration,
 }
 
-impl Board {
+impl HeldJobs {
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
         Self { jobs: Arc::default(), metrics, start: Instant::now() }
     }
 
-    /// Puts a job on the board, as waiting.
+    /// Counts a job as held from now on, as waiting.
     #[must_use]
-    pub fn enter(&self, job: &JobId) -> BoardEntry {
+    pub fn enter(&self, job: &JobId) -> HeldJobEntry {
         let entry = Arc::new(Entry {
             stage: AtomicU8::new(place(JobStage::Waiting)),
             since_ms: AtomicU64::new(self.now_ms()),
         });
         self.lock().insert(job.clone(), Arc::clone(&entry));
         self.metrics.moved(None, Some(JobStage::Waiting));
-        BoardEntry { board: self.clone(), job: job.clone(), entry }
+        HeldJobEntry { all: self.clone(), job: job.clone(), entry }
     }
 
-    /// All jobs on the board, in no order.
+    /// All held jobs, in no order.
     #[must_use]
     pub fn jobs(&self) -> Vec<HeldJob> {
         let now_ms = self.now_ms();
@@ -83,22 +83,22 @@ impl Board {
     }
 }
 
-impl BoardEntry {
+impl HeldJobEntry {
     /// The job is at this stage now.
     pub fn at(&self, stage: JobStage) {
         let before = self.entry.stage();
         if before != stage {
             self.entry.stage.store(place(stage), Ordering::Relaxed);
-            self.entry.since_ms.store(self.board.now_ms(), Ordering::Relaxed);
-            self.board.metrics.moved(Some(before), Some(stage));
+            self.entry.since_ms.store(self.all.now_ms(), Ordering::Relaxed);
+            self.all.metrics.moved(Some(before), Some(stage));
         }
     }
 }
 
-impl Drop for BoardEntry {
+impl Drop for HeldJobEntry {
     fn drop(&mut self) {
-        self.board.metrics.moved(Some(self.entry.stage()), None);
-        self.board.lock().remove(&self.job);
+        self.all.metrics.moved(Some(self.entry.stage()), None);
+        self.all.lock().remove(&self.job);
     }
 }
 
@@ -125,18 +125,18 @@ mod tests {
         let held = |stage: &str, number: i64| {
             metrics.encode().contains(&format!("comet_jobs_held{{stage=\"{stage}\"}} {number}\n"))
         };
-        let board = Board::new(metrics.clone());
+        let all = HeldJobs::new(metrics.clone());
         let job: JobId = "a".parse().unwrap();
-        let entry = board.enter(&job);
+        let entry = all.enter(&job);
         assert!(held("waiting", 1));
         advance(Duration::from_secs(3)).await;
         entry.at(JobStage::Generating);
         advance(Duration::from_secs(2)).await;
         entry.at(JobStage::Generating);
         let age = Duration::from_secs(2);
-        assert_eq!(board.jobs(), [HeldJob { job, stage: JobStage::Generating, age }], "again is no change");
+        assert_eq!(all.jobs(), [HeldJob { job, stage: JobStage::Generating, age }], "again is no change");
         assert!(held("waiting", 0) && held("generating", 1));
         drop(entry);
-        assert!(board.jobs().is_empty() && held("generating", 0));
+        assert!(all.jobs().is_empty() && held("generating", 0));
     }
 }

@@ -14,6 +14,7 @@ mod render;
 mod resolve;
 mod run;
 mod schema;
+mod spend;
 mod status;
 mod submit;
 mod sweep;
@@ -69,6 +70,8 @@ enum Command {
     Watch(watch::Arguments),
     /// Show what the fleet does and what stands still, or the life of one job
     Status(status::Arguments),
+    /// Show what the fleet has spent, by day and by label
+    Spend(spend::Arguments),
     /// Cancel jobs that are not wanted any more
     Cancel(cancel::Arguments),
     /// Clear up a job that ended as outcome_unknown, or fetch the images of a task that ended late
@@ -130,6 +133,7 @@ fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyh
             Command::Submit(arguments) => Box::pin(submit::run(&config, arguments)).await,
             Command::Watch(arguments) => Box::pin(watch::run(&config, arguments)).await,
             Command::Status(arguments) => Box::pin(status::run(&config, arguments)).await,
+            Command::Spend(arguments) => Box::pin(spend::run(&config, arguments)).await,
             Command::Cancel(arguments) => Box::pin(cancel::run(&config, arguments)).await,
             Command::Resolve(arguments) => Box::pin(resolve::run(&config, arguments)).await,
             Command::Dead(arguments) => Box::pin(dead::run(&config, arguments)).await,

@@ -17,6 +17,7 @@ mod process;
 mod reader;
 mod secrets;
 mod services;
+mod spend;
 #[cfg(test)]
 mod tests;
 mod urls;
@@ -32,6 +33,7 @@ pub use images::{Download, Storage};
 pub use layers::DEFAULT_TOML;
 pub use process::{Admin, Log, LogFormat};
 pub use services::{Amqp, Api, Redis};
+pub use spend::Spend;
 pub use urls::redacted;
 pub use work::{Events, Generation, OnUnknownSubmit, Poll, Worker};
 
@@ -47,6 +49,7 @@ pub struct Config {
     pub api: Api,
     pub worker: Worker,
     pub generation: Generation,
+    pub spend: Spend,
     pub poll: Poll,
     pub callback: Callback,
     pub storage: Storage,
@@ -87,6 +90,7 @@ impl Config {
         let api = Api::read(from);
         let worker = Worker::read(from);
         let generation = Generation::read(from);
+        let spend = Spend::read(from);
         let poll = Poll::read(from);
         let callback = Callback::read(from);
         let storage = Storage::read(from);
@@ -103,6 +107,7 @@ impl Config {
             api,
             worker,
             generation,
+            spend,
             poll,
             callback,
             storage,

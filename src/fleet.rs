@@ -3,10 +3,12 @@
 //! The shapes of `comet-worker status --json` and `GET /api/fleet`. Fields are only ever added.
 
 pub mod job;
+pub mod spend;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use spend::SpendState;
 
 use crate::job::event::JobEnd;
 use crate::job::stage::JobStage;
@@ -69,6 +71,9 @@ pub struct Fleet {
     pub oldest: Option<UnfinishedJob>,
     /// The latest ends, the newest first.
     pub recent: Vec<JobEnd>,
+    /// What is spent today.
+    #[serde(default)]
+    pub spend: Option<SpendState>,
 }
 
 /// How many messages are ready in each queue; `null` where RabbitMQ could not be asked, or has no such queue.

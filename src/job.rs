@@ -16,6 +16,7 @@ pub mod record;
 pub mod request;
 pub mod route;
 pub mod schema;
+pub mod spend;
 pub mod stage;
 pub mod step;
 pub mod submission;

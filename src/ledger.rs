@@ -17,6 +17,7 @@ pub mod rights;
 mod run;
 mod scripts;
 pub mod slots;
+pub mod spend;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use bytes::Bytes;
 
 use crate::job::record::{Nonce, Snapshot, Stage, Unreadable};
 use crate::job::route::RouteName;
+use crate::job::spend::SpendToday;
 use crate::job::step::{
     BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
 };
@@ -88,8 +90,8 @@ pub trait Ledger: Send + Sync {
     /// Asks for the right to post attempt `attempt`. After [`MoveResult::Yes`], no other ask gets it for that
     /// attempt, except one whose `basis` says that this ask never reached the gate of the receipts. The slots that
     /// the job needs are taken with it. After [`MoveResult::Full`], nothing has changed except that the slots are
-    /// reserved for a caller that keeps asking; after [`MoveResult::Paced`], nothing has changed. A caller that takes
-    /// no slots won't post, so it doesn't have to wait.
+    /// reserved for a caller that keeps asking; after [`MoveResult::Paced`] or [`MoveResult::Spent`], nothing has
+    /// changed. A caller that takes no slots won't post, so it doesn't have to wait.
     async fn begin(
         &self,
         entry: JobRef<'_>,
@@ -173,6 +175,9 @@ pub trait Ledger: Send + Sync {
     /// workers together post half as often as before, and gradually faster again. `rate` is the number of POSTs of
     /// this worker in 1000 seconds, measured lately.
     async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError>;
+
+    /// What was spent today: see [`SpendRules`](crate::job::spend::SpendRules).
+    async fn spend_today(&self) -> Result<SpendToday, LedgerError>;
 
     /// Marks the count of the slots as complete, since nothing runs on this account yet; it has no effect if there is
     /// a count.

@@ -48,7 +48,7 @@
 //! | [`limits`] | one worker's requests in a second and at the same time |
 //! | [`images`], [`storage`] | downloads behind a guard; where images go |
 //! | [`fleet`] | the shapes of what is seen of the fleet, and of one job |
-//! | [`config`], [`telemetry`], [`metrics`], [`admin`], [`heartbeat`] | settings, log, metrics, health; `bounded_listener` limits clients |
+//! | [`config`], [`telemetry`], [`metrics`], [`traces`], [`admin`], [`heartbeat`] | settings, log, metrics, traces, health; `bounded_listener` limits clients |
 //! | [`cli`] | one file for each command |
 //!
 //! # What never happens
@@ -89,4 +89,5 @@ pub mod secret;
 pub mod shutdown;
 pub mod storage;
 pub mod telemetry;
+pub mod traces;
 pub mod worker;

@@ -19,9 +19,11 @@ use prometheus_client::metrics::family::Family;
 pub use labels::{CallbackAnswer, HandedBack, PauseReason, Service, Standstill};
 
 use crate::fleet::Queues;
+use crate::fleet::spend::SpendState;
 use crate::job::answers::{SubmitOutcome, TaskStatus};
 use crate::job::event::EventKind;
 use crate::job::request::DeadReason;
+use crate::job::spend::Units;
 use crate::job::stage::JobStage;
 use crate::job::step::RequeueReason;
 use crate::job::{Charged, Outcome, Timings};
@@ -263,6 +265,21 @@ impl Metrics {
                 self.0.backlog.get_or_create(&[]).set(backlog);
             }
             None => drop(self.0.backlog.remove(&[])),
+        }
+    }
+
+    /// What the whole fleet has spent today. One worker of the fleet shows it; `None` for the others.
+    pub fn spent_today(&self, spend: Option<&SpendState>) {
+        let units = |text: &str| text.parse::<Units>().unwrap_or_default().approximate();
+        match spend {
+            Some(spend) => {
+                self.0.spent_today.get_or_create(&[]).set(units(&spend.units));
+                self.0.spend_max.get_or_create(&[]).set(spend.max.as_deref().map_or(0.0, units));
+            }
+            None => {
+                self.0.spent_today.remove(&[]);
+                self.0.spend_max.remove(&[]);
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 //! The receipts are stored under `receipts/`, spread over 256 folders by the hash of the job id:
 //! `receipts/3f/order-8812.intent-1`. Their names are in [`ReceiptName`].
 
+mod ended;
 mod gate;
 pub mod sweep;
 

@@ -19,6 +19,7 @@ pub mod presence;
 pub mod publish;
 pub mod session;
 pub mod slots;
+pub mod spending;
 pub mod standstills;
 pub mod store_watch;
 pub mod submits;
@@ -31,6 +32,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::images::Images;
 use crate::job::request;
+use crate::job::spend::SpendRules;
 use crate::job::step::Rules;
 use crate::ledger::Ledger;
 use crate::ledger::hints::Hints;
@@ -39,6 +41,7 @@ use crate::metrics::Metrics;
 use crate::provider::Provider;
 use crate::receipts::Receipts;
 use crate::storage::Storage;
+use crate::traces::Traces;
 use breaker::Breaker;
 use copies::Copies;
 use downloads::Downloads;
@@ -77,6 +80,7 @@ pub struct Shared {
     pub standstills: Standstills,
     pub weaknesses: Weaknesses,
     pub metrics: Metrics,
+    pub traces: Traces,
     pub clock: Clock,
     pub settings: Arc<Settings>,
 }
@@ -97,4 +101,6 @@ pub struct Settings {
     pub source: String,
     /// `events.submitted`
     pub tell_submitted: bool,
+    /// `[spend]`
+    pub spend: SpendRules,
 }

@@ -26,6 +26,7 @@ use tokio::time::{Interval, interval};
 
 use super::access::{self, Peer};
 use crate::fleet::job::JobView;
+use crate::fleet::spend::DaySpend;
 use crate::fleet::{Fleet, Minute, UnfinishedJob};
 use crate::job::JobId;
 use crate::job::stage::JobStage;
@@ -37,6 +38,9 @@ const LIVE_EVERY: Duration = Duration::from_secs(2);
 const STREAMS_MAX: usize = 16;
 /// How many jobs a list has, unless asked otherwise, and at most.
 const LISTED: usize = 100;
+/// Days of spend that are shown unless asked for more; older ones are forgotten.
+const SPEND_DAYS: u32 = 7;
+const SPEND_DAYS_MAX: u32 = 40;
 const LISTED_MAX: usize = 10_000;
 
 /// Why there is no answer; the text is for people.
@@ -75,6 +79,8 @@ pub trait FleetSource: Send + Sync {
     async fn job(&self, job: &JobId) -> Result<JobView, NoAnswer>;
     /// The ends of each of the last 60 minutes.
     async fn hour(&self) -> Result<Vec<Minute>, NoAnswer>;
+    /// What was spent on each of the last days, the latest first.
+    async fn spend(&self, days: u32) -> Result<Vec<DaySpend>, NoAnswer>;
     /// A stored image of a job.
     async fn image(&self, job: &JobId, index: usize) -> Result<Bytes, NoAnswer>;
     /// Cancels the job; what it was doing.
@@ -100,6 +106,7 @@ pub(super) fn router(source: Arc<dyn FleetSource>, token: Secret) -> Router {
         .route("/api/jobs", get(jobs))
         .route("/api/jobs/{job}", get(job))
         .route("/api/hour", get(hour))
+        .route("/api/spend", get(spend))
         .route("/api/jobs/{job}/images/{index}", get(image))
         .route("/api/jobs/{job}/cancel", post(cancel))
         .route("/api/jobs/{job}/resolve", post(resolve))
@@ -193,6 +200,16 @@ async fn job(State(api): State<Api>, Path(job): Path<String>) -> Result<Response
 
 async fn hour(State(api): State<Api>) -> Result<Json<Value>, NoAnswer> {
     Ok(Json(json!({ "minutes": api.source.hour().await? })))
+}
+
+#[derive(Deserialize)]
+struct Days {
+    days: Option<u32>,
+}
+
+async fn spend(State(api): State<Api>, Query(asked): Query<Days>) -> Result<Json<Value>, NoAnswer> {
+    let days = asked.days.unwrap_or(SPEND_DAYS).clamp(1, SPEND_DAYS_MAX);
+    Ok(Json(json!({ "days": api.source.spend(days).await? })))
 }
 
 /// A browser may keep it: what is stored under a job and an index never changes.

@@ -9,14 +9,18 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use super::parts;
+use crate::clock;
 use crate::config::{Config, redacted};
 use crate::fleet::job::JobView;
+use crate::fleet::spend::{DaySpend, SpendState};
 use crate::fleet::{Fleet, Minute, Queues, UnfinishedJob, WorkerState};
 use crate::job::JobId;
 use crate::job::event::EventView;
+use crate::job::spend::UnitPrice;
 use crate::job::stage::JobStage;
 use crate::ledger::LedgerError;
 use crate::ledger::fleet::RedisFleet;
+use crate::ledger::spend::RedisSpend;
 use crate::metrics::Metrics;
 use crate::queue::Address;
 use crate::queue::topology::{self, Names};
@@ -34,6 +38,8 @@ pub(super) struct FleetReader {
     redis: RedisFleet,
     /// `None` without `generation.receipts`.
     receipts: Option<Receipts>,
+    spend: RedisSpend,
+    unit_price: Option<UnitPrice>,
     rabbit: QueueCounts,
     slots_max: u32,
     /// `redis.url`, without its password.
@@ -65,6 +71,8 @@ impl FleetReader {
                 names: parts::names(config),
                 connection: Mutex::default(),
             },
+            spend: parts::spend(config, &Metrics::new())?,
+            unit_price: config.spend.unit_price.clone(),
             slots_max: config.generation.max_running,
             redis_url: redacted(&config.redis.url.now()),
         })
@@ -72,7 +80,24 @@ impl FleetReader {
 
     /// The whole fleet; `queues` is what RabbitMQ has said.
     pub(super) async fn fleet(&self, queues: Queues, recent: usize) -> anyhow::Result<Fleet> {
-        Ok(self.asked(self.redis.snapshot(recent)).await?.with(queues, self.slots_max))
+        let snapshot = self.asked(self.redis.snapshot(recent)).await?;
+        let spend = self.spend_today().await?;
+        Ok(Fleet { spend: Some(spend), ..snapshot.with(queues, self.slots_max) })
+    }
+
+    /// What was spent since the day began.
+    pub(super) async fn spend_today(&self) -> anyhow::Result<SpendState> {
+        let today = self.asked(self.spend.today()).await?;
+        let rules = self.spend.rules();
+        let day = rules.day(clock::unix_ms()).to_string();
+        Ok(SpendState::of(day, &today, rules.cap, self.unit_price.as_ref()))
+    }
+
+    /// What was spent on each of the last `days` days, the latest first.
+    pub(super) async fn spend(&self, days: u32) -> anyhow::Result<Vec<DaySpend>> {
+        let today = self.spend.rules().day(clock::unix_ms());
+        let days = self.asked(self.spend.days(today, days)).await?;
+        Ok(days.into_iter().map(|day| day.at(self.unit_price.as_ref())).collect())
     }
 
     /// The unfinished jobs, the oldest at their stage first.

@@ -9,6 +9,7 @@ use super::{Usage, parts};
 use crate::clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::receipts::Receipts;
 use crate::receipts::sweep::{Orphan, Orphans};
 use crate::storage::Storage;
 
@@ -41,8 +42,8 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
     let redis = parts::fleet(config, &Metrics::new())?;
+    let folders = Receipts::new(storage.clone()).folders().await?;
     let search = Orphans::new(storage, clock::unix_ms().saturating_sub(age_ms));
-    let folders = search.folders().await?;
     let mut output = Output::with_progress(folders.len());
     let mut found = 0;
     for (done, folder) in folders.iter().enumerate() {

@@ -17,6 +17,7 @@ use crate::ledger::endpoint::Endpoint;
 use crate::ledger::fleet::RedisFleet;
 use crate::ledger::replays::RedisReplays;
 use crate::ledger::slots::Account;
+use crate::ledger::spend::RedisSpend;
 use crate::ledger::{Ledger, RedisLedger};
 use crate::metrics::{Metrics, Service};
 use crate::provider::http::{CometApi, Endpoints};
@@ -84,6 +85,7 @@ pub(super) fn redis_ledger(config: &Config, metrics: &Metrics) -> anyhow::Result
     let connection = redis_connection(config, metrics)?;
     let noted = metrics.clone();
     let ledger = RedisLedger::new(connection, &config.redis.prefix, config.redis.remember)
+        .with_spend(config.spend.rules.clone())
         .noting(move |name, value| noted.fleet(name, value));
     let cap = config.generation.max_running;
     if cap == 0 {
@@ -106,6 +108,12 @@ pub(super) fn durations(config: &Config, metrics: &Metrics) -> anyhow::Result<Re
 /// Likewise.
 pub(super) fn fleet(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisFleet> {
     Ok(RedisFleet::new(redis_connection(config, metrics)?, &config.redis.prefix))
+}
+
+/// Likewise.
+pub(super) fn spend(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisSpend> {
+    let (connection, prefix) = (redis_connection(config, metrics)?, &config.redis.prefix);
+    Ok(RedisSpend::new(connection, prefix, config.spend.rules.clone()))
 }
 
 /// Likewise.

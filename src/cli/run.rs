@@ -24,9 +24,11 @@ use crate::heartbeat::{Heartbeat, Heartbeats};
 use crate::ledger::{RedisLedger, hints};
 use crate::metrics::Metrics;
 use crate::shutdown::Signals;
+use crate::traces::Traces;
 use crate::worker::preflight::preflight;
 use crate::worker::presence::{Identity, Presence};
 use crate::worker::session::Sessions;
+use crate::worker::spending::Spending;
 use crate::worker::suspects::Suspects;
 use crate::worker::{Shared, store_watch};
 
@@ -49,7 +51,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     let metrics = Metrics::default();
     let publisher = Arc::new(parts::publisher(&config, &metrics)?);
-    let shared = shared::shared(&config, Arc::clone(&publisher), &metrics)?;
+    let traces = traces();
+    let shared = shared::shared(&config, Arc::clone(&publisher), &metrics, traces.clone())?;
     let mut loops = Loops::default();
     let sessions = sessions(&config, &shared, &loops)?;
     let looked_first = Arc::new(AtomicBool::new(false));
@@ -82,6 +85,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         () = loops.end() => {
             publisher.close().await;
+            traces.flush().await;
             tracing::info!("stopped");
         }
         () = tokio::time::sleep(limit) => anyhow::bail!("stopped after {limit:?} with work under way"),
@@ -90,6 +94,22 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     match died {
         Some(part) => anyhow::bail!("{part} ended by itself; see the log before this"),
         None => Ok(()),
+    }
+}
+
+/// What other programs of the machine may need of `OTEL_…` and this one doesn't do keeps no job waiting.
+fn traces() -> Traces {
+    match Traces::from_environment(|name| std::env::var(name).ok()) {
+        Ok(traces) => {
+            if traces.are_on() {
+                tracing::info!("traces go out, as OTEL_EXPORTER_OTLP_ENDPOINT says");
+            }
+            traces
+        }
+        Err(why) => {
+            tracing::warn!("no traces go out: {why}");
+            Traces::off()
+        }
     }
 }
 
@@ -164,8 +184,8 @@ async fn listen(
     Ok(())
 }
 
-/// Starts what goes on beside the sessions: hints, probes, standstills, the heartbeat in the fleet, the store's state,
-/// what is learned.
+/// Starts what goes on beside the sessions: hints, probes, standstills, the heartbeat in the fleet, what is spent,
+/// the store's state, what is learned.
 fn watch(
     config: &Config,
     loops: &mut Loops,
@@ -189,8 +209,14 @@ fn watch(
     loops.spawn("standstills", async move { standstills.watch(&breaker, &heartbeat, &stop).await });
 
     let (stop, heartbeat) = (loops.stop.clone(), loops.heartbeat("presence"));
+    let identity = Identity::of_this_process();
+    let spending = Spending {
+        shared: shared.clone(),
+        redis: parts::spend(config, &shared.metrics)?,
+        worker: identity.id().to_owned(),
+    };
     let presence = Presence {
-        identity: Identity::of_this_process(),
+        identity,
         shared: shared.clone(),
         suspects: sessions.suspects.clone(),
         fleet: parts::fleet(config, &shared.metrics)?,
@@ -198,6 +224,9 @@ fn watch(
         shows_fleet,
     };
     loops.spawn("presence", async move { presence.keep(&heartbeat, &stop).await });
+
+    let (stop, heartbeat) = (loops.stop.clone(), loops.heartbeat("spending"));
+    loops.spawn("spending", async move { spending.keep(&heartbeat, &stop).await });
 
     let (stop, heartbeat, watched) = (loops.stop.clone(), loops.heartbeat("store"), shared.clone());
     loops.spawn("store", async move { store_watch::watch(&watched, &heartbeat, &stop).await });

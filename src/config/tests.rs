@@ -92,6 +92,9 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("events.source", "/other"),
     ("admin.listen", ""),
     ("admin.token", "0123456789abcdef"),
+    ("spend.day_starts", "21:00"),
+    ("spend.label", "customer"),
+    ("spend.unit_price", "0.14 USD"),
     ("log.filter", "debug"),
     ("log.format", "json"),
 ];

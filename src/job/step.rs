@@ -50,6 +50,7 @@ use crate::job::receipt::history::History;
 use crate::job::receipt::{Gate, Shut};
 use crate::job::record::{Nonce, Snapshot, Stage};
 use crate::job::route::RouteName;
+use crate::job::spend::SpendToday;
 
 /// What to do next, with what the machine has to know when it is done. The text of each action ends with the input
 /// that reports its result. The machine takes [`Input::Unreadable`] and [`Input::Called`] after any action.
@@ -353,6 +354,8 @@ pub enum MoveResult {
     /// To [`Action::AskToPost`]: the provider has asked all workers to slow down; nothing has changed. Ask again after
     /// `wait`.
     Paced { wait: Duration },
+    /// To [`Action::AskToPost`]: what may be spent today is spent; nothing has changed.
+    Spent(SpendToday),
     /// The record is not in the expected state.
     No(Snapshot),
 }

@@ -5,9 +5,12 @@
 -- ARGV[7] "": the record is as the caller has read it; "unread": the caller has not read it and expects that there is none;
 --         or the nonce of an ask that never reached the gate, which this one replaces
 -- ARGV[8] "", or the external id of the attempt   ARGV[9] the name of the route
+-- ARGV[10] "", or "cap per_job": what may be spent in a day, and "-" or what a job is taken to cost, in millionths of a
+--         unit; the two of KEYS before the last one are then those of spend.lua
 -- answer  "ok", also to a repeated ask with the same nonce; "full": no slots are free, nothing changed; "paced": the
---         provider wants a slower pace, nothing changed, and the note wait_ms says how long to wait; "none" or "moved" if
---         the record is not what the caller expects
+--         provider wants a slower pace, nothing changed, and the note wait_ms says how long to wait; "spent": another job
+--         would go beyond what may be spent today, nothing changed; "none" or "moved" if the record is not what the
+--         caller expects
 local digest, round, attempt, nonce, instead_of = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if foreign() then return answer('moved') end
 if missing then
@@ -24,6 +27,10 @@ elseif record.stage == 'submitting' then
   if not taken_over then return answer('moved') end
 elseif record.stage ~= 'new' or record.attempt ~= attempt or record.digest ~= digest then
   return answer('moved')
+end
+if ARGV[10] ~= '' then
+  local cap, per_job = string.match(ARGV[10], '^(%d+) (%S+)$')
+  if not spend_today(KEYS[#KEYS - 2], KEYS[#KEYS - 1], cap, per_job) then return answer('spent') end
 end
 local pace_key = string.sub(KEYS[#KEYS], -5) == ':pace' and KEYS[#KEYS]
 local pace = pace_key and pace_of(pace_key, now)

@@ -81,6 +81,7 @@ impl FleetSnapshot {
             pace_per_s: self.pace_per_s,
             oldest: self.oldest,
             recent: self.recent,
+            spend: None,
         }
     }
 }

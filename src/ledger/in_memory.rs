@@ -8,6 +8,7 @@
 mod expiry;
 mod pace;
 mod slots;
+mod spend;
 mod table;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,7 +20,9 @@ use bytes::Bytes;
 use super::hints::Hints;
 use super::slots::Slots;
 use super::{JobRef, Ledger, LedgerError};
+use crate::clock;
 use crate::job::record::{Nonce, Snapshot, Stage};
+use crate::job::spend::SpendToday;
 use crate::job::step::{
     BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
 };
@@ -62,6 +65,7 @@ impl InMemoryLedger {
         let mut table = self.table();
         let now = (self.now)();
         table.forget_due(now);
+        table.set_time(clock::unix_ms());
         let value = act(&mut table, now);
         let due = table.take_hints();
         drop(table);
@@ -153,7 +157,7 @@ impl Ledger for InMemoryLedger {
         event: &Bytes,
         sealed: bool,
     ) -> Result<(), LedgerError> {
-        self.act(|table, now| table.mark_published(entry, sealed.then_some(event), now));
+        self.act(|table, now| table.mark_published(entry, event, sealed, now));
         Ok(())
     }
 
@@ -169,6 +173,10 @@ impl Ledger for InMemoryLedger {
     async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
         self.act(|table, now| table.slow_down(pause, rate, now));
         Ok(())
+    }
+
+    async fn spend_today(&self) -> Result<SpendToday, LedgerError> {
+        Ok(self.act(|table, _| table.spend_today(None)))
     }
 
     async fn begin_count(&self) -> Result<(), LedgerError> {

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use super::connection::{Connection, evalsha};
 use super::scripts::{Scripts, Word};
 use super::slots::{Account, Slots};
-use super::{JobRef, Ledger, LedgerError, hints, unavailable};
+use super::{JobRef, Ledger, LedgerError, hints, spend, unavailable};
 use crate::job::event::{EndNote, Event};
 use crate::job::record::{Nonce, Snapshot, Stage};
+use crate::job::spend::{SpendRules, SpendToday};
 use crate::job::step::{
     BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
 };
@@ -35,6 +36,7 @@ pub struct RedisLedger {
     pub(super) minutes_key: String,
     pub(super) remember: Duration,
     pub(super) account: Option<Account>,
+    pub(super) spend: SpendRules,
     pub(super) noted: Noted,
 }
 
@@ -43,7 +45,7 @@ impl RedisLedger {
     pub fn new(connection: Connection, prefix: &str, remember: Duration) -> Self {
         Self {
             connection,
-            scripts: Scripts::new(false),
+            scripts: Scripts::new(false, false),
             prefix: prefix.to_owned(),
             channel: Self::hint_channel(prefix),
             index_key: format!("{{{prefix}}}:unfinished"),
@@ -51,6 +53,7 @@ impl RedisLedger {
             minutes_key: format!("{{{prefix}}}:minutes"),
             remember,
             account: None,
+            spend: SpendRules::default(),
             noted: Box::new(|_, _| {}),
         }
     }
@@ -65,7 +68,15 @@ impl RedisLedger {
     /// Counts the account's slots that the tasks take.
     #[must_use]
     pub fn with_account(self, account: Account) -> Self {
-        Self { account: Some(account), scripts: Scripts::new(true), ..self }
+        let scripts = Scripts::new(true, self.spend.cap.is_some());
+        Self { account: Some(account), scripts, ..self }
+    }
+
+    /// Counts what jobs cost by these rules.
+    #[must_use]
+    pub fn with_spend(self, spend: SpendRules) -> Self {
+        let scripts = Scripts::new(self.account.is_some(), spend.cap.is_some());
+        Self { spend, scripts, ..self }
     }
 
     /// The channel to which the scripts publish hints.
@@ -112,11 +123,15 @@ impl Ledger for RedisLedger {
         };
         let under = entry.under();
         let (digest, route) = (entry.digest.as_str(), entry.route.as_str());
-        let args = [digest, &round, &attempt, nonce.as_str(), basis, &under, route].map(str::as_bytes);
-        let pace_key = (entry.slots.count > 0).then(|| self.pace_key());
-        let pace_key: Option<&str> = pace_key.as_deref();
+        // A caller that takes no slots won't post, so it needs no right to.
+        let posts = entry.slots.count > 0;
+        let spend = if posts { self.spend_cap() } else { None };
+        let (cap, spend_keys) = spend.unwrap_or_default();
+        let args = [digest, &round, &attempt, nonce.as_str(), basis, &under, route, &cap].map(str::as_bytes);
+        let pace_key = posts.then(|| self.pace_key());
+        let keys: Vec<&str> = spend_keys.iter().chain(&pace_key).map(String::as_str).collect();
         let JobRef { job, slots, .. } = entry;
-        let asking = self.run_shared(&self.scripts.begin, job, slots, pace_key.as_slice(), &args);
+        let asking = self.run_shared(&self.scripts.begin, job, slots, &keys, &args);
         Ok(asking.await?.moved())
     }
 
@@ -183,7 +198,7 @@ impl Ledger for RedisLedger {
         match (reply.word, reply.known.record) {
             (_, Some(record)) => Ok(record.stage),
             (Word::Ok, None) => Ok(Stage::Generating { attempt, task: task.clone(), age: Duration::ZERO }),
-            (Word::Moved | Word::Full | Word::Paced | Word::Record | Word::None, None) => {
+            (Word::Moved | Word::Full | Word::Paced | Word::Spent | Word::Record | Word::None, None) => {
                 Err(LedgerError::Unavailable("accept.lua answered without a record".to_owned()))
             }
         }
@@ -239,7 +254,7 @@ impl Ledger for RedisLedger {
                     Ok(FreezeResult::Changed(Snapshot { record: Some(record), cancelled }))
                 }
             },
-            (Word::Moved | Word::Full | Word::Paced | Word::Record | Word::None, known) => {
+            (Word::Moved | Word::Full | Word::Paced | Word::Spent | Word::Record | Word::None, known) => {
                 Ok(FreezeResult::Changed(known))
             }
         }
@@ -269,9 +284,11 @@ impl Ledger for RedisLedger {
         let sealed = sealed.then_some(event);
         let event_id = sealed.cloned().and_then(Event::from_stored).map(|event| event.id).unwrap_or_default();
         let runs_on = sealed.map_or(&b"0"[..], |event| self.runs_on(event));
-        let note = EndNote::of(event);
+        let note = EndNote::of(event, &self.spend.label);
+        let spend = note.as_ref().and_then(|note| self.spent(&note.spend));
+        let (cost, label, spend_keys) = spend.unwrap_or_default();
         let (end, word, queued, corrects) = match &note {
-            Some(EndNote { json, kind, corrects, queued_ms }) => {
+            Some(EndNote { json, kind, corrects, queued_ms, .. }) => {
                 let queued = queued_ms.map(|queued| queued.to_string()).unwrap_or_default();
                 (json.as_str(), kind.word(), queued, if *corrects { "1" } else { "0" })
             }
@@ -280,9 +297,11 @@ impl Ledger for RedisLedger {
         let texts = [entry.digest.as_str(), &round, &remember, &event_id].map(str::as_bytes);
         let [digest, round, remember, event_id] = texts;
         let [end, word, queued, corrects] = [end, word, &queued, corrects].map(str::as_bytes);
-        let args = [digest, round, remember, event_id, runs_on, end, word, queued, corrects];
+        let (cost, label) = (cost.as_bytes(), label.as_bytes());
+        let args = [digest, round, remember, event_id, runs_on, end, word, queued, corrects, cost, label];
         let JobRef { job, slots, .. } = entry;
-        let keys = [self.ends_key.as_str(), &self.minutes_key];
+        let own = [&self.ends_key, &self.minutes_key];
+        let keys: Vec<&str> = spend_keys.iter().chain(own).map(String::as_str).collect();
         self.run_shared(&self.scripts.published, job, slots, &keys, &args).await?;
         Ok(())
     }
@@ -306,6 +325,10 @@ impl Ledger for RedisLedger {
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX).to_string();
         let call = evalsha(&self.scripts.slow, &[&self.pace_key()], &[pause_ms, rate.to_string()]);
         self.connection.invoke::<redis::Value>(&self.scripts.slow, &call).await.map(drop).map_err(unavailable)
+    }
+
+    async fn spend_today(&self) -> Result<SpendToday, LedgerError> {
+        spend::today(&self.connection, &self.scripts.spend_today, &self.prefix, &self.spend).await
     }
 
     async fn begin_count(&self) -> Result<(), LedgerError> {

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use redis::{Script, Value};
 
 use super::LedgerError;
+use super::spend::today_script;
 use crate::job::record::Snapshot;
+use crate::job::spend::{SpendToday, Units};
 use crate::job::step::MoveResult;
 
 #[derive(Debug)]
@@ -23,20 +25,22 @@ pub(super) struct Scripts {
     pub(super) enter: Script,
     pub(super) leave: Script,
     pub(super) cancel: Script,
+    pub(super) spend_today: Script,
     pub(super) slow: Script,
     pub(super) rights: Script,
 }
 
 impl Scripts {
-    /// `capped`: the account has a cap, so slots are counted. Without a cap, defining the functions of slots.lua
-    /// would cost every call a fifth of its time for nothing.
-    pub(super) fn new(capped: bool) -> Self {
+    /// `capped`: the account has a cap, so slots are counted; `spend_capped`: a day's spend has one. Without a cap,
+    /// defining the functions of slots.lua would cost every call a fifth of its time for nothing.
+    pub(super) fn new(capped: bool, spend_capped: bool) -> Self {
         let script = |body: &str| Script::new(&[include_str!("common.lua"), body].concat());
         let slots = if capped { include_str!("slots.lua") } else { include_str!("no_slots.lua") };
+        let spend = if spend_capped { include_str!("spend.lua") } else { "" };
         let slotted = |body: &str| script(&[slots, body].concat());
         Self {
             read: slotted(include_str!("read.lua")),
-            begin: slotted(concat!(include_str!("pace.lua"), include_str!("begin.lua"))),
+            begin: slotted(&[spend, include_str!("pace.lua"), include_str!("begin.lua")].concat()),
             reopen: slotted(include_str!("reopen.lua")),
             accept: slotted(include_str!("accept.lua")),
             follow: slotted(include_str!("follow.lua")),
@@ -46,6 +50,7 @@ impl Scripts {
             enter: slotted(include_str!("enter.lua")),
             leave: script(include_str!("leave.lua")),
             cancel: script(include_str!("cancel.lua")),
+            spend_today: today_script(),
             slow: Script::new(concat!(include_str!("pace.lua"), include_str!("slow.lua"))),
             rights: Script::new(include_str!("rights.lua")),
         }
@@ -59,6 +64,7 @@ pub(super) enum Word {
     Moved,
     Full,
     Paced,
+    Spent,
     Record,
     None,
 }
@@ -91,6 +97,7 @@ impl Reply {
             "moved" => Word::Moved,
             "full" => Word::Full,
             "paced" => Word::Paced,
+            "spent" => Word::Spent,
             "record" => Word::Record,
             "none" => Word::None,
             _ => return Err(odd("word")),
@@ -104,6 +111,17 @@ impl Reply {
         Ok(Self { word, known: Snapshot::from_fields(&fields, now_ms)?, notes })
     }
 
+    /// The notes of `spend.lua`.
+    fn spend(&self) -> SpendToday {
+        let note = |name: &str| self.notes.get(name).copied().unwrap_or_default();
+        SpendToday {
+            spent: Units::from_micro(note("spent")),
+            running: note("running"),
+            per_job: Units::from_micro(note("per_job")),
+            complete: note("complete") == 1,
+        }
+    }
+
     pub(super) fn moved(self) -> MoveResult {
         match self.word {
             Word::Ok => MoveResult::Yes { cancelled: self.known.cancelled },
@@ -111,6 +129,7 @@ impl Reply {
             Word::Paced => MoveResult::Paced {
                 wait: Duration::from_millis(self.notes.get("wait_ms").copied().unwrap_or(0)),
             },
+            Word::Spent => MoveResult::Spent(self.spend()),
             Word::Moved | Word::Record | Word::None => MoveResult::No(self.known),
         }
     }

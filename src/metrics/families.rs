@@ -68,6 +68,8 @@ pub(super) struct Families {
     pub(super) paid_in_vain: Family<Labels<1>, Counter>,
     pub(super) queue_messages: Family<Labels<1>, Gauge>,
     pub(super) backlog: Family<Labels<0>, Gauge>,
+    pub(super) spent_today: Family<Labels<0>, Gauge<f64, AtomicU64>>,
+    pub(super) spend_max: Family<Labels<0>, Gauge<f64, AtomicU64>>,
 }
 
 impl Families {
@@ -234,6 +236,16 @@ impl Families {
                 &mut to,
                 "backlog_jobs",
                 "Jobs that wait or are in work: ready in amqp.queue, and held by any worker. One worker of the fleet shows it, and for some seconds two where another takes over: max() is right for autoscaling",
+            ),
+            spent_today: add(
+                &mut to,
+                "spent_units",
+                "Units that all workers have spent since the day began (spend.day_starts), with what is taken to have been deducted where the provider doesn't say; one worker of the fleet shows it",
+            ),
+            spend_max: add(
+                &mut to,
+                "spend_max_units",
+                "spend.max_units_per_day of the worker that shows comet_spent_units; 0: no cap",
             ),
             registry: to,
         };

@@ -31,6 +31,8 @@ label! {
         Redis = "redis",
         Storage = "storage",
         Download = "download",
+        /// `spend.max_units_per_day` is reached.
+        Spend = "spend",
     }
 }
 

@@ -94,6 +94,14 @@ async fn by_job(storage: &Storage, folder: &Path) -> Result<BTreeMap<JobId, Vec<
     Ok(jobs)
 }
 
+/// The folders of receipts, at most 256.
+pub(super) async fn folders(storage: &Storage) -> Result<Vec<Path>, StoreError> {
+    let root = storage.key(["receipts"]);
+    let listing = storage.objects().list_with_delimiter(Some(&root));
+    let listed = bounded(&format!("can't list {root}"), listing).await?;
+    Ok(listed.common_prefixes.into_iter().filter(is_folder).collect())
+}
+
 /// The name is two hex digits, as [`super::Receipts`] writes it.
 fn is_folder(path: &Path) -> bool {
     path.filename().is_some_and(|name| name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit()))

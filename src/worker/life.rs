@@ -35,6 +35,7 @@ use crate::job::{Envelope, Fault, Job};
 use crate::ledger::hints::HintListener;
 use crate::ledger::slots::Slots;
 use crate::queue::consume::Message;
+use crate::traces::LifeTrace;
 
 /// A parsed job, without the parts that can be parsed again.
 pub(super) struct Taken {
@@ -87,6 +88,8 @@ pub(super) fn run_life<'a>(
     };
     let machine = Machine::new(rules, delivered).with_intent_seen(shared.lives.kept(&job.id));
     let machine = if original.is_first_delivery() { machine.delivered_first() } else { machine };
+    let queue = &shared.publishing.names.jobs;
+    let trace = shared.traces.life(&job, queue, queued_ms(&job.envelope), !original.is_first_delivery());
     let hints = shared.hints.wait_for(&job.id);
     let original = Some(original);
     let storing = ImageStoring::none();
@@ -108,6 +111,7 @@ pub(super) fn run_life<'a>(
         held,
         watch: Watch::default(),
         slow_down: None,
+        trace,
     };
     Box::pin(async move {
         let acted = actor.act().await;
@@ -118,6 +122,7 @@ pub(super) fn run_life<'a>(
             }
             shared.lives.keep(&actor.job.id, actor.machine.intent_seen());
         }
+        actor.trace.end(acted.as_ref().err().map(|why| why.as_str()));
         acted
     })
 }
@@ -160,6 +165,7 @@ struct Actor<'a> {
     slots: Slots,
     /// A slow-down that is still to be written into Redis.
     slow_down: Option<SlowDown>,
+    trace: LifeTrace,
 }
 
 impl Actor<'_> {
@@ -175,6 +181,7 @@ impl Actor<'_> {
                 self.submission = Kept::Gone;
                 self.right = None;
             }
+            self.trace.starts(self.machine.action());
             let input = match self.machine.action() {
                 Action::Poll(generation) => {
                     let (task, at) = (generation.task().clone(), generation.next_poll());
@@ -197,6 +204,7 @@ impl Actor<'_> {
                 }
             };
             let Some(input) = input else { continue };
+            self.trace.ended(&input);
             let waits_for_images = matches!(input, Input::Stored { stored: Stored::Not(_), .. });
             self.apply(input);
             // A death during the wait isn't the images' fault, so this life's count is taken back.

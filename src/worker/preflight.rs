@@ -22,7 +22,7 @@ impl Weaknesses {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn warn(&self, weakness: &str) {
+    pub(super) fn warn(&self, weakness: &str) {
         tracing::warn!("{weakness}");
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(weakness.to_owned());
     }

@@ -42,6 +42,12 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// A new one for each process.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// A new one for this process.
     #[must_use]
     pub fn of_this_process() -> Self {

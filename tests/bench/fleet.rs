@@ -36,6 +36,7 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     fill(&mut redis, &line.prefix, unfinished, finished).await?;
+    let slow_log = SlowLog::begin(&mut redis).await?;
 
     let connection = Connection::new(stand.redis_url.as_str(), Duration::from_secs(10), || {})
         .map_err(anyhow::Error::msg)?;
@@ -63,13 +64,14 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
         reqwest::get(format!("http://{address}/{path}")).await?.error_for_status()?.bytes().await?;
     }
     let page = ms(begun);
+    let slow = slow_log.end(&mut redis, &line.prefix).await?;
     worker.stop().await?;
     line.close().await?;
 
     let how = format!(
         "{unfinished} unfinished jobs in the index and {finished} finished records in Redis. A look is all that `status` and the page ask of Redis \
-         for the fleet, measured at the client {LOOKS} times, and a list is the 100 oldest jobs; so no command took longer in Redis than the \
-         most here. `status --json` is the whole program, {COMMANDS} times, with its connections to Redis and RabbitMQ. The page is all that it \
+         for the fleet, measured at the client {LOOKS} times, and a list is the 100 oldest jobs. Redis's slow log was set to {SLOW_MICROS} µs \
+         meanwhile, and read at the end for commands on these keys. `status --json` is the whole program, {COMMANDS} times, with its connections to Redis and RabbitMQ. The page is all that it \
          asks for before it shows everything, one after the other."
     );
     let mut section = Section::new("fleet", "Seeing a large fleet", how);
@@ -90,7 +92,52 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
     section.bounds.push(bound("a list, median", spread(&lists)?.value, 5.0));
     section.bounds.push(bound("status, median", spread(&commands)?.value, 300.0));
     section.bounds.push(bound("the page", page, 1000.0));
+    section.bounds.push(Bound {
+        what: "commands in Redis's slow log".to_owned(),
+        measured: f64::from(u32::try_from(slow.len())?),
+        limit: Limit::AtMost(0.0),
+        unit: "",
+    });
+    section.notes.extend(slow);
     Ok(section)
+}
+
+/// What Redis counts as slow while this measures.
+const SLOW_MICROS: u64 = 5000;
+
+/// Redis's slow log, at a lower bound than Redis's own.
+struct SlowLog {
+    bound_before: String,
+    last_id_before: i64,
+}
+
+/// An entry: its id, its time, how long it took in microseconds, its words, and who called.
+type SlowCommand = (i64, i64, u64, Vec<String>, String, String);
+
+impl SlowLog {
+    async fn begin(redis: &mut MultiplexedConnection) -> Result<Self> {
+        let name = "slowlog-log-slower-than";
+        let (_, bound_before): (String, String) =
+            redis::cmd("CONFIG").arg("GET").arg(name).query_async(redis).await?;
+        redis::cmd("CONFIG").arg("SET").arg(name).arg(SLOW_MICROS).query_async::<()>(redis).await?;
+        let last: Vec<SlowCommand> = redis::cmd("SLOWLOG").arg("GET").arg(1).query_async(redis).await?;
+        Ok(Self { bound_before, last_id_before: last.first().map_or(-1, |entry| entry.0) })
+    }
+
+    /// The commands on keys of this prefix that were slow.
+    async fn end(self, redis: &mut MultiplexedConnection, prefix: &str) -> Result<Vec<String>> {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET")
+            .arg("slowlog-log-slower-than")
+            .arg(&self.bound_before)
+            .query_async::<()>(redis)
+            .await?;
+        let entries: Vec<SlowCommand> = redis::cmd("SLOWLOG").arg("GET").arg(1000).query_async(redis).await?;
+        let ours = entries.iter().filter(|(id, _, _, words, ..)| {
+            *id > self.last_id_before && words.iter().any(|word| word.contains(prefix))
+        });
+        Ok(ours.map(|(_, _, micros, words, ..)| format!("{micros} µs: {}", words.join(" "))).collect())
+    }
 }
 
 fn ms(begun: Instant) -> f64 {

@@ -6,7 +6,9 @@ use std::process::Command;
 
 use comet_worker::config::DEFAULT_TOML;
 use comet_worker::fleet::Queues;
+use comet_worker::fleet::spend::SpendState;
 use comet_worker::job::request::DeadReason;
+use comet_worker::job::spend::SpendToday;
 use comet_worker::job::step::RequeueReason;
 use comet_worker::job::{Reason, schema};
 use comet_worker::metrics::Metrics;
@@ -212,6 +214,8 @@ fn exposed_metrics() -> BTreeSet<String> {
     let metrics = Metrics::default();
     let queues = Queues { jobs: Some(0), dead: Some(0), unrouted: Some(0) };
     metrics.backlog(Some((&queues, 0)));
+    let spend = SpendState::of(String::new(), &SpendToday::default(), None, None);
+    metrics.spent_today(Some(&spend));
     let encoded = metrics.encode();
     let types = encoded.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let words = types.map(|line| line.split(' ').collect::<Vec<_>>());

@@ -21,6 +21,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("callback", &["job", "ledger", "provider"]),
     ("admin", &["job", "fleet"]),
     ("telemetry", &["config"]),
+    ("traces", &["job"]),
     ("limits", &[]),
     ("net", &[]),
     ("redact", &["job"]),

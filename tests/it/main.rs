@@ -29,6 +29,8 @@ mod simulate;
 mod slots_bench;
 #[path = "../shared/slots_suite.rs"]
 mod slots_suite;
+#[path = "../shared/spend_suite.rs"]
+mod spend_suite;
 mod standstill;
 mod walk;
 mod workbench;

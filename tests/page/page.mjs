@@ -49,6 +49,8 @@ async function run() {
   assert.match(await text(page, "#glance"), /Workers\s*1/);
   await until("thumbnails", async () => (await page.locator("#recent img").count()) === 2);
   await until("the charts", async () => (await text(page, "#ends-words")).includes("2 succeeded"));
+  await until("what is spent", async () => /Units spent today\s*16/.test(await text(page, "#glance")));
+  assert.match(await text(page, "#spend"), /\d{4}-\d\d-\d\d\s*16\s*2/);
   assert.match(await text(page, "#state"), /works/);
   step("shows a running fleet");
 

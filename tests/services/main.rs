@@ -25,6 +25,8 @@ mod seed;
 mod slots_bench;
 #[path = "../shared/slots_suite.rs"]
 mod slots_suite;
+#[path = "../shared/spend_suite.rs"]
+mod spend_suite;
 mod support;
 
 mod account;
@@ -57,9 +59,11 @@ mod resolving;
 mod scenarios;
 mod skewed;
 mod slots;
+mod spending;
 mod standstills;
 mod stopping;
 mod storage;
 mod stores;
 mod sweeping;
 mod tls;
+mod traces;

@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use comet_worker::clock;
 use comet_worker::heartbeat::Heartbeats;
 use comet_worker::job::record::{Nonce, Snapshot, Unreadable};
 use comet_worker::job::route::RouteName;
+use comet_worker::job::spend::SpendRules;
 use comet_worker::job::step::{BeginPrecondition, FreezePrecondition};
 use comet_worker::job::{Digest, FailedTasks, JobId};
 use comet_worker::ledger::connection::Connection;
 use comet_worker::ledger::endpoint::Endpoint;
 use comet_worker::ledger::hints::{Hints, listen};
 use comet_worker::ledger::slots::{Account, Slots};
+use comet_worker::ledger::spend::{Counted, RedisSpend};
 use comet_worker::ledger::{JobRef, Ledger, LedgerError, RedisLedger};
 use tokio_util::sync::CancellationToken;
 
@@ -50,12 +53,25 @@ mod slots {
     crate::slots_suite!(super::account_of_4);
 }
 
+mod spend {
+    crate::spend_suite!(super::spending);
+}
+
 mod forgetting {
     crate::forgetting_suite!(super::remembering);
 }
 
 mod hints {
     crate::hints_suite!(super::hinting);
+}
+
+/// On the shared Redis, with nothing to be counted from receipts.
+async fn spending(rules: SpendRules) -> Arc<dyn Ledger> {
+    let (prefix, today) = (fresh_prefix(), rules.day(clock::unix_ms()));
+    let connection = Connection::new(&redis_url(), Duration::from_secs(5), || {}).unwrap();
+    let books = RedisSpend::new(connection, &prefix, rules.clone());
+    books.complete(today, &Counted::default()).await.unwrap();
+    cleaning(ledger_at(&redis_url(), &prefix).with_spend(rules))
 }
 
 fn remembering(remember: Duration) -> Arc<dyn Ledger> {
@@ -103,9 +119,13 @@ impl Cleaning {
             ":unfinished",
             ":ends",
             ":minutes",
+            ":spend",
         ]
         .map(|part| self.0.key(job).replace(&format!(":job:{job}"), part));
-        for key in keys.into_iter().chain(shared) {
+        let day = SpendRules::default().day(clock::unix_ms());
+        let days = [day.before(1), day, day.before(-1)]
+            .map(|day| format!("{}:{}", shared[shared.len() - 1], day.number()));
+        for key in keys.into_iter().chain(days).chain(shared) {
             let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60).arg("LT")).await;
         }
     }
@@ -117,7 +137,7 @@ impl Around for Cleaning {
         let answer = call(Arc::<RedisLedger>::clone(&self.0)).await;
         match (asked.name, &asked.job) {
             // These make no key.
-            ("read" | "enter" | "leave" | "probe" | "begin_count", _) => {}
+            ("read" | "enter" | "leave" | "probe" | "begin_count" | "spend_today", _) => {}
             ("meet_store", _) => {
                 let key = self.0.key(&"x".parse().unwrap()).replace(":job:x", ":store-id");
                 let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60)).await;

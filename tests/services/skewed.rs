@@ -106,7 +106,9 @@ async fn a_pace_that_lies_far_ahead_by_any_of_its_moments_holds_no_one_up() {
         match skewed.ask().await {
             MoveResult::Paced { wait } => assert!(wait <= Duration::from_secs(601), "{field}: {wait:?}"),
             MoveResult::Yes { .. } => {}
-            MoveResult::Full | MoveResult::No(_) => panic!("{field}"),
+            moved @ (MoveResult::Full | MoveResult::Spent(_) | MoveResult::No(_)) => {
+                panic!("{field}: {moved:?}")
+            }
         }
         let stored: u64 = skewed.query(&["HGET", &Skewed::key("pace"), field]).await;
         assert!(stored <= now + 700_000, "{field}: the next one is not held up again");

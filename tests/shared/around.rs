@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use comet_worker::job::record::{Nonce, Snapshot, Stage};
 use comet_worker::job::route::RouteName;
+use comet_worker::job::spend::SpendToday;
 use comet_worker::job::step::{
     BeginPrecondition, FreezePrecondition, FreezeResult, MoveResult, RestorePrecondition,
 };
@@ -240,6 +241,11 @@ impl<A: Around> Ledger for Through<A> {
     async fn slow_down(&self, pause: Duration, rate: u64) -> Result<(), LedgerError> {
         let call = call!((pause, rate), |ledger, (pause, rate)| ledger.slow_down(*pause, *rate));
         self.0.around(of_all("slow_down"), call).await
+    }
+
+    async fn spend_today(&self) -> Result<SpendToday, LedgerError> {
+        let call = call!((), |ledger, ()| ledger.spend_today());
+        self.0.around(of_all("spend_today"), call).await
     }
 
     async fn begin_count(&self) -> Result<(), LedgerError> {

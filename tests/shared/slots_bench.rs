@@ -76,7 +76,9 @@ impl Account {
         match self.ask(job, 1, slots(count, LONG)).await {
             MoveResult::Yes { .. } => true,
             MoveResult::Full => false,
-            moved @ (MoveResult::No(_) | MoveResult::Paced { .. }) => panic!("{job}: {moved:?}"),
+            moved @ (MoveResult::No(_) | MoveResult::Paced { .. } | MoveResult::Spent(_)) => {
+                panic!("{job}: {moved:?}")
+            }
         }
     }
 
@@ -96,7 +98,9 @@ impl Account {
         match self.ask(job, 1, slots(1, LONG)).await {
             MoveResult::Yes { .. } => None,
             MoveResult::Paced { wait } => Some(wait),
-            moved @ (MoveResult::No(_) | MoveResult::Full) => panic!("{job}: {moved:?}"),
+            moved @ (MoveResult::No(_) | MoveResult::Full | MoveResult::Spent(_)) => {
+                panic!("{job}: {moved:?}")
+            }
         }
     }
 
@@ -111,8 +115,8 @@ impl Account {
         self.ledger.accept(self.entry(&id, slots), 1, &task(job)).await.unwrap();
     }
 
-    pub async fn end(&self, job: &str, event: &'static [u8]) {
-        let (job, event) = (id(job), Bytes::from_static(event));
+    pub async fn end(&self, job: &str, event: &[u8]) {
+        let (job, event) = (id(job), Bytes::copy_from_slice(event));
         let entry = self.entry(&job, slots(1, LONG));
         self.ledger.freeze(entry, &FreezePrecondition::Unfinished, event, false).await.unwrap();
     }

@@ -246,7 +246,7 @@ pub async fn whatever_happens_the_sum_is_that_of_the_running_tasks(account: Acco
                         assert!(taken + count + before > 4, "seed {seed}: {taken} + {count} + {before}");
                         waiting.insert(number, count);
                     }
-                    moved @ (MoveResult::No(_) | MoveResult::Paced { .. }) => {
+                    moved @ (MoveResult::No(_) | MoveResult::Paced { .. } | MoveResult::Spent(_)) => {
                         panic!("seed {seed}: {moved:?}")
                     }
                 }

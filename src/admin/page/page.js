@@ -106,6 +106,7 @@ function show(fleet) {
   ];
   if (fleet.slots.max > 0) facts.push(["Slots taken", `${fleet.slots.taken} of ${fleet.slots.max}`]);
   if (fleet.pace_per_s !== null) facts.push(["Submits a second", fleet.pace_per_s.toFixed(1)]);
+  if (fleet.spend) facts.push(["Units spent today", spendWords(fleet.spend)]);
   const glance = byId("glance");
   if (glance.dataset.facts !== JSON.stringify(facts)) {
     glance.dataset.facts = JSON.stringify(facts);
@@ -116,6 +117,12 @@ function show(fleet) {
   showFailures(fleet.recent);
   fill("workers", fleet.workers, 7, "No worker runs.", workerRow, (worker) => JSON.stringify([worker.id, worker.in_flight, worker.standstills]));
   goOn();
+}
+
+function spendWords(spend) {
+  const of = spend.max === null ? "" : ` of ${spend.max}`;
+  const more = spend.running > 0 && spend.expected !== "0" ? `, ${spend.expected} running` : "";
+  return `${spend.units}${of}${more}${spend.money ? `; ${money(spend.money)}` : ""}`;
 }
 
 function say(words, isTrouble) {
@@ -281,6 +288,26 @@ async function showHour() {
   } catch (error) {
     trouble(error);
   }
+}
+
+async function showSpend() {
+  try {
+    const { days } = await json("spend?days=7");
+    fill("spend", days, 7, "Nothing is spent.", spendRow, (day) => JSON.stringify(day));
+  } catch (error) {
+    trouble(error);
+  }
+}
+
+const money = (amount) => (amount ? `${amount.amount.toFixed(2)} ${amount.currency}` : "");
+
+// Amounts are decimal numbers in text.
+function spendRow(day) {
+  const units = Number(day.units) + Number(day.estimated);
+  const labels = Object.entries(day.labels).sort(([, one], [, other]) => Number(other.units) - Number(one.units));
+  const most = labels.slice(0, 3).map(([label, spend]) => `${label || "others"}: ${spend.units}`).join(", ");
+  return row(cell(day.day, "short"), cell(String(units)), cell(money(day.money)), cell(String(day.jobs)), cell(String(day.unsaid)),
+    cell(String(day.perhaps)), cell(most, "text"));
 }
 
 // ---- One job -----------------------------------------------------------------------------------
@@ -502,6 +529,7 @@ async function follow() {
 function refresh() {
   showJobs();
   showHour();
+  showSpend();
 }
 
 byId("find").addEventListener("submit", (event) => {
@@ -512,4 +540,8 @@ byId("look-dead").addEventListener("click", lookAtDead);
 follow();
 refresh();
 setInterval(() => { if (!document.hidden) showJobs(); }, 4000);
-setInterval(() => { if (!document.hidden) showHour(); }, 30000);
+setInterval(() => {
+  if (document.hidden) return;
+  showHour();
+  showSpend();
+}, 30000);

@@ -19,6 +19,7 @@ use crate::cli::parts::NoRabbitMq;
 use crate::cli::{cancel, resolve};
 use crate::config::Config;
 use crate::fleet::job::JobView;
+use crate::fleet::spend::DaySpend;
 use crate::fleet::{Fleet, Minute, Queues, UnfinishedJob};
 use crate::heartbeat::Heartbeat;
 use crate::job::JobId;
@@ -125,6 +126,10 @@ impl FleetSource for FleetApi {
         self.reader.hour().await.map_err(unavailable)
     }
 
+    async fn spend(&self, days: u32) -> Result<Vec<DaySpend>, NoAnswer> {
+        self.reader.spend(days).await.map_err(unavailable)
+    }
+
     async fn image(&self, job: &JobId, index: usize) -> Result<Bytes, NoAnswer> {
         let Ok(_permit) = timeout(IMAGE_WAIT_MAX, self.images.acquire()).await else {
             return Err(NoAnswer::Unavailable("others are looking at images just now".to_owned()));
@@ -184,7 +189,7 @@ impl FleetSource for FleetApi {
     }
 }
 
-/// Shows the backlog in the metrics while this worker is the one that shows it, until `stop`, which waits for no answer.
+/// Shows the backlog and today's spend in the metrics while this worker is the one that shows it, until `stop`, which waits for no answer.
 pub(super) async fn show_backlog(
     source: &dyn FleetSource,
     shows: &AtomicBool,
@@ -210,6 +215,7 @@ pub(super) async fn show_backlog(
             fleet = asking => fleet,
         };
         metrics.backlog(fleet.as_ref().map(|fleet| (&fleet.queues, fleet.held())));
+        metrics.spent_today(fleet.as_ref().and_then(|fleet| fleet.spend.as_ref()));
     }
 }
 

@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::queue::publish::Publisher;
 use crate::receipts::Receipts;
 use crate::storage::Storage;
+use crate::traces::Traces;
 use crate::worker::breaker::Breaker;
 use crate::worker::copies::Copies;
 use crate::worker::downloads::Downloads;
@@ -35,6 +36,7 @@ pub(super) fn shared(
     config: &Config,
     publisher: Arc<Publisher>,
     metrics: &Metrics,
+    traces: Traces,
 ) -> anyhow::Result<Shared> {
     let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
     for warning in storage.warnings() {
@@ -71,6 +73,7 @@ pub(super) fn shared(
         standstills,
         weaknesses: Weaknesses::default(),
         metrics: metrics.clone(),
+        traces,
         clock: Clock::default(),
         settings: Arc::new(Settings {
             redis_prefix: config.redis.prefix.clone(),
@@ -80,6 +83,7 @@ pub(super) fn shared(
             download_attempts: config.download.attempts,
             source: config.events.source.clone(),
             tell_submitted: config.events.submitted,
+            spend: config.spend.rules.clone(),
         }),
     })
 }

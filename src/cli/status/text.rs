@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cli::render::{count, one_line};
+use crate::cli::spend::words as spend_words;
 use crate::fleet::job::{JobView, Moment};
 use crate::fleet::{Fleet, UnfinishedJob, WorkerState};
 use crate::job::event::JobEnd;
@@ -51,6 +52,9 @@ pub(super) fn fleet(fleet: &Fleet) -> String {
     line(format!("QUEUES   {}", queues(fleet)));
     if fleet.slots.max > 0 {
         line(format!("SLOTS    {} of {} taken", fleet.slots.taken, fleet.slots.max));
+    }
+    if let Some(spend) = &fleet.spend {
+        line(format!("SPEND    today {}", spend_words(spend)));
     }
     if let Some(pace) = fleet.pace_per_s {
         line(format!("PACE     {pace:.1} submits a second, since the provider has asked for less"));

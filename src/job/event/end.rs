@@ -2,13 +2,19 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::EventKind;
+use crate::job::Charged;
+use crate::job::spend::SpendNote;
 
 /// The longest message, in characters; the event has all of it.
 const MESSAGE_CHARS_MAX: usize = 200;
+/// The longest value of a label, in characters; a longer one is cut.
+const LABEL_CHARS_MAX: usize = 64;
 
 /// The end of a job. Fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +72,8 @@ struct Data<'a> {
     images: Option<Vec<Image<'a>>>,
     #[serde(default)]
     timings_ms: Option<Waited>,
+    #[serde(default)]
+    metadata: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -84,6 +92,7 @@ pub struct EndNote {
     pub corrects: bool,
     /// How long it was queued, if the producer's message said when it was sent.
     pub queued_ms: Option<u64>,
+    pub spend: SpendNote,
 }
 
 #[derive(Deserialize)]
@@ -93,14 +102,14 @@ struct Image<'a> {
 }
 
 impl EndNote {
-    /// `None` if the bytes are no terminal event of ours. The same event gives the same text, so that a list of them has
-    /// each once. Every job's end is written so, and hardly any is read: so the values are copied as they stand in the
+    /// `None` if the bytes are no terminal event of ours. `label` is the key of the metadata by which spend is counted, or
+    /// empty. The same event gives the same text, so that a list of them has each once. Every job's end is written so, and hardly any is read: so the values are copied as they stand in the
     /// event.
     #[must_use]
-    pub fn of(event: &[u8]) -> Option<Self> {
+    pub fn of(event: &[u8], label: &str) -> Option<Self> {
         let stored: Stored<'_> = serde_json::from_slice(event).ok()?;
         let kind = EventKind::from_event_type(stored.r#type).filter(|kind| kind.is_terminal())?;
-        let data = stored.data;
+        let data = &stored.data;
         let message = data.message.map(|message| bounded(message.get()));
         let mut json = format!(r#"{{"job_id":{},"outcome":"{}""#, data.job_id.get(), kind.word());
         let image = data.images.as_ref().and_then(|images| images.first()).map(|image| image.location.get());
@@ -121,11 +130,13 @@ impl EndNote {
             }
         }
         json.push('}');
+        let spend = spend(&stored, kind, label);
         Some(Self {
             json,
             kind,
             corrects: stored.supersedes.is_some(),
-            queued_ms: data.timings_ms.and_then(|waited| waited.queued),
+            queued_ms: stored.data.timings_ms.and_then(|waited| waited.queued),
+            spend,
         })
     }
 }
@@ -134,8 +145,41 @@ impl JobEnd {
     /// `None` if the bytes are no terminal event.
     #[must_use]
     pub fn of(event: &[u8]) -> Option<Self> {
-        serde_json::from_str(&EndNote::of(event)?.json).ok()
+        serde_json::from_str(&EndNote::of(event, "")?.json).ok()
     }
+}
+
+/// A success is charged, whatever it says; another end says whether it is.
+fn spend(stored: &Stored<'_>, kind: EventKind, label: &str) -> SpendNote {
+    let data = &stored.data;
+    let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).ok();
+    let at = text(stored.time).and_then(|time| time.parse::<Timestamp>().ok()).unwrap_or_default();
+    let charged = match data.charged.and_then(text).as_deref() {
+        Some("no") => Charged::No,
+        Some("yes") => Charged::Yes,
+        Some(_) => Charged::Unknown,
+        None if kind == EventKind::Succeeded => Charged::Yes,
+        None => Charged::No,
+    };
+    SpendNote {
+        at_ms: at.as_millisecond(),
+        units: data.units.and_then(text).and_then(|units| units.parse().ok()),
+        charged,
+        label: data.metadata.filter(|_| !label.is_empty()).and_then(|metadata| labelled(metadata, label)),
+    }
+}
+
+/// The value under `label`, if it is a text, a number or a truth value, and not empty.
+fn labelled(metadata: &RawValue, label: &str) -> Option<String> {
+    let metadata: Value = serde_json::from_str(metadata.get()).ok()?;
+    let text = match metadata.get(label)? {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+    };
+    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    Some(printable.take(LABEL_CHARS_MAX).collect::<String>()).filter(|text| !text.is_empty())
 }
 
 /// A text in JSON, cut where it is too long.
@@ -145,7 +189,7 @@ fn bounded(json: &str) -> std::borrow::Cow<'_, str> {
     }
     let text: String = serde_json::from_str(json).unwrap_or_default();
     let start: String = text.chars().take(MESSAGE_CHARS_MAX).collect();
-    serde_json::Value::from(start).to_string().into()
+    Value::from(start).to_string().into()
 }
 
 #[cfg(test)]
@@ -163,10 +207,10 @@ mod tests {
             "data": {"job_id": "a", "reason": "rejected", "message": "no", "charged": "no"}}"#;
         let end = JobEnd::of(event).unwrap();
         assert_eq!(
-            EndNote::of(event).unwrap().json,
+            EndNote::of(event, "").unwrap().json,
             r#"{"job_id":"a","outcome":"failed","reason":"rejected","message":"no","at":"2026-11-28T07:00:00.000Z","charged":"no"}"#
         );
-        assert_eq!(serde_json::to_string(&end).unwrap(), EndNote::of(event).unwrap().json);
+        assert_eq!(serde_json::to_string(&end).unwrap(), EndNote::of(event, "").unwrap().json);
         let long = String::from_utf8(event.to_vec())
             .unwrap()
             .replace("\"no\", \"charged", &format!("\"{}\", \"charged", "n".repeat(5000)));
@@ -181,5 +225,34 @@ mod tests {
         assert!(end.image.is_some());
         assert_eq!(JobEnd::of(&fixture("submitted.v1.json")), None);
         assert_eq!(JobEnd::of(b"{}"), None);
+    }
+
+    #[test]
+    fn an_end_says_what_it_has_cost_and_for_whom() {
+        let event = |outcome: &str, data: &str| {
+            format!(
+                r#"{{"id": "a/x", "type": "comet.job.{outcome}", "time": "2026-11-28T07:00:00.001Z",
+                "data": {{"job_id": "a", "metadata": {{"customer": 42, "note": {{}}}}{data}}}}}"#
+            )
+        };
+        let spend = |outcome: &str, data: &str, label: &str| {
+            EndNote::of(event(outcome, data).as_bytes(), label).unwrap().spend
+        };
+        let paid = spend("succeeded", r#", "units": "8.5""#, "customer");
+        let units = "8.5".parse().ok();
+        let label = Some("42".to_owned());
+        assert_eq!(paid, SpendNote { at_ms: 1_795_849_200_001, units, charged: Charged::Yes, label });
+        for (outcome, data, charged) in [
+            ("succeeded", "", Charged::Yes),
+            ("failed", r#", "charged": "no""#, Charged::No),
+            ("failed", r#", "charged": "unknown""#, Charged::Unknown),
+            ("cancelled", r#", "charged": "yes", "units": "some""#, Charged::Yes),
+        ] {
+            let note = spend(outcome, data, "");
+            assert_eq!(note.counts(), charged != Charged::No);
+            assert_eq!((note.charged, note.units, note.label), (charged, None, None), "{outcome} {data}");
+        }
+        assert_eq!(spend("succeeded", "", "note").label, None, "no plain value");
+        assert_eq!(spend("succeeded", "", "other").label, None);
     }
 }

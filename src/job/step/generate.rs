@@ -260,7 +260,9 @@ impl Machine {
             }
             MoveResult::No(known) => self.read(known, None, now),
             // Neither is an answer to this action, so the action is repeated.
-            MoveResult::Full | MoveResult::Paced { .. } => Action::NextGeneration { attempt, failed },
+            MoveResult::Full | MoveResult::Paced { .. } | MoveResult::Spent(_) => {
+                Action::NextGeneration { attempt, failed }
+            }
         }
     }
 

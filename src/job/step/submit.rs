@@ -48,7 +48,9 @@ impl Machine {
                 }
             }
             // The job waits for its turn.
-            MoveResult::Full | MoveResult::Paced { .. } => self.ask_to_post(attempt, basis),
+            MoveResult::Full | MoveResult::Paced { .. } | MoveResult::Spent(_) => {
+                self.ask_to_post(attempt, basis)
+            }
             MoveResult::No(known) => self.read(known, None, now),
         }
     }
@@ -136,7 +138,9 @@ impl Machine {
                 self.ask_to_post(attempt + 1, BeginPrecondition::Read)
             }
             // Neither is an answer to this action, so the action is repeated.
-            MoveResult::Full | MoveResult::Paced { .. } => Action::CloseAttempt { attempt, nonce, requeue },
+            MoveResult::Full | MoveResult::Paced { .. } | MoveResult::Spent(_) => {
+                Action::CloseAttempt { attempt, nonce, requeue }
+            }
             MoveResult::No(known) => self.read(known, None, now),
         }
     }

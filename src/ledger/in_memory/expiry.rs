@@ -35,6 +35,11 @@ impl Expiry {
         }
     }
 
+    /// Whether the job will be forgotten.
+    pub(super) fn has(&self, job: &JobId) -> bool {
+        self.of.contains_key(job)
+    }
+
     /// A job that is to be forgotten by now, once.
     pub(super) fn next_due(&mut self, now: Duration) -> Option<JobId> {
         if self.order.first()?.0 > now {

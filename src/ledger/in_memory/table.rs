@@ -12,9 +12,11 @@ use super::DueHint;
 use super::expiry::Expiry;
 use super::pace::Pace;
 use super::slots::SlotTable;
+use super::spend::SpendTable;
 use crate::job::event::may_run_on;
 use crate::job::record::{Nonce, Record, Snapshot, Stage};
 use crate::job::route::RouteName;
+use crate::job::spend::{SpendRules, SpendToday};
 use crate::job::step::{BeginPrecondition, MoveResult, RestorePrecondition};
 use crate::job::{Digest, FailedTasks, JobId, SentUnder, TaskId};
 use crate::ledger::JobRef;
@@ -35,6 +37,9 @@ pub struct Table {
     store: Option<String>,
     slots: SlotTable,
     pace: Option<Pace>,
+    spend: SpendTable,
+    /// The wall clock's time at the present move, in Unix milliseconds: it decides the day of the spend.
+    unix_ms: i64,
     /// The hints that the moves have made due since they were taken last.
     hints: Vec<DueHint>,
 }
@@ -74,6 +79,39 @@ impl Table {
     #[must_use]
     pub fn new(remember: Duration, account: Option<Account>) -> Self {
         Self { expiry: Expiry::after(remember), slots: SlotTable::of(account), ..Self::default() }
+    }
+
+    /// Counts what jobs cost by these rules.
+    #[must_use]
+    pub fn with_spend(self, rules: SpendRules) -> Self {
+        Self { spend: SpendTable::by(rules), ..self }
+    }
+
+    /// The wall clock's time from now on, in Unix milliseconds. It matters only where a day's spend has a cap.
+    pub fn set_time(&mut self, unix_ms: i64) {
+        if self.spend.rules.cap.is_some() {
+            self.unix_ms = unix_ms;
+        }
+    }
+
+    /// What is known of the day, with all jobs that run but `but`.
+    #[must_use]
+    pub fn spend_today(&self, but: Option<&JobId>) -> SpendToday {
+        let running = self.records.iter().filter(|(job, kept)| {
+            let runs = match kept.stage {
+                Stage::Submitting { .. } | Stage::Generating { .. } => true,
+                // Its end is counted when it is published.
+                Stage::Done { .. } => !self.expiry.has(job),
+                Stage::New { .. } | Stage::Published { .. } => false,
+            };
+            runs && Some(*job) != but
+        });
+        SpendToday {
+            spent: self.spend.spent(self.spend.rules.day(self.unix_ms)),
+            running: u64::try_from(running.count()).unwrap_or(u64::MAX),
+            per_job: self.spend.per_job(),
+            complete: true,
+        }
     }
 
     /// What is known of the job; nothing changes.
@@ -134,6 +172,12 @@ impl Table {
         }
         // A caller that takes no slots won't post.
         let posts = entry.slots.count > 0;
+        if posts && self.spend.rules.cap.is_some() {
+            let today = self.spend_today(Some(entry.job));
+            if self.spend.rules.refusal(&today).is_some() {
+                return MoveResult::Spent(today);
+            }
+        }
         if posts && let Some(wait) = self.pace.as_ref().and_then(|pace| pace.wait(now)) {
             return MoveResult::Paced { wait };
         }

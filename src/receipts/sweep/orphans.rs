@@ -3,12 +3,12 @@
 use object_store::path::Path;
 use serde::Serialize;
 
-use super::{Receipt, by_job, is_folder};
+use super::{Receipt, by_job};
 use crate::job::JobId;
 use crate::job::event::rfc_3339;
 use crate::job::receipt::ReceiptName;
 use crate::receipts::Receipts;
-use crate::storage::{Storage, StoreError, bounded};
+use crate::storage::{Storage, StoreError};
 
 /// An attempt of a job without an end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,18 +34,6 @@ impl Orphans {
     #[must_use]
     pub fn new(storage: Storage, before_ms: i64) -> Self {
         Self { receipts: Receipts::new(storage.clone()), storage, before_ms }
-    }
-
-    /// The folders of receipts, at most 256.
-    ///
-    /// # Errors
-    ///
-    /// Those of the store.
-    pub async fn folders(&self) -> Result<Vec<Path>, StoreError> {
-        let root = self.storage.key(["receipts"]);
-        let listing = self.storage.objects().list_with_delimiter(Some(&root));
-        let listed = bounded(&format!("can't list {root}"), listing).await?;
-        Ok(listed.common_prefixes.into_iter().filter(is_folder).collect())
     }
 
     /// The orphans in one folder.

@@ -88,6 +88,7 @@ impl Actor<'_> {
 
     pub(super) async fn publish(&mut self, event: Bytes) -> Result<Input, RequeueReason> {
         self.held.at(JobStage::Publishing);
+        self.trace.carry(&mut self.job.envelope);
         self.shared.publishing.event(&self.job, event.clone(), self.interrupts).await?;
         self.published = Some(event);
         Ok(Input::Done)
@@ -116,7 +117,8 @@ impl Actor<'_> {
         Ok(Input::Done)
     }
 
-    fn note_outcome(&self, outcome: &Outcome) {
+    fn note_outcome(&mut self, outcome: &Outcome) {
+        self.trace.outcome(outcome);
         let timings = self.machine.timings();
         self.shared.metrics.job_finished(outcome);
         match outcome {

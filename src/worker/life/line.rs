@@ -13,6 +13,7 @@ use crate::job::step::{BeginPrecondition, Input, MoveResult, RequeueReason};
 use crate::ledger::JobRef;
 use crate::ledger::slots::Slots;
 use crate::worker::slots::{ASKS_EVERY, LineHead};
+use crate::worker::spending;
 
 /// A life that has not read its record waits in the line no longer than this. The job may have ended long ago, and
 /// this message may be a copy of it.
@@ -129,6 +130,11 @@ impl Actor<'_> {
             Ok(MoveResult::Paced { wait }) => {
                 self.shared.slots.note_paced();
                 Some(*wait)
+            }
+            // This ends the life, unless the cause is gone already.
+            Ok(MoveResult::Spent(today)) => {
+                spending::note(self.shared, *today);
+                Some(ASKS_EVERY)
             }
         };
         let nonce = nonce.clone();

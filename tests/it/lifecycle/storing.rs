@@ -112,7 +112,14 @@ async fn a_store_that_takes_nothing_stops_the_worker_and_costs_no_job() {
 
     std::fs::remove_file(&root).unwrap();
     std::fs::create_dir(&root).unwrap();
-    assert_eq!(delivery.ended().await, Some(Settled::Acked));
+    let ended = delivery.ended().await;
+    assert_eq!(
+        ended,
+        Some(Settled::Acked),
+        "{:?} {}",
+        bench.shared.breaker.faults(),
+        bench.shared.metrics.encode()
+    );
     let end = bench.broker.end("a");
     assert_eq!(end.kind(), Some(EventKind::Succeeded));
     assert!(bench.shared.storage.read(&end.images[0].location).await.is_ok());

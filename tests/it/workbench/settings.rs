@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use comet_worker::job::pace::Pace;
 use comet_worker::job::request;
+use comet_worker::job::spend::SpendRules;
 use comet_worker::job::step::Rules;
 use comet_worker::queue::topology::Names;
 use comet_worker::worker::Settings;
@@ -39,5 +40,6 @@ pub(super) fn settings() -> Settings {
         download_attempts: 5,
         source: "/comet-worker".to_owned(),
         tell_submitted: false,
+        spend: SpendRules::default(),
     }
 }

@@ -31,6 +31,10 @@ impl FleetSource for Source {
         pending().await
     }
 
+    async fn spend(&self, _days: u32) -> Result<Vec<DaySpend>, NoAnswer> {
+        pending().await
+    }
+
     async fn image(&self, _job: &JobId, _index: usize) -> Result<Bytes, NoAnswer> {
         pending().await
     }
@@ -78,6 +82,7 @@ async fn only_the_worker_that_shows_the_fleet_shows_its_backlog() {
         pace_per_s: None,
         oldest: None,
         recent: Vec::new(),
+        spend: None,
     };
     let (metrics, stop, shows) = (Metrics::new(), CancellationToken::new(), AtomicBool::new(false));
     let heartbeat = Heartbeats::new().register("backlog", QUEUES_KEPT);

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::fleet::spend::SpendState;
 use crate::fleet::{Queues, SlotsState, StandstillState};
 
 const NOW: &str = "2026-11-28T07:30:00.000Z";
@@ -52,6 +53,15 @@ fn example() -> Fleet {
             since: "2026-11-28T07:00:00.000Z".to_owned(),
         }),
         recent: vec![end],
+        spend: Some(SpendState {
+            day: "2026-11-28".to_owned(),
+            units: "96".to_owned(),
+            running: 16,
+            expected: "128".to_owned(),
+            max: Some("1000".to_owned()),
+            complete: true,
+            money: None,
+        }),
     }
 }
 
@@ -70,6 +80,7 @@ JOBS     waiting 3   submitting 0   recovering 0   generating 16   storing 0   p
          longest at one stage: order-1, generating for 30 min
 QUEUES   jobs 120 ready   dead letters 2 (comet-worker dead list)   unrouted events ?
 SLOTS    16 of 20 taken
+SPEND    today 96 units of 1000, and about 128 for 16 running
 PACE     2.5 submits a second, since the provider has asked for less
 
 WORKERS  ID            HOST                  PID      VERSION   UP FOR    JOBS

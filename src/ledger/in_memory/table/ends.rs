@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Marks, Table, has_ended};
-use crate::job::event::{Event, may_run_on};
+use crate::job::event::{EndNote, Event, may_run_on};
 use crate::job::record::Stage;
 use crate::job::step::{FreezePrecondition, FreezeResult};
 use crate::ledger::JobRef;
@@ -57,21 +57,31 @@ impl Table {
     }
 
     /// See [`Ledger::mark_published`](crate::ledger::Ledger::mark_published).
-    pub fn mark_published(&mut self, entry: JobRef<'_>, sealed: Option<&Bytes>, now: Duration) {
+    pub fn mark_published(&mut self, entry: JobRef<'_>, event: &Bytes, sealed: bool, now: Duration) {
+        // Only a cap needs the books.
+        let note = self.spend.rules.cap.and_then(|_| EndNote::of(event, ""));
+        let mut is_first = true;
         match self.records.get(entry.job) {
             Some(kept) if has_ended(&kept.stage) => {
-                if kept.round == entry.round {
-                    self.expiry.start(entry.job, now);
+                if kept.round != entry.round {
+                    return;
                 }
-                return;
+                is_first = !self.expiry.has(entry.job) || note.as_ref().is_some_and(|note| note.corrects);
+                self.expiry.start(entry.job, now);
             }
             Some(kept) if kept.digest != *entry.digest => return,
-            Some(_) | None => {}
+            Some(_) | None => {
+                if !sealed {
+                    return;
+                }
+                let Some(Event { id: event_id, .. }) = Event::from_stored(event.clone()) else { return };
+                self.end(entry, Stage::Published { event_id }, event, now);
+                self.expiry.start(entry.job, now);
+            }
         }
-        let Some(event) = sealed else { return };
-        let Some(Event { id: event_id, .. }) = Event::from_stored(event.clone()) else { return };
-        self.end(entry, Stage::Published { event_id }, event, now);
-        self.expiry.start(entry.job, now);
+        if let Some(note) = note.filter(|note| is_first && note.spend.counts()) {
+            self.spend.count(&note.spend);
+        }
     }
 
     fn end(&mut self, entry: JobRef<'_>, stage: Stage, event: &Bytes, now: Duration) {

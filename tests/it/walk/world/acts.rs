@@ -160,7 +160,8 @@ impl World {
                 self.hand(who).apply(Input::Done, now);
             }
             Action::MarkPublished { sealed } => {
-                self.write(|table| table.mark_published(job(1), sealed.as_ref(), ZERO));
+                let event = sealed.clone().unwrap_or_default();
+                self.write(|table| table.mark_published(job(1), &event, sealed.is_some(), ZERO));
                 self.hand(who).apply(Input::Done, now);
             }
             Action::ReadPublishedEvent => {

@@ -90,7 +90,7 @@ impl Config {
         let api = Api::read(from);
         let worker = Worker::read(from);
         let generation = Generation::read(from);
-        let spend = Spend::read(from);
+        let spend = Spend::read(from, &generation);
         let poll = Poll::read(from);
         let callback = Callback::read(from);
         let storage = Storage::read(from);

@@ -8,19 +8,24 @@
 mod collector;
 mod life;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider};
 
 use self::collector::Collector;
 pub use self::life::LifeTrace;
 
 /// The last spans are sent within this time at the end of the process, or are lost.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
+/// Those that end together at a stop.
+const SPANS_OF_A_JOB: usize = 4;
+/// The SDK's own default.
+const QUEUE_LEAST: usize = 2048;
 
 /// Where the spans of this process go. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -28,8 +33,18 @@ pub struct Traces(Option<Exporting>);
 
 #[derive(Debug, Clone)]
 struct Exporting {
-    provider: SdkTracerProvider,
     tracer: SdkTracer,
+    provider: Arc<Provider>,
+}
+
+#[derive(Debug)]
+struct Provider(SdkTracerProvider);
+
+impl Drop for Provider {
+    /// The provider's own end would wait for seconds, also at an exit that should be at once.
+    fn drop(&mut self) {
+        let _ = self.0.shutdown_with_timeout(Duration::ZERO);
+    }
 }
 
 impl Traces {
@@ -40,12 +55,17 @@ impl Traces {
     }
 
     /// As the environment says: on if `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set, unless
-    /// `OTEL_SDK_DISABLED` is `true` or `OTEL_TRACES_EXPORTER` is `none`. Must be called in a runtime of tokio.
+    /// `OTEL_SDK_DISABLED` is `true` or `OTEL_TRACES_EXPORTER` is `none`. A stop ends the spans of all `max_in_flight` jobs
+    /// at once, so there is room for them, unless `OTEL_BSP_MAX_QUEUE_SIZE` says how much. Must be called in a runtime of
+    /// tokio.
     ///
     /// # Errors
     ///
     /// What the variables ask for and this program doesn't do, for people.
-    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+    pub fn from_environment(
+        variable: impl Fn(&str) -> Option<String>,
+        max_in_flight: usize,
+    ) -> Result<Self, String> {
         if !asks_for_traces(&variable)? {
             return Ok(Self::off());
         }
@@ -58,12 +78,16 @@ impl Traces {
         let resource =
             Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
         let resource = if named { resource } else { resource.with_service_name("comet-worker") };
-        let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(exporter)
-            .with_resource(resource.build())
-            .build();
+        let batches = BatchConfigBuilder::default();
+        let batches = match variable("OTEL_BSP_MAX_QUEUE_SIZE") {
+            Some(_) => batches,
+            None => batches.with_max_queue_size((SPANS_OF_A_JOB * max_in_flight).max(QUEUE_LEAST)),
+        };
+        let batches = BatchSpanProcessor::builder(exporter).with_batch_config(batches.build()).build();
+        let provider =
+            SdkTracerProvider::builder().with_span_processor(batches).with_resource(resource.build()).build();
         let tracer = provider.tracer("comet-worker");
-        Ok(Self(Some(Exporting { provider, tracer })))
+        Ok(Self(Some(Exporting { tracer, provider: Arc::new(Provider(provider)) })))
     }
 
     #[must_use]
@@ -74,7 +98,7 @@ impl Traces {
     /// Sends what is not sent yet, within about a second.
     pub async fn flush(self) {
         let Some(Exporting { provider, .. }) = self.0 else { return };
-        let flushing = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_MAX));
+        let flushing = tokio::task::spawn_blocking(move || provider.0.shutdown_with_timeout(FLUSH_MAX));
         match flushing.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!("the last spans were not sent: {error}"),

@@ -113,7 +113,7 @@ pub(super) fn fleet(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisF
 /// Likewise.
 pub(super) fn spend(config: &Config, metrics: &Metrics) -> anyhow::Result<RedisSpend> {
     let (connection, prefix) = (redis_connection(config, metrics)?, &config.redis.prefix);
-    Ok(RedisSpend::new(connection, prefix, config.spend.rules.clone()))
+    Ok(RedisSpend::new(connection, prefix, config.spend.rules.clone(), config.redis.remember))
 }
 
 /// Likewise.

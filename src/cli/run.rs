@@ -51,7 +51,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     let metrics = Metrics::default();
     let publisher = Arc::new(parts::publisher(&config, &metrics)?);
-    let traces = traces();
+    let traces = traces(&config);
     let shared = shared::shared(&config, Arc::clone(&publisher), &metrics, traces.clone())?;
     let mut loops = Loops::default();
     let sessions = sessions(&config, &shared, &loops)?;
@@ -98,8 +98,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// What other programs of the machine may need of `OTEL_…` and this one doesn't do keeps no job waiting.
-fn traces() -> Traces {
-    match Traces::from_environment(|name| std::env::var(name).ok()) {
+fn traces(config: &Config) -> Traces {
+    let max_in_flight = usize::from(config.worker.max_in_flight);
+    match Traces::from_environment(|name| std::env::var(name).ok(), max_in_flight) {
         Ok(traces) => {
             if traces.are_on() {
                 tracing::info!("traces go out, as OTEL_EXPORTER_OTLP_ENDPOINT says");

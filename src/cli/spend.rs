@@ -103,8 +103,12 @@ mod tests {
     #[test]
     fn days_are_a_table_and_today_a_line() {
         let price: Option<UnitPrice> = "0.14 USD".parse().ok();
-        let today =
-            SpendToday { spent: Units::whole(96), running: 3, per_job: Units::whole(8), complete: true };
+        let today = SpendToday {
+            spent: Units::whole(96),
+            running: 3,
+            per_job: Some(Units::whole(8)),
+            complete: true,
+        };
         let today = SpendState::of("2026-11-28".to_owned(), &today, Some(Units::whole(1000)), price.as_ref());
         let label = |units: &str, jobs| LabelSpend { units: units.to_owned(), jobs };
         let day = DaySpend {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::reader::Reader;
+use super::work::Generation;
 use crate::job::spend::{SpendRules, UnitPrice, Units};
 
 const UNITS_MAX: u64 = 1_000_000_000;
@@ -16,7 +17,7 @@ pub struct Spend {
 }
 
 impl Spend {
-    pub(super) fn read(from: &mut Reader) -> Self {
+    pub(super) fn read(from: &mut Reader, generation: &Generation) -> Self {
         let mut units = |key: &str| {
             let units = from.number(key, 0..=UNITS_MAX);
             (units > 0).then(|| Units::whole(units))
@@ -30,7 +31,9 @@ impl Spend {
         let unit_price = from.parsed("spend.unit_price", |text| {
             if text.is_empty() { Ok(None) } else { text.parse::<UnitPrice>().map(Some) }
         });
-        Self { rules: SpendRules { cap, per_job, day_starts, label }, unit_price }
+        // As long as a job can hold slots of the account.
+        let runs_max = generation.timeout + generation.quiet + generation.gate;
+        Self { rules: SpendRules { cap, per_job, day_starts, label, runs_max }, unit_price }
     }
 }
 

@@ -13,13 +13,13 @@ pub struct DaySpend {
     pub day: String,
     /// What the provider has deducted, as far as it says.
     pub units: String,
-    /// What is taken to have been deducted for the jobs of `unsaid`.
+    /// What is taken to have been deducted where it isn't said: for `unsaid`, `perhaps`, and tasks that failed before.
     pub estimated: String,
     /// Jobs whose units the provider said.
     pub jobs: u64,
     /// Charged jobs whose units it didn't say.
     pub unsaid: u64,
-    /// Jobs that were perhaps charged; they count for nothing.
+    /// Jobs that were perhaps charged, and count as charged.
     pub perhaps: u64,
     /// `units` and `estimated` at `spend.unit_price`.
     pub money: Option<Money>,
@@ -79,7 +79,7 @@ impl SpendState {
             day,
             units: today.spent.to_string(),
             running: today.running,
-            expected: today.per_job.times(today.running).to_string(),
+            expected: today.expected().to_string(),
             max: cap.map(|cap| cap.to_string()),
             complete: today.complete,
             money: price.map(|price| price.of(today.spent)),

@@ -44,6 +44,12 @@ impl Units {
         Self(self.0.saturating_add(other.0))
     }
 
+    /// Not below zero.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     #[must_use]
     pub fn times(self, number: u64) -> Self {
         Self(self.0.saturating_mul(number))
@@ -132,6 +138,8 @@ pub struct SpendRules {
     pub day_starts: Duration,
     /// The key of a job's metadata by whose value the spend is counted as well; empty: none.
     pub label: String,
+    /// A job that has been at one stage for longer doesn't run any more, whatever the index of unfinished jobs says.
+    pub runs_max: Duration,
 }
 
 impl SpendRules {
@@ -155,18 +163,18 @@ impl SpendRules {
     #[must_use]
     pub fn refusal(&self, today: &SpendToday) -> Option<SpendRefusal> {
         let cap = self.cap?;
-        let expected = today.per_job.times(today.running);
-        let with_another = today.spent.plus(expected).plus(today.per_job);
-        if !today.complete {
+        let SpendToday { spent, running, per_job, complete } = *today;
+        if !complete {
             return Some(SpendRefusal::NotCounted);
         }
-        let is_reached = today.spent >= cap || with_another > cap;
-        is_reached.then_some(SpendRefusal::Reached {
-            cap,
-            spent: today.spent,
-            running: today.running,
-            expected,
-        })
+        let fits = match per_job {
+            Some(per_job) => spent.plus(per_job.times(running)).plus(per_job) <= cap,
+            // The first end tells.
+            None if spent < cap && running > 0 => return Some(SpendRefusal::NoPrice { running }),
+            None => true,
+        };
+        let is_reached = spent >= cap || !fits;
+        is_reached.then_some(SpendRefusal::Reached { cap, spent, running, per_job })
     }
 }
 
@@ -177,38 +185,70 @@ pub struct SpendToday {
     pub spent: Units,
     /// The jobs that were submitted and whose end isn't counted yet.
     pub running: u64,
-    /// What one of them is taken to cost.
-    pub per_job: Units,
+    /// What one of them is taken to cost; `None` before the first end that says it.
+    pub per_job: Option<Units>,
     /// False while the ends before a loss of Redis are being counted again.
     pub complete: bool,
 }
 
-/// Why no further job may begin today.
+impl SpendToday {
+    /// What the running jobs are taken to cost.
+    #[must_use]
+    pub fn expected(&self) -> Units {
+        self.per_job.unwrap_or_default().times(self.running)
+    }
+}
+
+/// Why no further job may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpendRefusal {
     /// The ends before a loss of Redis are being counted.
     NotCounted,
+    /// It is not known yet what a job costs.
+    NoPrice {
+        running: u64,
+    },
     Reached {
         cap: Units,
         spent: Units,
         running: u64,
-        /// What these are taken to cost.
-        expected: Units,
+        per_job: Option<Units>,
     },
+}
+
+impl SpendRefusal {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::NotCounted => "jobs wait until that is done; the log says what keeps it from being done",
+            Self::NoPrice { .. } => {
+                "one job at a time goes on until the provider says what one costs; set spend.units_per_job"
+            }
+            Self::Reached { .. } => {
+                "jobs wait until the day ends (spend.day_starts); raise spend.max_units_per_day to go on today"
+            }
+        }
+    }
 }
 
 impl fmt::Display for SpendRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotCounted => f.write_str("what was spent today is being counted again from the receipts"),
-            Self::Reached { cap, spent, running: 0, .. } => {
-                write!(f, "{spent} units are spent today, and spend.max_units_per_day is {cap}")
+            Self::NoPrice { running } => {
+                write!(f, "what a job costs is not known yet, and {running} runs already")
             }
-            Self::Reached { cap, spent, running, expected } => write!(
-                f,
-                "{spent} units are spent today, {running} running jobs cost about {expected} more, and \
-                 spend.max_units_per_day is {cap}"
-            ),
+            Self::Reached { cap, spent, running, per_job } => {
+                write!(f, "{spent} units are spent today")?;
+                if let Some(per_job) = per_job {
+                    if *running > 0 {
+                        write!(f, ", {running} running jobs cost about {}", per_job.times(*running))?;
+                    }
+                    write!(f, ", another job costs about {per_job}")?;
+                }
+                write!(f, ", and spend.max_units_per_day is {cap}")
+            }
         }
     }
 }
@@ -221,6 +261,8 @@ pub struct SpendNote {
     /// What the provider has deducted, where it says so.
     pub units: Option<Units>,
     pub charged: Charged,
+    /// How many tasks of the job failed before the one that counts. What they have cost is not in `units`.
+    pub failed: u32,
     /// The value of the job's metadata under [`SpendRules::label`].
     pub label: Option<String>,
 }
@@ -230,6 +272,17 @@ impl SpendNote {
     #[must_use]
     pub fn counts(&self) -> bool {
         self.charged != Charged::No || self.units.is_some_and(|units| units > Units::ZERO)
+    }
+
+    /// What it is taken to have cost. What was perhaps charged counts as charged: a cap is there for that.
+    #[must_use]
+    pub fn cost(&self, per_job: Units) -> Units {
+        let last = match (self.units, self.charged) {
+            (Some(units), _) => units,
+            (None, Charged::Yes | Charged::Unknown) => per_job,
+            (None, Charged::No) => Units::ZERO,
+        };
+        last.plus(per_job.times(u64::from(self.failed)))
     }
 }
 
@@ -277,7 +330,7 @@ mod tests {
         let today = |spent: &str, running, per_job: &str| SpendToday {
             spent: units(spent),
             running,
-            per_job: units(per_job),
+            per_job: (per_job != "?").then(|| units(per_job)),
             complete: true,
         };
         for (spent, running, per_job, allowed) in [
@@ -286,9 +339,10 @@ mod tests {
             ("92.5", 0, "8", false),
             ("84", 1, "8", true),
             ("84", 2, "8", false),
-            // Nothing is known of what a job costs.
-            ("99", 50, "0", true),
-            ("100", 0, "0", false),
+            // Nothing is known of what a job costs: the first one tells.
+            ("0", 0, "?", true),
+            ("0", 1, "?", false),
+            ("100", 0, "?", false),
         ] {
             let today = today(spent, running, per_job);
             assert_eq!(rules.refusal(&today).is_none(), allowed, "{today:?}");
@@ -296,11 +350,32 @@ mod tests {
         let words = rules.refusal(&today("84", 2, "8")).unwrap().to_string();
         assert_eq!(
             words,
-            "84 units are spent today, 2 running jobs cost about 16 more, and spend.max_units_per_day is 100"
+            "84 units are spent today, 2 running jobs cost about 16, another job costs about 8, and \
+             spend.max_units_per_day is 100"
         );
         let lost = SpendToday { complete: false, ..SpendToday::default() };
         assert_eq!(rules.refusal(&lost), Some(SpendRefusal::NotCounted));
         assert_eq!(SpendRules::default().refusal(&lost), None, "no cap");
+    }
+
+    #[test]
+    fn what_was_perhaps_charged_counts_as_charged_and_so_do_tasks_that_failed_before() {
+        let note = |units: Option<&str>, charged, failed| SpendNote {
+            at_ms: 0,
+            units: units.map(|text| text.parse().unwrap()),
+            charged,
+            failed,
+            label: None,
+        };
+        for (note, cost) in [
+            (note(Some("3"), Charged::Yes, 0), "3"),
+            (note(Some("3"), Charged::Yes, 2), "19"),
+            (note(None, Charged::Yes, 0), "8"),
+            (note(None, Charged::Unknown, 1), "16"),
+            (note(None, Charged::No, 0), "0"),
+        ] {
+            assert_eq!(note.cost(units("8")).to_string(), cost, "{note:?}");
+        }
     }
 
     #[test]

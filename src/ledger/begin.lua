@@ -5,8 +5,8 @@
 -- ARGV[7] "": the record is as the caller has read it; "unread": the caller has not read it and expects that there is none;
 --         or the nonce of an ask that never reached the gate, which this one replaces
 -- ARGV[8] "", or the external id of the attempt   ARGV[9] the name of the route
--- ARGV[10] "", or "cap per_job": what may be spent in a day, and "-" or what a job is taken to cost, in millionths of a
---         unit; the two of KEYS before the last one are then those of spend.lua
+-- ARGV[10] "", or "cap per_job runs_ms": what may be spent in a day in millionths of a unit, and two arguments of
+--         spend_today (see spend.lua); the two of KEYS before the last one are then those of spend.lua
 -- answer  "ok", also to a repeated ask with the same nonce; "full": no slots are free, nothing changed; "paced": the
 --         provider wants a slower pace, nothing changed, and the note wait_ms says how long to wait; "spent": another job
 --         would go beyond what may be spent today, nothing changed; "none" or "moved" if the record is not what the
@@ -29,8 +29,18 @@ elseif record.stage ~= 'new' or record.attempt ~= attempt or record.digest ~= di
   return answer('moved')
 end
 if ARGV[10] ~= '' then
-  local cap, per_job = string.match(ARGV[10], '^(%d+) (%S+)$')
-  if not spend_today(KEYS[#KEYS - 2], KEYS[#KEYS - 1], cap, per_job) then return answer('spent') end
+  local cap, per_job, runs_ms = string.match(ARGV[10], '^(%d+) (%S+) (%d+)$')
+  local spent, running, each, complete = spend_today(KEYS[#KEYS - 2], KEYS[#KEYS - 1], index, tonumber(now), per_job, runs_ms)
+  local own = tonumber(redis.call('ZSCORE', index, id) or '0')
+  if own >= STAGES.submitting * 1e13 and running > 0 then running = running - 1 end
+  -- As in src/job/spend.rs.
+  local fits = spent < tonumber(cap) and (each and spent + (running + 1) * each <= tonumber(cap) or not each and running == 0)
+  if not (complete and fits) then
+    for name, value in pairs({spent = spent, running = running, per_job = each, complete = complete and 1 or 0}) do
+      notes[#notes + 1], notes[#notes + 2] = name, whole(value)
+    end
+    return answer('spent')
+  end
 end
 local pace_key = string.sub(KEYS[#KEYS], -5) == ':pace' and KEYS[#KEYS]
 local pace = pace_key and pace_of(pace_key, now)

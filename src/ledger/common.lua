@@ -2,7 +2,7 @@
 -- KEYS[1]  the job's hash; its fields: version, digest, route (until the job has ended), round, stage, attempt, nonce, task, since_ms, event, replaceable, watched,
 --          cancelled (the user has cancelled the job), corrects (the event that its end will correct),
 --          entries and entered (see enter.lua), tried_ms (see leave.lua), under (the external id of the attempt),
---          failed_tasks and failed_charged (see follow.lua), event_id (see published.lua)
+--          failed_tasks and failed_charged (see follow.lua), event_id (see published.lua), counted (see spend_count.lua)
 -- KEYS[2]  the index of the unfinished jobs, a zset: job id -> its stage, and since when it is at it (see STAGES)
 -- ARGV[1]  the channel of the hints (if a hint can't be published, no script fails)      ARGV[2]  the job id
 -- Every script answers {word, Redis's time in ms, the fields of the record afterwards, notes about all jobs together}. If the

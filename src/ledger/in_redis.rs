@@ -285,7 +285,7 @@ impl Ledger for RedisLedger {
         let event_id = sealed.cloned().and_then(Event::from_stored).map(|event| event.id).unwrap_or_default();
         let runs_on = sealed.map_or(&b"0"[..], |event| self.runs_on(event));
         let note = EndNote::of(event, &self.spend.label);
-        let spend = note.as_ref().and_then(|note| self.spent(&note.spend));
+        let spend = note.as_ref().and_then(|note| self.spent(note));
         let (cost, label, spend_keys) = spend.unwrap_or_default();
         let (end, word, queued, corrects) = match &note {
             Some(EndNote { json, kind, corrects, queued_ms, .. }) => {

@@ -4,13 +4,12 @@
 -- ARGV[7] "1": its task may still run, and keeps its slots
 -- ARGV[8] "", or how it ended, in JSON (see src/job/event/end.rs)   ARGV[9] "succeeded" | "failed" | "cancelled"
 -- ARGV[10] "", or how long it was queued, in ms   ARGV[11] "1": it corrects an end that was published before
--- ARGV[12] "", or what it has cost: "at_ms units charged per_job", the time of its event, what the provider deducted in
---         millionths of a unit or "-", "yes" | "unknown" | "no", and "-" or what a job is taken to cost where the provider doesn't
---         say; the two of KEYS before the last two are then those of spend.lua   ARGV[13] "", or the label it is counted under
+-- ARGV[12] "", or what it has cost: a note of spend_count.lua, which precedes this; the three of KEYS before the last two are
+--         then '{prefix}:spend', the hash of its day, and '{prefix}:spend:recounted'   ARGV[13] "", or the label it counts under
 -- the last two of KEYS: the zset of the latest ends, by Redis's time; a hash of the ends of each minute of the last hour:
 --         minute % 64 -> "minute succeeded failed cancelled", then the sum of the queued ms, and of how many jobs
 -- answer  "ok"; "moved" if the record is not that job's, or doesn't end with this
-local ENDS_MAX, LABELS_MAX, SPEND_KEPT_MS = 500, 500, 3456000000
+local ENDS_MAX, HOUR_MS = 500, 3600000
 local digest, round, remember, event_id = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if foreign() then return answer('moved') end
 if ended then
@@ -24,34 +23,19 @@ else
         'failed_charged'}, VERSION_PUBLISHED)
   if ARGV[7] ~= '1' then release() end
 end
-
-local function count_spend(state, day, note, label)
-  local at, units, charged, per_job = string.match(note, '^(%d+) (%S+) (%a+) (%S+)$')
-  redis.call('HSETNX', state, 'from_ms', at)
-  local known = redis.call('HMGET', state, 'from_ms', 'typical')
-  if tonumber(at) < tonumber(known[1]) then return end
-  if units == '-' then
-    redis.call('HINCRBY', day, charged == 'yes' and 'unsaid' or 'perhaps', 1)
-    units = '0'
-    if charged == 'yes' then redis.call('HINCRBY', day, 'estimated', per_job ~= '-' and per_job or known[2] or '0') end
-  else
-    redis.call('HINCRBY', day, 'units', units)
-    redis.call('HINCRBY', day, 'jobs', 1)
-    local typical = known[2] and math.floor((tonumber(known[2]) * 4 + tonumber(units)) / 5)
-    redis.call('HSET', state, 'typical', typical and string.format('%.0f', typical) or units)
-  end
-  redis.call('PEXPIRE', day, SPEND_KEPT_MS)
-  if label == '' then return end
-  if redis.call('HEXISTS', day, 'jobs:' .. label) == 0 and redis.call('HLEN', day) >= 2 * LABELS_MAX then label = '' end
-  redis.call('HINCRBY', day, 'units:' .. label, units)
-  redis.call('HINCRBY', day, 'jobs:' .. label, 1)
-end
-
 -- An end that was published before is published again for a copy of its job, and counts no more.
 local is_first = not ended or redis.call('PTTL', job) == -1 or ARGV[11] == '1'
 redis.call('PEXPIRE', job, remember)
 redis.call('ZREM', index, id)
-if is_first and ARGV[12] ~= '' then count_spend(KEYS[#KEYS - 3], KEYS[#KEYS - 2], ARGV[12], ARGV[13]) end
+if ARGV[12] ~= '' then
+  -- Of a job whose record has expired it isn't known any more whether its end was counted: it was.
+  local at = tonumber(string.match(ARGV[12], '^%d+ (%d+)'))
+  if at >= now - math.max(tonumber(remember), HOUR_MS) then
+    local before = record.counted or redis.call('HGET', KEYS[#KEYS - 2], id) or nil
+    local mark = count_end(KEYS[#KEYS - 4], KEYS[#KEYS - 3], ARGV[12], ARGV[13], before, ARGV[11] == '1')
+    if mark ~= record.counted then redis.call('HSET', job, 'counted', mark) end
+  end
+end
 if is_first and ARGV[8] ~= '' then
   local ends, minutes = KEYS[#KEYS - 1], KEYS[#KEYS]
   -- The same end has the same text.

@@ -46,7 +46,7 @@ impl Scripts {
             follow: slotted(include_str!("follow.lua")),
             restore: slotted(include_str!("restore.lua")),
             freeze: slotted(include_str!("freeze.lua")),
-            published: slotted(include_str!("published.lua")),
+            published: slotted(concat!(include_str!("spend_count.lua"), include_str!("published.lua"))),
             enter: slotted(include_str!("enter.lua")),
             leave: script(include_str!("leave.lua")),
             cancel: script(include_str!("cancel.lua")),
@@ -117,7 +117,7 @@ impl Reply {
         SpendToday {
             spent: Units::from_micro(note("spent")),
             running: note("running"),
-            per_job: Units::from_micro(note("per_job")),
+            per_job: self.notes.get("per_job").copied().map(Units::from_micro),
             complete: note("complete") == 1,
         }
     }

@@ -1,6 +1,6 @@
-//! What the fleet has spent, in Redis: `{<prefix>}:spend`, and `{<prefix>}:spend:<day>` for each day. The ends are counted
-//! by `published.lua`, and a day's cap is kept to by `begin.lua`; here is what is read, and what is counted again from
-//! the receipts after Redis has lost its data.
+//! What the fleet has spent, in Redis: `{<prefix>}:spend`, `{<prefix>}:spend:<day>` for each day, and
+//! `{<prefix>}:spend:recounted`. The ends are counted by `published.lua`, and a day's cap is kept to by `begin.lua`; here is
+//! what is read, and what is counted again from the receipts after Redis has lost its data.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,11 +10,14 @@ use redis::{FromRedisValue, Script};
 use super::connection::{Connection, evalsha};
 use super::{LedgerError, RedisLedger, unavailable};
 use crate::fleet::spend::{DaySpend, LabelSpend};
-use crate::job::Charged;
+use crate::job::JobId;
+use crate::job::event::EndNote;
 use crate::job::spend::{SpendDay, SpendNote, SpendRules, SpendToday, Units};
 
-/// A day is kept for this long after its last end; as in `published.lua`.
-const KEPT: Duration = Duration::from_secs(40 * 86_400);
+/// What was counted from receipts is remembered for this long at least; as in `published.lua`.
+const HOUR: Duration = Duration::from_secs(3600);
+/// Ends that are counted from their receipts in one call.
+const COUNTED_AT_A_TIME: usize = 100;
 /// A worker that counts the receipts shows at least this often that it goes on.
 const CLAIM_KEPT: Duration = Duration::from_secs(60);
 
@@ -24,15 +27,17 @@ pub struct RedisSpend {
     connection: Connection,
     prefix: String,
     rules: SpendRules,
+    remember: Duration,
     today: Script,
-    counted: Script,
+    recount: Script,
 }
 
 impl RedisSpend {
     #[must_use]
-    pub fn new(connection: Connection, prefix: &str, rules: SpendRules) -> Self {
-        let (today, counted) = (today_script(), Script::new(include_str!("spend_counted.lua")));
-        Self { connection, prefix: prefix.to_owned(), rules, today, counted }
+    pub fn new(connection: Connection, prefix: &str, rules: SpendRules, remember: Duration) -> Self {
+        let recount = concat!(include_str!("spend_count.lua"), include_str!("spend_recount.lua"));
+        let (today, recount) = (today_script(), Script::new(recount));
+        Self { connection, prefix: prefix.to_owned(), rules, remember, today, recount }
     }
 
     #[must_use]
@@ -76,27 +81,31 @@ impl RedisSpend {
         Ok(true)
     }
 
-    /// Ends whose event is older than this, in Unix milliseconds, are counted from their receipts; all others when they
-    /// are published. `now_ms` unless it was set before.
-    pub async fn from_ms(&self, now_ms: i64) -> Result<i64, LedgerError> {
-        let key = state_key(&self.prefix);
-        let mut set = redis::cmd("HSETNX");
-        set.arg(&key).arg("from_ms").arg(now_ms);
-        self.query::<i64>(&set).await?;
-        let from: Option<i64> = self.query(redis::cmd("HGET").arg(&key).arg("from_ms")).await?;
-        from.ok_or_else(|| LedgerError::Unavailable("what was just written is lost".to_owned()))
+    /// Counts ends from their events, on the day of each, unless they are counted already. A job's correction comes
+    /// behind the end that it corrects.
+    pub async fn recount(&self, day: SpendDay, ends: &[(JobId, EndNote)]) -> Result<(), LedgerError> {
+        for some in ends.chunks(COUNTED_AT_A_TIME) {
+            let shared = [state_key(&self.prefix), day_key(&self.prefix, day), recounted_key(&self.prefix)];
+            let records = some.iter().map(|(job, _)| format!("{{{}}}:job:{job}", self.prefix));
+            let keys: Vec<String> = shared.into_iter().chain(records).collect();
+            let mut args = vec![self.remember.max(HOUR).as_millis().to_string()];
+            for (job, end) in some {
+                let label = end.spend.label.clone().unwrap_or_default();
+                let corrects = if end.corrects { "1" } else { "0" };
+                args.extend([job.to_string(), note(&self.rules, &end.spend), label, corrects.to_owned()]);
+            }
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            let call = evalsha(&self.recount, &keys, &args);
+            self.connection.invoke::<redis::Value>(&self.recount, &call).await.map_err(unavailable)?;
+        }
+        Ok(())
     }
 
-    /// Adds what the receipts say, once; what is counted after [`Self::is_complete`] is ignored.
-    pub async fn complete(&self, day: SpendDay, counted: &Counted) -> Result<(), LedgerError> {
-        let keys = [state_key(&self.prefix), day_key(&self.prefix, day)];
-        let typical = counted.typical.map_or_else(|| "-".to_owned(), |typical| typical.micro().to_string());
-        let mut args = vec![KEPT.as_millis().to_string(), typical];
-        for (field, number) in &counted.fields {
-            args.extend([field.clone(), number.to_string()]);
-        }
-        let call = evalsha(&self.counted, &keys.each_ref().map(String::as_str), &args);
-        self.connection.invoke::<i64>(&self.counted, &call).await.map(drop).map_err(unavailable)
+    /// Notes that the ends before a loss of Redis are counted.
+    pub async fn complete(&self) -> Result<(), LedgerError> {
+        let mut set = redis::cmd("HSET");
+        set.arg(state_key(&self.prefix)).arg("complete").arg("1");
+        self.query::<i64>(&set).await.map(drop)
     }
 
     /// The last `days` days, the latest first, each with its labels.
@@ -116,51 +125,8 @@ impl RedisSpend {
     }
 }
 
-/// What was counted from the receipts, as the fields of a day.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counted {
-    fields: BTreeMap<String, u64>,
-    typical: Option<Units>,
-    charged_unsaid: u64,
-}
-
-impl Counted {
-    /// Counts one end, as `published.lua` does.
-    pub fn add(&mut self, note: &SpendNote) {
-        if !note.counts() {
-            return;
-        }
-        let mut add = |field: String, number: u64| *self.fields.entry(field).or_default() += number;
-        let units = note.units.unwrap_or_default();
-        match (note.units, note.charged) {
-            (Some(_), _) => {
-                add("units".to_owned(), units.micro());
-                add("jobs".to_owned(), 1);
-                self.typical = Some(Units::learn(self.typical, units));
-            }
-            (None, Charged::Yes) => {
-                add("unsaid".to_owned(), 1);
-                self.charged_unsaid += 1;
-            }
-            (None, Charged::Unknown | Charged::No) => add("perhaps".to_owned(), 1),
-        }
-        if let Some(label) = &note.label {
-            *self.fields.entry(format!("units:{label}")).or_default() += units.micro();
-            *self.fields.entry(format!("jobs:{label}")).or_default() += 1;
-        }
-    }
-
-    /// Estimates the ends whose units the provider didn't say, once all are counted.
-    pub fn estimate(&mut self, rules: &SpendRules) {
-        let each = rules.per_job.or(self.typical).unwrap_or_default();
-        if self.charged_unsaid > 0 {
-            self.fields.insert("estimated".to_owned(), each.times(self.charged_unsaid).micro());
-        }
-    }
-}
-
 pub(super) fn today_script() -> Script {
-    Script::new(include_str!("spend_today.lua"))
+    Script::new(concat!(include_str!("spend.lua"), include_str!("spend_today.lua")))
 }
 
 /// Calls [`today_script`].
@@ -171,10 +137,11 @@ pub(super) async fn today(
     rules: &SpendRules,
 ) -> Result<SpendToday, LedgerError> {
     let (state, day) = (state_key(prefix), day_key(prefix, rules.day(crate::clock::unix_ms())));
-    let call = evalsha(script, &[&state, &day, &format!("{{{prefix}}}:unfinished")], &[per_job(rules)]);
+    let index = format!("{{{prefix}}}:unfinished");
+    let call = evalsha(script, &[&state, &day, &index], &[per_job(rules), runs_ms(rules)]);
     let answer = connection.invoke(script, &call).await.map_err(unavailable)?;
-    let (spent, running, each, complete): (u64, u64, u64, u64) = answer;
-    let (spent, per_job) = (Units::from_micro(spent), Units::from_micro(each));
+    let (spent, running, each, complete): (u64, u64, Option<u64>, u64) = answer;
+    let (spent, per_job) = (Units::from_micro(spent), each.map(Units::from_micro));
     Ok(SpendToday { spent, running, per_job, complete: complete == 1 })
 }
 
@@ -182,29 +149,42 @@ impl RedisLedger {
     /// The argument and the keys of `begin.lua`, if a day's spend has a cap.
     pub(super) fn spend_cap(&self) -> Option<(String, Vec<String>)> {
         let cap = self.spend.cap?;
-        let words = format!("{} {}", cap.micro(), per_job(&self.spend));
-        Some((words, self.spend_keys(crate::clock::unix_ms()).into()))
+        let words = format!("{} {} {}", cap.micro(), per_job(&self.spend), runs_ms(&self.spend));
+        let day = self.spend.day(crate::clock::unix_ms());
+        Some((words, vec![state_key(&self.prefix), day_key(&self.prefix, day)]))
     }
 
     /// The arguments and the keys of `published.lua` for an end that counts.
-    pub(super) fn spent(&self, note: &SpendNote) -> Option<(String, String, Vec<String>)> {
-        if !note.counts() {
+    pub(super) fn spent(&self, end: &EndNote) -> Option<(String, String, Vec<String>)> {
+        if !end.corrects && !end.spend.counts() {
             return None;
         }
-        let units = note.units.map_or_else(|| "-".to_owned(), |units| units.micro().to_string());
-        let cost = format!("{} {units} {} {}", note.at_ms, note.charged.as_str(), per_job(&self.spend));
-        let label = note.label.clone().unwrap_or_default();
-        Some((cost, label, self.spend_keys(note.at_ms).into()))
+        let label = end.spend.label.clone().unwrap_or_default();
+        let day = day_key(&self.prefix, self.spend.day(end.spend.at_ms));
+        let keys = vec![state_key(&self.prefix), day, recounted_key(&self.prefix)];
+        Some((note(&self.spend, &end.spend), label, keys))
     }
+}
 
-    pub(super) fn spend_keys(&self, at_ms: i64) -> [String; 2] {
-        [state_key(&self.prefix), day_key(&self.prefix, self.spend.day(at_ms))]
-    }
+/// A note of `spend_count.lua`.
+fn note(rules: &SpendRules, spend: &SpendNote) -> String {
+    let units = spend.units.map_or_else(|| "-".to_owned(), |units| units.micro().to_string());
+    let SpendNote { at_ms, charged, failed, .. } = spend;
+    let day = rules.day(*at_ms).number();
+    format!("{day} {at_ms} {units} {} {failed} {}", charged.as_str(), per_job(rules))
 }
 
 /// `-` if it is learned.
 fn per_job(rules: &SpendRules) -> String {
     rules.per_job.map_or_else(|| "-".to_owned(), |units| units.micro().to_string())
+}
+
+fn runs_ms(rules: &SpendRules) -> String {
+    rules.runs_max.as_millis().to_string()
+}
+
+fn recounted_key(prefix: &str) -> String {
+    format!("{}:recounted", state_key(prefix))
 }
 
 fn state_key(prefix: &str) -> String {

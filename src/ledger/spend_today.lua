@@ -1,11 +1,9 @@
--- What was spent today: see spend.lua for the keys.
+-- What is spent today; spend.lua precedes it.
 -- KEYS[1]  '{prefix}:spend'   KEYS[2]  '{prefix}:spend:<day>'   KEYS[3]  the index of the unfinished jobs (see common.lua)
--- ARGV[1]  "-", or what a job is taken to cost
--- answer   {what was spent, how many jobs were submitted whose end isn't counted yet, what one of them is taken to cost,
---          1 if the ends before a loss of Redis are counted, else 0}; units in millionths
-local state = redis.call('HMGET', KEYS[1], 'complete', 'typical')
-local day = redis.call('HMGET', KEYS[2], 'units', 'estimated')
-local spent = tonumber(day[1] or '0') + tonumber(day[2] or '0')
-local each = tonumber(ARGV[1] ~= '-' and ARGV[1] or state[2] or '0')
-return {string.format('%.0f', spent), redis.call('ZCOUNT', KEYS[3], '20000000000000', '+inf'), string.format('%.0f', each),
-        state[1] == '1' and 1 or 0}
+-- ARGV[1]  "-", or what a job is taken to cost   ARGV[2]  for how long a job runs at most, in ms
+-- answer   {what is spent, how many jobs run whose cost isn't known yet, what one of them is taken to cost or false, 1 if the day
+--          is complete, else 0}
+local t = redis.call('TIME')
+local spent, running, each, complete =
+  spend_today(KEYS[1], KEYS[2], KEYS[3], t[1] * 1000 + math.floor(t[2] / 1000), ARGV[1], ARGV[2])
+return {string.format('%.0f', spent), running, each and string.format('%.0f', each) or false, complete and 1 or 0}

@@ -31,8 +31,6 @@ label! {
         Redis = "redis",
         Storage = "storage",
         Download = "download",
-        /// `spend.max_units_per_day` is reached.
-        Spend = "spend",
     }
 }
 
@@ -45,6 +43,8 @@ label! {
         RabbitMq = "rabbitmq",
         /// A published message is not confirmed.
         Publishing = "publishing",
+        /// Jobs wait because of `spend.max_units_per_day`.
+        Spend = "spend",
     }
 }
 

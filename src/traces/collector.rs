@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
+use reqwest::redirect::Policy;
 use tokio::runtime::Handle;
 
 /// The longest answer that is read.
@@ -22,7 +23,8 @@ pub(super) struct Collector {
 
 impl Collector {
     pub(super) fn new(timeout: Duration) -> reqwest::Result<Self> {
-        let client = reqwest::Client::builder().timeout(timeout).build()?;
+        // A redirect could lead the headers of the collector, and with them its key, to another host.
+        let client = reqwest::Client::builder().timeout(timeout).redirect(Policy::none()).build()?;
         Ok(Self { client, runtime: Handle::current(), is_away: AtomicBool::new(false) })
     }
 

@@ -82,8 +82,6 @@ const FIRST_PROBE: Duration = Duration::from_secs(1);
 const LAST_PROBE: Duration = Duration::from_secs(60);
 /// Each probe with a POST may cost a job its outcome.
 const LAST_PROBE_OF_POSTS: Duration = Duration::from_secs(300);
-/// This probe asks Redis alone.
-const LAST_PROBE_OF_SPEND: Duration = Duration::from_secs(10);
 /// A cause that has been gone for this long counts as new, even if no POST was accepted since then.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 /// A probe that takes longer has failed. It doesn't count as a standstill of this process.
@@ -356,19 +354,7 @@ fn still_there(state: &mut State, cause: Cause, message: String) {
 }
 
 fn wait(cause: Cause, probes: u32) -> Duration {
-    let last = match cause {
-        Cause::Posts => LAST_PROBE_OF_POSTS,
-        Cause::Spend => LAST_PROBE_OF_SPEND,
-        Cause::Money
-        | Cause::Key
-        | Cause::Configuration
-        | Cause::Forbidden
-        | Cause::Provider
-        | Cause::Redis
-        | Cause::Storage
-        | Cause::Images
-        | Cause::Downloads => LAST_PROBE,
-    };
+    let last = if cause == Cause::Posts { LAST_PROBE_OF_POSTS } else { LAST_PROBE };
     backoff(probes.saturating_add(1), FIRST_PROBE, last, Seed::from_text(cause.as_str()))
 }
 

@@ -40,8 +40,9 @@ impl SlotLine {
         self.capped
     }
 
-    /// The ledger told the head to ask again later, so there is a line for some time.
-    pub fn note_paced(&self) {
+    /// The ledger told the head to ask again later, since the pace or the day's spend is bounded: so there is a line for
+    /// some time.
+    pub fn note_line(&self) {
         *self.paced_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + PACED_FOR);
     }
 
@@ -82,7 +83,7 @@ mod tests {
         let line = SlotLine::new(0);
         let _first = line.head(false).await;
         assert!(line.head(false).now_or_never().is_some());
-        line.note_paced();
+        line.note_line();
         let _head = line.head(false).await;
         assert!(line.head(false).now_or_never().is_none());
     }

@@ -1,46 +1,32 @@
-//! Keeps the books of what is spent today: counts the ends of before from their receipts after Redis has lost its data,
-//! and closes the intake when the day's cap is reached.
-//!
-//! The cap itself is kept to by the script that gives the right to post. What is here closes the intake before jobs are
-//! refused one by one, and opens it again.
+//! Counts what was spent today from the receipts, after Redis has lost its data.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use futures_util::{StreamExt as _, stream};
+use object_store::path::Path;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::breaker::Cause;
 use crate::clock;
 use crate::heartbeat::Heartbeat;
-use crate::job::event::EndNote;
-use crate::job::spend::SpendToday;
+use crate::job::JobId;
+use crate::job::event::{EndNote, JobEnd};
+use crate::job::spend::SpendDay;
 use crate::ledger::LedgerError;
-use crate::ledger::spend::{Counted, RedisSpend};
+use crate::ledger::spend::RedisSpend;
 use crate::storage::{StoreError, StoreErrorKind};
 
 const EVERY: Duration = Duration::from_secs(5);
 /// The store's clock and a worker's may differ by this much.
 const CLOCKS_APART_MS: i64 = 3_600_000;
+/// Folders that are read at the same time.
+const FOLDERS: usize = 8;
+/// A store that may not be listed for this long may never be.
+const REFUSED_MAX: Duration = Duration::from_secs(300);
 
-/// The ledger has refused a job, since the day's cap is reached.
-pub fn note(shared: &Shared, today: SpendToday) {
-    if let Some(refusal) = shared.settings.spend.refusal(&today) {
-        shared.breaker.fault(Cause::Spend, &refusal.to_string());
-    }
-}
-
-/// Checks whether another job may begin today.
-///
-/// # Errors
-///
-/// Why not, for people.
-pub async fn probe(shared: &Shared) -> Result<(), String> {
-    let today = shared.ledger.spend_today().await.map_err(|error| error.to_string())?;
-    shared.settings.spend.refusal(&today).map_or(Ok(()), |refusal| Err(refusal.to_string()))
-}
-
-/// The books, and who keeps them.
+/// The count, and who makes it.
 pub struct Spending {
     pub shared: Shared,
     pub redis: RedisSpend,
@@ -48,21 +34,33 @@ pub struct Spending {
     pub worker: String,
 }
 
-/// Why the receipts are not counted yet.
+/// How far the count is. What was counted stays counted when it goes on later, also in another worker.
+#[derive(Debug, Default)]
+struct Progress {
+    day: Option<SpendDay>,
+    done: BTreeSet<Path>,
+    /// Since when the store refuses to be listed.
+    refused: Option<Instant>,
+    /// What was said last, so that it is said once.
+    said: Option<String>,
+}
+
+/// Why it is not complete.
 enum NotCounted {
     Redis(LedgerError),
     Store(StoreError),
-    /// Another worker counts them.
+    /// Another worker counts.
     Elsewhere,
     /// It is not known yet whether this worker's store is the fleet's.
     NoStore,
 }
 
 impl Spending {
-    /// Looks at the books until `stop`.
+    /// Looks whether something is to be counted, until `stop`.
     pub async fn keep(&self, heartbeat: &Heartbeat, stop: &CancellationToken) {
         let mut tick = interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut progress = Progress::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -70,36 +68,16 @@ impl Spending {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.turn(heartbeat) => {}
+                counted = self.turn(heartbeat, &mut progress) => progress.say(counted.err()),
             }
         }
     }
 
-    async fn turn(&self, heartbeat: &Heartbeat) {
-        match self.redis.is_complete().await {
-            Ok(true) => {}
-            Ok(false) => match self.count(heartbeat).await {
-                Ok(()) | Err(NotCounted::Elsewhere | NotCounted::NoStore) => {}
-                Err(NotCounted::Redis(error)) => tracing::debug!("today's spend is not counted yet: {error}"),
-                Err(NotCounted::Store(error)) => {
-                    tracing::warn!("what was spent today can't be counted from the receipts yet: {error}");
-                }
-            },
-            // The breaker says what a Redis that is away means for the jobs.
-            Err(error) => {
-                tracing::debug!("whether today's spend is complete is unknown: {error}");
-                return;
-            }
+    async fn turn(&self, heartbeat: &Heartbeat, progress: &mut Progress) -> Result<(), NotCounted> {
+        if self.redis.is_complete().await? {
+            progress.done.clear();
+            return Ok(());
         }
-        if self.shared.settings.spend.cap.is_some()
-            && let Ok(today) = self.shared.ledger.spend_today().await
-        {
-            note(&self.shared, today);
-        }
-    }
-
-    /// Counts today's ends from the receipts. Without receipts, the day begins with the first end that is published.
-    async fn count(&self, heartbeat: &Heartbeat) -> Result<(), NotCounted> {
         let receipts = self.shared.settings.rules.receipts;
         if receipts && self.shared.settings.request_rules.store.as_str().is_empty() {
             return Err(NotCounted::NoStore);
@@ -107,46 +85,89 @@ impl Spending {
         if !self.redis.claim(&self.worker).await? {
             return Err(NotCounted::Elsewhere);
         }
-        let now_ms = clock::unix_ms();
-        let from_ms = self.redis.from_ms(now_ms).await?;
-        let rules = self.redis.rules();
-        let today = rules.day(now_ms);
-        let mut counted = Counted::default();
-        let mut ends = 0_u64;
-        if receipts {
-            let since_ms = rules.begins_ms(today) - CLOCKS_APART_MS;
-            let folders = match self.shared.receipts.folders().await {
-                Ok(folders) => folders,
-                Err(error) if may_never_list(&error) => {
-                    self.shared.weaknesses.warn(&format!(
-                        "what was spent today before now is not known, since the receipts can't be listed: {error}"
-                    ));
-                    Vec::new()
-                }
-                Err(error) => return Err(NotCounted::Store(error)),
-            };
-            for folder in folders {
-                heartbeat.touch();
-                if !self.redis.claim(&self.worker).await? {
-                    return Err(NotCounted::Elsewhere);
-                }
-                let events = self.shared.receipts.ended_since(&folder, since_ms).await;
-                for event in events.map_err(NotCounted::Store)? {
-                    let note = EndNote::of(&event, &rules.label).map(|note| note.spend);
-                    let Some(note) = note.filter(|note| note.at_ms < from_ms) else { continue };
-                    if rules.day(note.at_ms) == today {
-                        counted.add(&note);
-                        ends += 1;
-                    }
-                }
-            }
-        }
-        counted.estimate(rules);
-        self.redis.complete(today, &counted).await?;
+        // Without receipts, the day begins with the first end that is published.
+        let ends = if receipts { self.count(heartbeat, progress).await? } else { 0 };
+        self.redis.complete().await?;
+        *progress = Progress::default();
         if ends > 0 {
             tracing::info!(ends, "counted what was spent today from the receipts, since Redis didn't know");
         }
         Ok(())
+    }
+
+    /// Returns how many ends of today were found.
+    async fn count(&self, heartbeat: &Heartbeat, progress: &mut Progress) -> Result<usize, NotCounted> {
+        let rules = self.redis.rules();
+        let today = rules.day(clock::unix_ms());
+        if progress.day != Some(today) {
+            *progress = Progress { day: Some(today), refused: progress.refused, ..Progress::default() };
+        }
+        let since_ms = rules.begins_ms(today) - CLOCKS_APART_MS;
+        let folders = match self.shared.receipts.folders().await {
+            Ok(folders) => folders,
+            Err(error) if may_never_list(&error) => {
+                let since = *progress.refused.get_or_insert_with(Instant::now);
+                if since.elapsed() < REFUSED_MAX {
+                    return Err(NotCounted::Store(error));
+                }
+                self.shared.weaknesses.warn(&format!(
+                    "what was spent today before now is not known, since the receipts can't be listed: {error}"
+                ));
+                return Ok(0);
+            }
+            Err(error) => return Err(NotCounted::Store(error)),
+        };
+        let left = folders.into_iter().filter(|folder| !progress.done.contains(folder));
+        let mut reading = stream::iter(left.collect::<Vec<_>>())
+            .map(|folder| async move {
+                let read = self.shared.receipts.ended_since(&folder, since_ms).await;
+                (folder, read)
+            })
+            .buffer_unordered(FOLDERS);
+        let mut found = 0;
+        while let Some((folder, read)) = reading.next().await {
+            heartbeat.touch();
+            if !self.redis.claim(&self.worker).await? {
+                return Err(NotCounted::Elsewhere);
+            }
+            let events = read.map_err(NotCounted::Store)?;
+            let ends = events.iter().filter_map(|event| end(event, &rules.label));
+            let mut ends: Vec<(JobId, EndNote)> =
+                ends.filter(|(_, end)| rules.day(end.spend.at_ms) == today).collect();
+            ends.sort_by_key(|(_, end)| end.corrects);
+            self.redis.recount(today, &ends).await?;
+            found += ends.len();
+            progress.done.insert(folder);
+        }
+        Ok(found)
+    }
+}
+
+/// An end that has cost something, or corrects one that may have.
+fn end(event: &[u8], label: &str) -> Option<(JobId, EndNote)> {
+    let note = EndNote::of(event, label).filter(|note| note.corrects || note.spend.counts())?;
+    Some((JobEnd::of(event)?.job_id.parse().ok()?, note))
+}
+
+impl Progress {
+    fn say(&mut self, why: Option<NotCounted>) {
+        let words = match why {
+            Some(NotCounted::Store(error)) => {
+                Some(format!("what was spent today can't be counted from the receipts yet: {error}"))
+            }
+            // The breaker says what a Redis that is away means for the jobs.
+            Some(NotCounted::Redis(error)) => {
+                tracing::debug!("whether today's spend is complete is unknown: {error}");
+                return;
+            }
+            Some(NotCounted::Elsewhere | NotCounted::NoStore) | None => None,
+        };
+        if let Some(words) = &words
+            && self.said.as_ref() != Some(words)
+        {
+            tracing::warn!("{words}");
+        }
+        self.said = words;
     }
 }
 
@@ -157,26 +178,5 @@ impl From<LedgerError> for NotCounted {
 }
 
 fn may_never_list(error: &StoreError) -> bool {
-    match error.kind() {
-        StoreErrorKind::MayNotList | StoreErrorKind::Forbidden => true,
-        StoreErrorKind::NoConditionalPut
-        | StoreErrorKind::NoExclusiveCreate
-        | StoreErrorKind::BadCredentials
-        | StoreErrorKind::NoCredentials
-        | StoreErrorKind::ExpiredCredentials
-        | StoreErrorKind::OtherRegion
-        | StoreErrorKind::ClockSkew
-        | StoreErrorKind::SlowDown
-        | StoreErrorKind::Failing
-        | StoreErrorKind::NoBucket
-        | StoreErrorKind::Checksum
-        | StoreErrorKind::TooLarge
-        | StoreErrorKind::Full
-        | StoreErrorKind::ReadOnly
-        | StoreErrorKind::Tls
-        | StoreErrorKind::OutOfFiles
-        | StoreErrorKind::Unreachable
-        | StoreErrorKind::Gone
-        | StoreErrorKind::Other => false,
-    }
+    matches!(error.kind(), StoreErrorKind::MayNotList | StoreErrorKind::Forbidden)
 }

@@ -99,12 +99,13 @@ impl Standstills {
     #[must_use]
     pub fn hindering(&self) -> Vec<String> {
         let state = self.state();
-        let Some((wait, count)) = state.oldest(Standstill::Publishing) else { return Vec::new() };
-        let others_go_out = state.confirmed.is_some_and(|confirmed| confirmed > wait.since);
-        if wait.since.elapsed() < MOMENT || others_go_out {
-            return Vec::new();
-        }
-        vec![format!("{}: {count} waiting, {}", Standstill::Publishing.as_str(), wait.words())]
+        let others_go_out = |wait: &Wait| state.confirmed.is_some_and(|confirmed| confirmed > wait.since);
+        let lasting = |what: Standstill| {
+            let (wait, count) = state.oldest(what).filter(|(wait, _)| wait.since.elapsed() >= MOMENT)?;
+            let hinders = what == Standstill::Spend || !others_go_out(wait);
+            hinders.then(|| format!("{}: {count} waiting, {}", what.as_str(), wait.words()))
+        };
+        [Standstill::Publishing, Standstill::Spend].into_iter().filter_map(lasting).collect()
     }
 
     /// The waits that have become standstills: the oldest of each kind.

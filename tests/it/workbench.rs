@@ -32,7 +32,7 @@ use comet_worker::worker::publish::Publishing;
 use comet_worker::worker::slots::SlotLine;
 use comet_worker::worker::standstills::Standstills;
 use comet_worker::worker::submits::Submits;
-use comet_worker::worker::{Settings, Shared, spending, store_watch};
+use comet_worker::worker::{Settings, Shared, store_watch};
 use lapin::BasicProperties;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
@@ -348,7 +348,6 @@ impl Probe for Probes<'_> {
             Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
                 self.0.provider.probe().await.map_err(|fault| fault.message)
             }
-            Cause::Spend => spending::probe(self.0).await,
             Cause::Redis => self.0.ledger.probe().await.map_err(|error| error.to_string()),
             Cause::Storage | Cause::Images => store_watch::probe(self.0).await,
         }

@@ -15,7 +15,7 @@ use comet_worker::ledger::connection::Connection;
 use comet_worker::ledger::endpoint::Endpoint;
 use comet_worker::ledger::hints::{Hints, listen};
 use comet_worker::ledger::slots::{Account, Slots};
-use comet_worker::ledger::spend::{Counted, RedisSpend};
+use comet_worker::ledger::spend::RedisSpend;
 use comet_worker::ledger::{JobRef, Ledger, LedgerError, RedisLedger};
 use tokio_util::sync::CancellationToken;
 
@@ -67,10 +67,9 @@ mod hints {
 
 /// On the shared Redis, with nothing to be counted from receipts.
 async fn spending(rules: SpendRules) -> Arc<dyn Ledger> {
-    let (prefix, today) = (fresh_prefix(), rules.day(clock::unix_ms()));
+    let prefix = fresh_prefix();
     let connection = Connection::new(&redis_url(), Duration::from_secs(5), || {}).unwrap();
-    let books = RedisSpend::new(connection, &prefix, rules.clone());
-    books.complete(today, &Counted::default()).await.unwrap();
+    RedisSpend::new(connection, &prefix, rules.clone(), REMEMBER).complete().await.unwrap();
     cleaning(ledger_at(&redis_url(), &prefix).with_spend(rules))
 }
 
@@ -123,7 +122,7 @@ impl Cleaning {
         ]
         .map(|part| self.0.key(job).replace(&format!(":job:{job}"), part));
         let day = SpendRules::default().day(clock::unix_ms());
-        let days = [day.before(1), day, day.before(-1)]
+        let days = [day.before(2), day.before(1), day, day.before(-1)]
             .map(|day| format!("{}:{}", shared[shared.len() - 1], day.number()));
         for key in keys.into_iter().chain(days).chain(shared) {
             let _: i64 = query(&redis_url(), redis::cmd("EXPIRE").arg(key).arg(60).arg("LT")).await;

@@ -30,6 +30,13 @@ fn event(job: &str, outcome: &str, at_ms: i64, data: &str) -> Bytes {
     Bytes::from(text)
 }
 
+/// The event that corrects a failure of the job.
+fn corrected(job: &str, at_ms: i64, data: &str) -> Bytes {
+    let event = event(job, "succeeded", at_ms, data);
+    let text = std::str::from_utf8(&event).unwrap();
+    Bytes::from(text.replacen('{', &format!(r#"{{"supersedes":"{job}/failed","#), 1))
+}
+
 impl Books {
     pub async fn new(ledger: Arc<dyn Ledger>) -> Self {
         Self { account: Account::new(ledger).await }
@@ -72,7 +79,7 @@ impl Books {
 pub async fn jobs_begin_until_those_that_run_would_go_beyond_the_cap(books: Books) {
     assert_eq!(books.begins("a").await, YES);
     assert_eq!(books.begins("b").await, YES);
-    let today = SpendToday { spent: Units::ZERO, running: 2, per_job: Units::whole(8), complete: true };
+    let today = SpendToday { spent: Units::ZERO, running: 2, per_job: Some(Units::whole(8)), complete: true };
     assert_eq!(books.begins("c").await, MoveResult::Spent(today));
     let known = books.account.ledger.read(&id("c"), Slots::NONE).await.unwrap();
     assert_eq!(known.record, None, "something has changed");
@@ -109,20 +116,31 @@ pub async fn an_end_counts_once_however_often_it_is_published(books: Books) {
     books.ends("a", &end).await;
     books.ends("a", &end).await;
     assert_eq!(books.spent().await, "8");
-    let correction = event("a", "succeeded", unix_ms(), r#","units":"0.25""#);
-    let text = String::from_utf8(correction.to_vec()).unwrap();
-    let corrects = text.replacen('{', r#"{"supersedes":"a/failed","#, 1);
-    books.ends("a", &Bytes::from(corrects)).await;
-    assert!(["8.25", "8.5"].contains(&books.spent().await.as_str()), "what a correction has cost is missing");
+    let correction = |units: &str| corrected("a", unix_ms(), &format!(r#","units":"{units}""#));
+    for _ in 0..2 {
+        books.ends("a", &correction("8.25")).await;
+    }
+    assert_eq!(books.spent().await, "8.25", "it counts for the difference, once");
+    books.ends("a", &end).await;
+    assert_eq!(books.spent().await, "8.25", "the end before it comes again");
 }
 
-pub async fn what_costs_nothing_counts_for_nothing(books: Books) {
-    for (job, data) in [("a", r#","charged":"no""#), ("b", r#","charged":"unknown""#)] {
-        books.ends(job, &event(job, "failed", unix_ms(), data)).await;
-    }
+pub async fn a_correction_on_another_day_counts_there_for_what_it_has_cost_more(books: Books) {
+    books.ends("a", &event("a", "failed", unix_ms() - DAY_MS, r#","charged":"unknown""#)).await;
+    assert_eq!(books.spent().await, "0", "the day before");
+    books.ends("a", &corrected("a", unix_ms(), r#","units":"9.5""#)).await;
+    assert_eq!(books.spent().await, "1.5", "eight were taken to be spent");
+}
+
+pub async fn what_costs_nothing_counts_for_nothing_and_what_perhaps_does_counts(books: Books) {
+    books.ends("a", &event("a", "failed", unix_ms(), r#","charged":"no""#)).await;
     assert_eq!(books.spent().await, "0");
-    books.ends("c", &event("c", "failed", unix_ms(), r#","charged":"yes","units":"4""#)).await;
+    books.ends("b", &event("b", "failed", unix_ms(), r#","charged":"yes","units":"4""#)).await;
     assert_eq!(books.spent().await, "4");
+    books.ends("c", &event("c", "failed", unix_ms(), r#","charged":"unknown""#)).await;
+    assert_eq!(books.spent().await, "12");
+    books.costs("d", r#","units":"1","failed_task_ids":["1","2"]"#).await;
+    assert_eq!(books.spent().await, "29", "two tasks failed before");
 }
 
 pub async fn a_charged_end_without_units_counts_as_what_a_job_is_taken_to_cost(books: Books) {
@@ -133,9 +151,13 @@ pub async fn a_charged_end_without_units_counts_as_what_a_job_is_taken_to_cost(b
 pub async fn what_a_job_costs_is_learned_where_it_is_not_configured(books: Books) {
     books.costs("a", "").await;
     assert_eq!(books.spent().await, "0", "nothing is known yet");
+    assert_eq!(books.begins("first").await, YES, "the first one tells");
+    let unknown = SpendToday { running: 1, complete: true, ..SpendToday::default() };
+    assert_eq!(books.begins("second").await, MoveResult::Spent(unknown));
+    books.ends("first", &event("first", "failed", unix_ms(), r#","charged":"no""#)).await;
     books.costs("b", r#","units":"6""#).await;
     books.costs("c", r#","units":"6""#).await;
-    assert_eq!(books.today().await.per_job, Units::whole(6));
+    assert_eq!(books.today().await.per_job, Some(Units::whole(6)));
     books.costs("d", "").await;
     assert_eq!(books.spent().await, "18");
     assert!(matches!(books.begins("e").await, MoveResult::Spent(_)));
@@ -170,7 +192,8 @@ macro_rules! spend_suite {
             a_day_whose_cap_is_reached_takes_no_job_and_disturbs_none_that_runs
             a_job_that_asks_anew_counts_once
             an_end_counts_once_however_often_it_is_published
-            what_costs_nothing_counts_for_nothing
+            what_costs_nothing_counts_for_nothing_and_what_perhaps_does_counts
+            a_correction_on_another_day_counts_there_for_what_it_has_cost_more
             a_charged_end_without_units_counts_as_what_a_job_is_taken_to_cost
             the_ends_of_another_day_are_not_todays
             an_unfinished_job_runs_until_its_end_is_counted

@@ -303,7 +303,7 @@ const money = (amount) => (amount ? `${amount.amount.toFixed(2)} ${amount.curren
 
 // Amounts are decimal numbers in text.
 function spendRow(day) {
-  const units = Number(day.units) + Number(day.estimated);
+  const units = Number((Number(day.units) + Number(day.estimated)).toFixed(6));
   const labels = Object.entries(day.labels).sort(([, one], [, other]) => Number(other.units) - Number(one.units));
   const most = labels.slice(0, 3).map(([label, spend]) => `${label || "others"}: ${spend.units}`).join(", ");
   return row(cell(day.day, "short"), cell(String(units)), cell(money(day.money)), cell(String(day.jobs)), cell(String(day.unsaid)),

@@ -12,7 +12,7 @@ use crate::worker::breaker::{Breaker, Cause, Mode, Probe};
 use crate::worker::preflight::Weaknesses;
 use crate::worker::standstills::Standstills;
 use crate::worker::suspects::Suspects;
-use crate::worker::{Shared, spending, store_watch};
+use crate::worker::{Shared, store_watch};
 
 /// Tries what failed.
 pub(super) struct Probes(pub(super) Shared);
@@ -26,7 +26,6 @@ impl Probe for Probes {
             Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
                 self.0.provider.probe().await.map_err(|fault| fault.message)
             }
-            Cause::Spend => spending::probe(&self.0).await,
             Cause::Redis => self.0.ledger.probe().await.map_err(|error| error.to_string()),
             Cause::Storage | Cause::Images => store_watch::probe(&self.0).await,
         }

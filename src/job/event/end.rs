@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -74,6 +75,8 @@ struct Data<'a> {
     timings_ms: Option<Waited>,
     #[serde(default)]
     metadata: Option<&'a RawValue>,
+    #[serde(default)]
+    failed_task_ids: Vec<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -165,6 +168,7 @@ fn spend(stored: &Stored<'_>, kind: EventKind, label: &str) -> SpendNote {
         at_ms: at.as_millisecond(),
         units: data.units.and_then(text).and_then(|units| units.parse().ok()),
         charged,
+        failed: u32::try_from(data.failed_task_ids.len()).unwrap_or(u32::MAX),
         label: data.metadata.filter(|_| !label.is_empty()).and_then(|metadata| labelled(metadata, label)),
     }
 }
@@ -241,7 +245,12 @@ mod tests {
         let paid = spend("succeeded", r#", "units": "8.5""#, "customer");
         let units = "8.5".parse().ok();
         let label = Some("42".to_owned());
-        assert_eq!(paid, SpendNote { at_ms: 1_795_849_200_001, units, charged: Charged::Yes, label });
+        assert_eq!(
+            paid,
+            SpendNote { at_ms: 1_795_849_200_001, units, charged: Charged::Yes, failed: 0, label }
+        );
+        let again = spend("succeeded", r#", "failed_task_ids": ["1", "2"]"#, "");
+        assert_eq!(again.failed, 2);
         for (outcome, data, charged) in [
             ("succeeded", "", Charged::Yes),
             ("failed", r#", "charged": "no""#, Charged::No),

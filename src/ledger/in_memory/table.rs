@@ -125,6 +125,7 @@ impl Table {
     pub fn forget(&mut self, job: &JobId) {
         self.records.remove(job);
         self.cancelled.remove(job);
+        self.spend.forget(job);
         self.expiry.stop(job);
     }
 

@@ -23,8 +23,6 @@ pub enum Cause {
     Images,
     /// The downloads of several jobs fail in the same way, and no download works.
     Downloads,
-    /// What may be spent in a day is spent.
-    Spend,
 }
 
 /// How a cause is probed: with the same kind of act that failed.
@@ -54,7 +52,6 @@ impl Cause {
             Self::Redis => PauseReason::Redis,
             Self::Storage | Self::Images => PauseReason::Storage,
             Self::Downloads => PauseReason::Download,
-            Self::Spend => PauseReason::Spend,
         }
     }
 
@@ -79,8 +76,7 @@ impl Cause {
             | Self::Forbidden
             | Self::Provider
             | Self::Redis
-            | Self::Storage
-            | Self::Spend => ProbedBy::Request,
+            | Self::Storage => ProbedBy::Request,
         }
     }
 
@@ -94,7 +90,7 @@ impl Cause {
             | Self::Forbidden
             | Self::Provider
             | Self::Posts => true,
-            Self::Redis | Self::Storage | Self::Images | Self::Downloads | Self::Spend => false,
+            Self::Redis | Self::Storage | Self::Images | Self::Downloads => false,
         }
     }
 
@@ -117,9 +113,6 @@ impl Cause {
             Self::Images => "jobs wait, and one image at a time goes on trying, at growing distances",
             Self::Downloads => {
                 "the jobs wait, and one download at a time goes on trying, at growing distances"
-            }
-            Self::Spend => {
-                "jobs wait until the day ends (spend.day_starts); raise spend.max_units_per_day to go on today"
             }
         }
     }

@@ -12,12 +12,16 @@ use crate::job::stage::JobStage;
 use crate::job::step::{BeginPrecondition, Input, MoveResult, RequeueReason};
 use crate::ledger::JobRef;
 use crate::ledger::slots::Slots;
+use crate::metrics::Standstill;
 use crate::worker::slots::{ASKS_EVERY, LineHead};
-use crate::worker::spending;
+use crate::worker::standstills::OpenStandstill;
 
 /// A life that has not read its record waits in the line no longer than this. The job may have ended long ago, and
 /// this message may be a copy of it.
 const UNREAD_MAX: Duration = Duration::from_secs(1);
+
+/// The head of the line asks this often whether another job may be paid for today.
+const ASKS_EVERY_OF_SPEND: Duration = Duration::from_secs(5);
 
 impl Actor<'_> {
     /// Waits in the line and then asks the ledger. In the line, everything can be given up; once the ledger is asked,
@@ -72,10 +76,12 @@ impl Actor<'_> {
         let nonce = fresh_nonce();
         // The account may be full, or the provider may want a slower pace, so the head of the line asks until it may
         // post. After an ask the life keeps its nonce, because an ask whose answer was lost may still arrive.
+        let mut standstill: Option<OpenStandstill> = None;
         let begun = loop {
             let under = self.interrupts.or(self.goes_out_under()).await?;
             let (begun, wait) = self.ask_to_post(&ask, &nonce, under).await?;
             let Some(wait) = wait else { break begun };
+            self.say_refusal(&begun, &mut standstill);
             let waiting = async {
                 tokio::select! {
                     biased;
@@ -128,18 +134,33 @@ impl Actor<'_> {
             Ok(MoveResult::Yes { .. } | MoveResult::No(_)) | Err(_) => None,
             Ok(MoveResult::Full) => Some(ASKS_EVERY),
             Ok(MoveResult::Paced { wait }) => {
-                self.shared.slots.note_paced();
+                self.shared.slots.note_line();
                 Some(*wait)
             }
-            // This ends the life, unless the cause is gone already.
-            Ok(MoveResult::Spent(today)) => {
-                spending::note(self.shared, *today);
-                Some(ASKS_EVERY)
+            Ok(MoveResult::Spent(_)) => {
+                self.shared.slots.note_line();
+                Some(ASKS_EVERY_OF_SPEND)
             }
         };
         let nonce = nonce.clone();
         let begun = readable(asking, |moved| Input::Begun { moved, nonce, under, asked });
         Ok((begun, wait))
+    }
+}
+
+impl Actor<'_> {
+    /// Registers that the head of the line waits because of `spend.max_units_per_day`, as long as it does.
+    fn say_refusal(&self, begun: &Input, standstill: &mut Option<OpenStandstill>) {
+        let Input::Begun { moved: MoveResult::Spent(today), .. } = begun else {
+            *standstill = None;
+            return;
+        };
+        let Some(refusal) = self.shared.settings.spend.refusal(today) else { return };
+        let (detail, remedy) = (refusal.to_string(), refusal.remedy());
+        match standstill {
+            Some(standstill) => standstill.because(detail, remedy),
+            None => *standstill = Some(self.shared.standstills.wait(Standstill::Spend, detail, remedy)),
+        }
     }
 }
 

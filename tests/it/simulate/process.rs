@@ -13,7 +13,7 @@ use comet_worker::worker::breaker::{Cause, Mode, Probe};
 use comet_worker::worker::delivery;
 use comet_worker::worker::life::Interrupts;
 use comet_worker::worker::publish::Publishing;
-use comet_worker::worker::{Shared, spending, store_watch};
+use comet_worker::worker::{Shared, store_watch};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -350,7 +350,6 @@ impl Probe for Probes<'_> {
             Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
                 self.0.provider.probe().await.map_err(|fault| fault.message)
             }
-            Cause::Spend => spending::probe(self.0).await,
             Cause::Redis => self.0.ledger.probe().await.map_err(|error| error.to_string()),
             Cause::Storage | Cause::Images => store_watch::probe(self.0).await,
         }

@@ -58,15 +58,11 @@ impl Table {
 
     /// See [`Ledger::mark_published`](crate::ledger::Ledger::mark_published).
     pub fn mark_published(&mut self, entry: JobRef<'_>, event: &Bytes, sealed: bool, now: Duration) {
-        // Only a cap needs the books.
-        let note = self.spend.rules.cap.and_then(|_| EndNote::of(event, ""));
-        let mut is_first = true;
         match self.records.get(entry.job) {
             Some(kept) if has_ended(&kept.stage) => {
                 if kept.round != entry.round {
                     return;
                 }
-                is_first = !self.expiry.has(entry.job) || note.as_ref().is_some_and(|note| note.corrects);
                 self.expiry.start(entry.job, now);
             }
             Some(kept) if kept.digest != *entry.digest => return,
@@ -79,8 +75,10 @@ impl Table {
                 self.expiry.start(entry.job, now);
             }
         }
-        if let Some(note) = note.filter(|note| is_first && note.spend.counts()) {
-            self.spend.count(&note.spend);
+        // Only a cap needs the books.
+        let note = self.spend.rules.cap.and_then(|_| EndNote::of(event, ""));
+        if let Some(note) = note.filter(|note| note.corrects || note.spend.counts()) {
+            self.spend.count(entry.job, &note.spend, note.corrects);
         }
     }
 

@@ -51,6 +51,8 @@ pub struct CurrentStandstill {
 #[derive(Debug)]
 struct Wait {
     since: Instant,
+    /// There is never more than one wait of this kind.
+    is_alone: bool,
     detail: String,
     remedy: String,
 }
@@ -79,7 +81,11 @@ impl Standstills {
         let mut state = self.state();
         let key = (what, state.next);
         state.next += 1;
-        let wait = Wait { since: Instant::now(), detail: detail.into(), remedy: remedy.into() };
+        let is_alone = match what {
+            Standstill::RabbitMq | Standstill::Message => true,
+            Standstill::Publishing => false,
+        };
+        let wait = Wait { since: Instant::now(), is_alone, detail: detail.into(), remedy: remedy.into() };
         state.waits.insert(key, wait);
         OpenStandstill { standstills: self.clone(), key }
     }
@@ -104,7 +110,7 @@ impl Standstills {
         if wait.since.elapsed() < MOMENT || others_go_out {
             return Vec::new();
         }
-        vec![format!("{}: {count} waiting, {}", Standstill::Publishing.as_str(), wait.words())]
+        vec![format!("{}: {}; {}", Standstill::Publishing.as_str(), wait.detail_of(count), wait.remedy)]
     }
 
     /// The waits that have become standstills: the oldest of each kind.
@@ -113,11 +119,10 @@ impl Standstills {
         let state = self.state();
         let of = |what: Standstill| {
             let (wait, count) = state.oldest(what).filter(|(wait, _)| wait.since.elapsed() >= MOMENT)?;
-            let detail = format!("{count} waiting, {}", wait.detail);
             Some(CurrentStandstill {
                 what: what.as_str(),
                 since: wait.since,
-                detail,
+                detail: wait.detail_of(count),
                 remedy: wait.remedy.clone(),
             })
         };
@@ -142,8 +147,8 @@ impl Standstills {
         let mut state = self.state();
         for &what in Standstill::ALL {
             let stands = state.oldest(what).filter(|(wait, _)| wait.since.elapsed() >= MOMENT);
-            let words =
-                stands.map(|(wait, count)| (wait.since, format!("{count} waiting, {}", wait.words())));
+            let words = stands
+                .map(|(wait, count)| (wait.since, format!("{}; {}", wait.detail_of(count), wait.remedy)));
             match (words, state.said.get(&what).copied()) {
                 (Some((since, words)), None) => {
                     tracing::warn!(
@@ -199,6 +204,11 @@ impl fmt::Display for CurrentStandstill {
 }
 
 impl Wait {
+    /// The detail, with how many wait for the same where there can be several.
+    fn detail_of(&self, count: usize) -> String {
+        if self.is_alone { self.detail.clone() } else { format!("{count} waiting, {}", self.detail) }
+    }
+
     fn words(&self) -> String {
         format!("{}; {}", self.detail, self.remedy)
     }

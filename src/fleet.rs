@@ -5,7 +5,7 @@
 pub mod job;
 pub mod spend;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use spend::SpendState;
@@ -128,18 +128,22 @@ impl Fleet {
     }
 
     /// The standstills of all workers, each with how many workers are in it: those that most workers are in come
-    /// first.
+    /// first. Two of the same kind are one, unless something else has to be done about them.
     #[must_use]
     pub fn standstills(&self) -> Vec<(&StandstillState, usize)> {
-        let mut of_kind: BTreeMap<&str, (&StandstillState, usize)> = BTreeMap::new();
-        for standstill in self.workers.iter().flat_map(|worker| &worker.standstills) {
-            let entry = of_kind.entry(&standstill.what).or_insert((standstill, 0));
-            entry.1 += 1;
-            if standstill.since < entry.0.since {
-                entry.0 = standstill;
+        let mut of_kind: BTreeMap<(&str, &str), (&StandstillState, BTreeSet<&str>)> = BTreeMap::new();
+        for worker in &self.workers {
+            for standstill in &worker.standstills {
+                let kind = (standstill.what.as_str(), standstill.r#do.as_str());
+                let entry = of_kind.entry(kind).or_insert((standstill, BTreeSet::new()));
+                entry.1.insert(&worker.id);
+                if standstill.since < entry.0.since {
+                    entry.0 = standstill;
+                }
             }
         }
-        let mut all: Vec<_> = of_kind.into_values().collect();
+        let counted = of_kind.into_values().map(|(standstill, workers)| (standstill, workers.len()));
+        let mut all: Vec<_> = counted.collect();
         all.sort_by_key(|(_, workers)| std::cmp::Reverse(*workers));
         all
     }

@@ -35,6 +35,9 @@ pub use in_memory::InMemoryLedger;
 pub use in_redis::RedisLedger;
 use slots::Slots;
 
+/// What a person can do where Redis gives no answer. Every view says it in these words.
+pub const REMEDY: &str = "check redis.url and the server";
+
 /// Why the ledger gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {

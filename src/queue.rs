@@ -31,6 +31,9 @@ use crate::secret::Secret;
 /// On the wire the longest frame is still the broker's own, because [`wire`] stands between the two.
 const FRAME_MAX: u32 = 16 * 1024;
 
+/// What a person can do where there is no connection to RabbitMQ. Every view says it in these words.
+pub const REMEDY: &str = "check amqp.url and the server";
+
 /// How to reach RabbitMQ.
 #[derive(Clone)]
 pub struct Address {

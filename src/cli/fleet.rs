@@ -18,12 +18,12 @@ use crate::job::JobId;
 use crate::job::event::EventView;
 use crate::job::spend::UnitPrice;
 use crate::job::stage::JobStage;
-use crate::ledger::LedgerError;
 use crate::ledger::fleet::RedisFleet;
 use crate::ledger::spend::RedisSpend;
-use crate::metrics::Metrics;
-use crate::queue::Address;
+use crate::ledger::{self, LedgerError};
+use crate::metrics::{Metrics, PauseReason, Standstill};
 use crate::queue::topology::{self, Names};
+use crate::queue::{self, Address};
 use crate::receipts::Receipts;
 use crate::storage::Storage;
 
@@ -163,8 +163,12 @@ impl FleetReader {
 
     async fn asked<T>(&self, asking: impl Future<Output = Result<T, LedgerError>>) -> anyhow::Result<T> {
         let url = &self.redis_url;
-        asking.await.with_context(|| {
-            format!("can't ask Redis at {url}; check it, or redis.url (COMET_WORKER__REDIS__URL)")
+        asking.await.map_err(|error| match error {
+            LedgerError::Unavailable(why) => {
+                let (what, remedy) = (PauseReason::Redis.as_str(), ledger::REMEDY);
+                anyhow::anyhow!("{what}: can't ask Redis at {url}: {why}; {remedy}")
+            }
+            LedgerError::Unreadable(_) => error.into(),
         })
     }
 
@@ -174,8 +178,9 @@ impl FleetReader {
         match asked.unwrap_or_else(|_| Err(format!("no answer within {QUEUES_MAX:?}"))) {
             Ok(queues) => (queues, None),
             Err(why) => {
+                let (what, remedy) = (Standstill::RabbitMq.as_str(), queue::REMEDY);
                 let url = &self.rabbit.url;
-                (Queues::default(), Some(format!("RabbitMQ at {url} could not be asked: {why}")))
+                (Queues::default(), Some(format!("{what}: can't ask RabbitMQ at {url}: {why}; {remedy}")))
             }
         }
     }

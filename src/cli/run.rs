@@ -153,7 +153,7 @@ async fn listen(
 ) -> anyhow::Result<()> {
     let shared = &sessions.shared;
     if let Some(listen) = config.admin.listen {
-        let fleet = Arc::new(FleetApi::new(config, Arc::clone(&shared.ledger))?);
+        let fleet = Arc::new(FleetApi::new(config, Arc::clone(&shared.ledger), Arc::clone(health))?);
         let (metrics, token) = (shared.metrics.clone(), config.admin_token.clone());
         let source = Arc::<FleetApi>::clone(&fleet);
         let admin = Admin::bind(listen, Arc::clone(health), metrics.clone(), source, token).await?;

@@ -98,8 +98,8 @@ impl RedisFleet {
         }
     }
 
-    /// Writes a worker's heartbeat, which is kept for [`HEARTBEAT_KEPT`]. `publishing` are jobs that it has been
-    /// publishing the end of for more than a moment, each with for how long: the index shows them as that. `can_show`:
+    /// Writes a worker's heartbeat, which is kept for [`HEARTBEAT_KEPT`]. `lasting` are jobs that it has
+    /// been storing, or publishing the end of, for more than a moment, each with for how long: the index shows them as that. `can_show`:
     /// it has a port at which it could show what is true of the whole fleet.
     ///
     /// # Errors
@@ -109,15 +109,15 @@ impl RedisFleet {
         &self,
         worker: &WorkerState,
         can_show: bool,
-        publishing: &[(JobId, Duration)],
+        lasting: &[(JobId, JobStage, Duration)],
     ) -> Result<HeartbeatReply, LedgerError> {
         let state =
             serde_json::to_string(worker).map_err(|error| LedgerError::Unavailable(error.to_string()))?;
         let (kept, can_show) = (HEARTBEAT_KEPT.as_millis().to_string(), if can_show { "1" } else { "0" });
         let epoch = uuid::Uuid::new_v4().simple().to_string();
         let mut args = vec![worker.id.clone(), kept, state, can_show.to_owned(), epoch];
-        for (job, age) in publishing {
-            args.extend([job.to_string(), age.as_millis().to_string()]);
+        for (job, stage, age) in lasting {
+            args.extend([job.to_string(), (stage.index() + 1).to_string(), age.as_millis().to_string()]);
         }
         let keys = [
             self.key("workers"),

@@ -5,21 +5,34 @@
 //! person can do about it.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::io;
 
 use crate::net::trouble;
 use crate::redact::{bounded, for_people};
 
-/// The longest part of a message that comes from the store, and the longest message, in characters.
+/// The longest part of a message that comes from the store, and the longest detail, in characters.
 const WORDS_MAX: usize = 300;
-const MESSAGE_MAX: usize = 900;
+const DETAIL_MAX: usize = 450;
 
 /// A fault of the store, in words for people, with what to do. The caller retries.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreError {
     kind: StoreErrorKind,
-    message: String,
+    detail: String,
+    /// `None` if the detail says it.
+    remedy: Option<&'static str>,
+}
+
+impl StdError for StoreError {}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.remedy {
+            Some(remedy) => write!(f, "{}; {remedy}", self.detail),
+            None => write!(f, "{}", self.detail),
+        }
+    }
 }
 
 /// What is wrong with the store, as far as it is known.
@@ -132,12 +145,12 @@ impl StoreError {
     }
 
     pub(super) fn plain(message: String) -> Self {
-        Self { kind: StoreErrorKind::Other, message: for_people(&message) }
+        Self { kind: StoreErrorKind::Other, detail: for_people(&message), remedy: None }
     }
 
     pub(super) fn of_kind(kind: StoreErrorKind, what: &str, words: &str) -> Self {
-        let message = format!("{what}: {}; {}", bounded(words, WORDS_MAX), kind.advice());
-        Self { kind, message: bounded(&message, MESSAGE_MAX) }
+        let detail = bounded(&format!("{what}: {}", bounded(words, WORDS_MAX)), DETAIL_MAX);
+        Self { kind, detail, remedy: Some(kind.advice()) }
     }
 
     /// A fault of the underlying store during `what`.
@@ -154,6 +167,18 @@ impl StoreError {
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
+    }
+
+    /// What is wrong, without what to do.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What a person can do; `None` if the detail says it.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        self.remedy
     }
 }
 

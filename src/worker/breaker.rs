@@ -5,6 +5,7 @@ mod cause;
 mod pass;
 mod posts;
 mod turn;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use self::pass::{Pass, Sent};
 use self::posts::Posts;
 use self::turn::LET_THROUGH_EVERY;
 pub use self::turn::{Held, Turn};
+pub use self::words::FaultWords;
 use super::standstills::CurrentStandstill;
 use crate::heartbeat::Heartbeat;
 use crate::job::answers::{AccountFault, AccountFaultKind, SubmitOutcome};
@@ -31,8 +33,8 @@ use crate::metrics::{Metrics, PauseReason};
 pub trait Probe: Send + Sync {
     /// # Errors
     ///
-    /// Says why the cause is still open, for people.
-    async fn probe(&self, cause: Cause) -> Result<(), String>;
+    /// Says why the cause is still open.
+    async fn probe(&self, cause: Cause) -> Result<(), FaultWords>;
 }
 
 /// What the consumer may do.
@@ -50,7 +52,7 @@ pub enum Mode {
 #[derive(Debug, Clone)]
 struct OpenFault {
     since: Instant,
-    message: String,
+    words: FaultWords,
     probes: u32,
     next_probe: Instant,
     /// A real job may try.
@@ -131,8 +133,8 @@ impl Breaker {
         let stands = |(cause, fault): (&Cause, &OpenFault)| CurrentStandstill {
             what: cause.as_str(),
             since: fault.since,
-            detail: fault.message.clone(),
-            remedy: cause.advice().to_owned(),
+            detail: fault.words.detail.clone(),
+            remedy: fault.words.remedy(cause.advice()),
         };
         self.state.borrow().faults.iter().map(stands).collect()
     }
@@ -167,10 +169,10 @@ impl Breaker {
             SubmitOutcome::Unknown { message, exists: false, .. } => {
                 let outage = self.posts.change(|posts| posts.unanswered(sent.number));
                 if sent.only_one {
-                    self.probe_failed(Cause::Posts, message);
+                    self.probe_failed(Cause::Posts, unanswered(message));
                 }
                 if outage {
-                    self.fault(Cause::Posts, message);
+                    self.fault(Cause::Posts, unanswered(message));
                 }
             }
         }
@@ -217,7 +219,8 @@ impl Breaker {
     }
 
     /// Records a fault that stops all jobs. It is logged once until it is gone.
-    pub fn fault(&self, cause: Cause, message: &str) {
+    pub fn fault(&self, cause: Cause, words: impl Into<FaultWords>) {
+        let words = words.into();
         let mut is_new = false;
         self.state.send_modify(|state| {
             if state.faults.contains_key(&cause) {
@@ -228,7 +231,7 @@ impl Breaker {
             let probes = state.past.get(&cause).map_or(0, |past| past.probes_now(cause, now));
             let fault = OpenFault {
                 since: now,
-                message: message.to_owned(),
+                words: words.clone(),
                 probes,
                 next_probe: now + wait(cause, probes),
                 letting_one_through: false,
@@ -238,19 +241,20 @@ impl Breaker {
             state.faults.insert(cause, fault);
         });
         if is_new {
-            tracing::warn!(cause = cause.as_str(), "taking no jobs: {message}; {}", cause.advice());
+            let (detail, remedy) = (&words.detail, words.remedy(cause.advice()));
+            tracing::warn!(cause = cause.as_str(), "taking no jobs: {detail}; {remedy}");
             self.show();
         }
     }
 
     /// The real job that probed this cause has failed.
-    fn probe_failed(&self, cause: Cause, message: &str) {
+    fn probe_failed(&self, cause: Cause, words: impl Into<FaultWords>) {
         self.state.send_modify(|state| {
             if let Some(fault) = state.faults.get_mut(&cause)
                 && std::mem::take(&mut fault.letting_one_through)
             {
                 fault.next_probe = Instant::now() + wait(cause, fault.probes);
-                message.clone_into(&mut fault.message);
+                fault.words = words.into();
             }
         });
     }
@@ -299,7 +303,7 @@ impl Breaker {
                     () = stop.cancelled() => return,
                     result = tokio::time::timeout(PROBE_MAX, probe.probe(cause)) => result,
                 };
-                let result = result.unwrap_or_else(|_| Err(format!("no answer within {PROBE_MAX:?}")));
+                let result = result.unwrap_or_else(|_| Err(format!("no answer within {PROBE_MAX:?}").into()));
                 match result {
                     Ok(()) => match cause.probed_by() {
                         ProbedBy::Request => self.clear(cause),
@@ -307,7 +311,7 @@ impl Breaker {
                             self.state.send_modify(|state| let_one_through(state, cause));
                         }
                     },
-                    Err(message) => self.state.send_modify(|state| still_there(state, cause, message)),
+                    Err(words) => self.state.send_modify(|state| still_there(state, cause, words)),
                 }
             }
         }
@@ -345,10 +349,10 @@ fn let_one_through(state: &mut State, cause: Cause) {
     }
 }
 
-fn still_there(state: &mut State, cause: Cause, message: String) {
+fn still_there(state: &mut State, cause: Cause, words: FaultWords) {
     if let Some(fault) = state.faults.get_mut(&cause) {
         fault.probes += 1;
-        fault.message = message;
+        fault.words = words;
         fault.next_probe = Instant::now() + wait(cause, fault.probes);
     }
 }
@@ -371,6 +375,10 @@ impl Past {
             0
         }
     }
+}
+
+fn unanswered(message: &str) -> String {
+    format!("submits get no answer that says whether they are accepted: {message}")
 }
 
 fn cause_of(kind: AccountFaultKind) -> Cause {

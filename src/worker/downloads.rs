@@ -9,7 +9,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::breaker::FaultWords;
 use crate::job::JobId;
+use crate::job::image::FetchError;
 use crate::job::image::trouble::Trouble;
 use crate::job::step::{Blame, Others};
 
@@ -81,10 +83,11 @@ impl Downloads {
         worked.iter().filter(is_since).map(of).max().unwrap_or(Others::None)
     }
 
-    /// Notes that a download of this job has failed, as all its downloads have since `since`. Returns a message for
-    /// people if downloads have stopped for all jobs.
+    /// Notes that a download of this job has failed, as all its downloads have since `since`. Returns what to
+    /// say about it if downloads have stopped for all jobs.
     #[must_use]
-    pub fn failed(&self, job: &JobId, trouble: Trouble, since: Instant, message: &str) -> Option<String> {
+    pub fn failed(&self, job: &JobId, error: &FetchError, since: Instant) -> Option<FaultWords> {
+        let trouble = error.trouble;
         // A file that is not an image says nothing about the network or the host.
         if trouble.blame() == Blame::Job || since.elapsed() < FAILING_MIN {
             return None;
@@ -99,10 +102,10 @@ impl Downloads {
         }
         let alike = seen.failing.values().filter(|other| other.is_like(trouble)).count();
         (alike >= JOBS_MIN).then(|| {
-            format!(
-                "the images of {alike} jobs can't be downloaded, and no other's can: {message}; {}",
-                trouble.advice()
-            )
+            let message = &error.message;
+            let detail =
+                format!("the images of {alike} jobs can't be downloaded, and no other's can: {message}");
+            FaultWords { detail, ..FaultWords::from(error) }
         })
     }
 
@@ -153,11 +156,15 @@ mod tests {
         assert_eq!(downloads.lock().worked.len(), REMEMBERED_MAX);
     }
 
+    fn error(trouble: Trouble) -> FetchError {
+        FetchError::new(trouble, "HTTP 403")
+    }
+
     /// Lets a job fail for eleven seconds and once more.
     async fn stops(downloads: &Downloads, id: &str, trouble: Trouble) -> bool {
         let since = Instant::now();
         tokio::time::sleep(Duration::from_secs(11)).await;
-        downloads.failed(&job(id), trouble, since, "HTTP 403").is_some()
+        downloads.failed(&job(id), &error(trouble), since).is_some()
     }
 
     #[tokio::test(start_paused = true)]
@@ -169,11 +176,19 @@ mod tests {
         assert!(!stops(&downloads, "b", Trouble::Spent(403)).await);
         assert!(!stops(&downloads, "c", Trouble::Spent(404)).await, "another fault");
         assert!(!stops(&downloads, "d", Trouble::AnotherKind).await, "its own fault");
-        assert_eq!(downloads.failed(&job("e"), Trouble::Spent(403), Instant::now(), ""), None, "only just");
+        assert_eq!(
+            downloads.failed(&job("e"), &error(Trouble::Spent(403)), Instant::now()),
+            None,
+            "only just"
+        );
         let since = Instant::now();
         tokio::time::sleep(Duration::from_secs(11)).await;
-        let told = downloads.failed(&job("f"), Trouble::Spent(403), since, "HTTP 403").unwrap();
-        assert!(told.contains("HTTP 403") && told.contains("download.user_agent"), "{told}");
+        let told = downloads.failed(&job("f"), &error(Trouble::Spent(403)), since).unwrap();
+        assert!(told.detail.ends_with("and no other's can: HTTP 403"), "{told:?}");
+        assert!(
+            told.remedy.as_ref().is_some_and(|remedy| remedy.contains("download.user_agent")),
+            "{told:?}"
+        );
         downloads.note(&job("g"), "one");
         assert!(!stops(&downloads, "a", Trouble::Spent(403)).await, "one has worked");
     }
@@ -186,7 +201,7 @@ mod tests {
         downloads.note(&job("good"), "one");
         tokio::time::sleep(Duration::from_secs(600)).await;
         for id in ["a", "b", "c", "d"] {
-            assert_eq!(downloads.failed(&job(id), Trouble::Spent(404), since, ""), None, "{id}");
+            assert_eq!(downloads.failed(&job(id), &error(Trouble::Spent(404)), since), None, "{id}");
         }
     }
 

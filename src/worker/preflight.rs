@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::breaker::Cause;
+use super::breaker::{Cause, FaultWords};
 use crate::job::pace::{Backoff, Seed};
 use crate::ledger::LedgerError;
 use crate::receipts::StoreId;
@@ -63,7 +63,7 @@ pub async fn preflight(shared: &Shared, stop: &CancellationToken) -> Result<(), 
                     shared.settings.redis_prefix, shared.settings.redis_prefix
                 ));
             }
-            Err((cause, message)) => shared.breaker.fault(cause, &message),
+            Err((cause, words)) => shared.breaker.fault(cause, words),
         }
         tokio::select! {
             () = stop.cancelled() => {}
@@ -84,10 +84,10 @@ enum Verdict {
     OtherStore,
 }
 
-async fn look(shared: &Shared) -> Result<Verdict, (Cause, String)> {
-    let redis = |error: LedgerError| (Cause::Redis, error.to_string());
+async fn look(shared: &Shared) -> Result<Verdict, (Cause, FaultWords)> {
+    let redis = |error: LedgerError| (Cause::Redis, FaultWords::from(&error));
     shared.ledger.probe().await.map_err(redis)?;
-    let store = |error: crate::storage::StoreError| (Cause::Storage, error.to_string());
+    let store = |error: crate::storage::StoreError| (Cause::Storage, FaultWords::from(&error));
     // The probe says more than a failed create: which right is missing, and whether an absent receipt can be
     // recognized.
     shared.storage.probe().await.map_err(store)?;

@@ -25,10 +25,10 @@ use crate::ledger::fleet::{HeartbeatReply, RedisFleet};
 const EVERY: Duration = Duration::from_secs(5);
 /// How many of the jobs that wait to be submitted are named.
 const WAITING_MAX: usize = 50;
-/// A job whose end takes longer to publish is shown as such.
+/// A job that takes longer to store, or to publish the end of, is shown as such.
 const MOMENT: Duration = Duration::from_secs(1);
 /// How many of those one heartbeat shows; the others follow with the next ones.
-const PUBLISHING_MAX: usize = 500;
+const LASTING_MAX: usize = 500;
 /// At a stop, the worker takes its leave within this time, or its heartbeat expires.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
 
@@ -101,8 +101,8 @@ impl Presence {
     /// Writes one heartbeat, and does what its answer asks for.
     async fn turn(&self, seen: &mut Seen) {
         let held = self.shared.held_jobs.jobs();
-        let (state, publishing) = (self.state(&held), publishing(&held));
-        match self.fleet.heartbeat(&state, self.has_port, &publishing).await {
+        let (state, lasting) = (self.state(&held), lasting(&held));
+        match self.fleet.heartbeat(&state, self.has_port, &lasting).await {
             Ok(HeartbeatReply { epoch, shows_fleet }) => {
                 self.shows_fleet.store(shows_fleet, Ordering::Relaxed);
                 if seen.epoch.as_ref().is_some_and(|before| *before != epoch) {
@@ -160,13 +160,14 @@ fn waiting(held: &[HeldJob], now_ms: i64) -> Vec<WaitingJob> {
     named.map(|job| WaitingJob { job_id: job.job.to_string(), since: ago(now_ms, job.age) }).collect()
 }
 
-/// The jobs whose end takes more than a moment to publish, the oldest first.
-fn publishing(held: &[HeldJob]) -> Vec<(JobId, Duration)> {
-    let stuck = held.iter().filter(|job| job.stage == JobStage::Publishing && job.age >= MOMENT);
-    let mut stuck: Vec<(JobId, Duration)> = stuck.map(|job| (job.job.clone(), job.age)).collect();
-    stuck.sort_by_key(|(_, age)| std::cmp::Reverse(*age));
-    stuck.truncate(PUBLISHING_MAX);
-    stuck
+/// The jobs that take more than a moment to store, or to publish the end of, the oldest first.
+fn lasting(held: &[HeldJob]) -> Vec<(JobId, JobStage, Duration)> {
+    let is_last = |stage| matches!(stage, JobStage::Storing | JobStage::Publishing);
+    let lasting = held.iter().filter(|job| is_last(job.stage) && job.age >= MOMENT);
+    let mut lasting: Vec<_> = lasting.map(|job| (job.job.clone(), job.stage, job.age)).collect();
+    lasting.sort_by_key(|(_, _, age)| std::cmp::Reverse(*age));
+    lasting.truncate(LASTING_MAX);
+    lasting
 }
 
 fn state_of(stands: CurrentStandstill, now_ms: i64) -> StandstillState {
@@ -200,14 +201,15 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_not_published_within_a_moment_is_shown_as_that() {
+    fn only_what_is_not_stored_or_published_within_a_moment_is_shown_as_that() {
         let jobs = [
             held("quick", JobStage::Publishing, 0),
             held("slow", JobStage::Publishing, 2),
             held("slower", JobStage::Publishing, 3),
-            held("other", JobStage::Storing, 9),
+            held("stored", JobStage::Storing, 9),
+            held("generated", JobStage::Generating, 99),
         ];
-        let names: Vec<String> = publishing(&jobs).into_iter().map(|(job, _)| job.to_string()).collect();
-        assert_eq!(names, ["slower", "slow"]);
+        let names: Vec<String> = lasting(&jobs).into_iter().map(|(job, _, _)| job.to_string()).collect();
+        assert_eq!(names, ["stored", "slower", "slow"]);
     }
 }

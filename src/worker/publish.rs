@@ -16,6 +16,7 @@ use crate::job::request::DeadLetter;
 use crate::job::step::RequeueReason;
 use crate::metrics::Metrics;
 use crate::metrics::Standstill;
+use crate::queue;
 use crate::queue::consume::Message;
 use crate::queue::message::{dead_properties, event_properties, handed_on_properties};
 use crate::queue::publish::{Outgoing, Publish, PublishError, Routed};
@@ -220,7 +221,7 @@ const ALARMS: &str = "look at RabbitMQ's alarms (memory, disk) and at amqp.url";
 /// What a person can do about the error.
 fn remedy(error: &PublishError) -> String {
     match error {
-        PublishError::Connect(_) | PublishError::Failed(_) => "check amqp.url and the server".to_owned(),
+        PublishError::Connect(_) | PublishError::Failed(_) => queue::REMEDY.to_owned(),
         PublishError::NotConfirmed(_) => ALARMS.to_owned(),
         PublishError::Refused(_) => {
             "make room in the bound queue that is full (x-max-length with x-overflow = reject-publish), raise its \

@@ -22,7 +22,7 @@ use crate::job::pace::{Backoff, Seed};
 use crate::metrics::Standstill;
 use crate::metrics::{HandedBack, Service};
 use crate::queue::consume::{Incoming, JobConsumer};
-use crate::queue::{Address, topology};
+use crate::queue::{self, Address, topology};
 
 const TICK: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
@@ -198,8 +198,7 @@ impl Sessions {
     /// Notes that there is no session. It shows at once, and is logged when it has lasted for a moment.
     fn disconnected(&self, error: &str) {
         self.connected.store(false, Ordering::Relaxed);
-        let (detail, remedy) =
-            (format!("no session with RabbitMQ: {error}"), "check amqp.url and the server");
+        let (detail, remedy) = (format!("no session with RabbitMQ: {error}"), queue::REMEDY);
         let mut waiting = self.waiting();
         match &*waiting {
             Some(waiting) => waiting.because(detail, remedy),

@@ -51,6 +51,8 @@ pub struct CurrentStandstill {
 #[derive(Debug)]
 struct Wait {
     since: Instant,
+    /// How many wait says nothing.
+    is_alone: bool,
     detail: String,
     remedy: String,
 }
@@ -79,7 +81,12 @@ impl Standstills {
         let mut state = self.state();
         let key = (what, state.next);
         state.next += 1;
-        let wait = Wait { since: Instant::now(), detail: detail.into(), remedy: remedy.into() };
+        let is_alone = match what {
+            // Of a line's jobs only the head registers its wait.
+            Standstill::RabbitMq | Standstill::Message | Standstill::Spend => true,
+            Standstill::Publishing => false,
+        };
+        let wait = Wait { since: Instant::now(), is_alone, detail: detail.into(), remedy: remedy.into() };
         state.waits.insert(key, wait);
         OpenStandstill { standstills: self.clone(), key }
     }
@@ -103,7 +110,7 @@ impl Standstills {
         let lasting = |what: Standstill| {
             let (wait, count) = state.oldest(what).filter(|(wait, _)| wait.since.elapsed() >= MOMENT)?;
             let hinders = what == Standstill::Spend || !others_go_out(wait);
-            hinders.then(|| format!("{}: {count} waiting, {}", what.as_str(), wait.words()))
+            hinders.then(|| format!("{}: {}; {}", what.as_str(), wait.detail_of(count), wait.remedy))
         };
         [Standstill::Publishing, Standstill::Spend].into_iter().filter_map(lasting).collect()
     }
@@ -114,11 +121,10 @@ impl Standstills {
         let state = self.state();
         let of = |what: Standstill| {
             let (wait, count) = state.oldest(what).filter(|(wait, _)| wait.since.elapsed() >= MOMENT)?;
-            let detail = format!("{count} waiting, {}", wait.detail);
             Some(CurrentStandstill {
                 what: what.as_str(),
                 since: wait.since,
-                detail,
+                detail: wait.detail_of(count),
                 remedy: wait.remedy.clone(),
             })
         };
@@ -143,8 +149,8 @@ impl Standstills {
         let mut state = self.state();
         for &what in Standstill::ALL {
             let stands = state.oldest(what).filter(|(wait, _)| wait.since.elapsed() >= MOMENT);
-            let words =
-                stands.map(|(wait, count)| (wait.since, format!("{count} waiting, {}", wait.words())));
+            let words = stands
+                .map(|(wait, count)| (wait.since, format!("{}; {}", wait.detail_of(count), wait.remedy)));
             match (words, state.said.get(&what).copied()) {
                 (Some((since, words)), None) => {
                     tracing::warn!(
@@ -200,6 +206,11 @@ impl fmt::Display for CurrentStandstill {
 }
 
 impl Wait {
+    /// The detail, with how many wait for the same where there can be several.
+    fn detail_of(&self, count: usize) -> String {
+        if self.is_alone { self.detail.clone() } else { format!("{count} waiting, {}", self.detail) }
+    }
+
     fn words(&self) -> String {
         format!("{}; {}", self.detail, self.remedy)
     }

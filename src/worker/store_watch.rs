@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::breaker::Cause;
+use super::breaker::{Cause, FaultWords};
 use crate::heartbeat::Heartbeat;
 
 /// An idle worker, and one whose jobs all poll, notices a change within this time.
@@ -18,9 +18,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 ///
-/// What is wrong with the store, for people.
-pub async fn probe(shared: &Shared) -> Result<(), String> {
-    shared.storage.probe().await.map_err(|error| error.to_string())?;
+/// What is wrong with the store.
+pub async fn probe(shared: &Shared) -> Result<(), FaultWords> {
+    shared.storage.probe().await.map_err(|error| FaultWords::from(&error))?;
     is_ours(shared).await
 }
 
@@ -36,8 +36,8 @@ pub async fn watch(shared: &Shared, heartbeat: &Heartbeat, stop: &CancellationTo
         tokio::select! {
             () = stop.cancelled() => return,
             looked = is_ours(shared) => {
-                if let Err(message) = looked {
-                    shared.breaker.fault(Cause::Storage, &message);
+                if let Err(words) = looked {
+                    shared.breaker.fault(Cause::Storage, words);
                 }
             }
         }
@@ -45,7 +45,7 @@ pub async fn watch(shared: &Shared, heartbeat: &Heartbeat, stop: &CancellationTo
 }
 
 /// A store that has lost its id doesn't get a new one, because it may be the folder under a mount.
-async fn is_ours(shared: &Shared) -> Result<(), String> {
+async fn is_ours(shared: &Shared) -> Result<(), FaultWords> {
     let ours = shared.settings.request_rules.store.as_str();
     // Without receipts, or before the preflight, there is no id.
     if ours.is_empty() {
@@ -55,12 +55,16 @@ async fn is_ours(shared: &Shared) -> Result<(), String> {
         Ok(Some(name)) if name == ours => return Ok(()),
         Ok(Some(_)) => "is another store's",
         Ok(None) => "is gone",
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(FaultWords::from(&error)),
     };
-    Err(format!(
+    let detail = format!(
         "this is not the store that the worker began with: its receipts/store-id {found}, as where a mount has vanished or a \
-         bucket was exchanged; bring the store back. If it is the same one and has only lost that object (to a lifecycle \
-         rule, perhaps), write it again with the value of the key {{{}}}:store-id in Redis",
+         bucket was exchanged"
+    );
+    let remedy = format!(
+        "bring the store back. If it is the same one and has only lost that object (to a lifecycle rule, perhaps), write it \
+         again with the value of the key {{{}}}:store-id in Redis",
         shared.settings.redis_prefix
-    ))
+    );
+    Err(FaultWords { detail, remedy: Some(remedy) })
 }

@@ -258,6 +258,21 @@ fn the_page_of_metrics_has_each_and_no_other() {
     assert_eq!(documented, exposed_metrics());
 }
 
+/// What a row quotes is compared by the test that acts it out, beside real services.
+#[test]
+fn every_row_of_the_table_of_standstills_is_acted_out() {
+    let page = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let (_, rows) = page.split_once("\n| situation | everywhere |").expect("the table of standstills");
+    let rows = rows.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let situations: Vec<&str> = rows.map(|row| row.split('|').nth(1).unwrap().trim()).collect();
+    let tests = root().join("tests/services/side_by_side").read_dir().unwrap();
+    let tests: String = tests.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    assert!(situations.len() > 10, "{situations:?}");
+    for situation in situations {
+        assert_eq!(tests.matches(&format!("shows(\"{situation}\")")).count(), 1, "{situation}");
+    }
+}
+
 /// Every property in the schema, however deep.
 fn properties(schema: &Value, names: &mut BTreeSet<String>) {
     match schema {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use comet_worker::heartbeat::Heartbeats;
 use comet_worker::metrics::Metrics;
-use comet_worker::worker::breaker::{Breaker, Cause, Mode, Probe};
+use comet_worker::worker::breaker::{Breaker, Cause, FaultWords, Mode, Probe};
 use tokio_util::sync::CancellationToken;
 
 /// A service that accepts requests and never answers.
@@ -12,7 +12,7 @@ struct Mute;
 
 #[async_trait::async_trait]
 impl Probe for Mute {
-    async fn probe(&self, _cause: Cause) -> Result<(), String> {
+    async fn probe(&self, _cause: Cause) -> Result<(), FaultWords> {
         std::future::pending().await
     }
 }

@@ -18,7 +18,7 @@ use comet_worker::queue::consume::Message;
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
 use comet_worker::traces::Traces;
-use comet_worker::worker::breaker::{Breaker, Cause, Probe};
+use comet_worker::worker::breaker::{Breaker, Cause, FaultWords, Probe};
 use comet_worker::worker::copies::Copies;
 use comet_worker::worker::delivery;
 use comet_worker::worker::downloads::Downloads;
@@ -341,14 +341,14 @@ struct Probes<'a>(&'a Shared);
 
 #[async_trait::async_trait]
 impl Probe for Probes<'_> {
-    async fn probe(&self, cause: Cause) -> Result<(), String> {
+    async fn probe(&self, cause: Cause) -> Result<(), FaultWords> {
         match cause {
             Cause::Money => panic!("only a real job tells whether there is money"),
-            Cause::Downloads => Err("only what failed tells".to_owned()),
+            Cause::Downloads => Err("only what failed tells".into()),
             Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
-                self.0.provider.probe().await.map_err(|fault| fault.message)
+                self.0.provider.probe().await.map_err(|fault| fault.message.into())
             }
-            Cause::Redis => self.0.ledger.probe().await.map_err(|error| error.to_string()),
+            Cause::Redis => self.0.ledger.probe().await.map_err(|error| FaultWords::from(&error)),
             Cause::Storage | Cause::Images => store_watch::probe(self.0).await,
         }
     }

@@ -57,6 +57,7 @@ mod redis_ledger;
 mod redis_rights;
 mod resolving;
 mod scenarios;
+mod side_by_side;
 mod skewed;
 mod slots;
 mod spending;

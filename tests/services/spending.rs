@@ -12,7 +12,7 @@ use crate::support::tool::tool;
 use crate::support::{Broker, Place, Sim, Worker, amqp_url, connected, redis_url, wait_for};
 
 /// The settings of a place, with a day that doesn't end while a test runs.
-fn with(settings: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+pub fn with(settings: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
     static STARTS: LazyLock<String> =
         LazyLock::new(|| format!("{:02}:00", (clock::unix_ms() / 3_600_000 + 12) % 24));
     settings.iter().copied().chain([("SPEND__DAY_STARTS", STARTS.as_str())]).collect()
@@ -50,7 +50,7 @@ async fn spend_keys(url: &str, place: &Place) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_cap_stops_the_intake_is_said_everywhere_and_ends_with_the_day() {
+async fn jobs_beyond_the_cap_wait_until_the_day_ends() {
     Place::run("spendcap", async |place| {
         let sim = Sim::start(&["--durations", "fixed:300ms"]).await;
         let settings = with(&[
@@ -66,19 +66,9 @@ async fn a_cap_stops_the_intake_is_said_everywhere_and_ends_with_the_day() {
         }
         // 48 units are spent, and another job would be the 56th.
         broker.ends(place, 6).await;
-        wait_for("the pause in /readyz", async || {
+        wait_for("the standstill in /readyz", async || {
             let (status, text) = worker.admin("/readyz").await;
             (status == 503 && text.contains("spend: 48 units are spent today")).then_some(())
-        })
-        .await;
-        let (_, metrics) = worker.admin("/metrics").await;
-        assert!(metrics.contains("comet_paused{reason=\"spend\"} 1"), "{metrics}");
-        worker.says("spend.max_units_per_day is 50").await;
-        worker.says("raise spend.max_units_per_day to go on today").await;
-        wait_for("the pause in the status", async || {
-            let said = tool(&environment_of(place, &sim, &settings), &["status"]).await;
-            (said.data.contains("STANDS STILL\n  spend") && said.data.contains("SPEND    today 48 units"))
-                .then_some(())
         })
         .await;
         let seen = spend(place, &sim, &settings).await;
@@ -88,7 +78,6 @@ async fn a_cap_stops_the_intake_is_said_everywhere_and_ends_with_the_day() {
         let of = |label: &str| seen["days"][0]["labels"][label]["jobs"].as_u64().unwrap();
         assert_eq!(of("even") + of("odd"), 6, "{seen}");
         assert_eq!(sim.report().await.number("charged_total"), 6, "more was paid than the cap allows");
-        broker.ready_is(&place.queue(), 4).await;
 
         // The next day: what was spent today was spent on another.
         for key in spend_keys(&redis_url(), place).await {
@@ -155,6 +144,36 @@ async fn after_a_flush_today_is_counted_again_from_the_receipts_and_each_end_onc
         worker.says("96 units are spent today").await;
         assert_eq!(sim.report().await.number("charged_total"), 12);
         assert_eq!(spend(place, &sim, &settings).await["today"]["units"], "96");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn jobs_that_reserve_all_of_the_cap_go_on_after_a_crash() {
+    Place::run("spendcrash", async |place| {
+        let sim = Sim::start(&["--durations", "fixed:4s"]).await;
+        let settings = with(&[
+            ("SPEND__MAX_UNITS_PER_DAY", "24"),
+            ("SPEND__UNITS_PER_JOB", "8"),
+            ("WORKER__MAX_IN_FLIGHT", "5"),
+        ]);
+        let mut worker = Worker::start(place, &sim, &settings);
+        let broker = Broker::connect(place).await;
+        broker.listen(place).await;
+        for job in of_customers("crash", 5) {
+            broker.publish(place, &job).await;
+        }
+        wait_for("three generations", async || (sim.report().await.number("running") == 3).then_some(()))
+            .await;
+        worker.kill().await;
+        let _next = Worker::start(place, &sim, &settings);
+        broker.ends(place, 3).await;
+        wait_for("all of the cap", async || {
+            let today = spend(place, &sim, &settings).await["today"].clone();
+            (today["units"] == "24" && today["running"] == 0).then_some(())
+        })
+        .await;
+        assert_eq!(sim.report().await.number("charged_total"), 3);
     })
     .await;
 }

@@ -50,6 +50,7 @@ impl Books {
             per_job: per_job.map(Units::whole),
             day_starts: Duration::from_secs((hours + 12) % 24 * 3600),
             label: String::new(),
+            runs_max: LONG,
         }
     }
 

@@ -135,13 +135,15 @@ function showStandstills(fleet) {
   const kinds = new Map();
   for (const worker of fleet.workers) {
     for (const standstill of worker.standstills) {
-      const known = kinds.get(standstill.what) ?? { ...standstill, workers: 0 };
-      known.workers += 1;
+      // Two of the same kind are one, unless something else has to be done about them.
+      const kind = `${standstill.what} ${standstill.do}`;
+      const known = kinds.get(kind) ?? { ...standstill, on: new Set() };
+      known.on.add(worker.id);
       if (standstill.since < known.since) known.since = standstill.since;
-      kinds.set(standstill.what, known);
+      kinds.set(kind, known);
     }
   }
-  const all = [...kinds.values()];
+  const all = [...kinds.values()].map(({ on, ...standstill }) => ({ ...standstill, workers: on.size }));
   if (fleet.workers.length === 0) {
     all.push({ what: "fleet", since: null, detail: "no worker runs: the jobs wait in their queue", do: "start one: comet-worker run", workers: 0 });
   }

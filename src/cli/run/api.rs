@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::Status;
 use crate::admin::api::{Decision, FleetSource, NoAnswer};
 use crate::cli::dead;
 use crate::cli::dead::replay::{self, ReplayOutcome};
@@ -52,6 +53,8 @@ pub(super) struct FleetApi {
     config: Config,
     reader: FleetReader,
     ledger: Arc<dyn Ledger>,
+    /// This worker alone.
+    status: Arc<dyn Status>,
     fleet: Mutex<Option<(Instant, Result<Fleet, NoAnswer>)>>,
     queues: Mutex<Option<(Instant, Queues)>>,
     queue_users: Semaphore,
@@ -59,11 +62,16 @@ pub(super) struct FleetApi {
 }
 
 impl FleetApi {
-    pub(super) fn new(config: &Config, ledger: Arc<dyn Ledger>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        config: &Config,
+        ledger: Arc<dyn Ledger>,
+        status: Arc<dyn Status>,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             config: config.clone(),
             reader: FleetReader::new(config)?,
             ledger,
+            status,
             fleet: Mutex::default(),
             queues: Mutex::default(),
             queue_users: Semaphore::new(QUEUE_USERS_MAX),
@@ -87,6 +95,15 @@ impl FleetApi {
         queues
     }
 
+    /// What there is to say while nothing is known of the fleet: why, and what stands still in this worker.
+    fn without_the_fleet(&self, error: &anyhow::Error) -> NoAnswer {
+        let own = match self.status.ready() {
+            Ok(()) => "this worker takes jobs".to_owned(),
+            Err(reasons) => format!("this worker takes no jobs: {}", reasons.join("; ")),
+        };
+        NoAnswer::Unavailable(format!("{error:#}. Nothing else is known of the fleet; {own}"))
+    }
+
     async fn few_at_a_time<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> Result<T, NoAnswer> {
         let Ok(_permit) = self.queue_users.try_acquire() else {
             let message = "others are looking at the dead letters just now: try again in a moment";
@@ -108,7 +125,8 @@ impl FleetSource for FleetApi {
         {
             return fleet.clone();
         }
-        let fleet = self.reader.fleet(self.queues().await, RECENT).await.map_err(unavailable);
+        let asked = self.reader.fleet(self.queues().await, RECENT).await;
+        let fleet = asked.map_err(|error| self.without_the_fleet(&error));
         *kept = Some((Instant::now(), fleet.clone()));
         fleet
     }

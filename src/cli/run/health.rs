@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Status;
 use crate::heartbeat::Heartbeats;
 use crate::metrics::Standstill;
-use crate::worker::breaker::{Breaker, Cause, Mode, Probe};
+use crate::worker::breaker::{Breaker, Cause, FaultWords, Mode, Probe};
 use crate::worker::preflight::Weaknesses;
 use crate::worker::standstills::Standstills;
 use crate::worker::suspects::Suspects;
@@ -19,14 +19,14 @@ pub(super) struct Probes(pub(super) Shared);
 
 #[async_trait::async_trait]
 impl Probe for Probes {
-    async fn probe(&self, cause: Cause) -> Result<(), String> {
+    async fn probe(&self, cause: Cause) -> Result<(), FaultWords> {
         match cause {
-            Cause::Money => Err("only a real job tells".to_owned()),
-            Cause::Downloads => Err("only what failed tells".to_owned()),
+            Cause::Money => Err("only a real job tells".into()),
+            Cause::Downloads => Err("only what failed tells".into()),
             Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
-                self.0.provider.probe().await.map_err(|fault| fault.message)
+                self.0.provider.probe().await.map_err(|fault| fault.message.into())
             }
-            Cause::Redis => self.0.ledger.probe().await.map_err(|error| error.to_string()),
+            Cause::Redis => self.0.ledger.probe().await.map_err(|error| FaultWords::from(&error)),
             Cause::Storage | Cause::Images => store_watch::probe(&self.0).await,
         }
     }

@@ -9,6 +9,7 @@ use crate::cli::render::{count, one_line};
 use crate::cli::spend::words as spend_words;
 use crate::fleet::job::{JobView, Moment};
 use crate::fleet::{Fleet, UnfinishedJob, WorkerState};
+use crate::job::Reason;
 use crate::job::event::JobEnd;
 use crate::job::stage::JobStage;
 
@@ -107,8 +108,20 @@ fn end_line(end: &JobEnd, now: &str) -> String {
         (None, None) => end.image.clone().unwrap_or_default(),
     };
     let corrects = if end.supersedes.is_some() { " (a correction)" } else { "" };
+    let remedy = remedy(end).map(|remedy| format!(" → {remedy}")).unwrap_or_default();
     let when = format!("{} ago", ago(&end.at, now));
-    one_line(&format!("  {when:<14} {}  {}{corrects}  {words}", end.job_id, end.outcome))
+    one_line(&format!("  {when:<14} {}  {}{corrects}  {words}{remedy}", end.job_id, end.outcome))
+}
+
+/// The command by which a person can still change this end.
+fn remedy(end: &JobEnd) -> Option<String> {
+    let (job, reason) = (&end.job_id, end.reason.as_deref()?);
+    if reason == Reason::OutcomeUnknown.as_str() {
+        return Some(format!("comet-worker resolve {job}"));
+    }
+    let has_images =
+        end.task_id.is_some() && Reason::UNSTORED.iter().any(|unstored| unstored.as_str() == reason);
+    has_images.then(|| format!("comet-worker resolve {job} --fetch"))
 }
 
 /// `order-1  generating  since 2026-11-28T07:00:00.000Z`

@@ -152,7 +152,8 @@ impl Trouble {
             }
             Self::Unresolved => "mend the DNS, or set download.proxy if only a proxy leads out",
             Self::Unreachable | Self::Silent => {
-                "see whether this network lets https out to the host, or set download.proxy if only a proxy leads out"
+                "see whether this network lets https out to the host; if only a proxy leads out, see whether download.proxy is \
+                 set and answers"
             }
             Self::Tls => {
                 "see whether the host's certificate is good, and whether something on the way reads along"
@@ -167,7 +168,7 @@ impl Trouble {
             | Self::Cut
             | Self::Broken
             | Self::Slow
-            | Self::Reset => "the host gives no image just now",
+            | Self::Reset => "see whether the host is down, or ask the provider",
         }
     }
 }

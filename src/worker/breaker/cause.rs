@@ -1,5 +1,6 @@
 //! The causes that can stop all jobs, and how each of them is probed.
 
+use crate::ledger;
 use crate::metrics::PauseReason;
 
 /// A cause that stops all jobs.
@@ -94,7 +95,7 @@ impl Cause {
         }
     }
 
-    /// What a person can do about it.
+    /// What a person can do about it, or what happens meanwhile where the fault itself says what to do.
     pub(super) fn advice(self) -> &'static str {
         match self {
             Self::Money => "top the account up; one job at a time goes on trying",
@@ -103,12 +104,15 @@ impl Cause {
             Self::Forbidden => {
                 "check what the key may do: its models, its group, the IP addresses it is good for"
             }
-            Self::Provider => "jobs wait until it answers again",
-            Self::Posts => {
-                "jobs wait until a submit is accepted again; one job at a time goes on trying, at growing distances"
+            Self::Provider => {
+                "see whether CometAPI is down, and whether this machine reaches api.base_url; jobs wait until it answers again"
             }
-            Self::Redis => "check redis.url and the server",
-            // The store's error says what to do about it.
+            Self::Posts => {
+                "see whether CometAPI takes submits, since only its GETs are answered; jobs wait until a submit is accepted \
+                 again; one job at a time goes on trying, at growing distances"
+            }
+            Self::Redis => ledger::REMEDY,
+            // These three come behind what the fault itself says to do.
             Self::Storage => "jobs wait until that is over",
             Self::Images => "jobs wait, and one image at a time goes on trying, at growing distances",
             Self::Downloads => {

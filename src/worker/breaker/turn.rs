@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Breaker, Cause, ProbedBy, State, wait};
+use super::{Breaker, Cause, FaultWords, ProbedBy, State, wait};
 
 /// A job from the queue is let through this often, however many jobs are held.
 pub(super) const LET_THROUGH_EVERY: Duration = Duration::from_secs(600);
@@ -118,19 +118,19 @@ impl Turn {
     }
 
     /// The act has failed.
-    pub fn failed(mut self, message: &str) {
+    pub fn failed(mut self, words: impl Into<FaultWords>) {
         self.is_told = true;
-        self.end(Some(message));
+        self.end(Some(words.into()));
     }
 
-    fn end(&self, message: Option<&str>) {
+    fn end(&self, words: Option<FaultWords>) {
         self.breaker.state.send_if_modified(|state| {
             let fault = state.faults.get_mut(&self.cause).filter(|_| self.is_probe);
             let Some(fault) = fault else { return false };
             (fault.probing, fault.letting_one_through) = (false, false);
-            if let Some(message) = message {
+            if let Some(words) = words {
                 fault.probes = fault.probes.saturating_add(1);
-                message.clone_into(&mut fault.message);
+                fault.words = words;
             }
             fault.next_probe = Instant::now() + wait(self.cause, fault.probes);
             true
@@ -195,7 +195,7 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Probe for NoRequest {
-        async fn probe(&self, cause: Cause) -> Result<(), String> {
+        async fn probe(&self, cause: Cause) -> Result<(), FaultWords> {
             panic!("{cause:?} is probed by what failed")
         }
     }
@@ -283,10 +283,10 @@ mod tests {
 
         #[async_trait::async_trait]
         impl Probe for Room {
-            async fn probe(&self, cause: Cause) -> Result<(), String> {
+            async fn probe(&self, cause: Cause) -> Result<(), FaultWords> {
                 assert_eq!(cause, Cause::Images);
                 let has_room = self.0.load(std::sync::atomic::Ordering::Relaxed);
-                if has_room { Ok(()) } else { Err("no space".to_owned()) }
+                if has_room { Ok(()) } else { Err("no space".into()) }
             }
         }
 

@@ -70,11 +70,13 @@ impl Actor<'_> {
 
     /// Publishes the copy for a person. If the worker dies right after that, there may be two copies.
     pub(super) async fn park(&mut self) -> Result<Input, RequeueReason> {
-        let detail = "it is not known whether the provider accepted it; look for its external_task_id there"
+        let detail = "it is not known whether the provider accepted it; look for its external_task_id there, and say what you \
+                      found with comet-worker resolve"
             .to_owned();
         let dead = DeadLetter { reason: DeadReason::OutcomeUnknown, detail };
         let Some(original) = &self.original else { return Err(RequeueReason::Unreadable) };
         self.shared.publishing.dead_letter(original, &dead, self.interrupts).await?;
+        tracing::warn!(reason = dead.reason.as_str(), "dead letter: {}", dead.detail);
         Ok(Input::Done)
     }
 }

@@ -32,7 +32,7 @@ impl Actor<'_> {
         let history = if why == Recall::Everything {
             let history = self.interrupts.or(receipts.history(&self.job.id)).await?;
             history.map_err(|error| {
-                self.shared.breaker.fault(Cause::Storage, &error.to_string());
+                self.shared.breaker.fault(Cause::Storage, &error);
                 RequeueReason::Paused
             })?
         } else {

@@ -11,7 +11,7 @@ use crate::job::record::Unreadable;
 use crate::job::step::RequeueReason;
 use crate::ledger::LedgerError;
 use crate::storage::StoreError;
-use crate::worker::breaker::Cause;
+use crate::worker::breaker::{Cause, FaultWords};
 
 /// The first pause between two tries at one of our own services.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -34,7 +34,7 @@ impl Actor<'_> {
             ask().map(|answer| match answer {
                 Ok(value) => Ok(Ok(value)),
                 Err(LedgerError::Unreadable(unreadable)) => Ok(Err(unreadable)),
-                Err(LedgerError::Unavailable(message)) => Err(message),
+                Err(error @ LedgerError::Unavailable(_)) => Err(FaultWords::from(&error)),
             })
         }))
     }
@@ -48,19 +48,21 @@ impl Actor<'_> {
         T: Send,
         F: Future<Output = Result<T, StoreError>> + Send,
     {
-        self.or_stop_late(self.repeated(Cause::Storage, move || ask().map_err(|error| error.to_string())))
+        self.or_stop_late(
+            self.repeated(Cause::Storage, move || ask().map_err(|error| FaultWords::from(&error))),
+        )
     }
 
     /// Repeats a call to one of our own services until it has answered. Each failure is a fault of `cause`.
     async fn repeated<T, F>(&self, cause: Cause, mut call: impl FnMut() -> F) -> T
     where
-        F: Future<Output = Result<T, String>>,
+        F: Future<Output = Result<T, FaultWords>>,
     {
         let mut failures = 0;
         loop {
             match call().await {
                 Ok(value) => return value,
-                Err(message) => self.shared.breaker.fault(cause, &message),
+                Err(words) => self.shared.breaker.fault(cause, words),
             }
             failures += 1;
             self.rest(failures).await;

@@ -156,10 +156,9 @@ impl Actor<'_> {
                     return Ok(stored);
                 }
                 Err(error) => {
-                    let message = error.to_string();
-                    turn.failed(&message);
+                    turn.failed(&error);
                     held.get_or_insert_with(|| breaker.hold(Cause::Images));
-                    breaker.fault(Cause::Images, &message);
+                    breaker.fault(Cause::Images, &error);
                 }
             }
         }
@@ -174,7 +173,7 @@ impl Actor<'_> {
         } else if turn.is_probe() {
             match storage.probe().await {
                 Ok(_) => turn.worked(),
-                Err(error) => turn.failed(&error.to_string()),
+                Err(error) => turn.failed(&error),
             }
         }
     }
@@ -215,15 +214,14 @@ impl Actor<'_> {
                     let failing = self.failing();
                     // A file that is not an image has still arrived, so the network and the host work.
                     match (turn, error.trouble.blame()) {
-                        (Some(turn), Blame::Host | Blame::Network) => turn.failed(&error.message),
+                        (Some(turn), Blame::Host | Blame::Network) => turn.failed(&error),
                         (Some(turn), Blame::Job) => drop(turn),
                         (None, Blame::Job | Blame::Host | Blame::Network) => {}
                     }
                     lock(&self.storing.held).get_or_insert_with(|| breaker.hold(Cause::Downloads));
-                    let (job, trouble) = (&self.job.id, error.trouble);
-                    if let Some(outage) = self.shared.downloads.failed(job, trouble, failing, &error.message)
-                    {
-                        breaker.fault(Cause::Downloads, &outage);
+                    let job = &self.job.id;
+                    if let Some(outage) = self.shared.downloads.failed(job, &error, failing) {
+                        breaker.fault(Cause::Downloads, outage);
                     }
                     let paused = breaker.stands(Cause::Downloads);
                     let is_last = attempt >= self.shared.settings.download_attempts;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use comet_worker::heartbeat::Heartbeats;
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::Storage;
-use comet_worker::worker::breaker::{Cause, Mode, Probe};
+use comet_worker::worker::breaker::{Cause, FaultWords, Mode, Probe};
 use comet_worker::worker::delivery;
 use comet_worker::worker::life::Interrupts;
 use comet_worker::worker::publish::Publishing;
@@ -343,14 +343,14 @@ struct Probes<'a>(&'a Shared);
 
 #[async_trait::async_trait]
 impl Probe for Probes<'_> {
-    async fn probe(&self, cause: Cause) -> Result<(), String> {
+    async fn probe(&self, cause: Cause) -> Result<(), FaultWords> {
         match cause {
             Cause::Money => unreachable!("only a real job tells whether there is money"),
-            Cause::Downloads => Err("only what failed tells".to_owned()),
+            Cause::Downloads => Err("only what failed tells".into()),
             Cause::Key | Cause::Configuration | Cause::Forbidden | Cause::Provider | Cause::Posts => {
-                self.0.provider.probe().await.map_err(|fault| fault.message)
+                self.0.provider.probe().await.map_err(|fault| fault.message.into())
             }
-            Cause::Redis => self.0.ledger.probe().await.map_err(|error| error.to_string()),
+            Cause::Redis => self.0.ledger.probe().await.map_err(|error| FaultWords::from(&error)),
             Cause::Storage | Cause::Images => store_watch::probe(self.0).await,
         }
     }

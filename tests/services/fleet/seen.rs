@@ -273,7 +273,10 @@ async fn without_receipts_an_end_that_redis_still_remembers_has_no_stage_and_wit
         environment.push(("COMET_WORKER__REDIS__URL".to_owned(), "redis://:secret@127.0.0.1:1".to_owned()));
         for command in [&["status"][..], &["status", "a"], &["status", "--jobs", "all"]] {
             let said = tool(&environment, command).await;
-            assert!(said.code == Some(1) && said.words.contains("check it, or redis.url"), "{said:?}");
+            assert!(
+                said.code == Some(1) && said.words.contains("check redis.url and the server"),
+                "{said:?}"
+            );
             assert!(!said.words.contains("secret"), "{said:?}");
         }
     })

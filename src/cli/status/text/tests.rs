@@ -93,6 +93,44 @@ LATEST ENDS
 }
 
 #[test]
+fn two_causes_of_one_kind_are_shown_each_with_its_remedy_and_count_a_worker_once() {
+    let stands = |detail: &str, remedy: &str| StandstillState {
+        what: "storage".to_owned(),
+        since: "2026-11-28T07:27:00.000Z".to_owned(),
+        detail: detail.to_owned(),
+        r#do: remedy.to_owned(),
+    };
+    let both = vec![stands("a receipt is refused", "check the rights"), stands("no space", "make space")];
+    let third = worker("cccccccccccc", vec![stands("no space for another", "make space")]);
+    let two = Fleet { workers: vec![worker("aaaaaaaaaaaa", both), third], ..example() };
+    let text = fleet(&two);
+    let shown = "\
+STANDS STILL
+  storage  for 3 min, 2 of 2 workers: no space
+    → make space
+  storage  for 3 min, 1 of 2 workers: a receipt is refused
+    → check the rights
+";
+    assert!(text.contains(shown), "{text}");
+}
+
+#[test]
+fn an_end_that_a_person_has_to_clear_up_says_how() {
+    let [end] = example().recent.try_into().unwrap();
+    let task_id = Some("7".to_owned());
+    for (reason, task_id, remedy) in [
+        ("outcome_unknown", None, " → comet-worker resolve order-7"),
+        ("quarantined", task_id.clone(), " → comet-worker resolve order-7 --fetch"),
+        ("timed_out", None, ""),
+        ("rejected", task_id, ""),
+    ] {
+        let end = JobEnd { reason: Some(reason.to_owned()), task_id, ..end.clone() };
+        let text = fleet(&Fleet { recent: vec![end], ..example() });
+        assert!(text.ends_with(&format!("{reason}: the prompt is refused{remedy}")), "{text}");
+    }
+}
+
+#[test]
 fn a_fleet_without_workers_says_so() {
     let empty =
         Fleet { workers: Vec::new(), recent: Vec::new(), oldest: None, pace_per_s: None, ..example() };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use object_store::path::Path;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -19,6 +19,8 @@ use crate::ledger::spend::RedisSpend;
 use crate::storage::{StoreError, StoreErrorKind};
 
 const EVERY: Duration = Duration::from_secs(5);
+/// While something is to be counted, jobs may wait for it.
+const SOON: Duration = Duration::from_millis(500);
 /// The store's clock and a worker's may differ by this much.
 const CLOCKS_APART_MS: i64 = 3_600_000;
 /// Folders that are read at the same time.
@@ -58,17 +60,19 @@ enum NotCounted {
 impl Spending {
     /// Looks whether something is to be counted, until `stop`.
     pub async fn keep(&self, heartbeat: &Heartbeat, stop: &CancellationToken) {
-        let mut tick = interval(EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut progress = Progress::default();
+        let mut pause = Duration::ZERO;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = tick.tick() => heartbeat.touch(),
+                () = sleep(pause) => heartbeat.touch(),
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                counted = self.turn(heartbeat, &mut progress) => progress.say(counted.err()),
+                counted = self.turn(heartbeat, &mut progress) => {
+                    pause = if counted.is_ok() { EVERY } else { SOON };
+                    progress.say(counted.err());
+                }
             }
         }
     }

@@ -43,9 +43,9 @@ async fn redis(url: &str) -> redis::aio::MultiplexedConnection {
     connected(&redis::Client::open(url).unwrap()).await.unwrap()
 }
 
-/// The keys of this place's spend, of which there are few.
-async fn spend_keys(url: &str, place: &Place) -> Vec<String> {
-    let pattern = format!("{{{}}}:spend*", place.prefix);
+/// The keys of this place that begin so, of which there are few.
+async fn keys(url: &str, place: &Place, beginning: &str) -> Vec<String> {
+    let pattern = format!("{{{}}}:{beginning}*", place.prefix);
     redis::cmd("KEYS").arg(pattern).query_async(&mut redis(url).await).await.unwrap()
 }
 
@@ -80,7 +80,7 @@ async fn jobs_beyond_the_cap_wait_until_the_day_ends() {
         assert_eq!(sim.report().await.number("charged_total"), 6, "more was paid than the cap allows");
 
         // The next day: what was spent today was spent on another.
-        for key in spend_keys(&redis_url(), place).await {
+        for key in keys(&redis_url(), place, "spend").await {
             if let Some((name, day)) = key.rsplit_once(":spend:")
                 && let Ok(day) = day.parse::<i64>()
             {
@@ -219,7 +219,7 @@ async fn of_many_workers_one_counts_the_receipts() {
         })
         .await;
         assert!(first.stop().await.success());
-        for key in spend_keys(&redis_url(), place).await {
+        for key in keys(&redis_url(), place, "").await {
             redis::cmd("DEL").arg(key).query_async::<()>(&mut redis(&redis_url()).await).await.unwrap();
         }
         let workers = [(); 3].map(|()| Worker::start(place, &sim, &settings));

@@ -126,11 +126,11 @@ pub async fn an_end_counts_once_however_often_it_is_published(books: Books) {
     assert_eq!(books.spent().await, "8.25", "the end before it comes again");
 }
 
-pub async fn a_correction_on_another_day_counts_there_for_what_it_has_cost_more(books: Books) {
-    books.ends("a", &event("a", "failed", unix_ms() - DAY_MS, r#","charged":"unknown""#)).await;
-    assert_eq!(books.spent().await, "0", "the day before");
-    books.ends("a", &corrected("a", unix_ms(), r#","units":"9.5""#)).await;
-    assert_eq!(books.spent().await, "1.5", "eight were taken to be spent");
+pub async fn a_correction_on_another_day_takes_nothing_from_the_day_of_the_end(books: Books) {
+    books.ends("a", &event("a", "failed", unix_ms(), r#","charged":"unknown""#)).await;
+    assert_eq!(books.spent().await, "8");
+    books.ends("a", &corrected("a", unix_ms() + DAY_MS, r#","units":"9.5""#)).await;
+    assert_eq!(books.spent().await, "8", "it stays where it was counted");
 }
 
 pub async fn what_costs_nothing_counts_for_nothing_and_what_perhaps_does_counts(books: Books) {
@@ -194,7 +194,7 @@ macro_rules! spend_suite {
             a_job_that_asks_anew_counts_once
             an_end_counts_once_however_often_it_is_published
             what_costs_nothing_counts_for_nothing_and_what_perhaps_does_counts
-            a_correction_on_another_day_counts_there_for_what_it_has_cost_more
+            a_correction_on_another_day_takes_nothing_from_the_day_of_the_end
             a_charged_end_without_units_counts_as_what_a_job_is_taken_to_cost
             the_ends_of_another_day_are_not_todays
             an_unfinished_job_runs_until_its_end_is_counted

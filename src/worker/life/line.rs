@@ -137,9 +137,9 @@ impl Actor<'_> {
                 self.shared.slots.note_line();
                 Some(*wait)
             }
-            Ok(MoveResult::Spent(_)) => {
+            Ok(MoveResult::Spent(today)) => {
                 self.shared.slots.note_line();
-                Some(ASKS_EVERY_OF_SPEND)
+                Some(if today.complete { ASKS_EVERY_OF_SPEND } else { ASKS_EVERY })
             }
         };
         let nonce = nonce.clone();

@@ -111,6 +111,16 @@ async fn after_two_hundred_jobs_with_faults_all_books_agree() {
         let spent: f64 = events.iter().filter_map(units).sum();
         assert!(spent > 0.0);
         assert_eq!(sums.sum("comet_units_total", ""), spent);
+        let days: Value =
+            reqwest::get(format!("http://{address}/api/spend?days=2")).await.unwrap().json().await.unwrap();
+        let of_days = |field: &str| -> f64 {
+            let amounts = days["days"].as_array().unwrap().iter().map(|day| &day[field]);
+            amounts.filter_map(|amount| amount.as_f64().or_else(|| amount.as_str()?.parse().ok())).sum()
+        };
+        assert_eq!(of_days("units"), spent, "{days}");
+        assert_eq!(of_days("jobs"), count(&|event| units(event).is_some()), "{days}");
+        let unsaid = |charged: &str| count(&|event| event["data"]["charged"] == charged && units(event).is_none());
+        assert_eq!((of_days("perhaps"), of_days("unsaid")), (unsaid("unknown"), unsaid("yes")), "{days}");
         let in_vain = count(&|event| {
             event["type"] != "comet.job.succeeded" && event["data"]["charged"] != "no"
         });

@@ -163,8 +163,11 @@ async fn jobs_that_reserve_all_of_the_cap_go_on_after_a_crash() {
         for job in of_customers("crash", 5) {
             broker.publish(place, &job).await;
         }
-        wait_for("three generations", async || (sim.report().await.number("running") == 3).then_some(()))
-            .await;
+        wait_for("three task ids in Redis", async || {
+            let said = tool(&environment_of(place, &sim, &settings), &["status", "--json"]).await;
+            (said.json()["jobs"]["generating"] == 3).then_some(())
+        })
+        .await;
         worker.kill().await;
         let _next = Worker::start(place, &sim, &settings);
         broker.ends(place, 3).await;

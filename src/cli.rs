@@ -12,6 +12,7 @@ mod output;
 mod parts;
 mod render;
 mod resolve;
+mod routes;
 mod run;
 mod schema;
 mod spend;
@@ -78,6 +79,8 @@ enum Command {
     Resolve(resolve::Arguments),
     /// List, show, replay or drop dead letters
     Dead(dead::Arguments),
+    /// Show which routes of the provider there are
+    Routes(routes::Arguments),
     /// See whether a worker could work here: configuration, RabbitMQ, Redis, storage, CometAPI
     Check(check::Arguments),
     /// Ask the worker of this configuration whether it lives, or takes jobs
@@ -137,6 +140,7 @@ fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyh
             Command::Cancel(arguments) => Box::pin(cancel::run(&config, arguments)).await,
             Command::Resolve(arguments) => Box::pin(resolve::run(&config, arguments)).await,
             Command::Dead(arguments) => Box::pin(dead::run(&config, arguments)).await,
+            Command::Routes(arguments) => routes::run(&config, arguments),
             Command::Check(arguments) => Box::pin(check::run(&config, arguments)).await,
             Command::Orphans(arguments) => Box::pin(orphans::run(&config, arguments)).await,
             Command::Sweep(arguments) => Box::pin(sweep::run(&config, arguments)).await,

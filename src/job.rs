@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod callback;
+mod charged;
 pub mod event;
 mod external;
 mod failed_tasks;
@@ -30,6 +31,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use self::charged::Charged;
 pub use self::external::{Adopts, ExternalIds, ExternalTaskId, SentUnder};
 pub use self::failed_tasks::FailedTasks;
 use self::route::{Route, RouteName};
@@ -231,37 +233,6 @@ impl Reason {
             Self::ResultExpired => "result_expired",
             Self::ResultInvalid => "result_invalid",
             Self::Quarantined => "quarantined",
-        }
-    }
-}
-
-/// Whether the provider took money for the job, as far as is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(rename = "charged")]
-pub enum Charged {
-    No,
-    Yes,
-    Unknown,
-}
-
-impl Charged {
-    /// The charge for two tasks together.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Yes, _) | (_, Self::Yes) => Self::Yes,
-            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
-            (Self::No, Self::No) => Self::No,
-        }
-    }
-
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::No => "no",
-            Self::Yes => "yes",
-            Self::Unknown => "unknown",
         }
     }
 }

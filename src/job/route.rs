@@ -8,6 +8,7 @@
 //! A route may have several editions, since the provider may have several pages about it (docs/provider.md, "The two
 //! editions of the page"). No code asks which edition it is either.
 
+mod field;
 pub mod table;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use std::sync::{Arc, LazyLock};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+pub use self::field::{Check, Field, PictureRules, Together};
 use self::table::{CURRENT, MULTI_IMAGE_TO_IMAGE, PAGE, ROUTES};
 
 /// What is known of one route.
@@ -40,8 +42,33 @@ pub struct RouteData {
     pub fields: &'static [Field],
     /// The spellings of [`Check::Scene`].
     pub scene_names: &'static [&'static str],
+    /// What several fields together may not be.
+    pub together: &'static [Together],
     pub picture: PictureRules,
     pub makes: Makes,
+    pub certainty: Certainty,
+}
+
+/// How sure it is that the provider takes a job of this route as it is sent (docs/provider.md, "Routes").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    /// Others have seen it work at CometAPI.
+    Seen,
+    /// CometAPI has a page about it.
+    Page,
+    /// Its path at CometAPI is guessed from Kling's own.
+    Guessed,
+}
+
+impl Certainty {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Page => "page",
+            Self::Guessed => "guessed",
+        }
+    }
 }
 
 /// What a route makes. [`Made`](super::Made) has the same cases.
@@ -73,67 +100,6 @@ pub struct Edition {
     pub subject_images: RangeInclusive<usize>,
 }
 
-/// A field of the input.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Field {
-    pub name: &'static str,
-    pub check: Check,
-    pub required: bool,
-    /// For the schema of a job.
-    pub about: &'static str,
-}
-
-/// What a field holds.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Check {
-    /// The subjects: an array of objects, each with a picture under this name. The edition says how many.
-    Pictures {
-        member: &'static str,
-    },
-    Picture,
-    /// A picture under one of [`RouteData::scene_names`], which are the same field.
-    Scene,
-    /// One of the edition's models.
-    Model,
-    OneOf(&'static [&'static str]),
-    /// A text, bounded in characters, not bytes.
-    Text {
-        chars_max: usize,
-    },
-    /// The number of images to make, which is the job's cost and the number of the account's slots that it takes.
-    /// Without such a field, a job takes one.
-    Images(RangeInclusive<u32>),
-    /// An object; its `enabled`, if present, is true or false.
-    Switch,
-    CallbackUrl,
-    ExternalTaskId,
-}
-
-/// The rules for every input image (docs/provider.md, "Input images").
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PictureRules {
-    /// The limit for a URL, of an image or for a callback.
-    pub url_bytes_max: usize,
-    /// The limit for the decoded image.
-    pub bytes_max: usize,
-    /// The least number of pixels of each side.
-    pub side_px_min: usize,
-    /// The largest ratio of the long side to the short one, in tenths: 25 is 2.5 to 1.
-    pub ratio_tenths_max: usize,
-}
-
-impl Field {
-    #[must_use]
-    pub const fn required(name: &'static str, check: Check, about: &'static str) -> Self {
-        Self { name, check, required: true, about }
-    }
-
-    #[must_use]
-    pub const fn optional(name: &'static str, check: Check, about: &'static str) -> Self {
-        Self { name, check, required: false, about }
-    }
-}
-
 impl RouteData {
     /// The model by the table's own name for it, which is fit for a label; `other` for one that the table doesn't have.
     #[must_use]
@@ -156,7 +122,7 @@ impl RouteData {
     }
 
     fn has_model(&self) -> bool {
-        self.fields.iter().any(|field| field.check == Check::Model)
+        self.fields.iter().any(|field| matches!(field.check, Check::Model | Check::AnyModel))
     }
 }
 
@@ -339,11 +305,15 @@ mod tests {
                 assert_eq!(known, data.has_model(), "{name} {}", edition.profile);
             }
             assert!(!data.editions.is_empty(), "{name}");
+            for Together::Excludes(one, other) | Together::Needs(one, other) in data.together {
+                let is_field = |name: &str| data.fields.iter().any(|field| field.name == name);
+                assert!(is_field(one) && is_field(other), "{name}: {one}, {other}");
+            }
             // Both are keys of the schema.
             assert!(RouteName::new(name).is_some() && name != "image", "{name}");
             for field in data.fields {
                 let own = match field.check {
-                    Check::Model => Some("model_name"),
+                    Check::Model | Check::AnyModel => Some("model_name"),
                     Check::CallbackUrl => Some("callback_url"),
                     Check::ExternalTaskId => Some("external_task_id"),
                     Check::Pictures { .. }
@@ -352,6 +322,8 @@ mod tests {
                     | Check::OneOf(_)
                     | Check::Text { .. }
                     | Check::Images(_)
+                    | Check::Series { .. }
+                    | Check::Fraction(_)
                     | Check::Switch => None,
                 };
                 let is_own = Submission::OWN_MEMBERS.contains(&field.name);

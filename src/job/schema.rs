@@ -13,7 +13,7 @@ use super::event::EventKind;
 use super::event::data::{Cancelled, CloudEvent, Failed, Submitted, Succeeded};
 use super::request::{DEPTH_MAX, METADATA_BYTES_MAX, TIMEOUT_S_MAX};
 use super::route::table::ROUTES;
-use super::route::{Check, Edition, Field, RouteData, RouteName};
+use super::route::{Check, Edition, Field, RouteData, RouteName, Together};
 use super::{ExternalTaskId, JobId};
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -240,7 +240,7 @@ fn input(route: &RouteData) -> Value {
     }
     let required: Vec<&str> =
         route.fields.iter().filter(|field| field.required).map(|field| field.name).collect();
-    json!({
+    let mut schema = json!({
         "description": format!(
             "{} CometAPI's own body for POST {}, by its own names. Fields that are not listed here pass through unchanged.",
             route.about, route.submit_path
@@ -248,7 +248,18 @@ fn input(route: &RouteData) -> Value {
         "type": "object",
         "required": required,
         "properties": properties,
-    })
+    });
+    if !route.together.is_empty() {
+        schema["allOf"] = route.together.iter().map(together).collect();
+    }
+    schema
+}
+
+fn together(rule: &Together) -> Value {
+    match rule {
+        Together::Excludes(one, other) => json!({"not": {"required": [one, other]}}),
+        Together::Needs(one, other) => json!({"dependentRequired": {(*one): [other]}}),
+    }
 }
 
 fn property(field: &Field, name: &str, route: &RouteData) -> Value {
@@ -291,6 +302,12 @@ fn property(field: &Field, name: &str, route: &RouteData) -> Value {
             let words = format!("Always sent. Where you name none: {defaults}{configured}.");
             json!({"description": about(&words), "enum": models})
         }
+        Check::AnyModel => {
+            let defaults = by_edition(route, |edition| edition.default_model.to_owned());
+            let models: Vec<_> = route.editions.iter().flat_map(|edition| edition.models).collect();
+            let words = format!("Always sent. Where you name none: {defaults}.");
+            json!({"description": about(&words), "type": "string", "pattern": "^[A-Za-z0-9._-]{0,64}$", "examples": models})
+        }
         Check::OneOf(choices) => json!({"description": about_field, "enum": choices}),
         // An empty text counts as absent.
         Check::Text { chars_max } if field.required => {
@@ -303,6 +320,18 @@ fn property(field: &Field, name: &str, route: &RouteData) -> Value {
             "description": about_field,
             "type": "integer", "minimum": range.start(), "maximum": range.end(), "default": range.start(),
         }),
+        Check::Series { range, default, chosen_by } => json!({
+            "description": about(&format!("Counts if {chosen_by} is series.")),
+            "anyOf": [{"type": "integer", "minimum": range.start(), "maximum": range.end()}, {"const": "auto"}],
+            "default": default,
+        }),
+        Check::Fraction(hundredths) => {
+            let number = |hundredths: &u32| f64::from(*hundredths) / 100.0;
+            json!({
+                "description": about_field,
+                "type": "number", "minimum": number(hundredths.start()), "maximum": number(hundredths.end()),
+            })
+        }
         Check::Switch => json!({
             "description": about_field, "type": "object", "properties": {"enabled": {"type": "boolean"}},
         }),

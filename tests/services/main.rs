@@ -56,6 +56,7 @@ mod redis_groups;
 mod redis_ledger;
 mod redis_rights;
 mod resolving;
+mod routes;
 mod scenarios;
 mod side_by_side;
 mod skewed;

@@ -153,7 +153,7 @@ mod tests {
         http::Clock,
         model::Submission,
         options::Options,
-        rules::{Page, Rules},
+        rules::{Family, Page, Rules},
         wire::Connections,
     };
 
@@ -181,7 +181,7 @@ mod tests {
         let body =
             json!({"subject_image_list": [image, image], "external_task_id": "a", "callback_url": url});
         let rules = Rules { page: Page::Page, check_pixels: false };
-        let request = rules.read(body.to_string().as_bytes());
+        let request = rules.read(Family::Images, body.to_string().as_bytes());
         let submission = Submission { key: "sk-sim".to_owned(), body_sha256: "00".into(), request };
         let answer = sim.model().submit(&submission, Clock::now_ms(&sim.clock));
         begin(&sim, &answer).await;

@@ -30,7 +30,7 @@ use crate::{
     model::{Answer, Drip, Model, Reply, Submission, read::Withheld},
     picture::Pictures,
     refusal::{Body, Refusal},
-    rules::{Rules, hex},
+    rules::{Family, Rules, hex},
     shape, steering,
     wire::{Connections, Scissors},
 };
@@ -97,10 +97,14 @@ impl Sim {
 
 pub(crate) fn router(sim: Arc<Sim>) -> Router {
     Router::new()
-        .route("/kling/v1/images/generations", post(submit))
-        .route("/kling/v1/images/multi-image2image", post(submit))
+        .route("/kling/v1/images/generations", post(submit::<IMAGES>))
+        .route("/kling/v1/images/multi-image2image", post(submit::<IMAGES>))
+        .route("/kling/v1/images/omni-image", post(submit::<OMNI>))
+        .route("/kling/v1/images/kolors-virtual-try-on", post(submit::<TRY_ON>))
         .route("/kling/v1/images/generations/{id}", get(query_at_page))
-        .route("/kling/v1/images/multi-image2image/{id}", get(query))
+        .route("/kling/v1/images/multi-image2image/{id}", get(query::<IMAGES>))
+        .route("/kling/v1/images/omni-image/{id}", get(query::<OMNI>))
+        .route("/kling/v1/images/kolors-virtual-try-on/{id}", get(query::<TRY_ON>))
         .route("/cdn/{task}/{file}", get(download))
         .merge(steering::router())
         .fallback(no_such_path)
@@ -109,7 +113,20 @@ pub(crate) fn router(sim: Arc<Sim>) -> Router {
         .with_state(sim)
 }
 
-async fn submit(
+/// The families, as parameters of the handlers.
+const IMAGES: u8 = 0;
+const OMNI: u8 = 1;
+const TRY_ON: u8 = 2;
+
+fn family(number: u8) -> Family {
+    match number {
+        OMNI => Family::Omni,
+        TRY_ON => Family::TryOn,
+        _ => Family::Images,
+    }
+}
+
+async fn submit<const FAMILY: u8>(
     State(sim): State<Arc<Sim>>,
     ConnectInfo(scissors): ConnectInfo<Scissors>,
     request: Request,
@@ -120,7 +137,7 @@ async fn submit(
     }
     let headers = request.headers().clone();
     let body = Bytes::from_request(request, &()).await;
-    let submission = read_submission(&sim.rules, &headers, body);
+    let submission = read_submission(&sim.rules, family(FAMILY), &headers, body);
     let mut answer = sim.model().submit(&submission, sim.clock.now_ms());
     if let Answer::Later { life } = answer {
         answer = submit_late(&sim, submission, life).await;
@@ -152,9 +169,14 @@ async fn submit(
     }
 }
 
-fn read_submission(rules: &Rules, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Submission {
+fn read_submission(
+    rules: &Rules,
+    family: Family,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Submission {
     let (request, body_sha256) = match body {
-        Ok(body) => (rules.read(&body), hex(&Sha256::digest(&body))),
+        Ok(body) => (rules.read(family, &body), hex(&Sha256::digest(&body))),
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             (Err(Refusal::TooLarge), String::new())
         }
@@ -185,17 +207,17 @@ async fn query_at_page(
     if sim.model().path_is_gone(sim.clock.now_ms()) {
         return no_such_path(method, uri).await;
     }
-    query(State(sim), scissors, id, headers).await
+    query::<IMAGES>(State(sim), scissors, id, headers).await
 }
 
-async fn query(
+async fn query<const FAMILY: u8>(
     State(sim): State<Arc<Sim>>,
     ConnectInfo(scissors): ConnectInfo<Scissors>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
     tokio::time::sleep(sim.pace.poll).await;
-    let polled = sim.model().poll(bearer(&headers), &id, sim.clock.now_ms());
+    let polled = sim.model().poll_at(family(FAMILY), bearer(&headers), &id, sim.clock.now_ms());
     match polled {
         Ok(task) => {
             if sim.model().poll_drips() {

@@ -12,7 +12,10 @@ use clap::ValueEnum;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::routes::Family;
 use crate::{picture::AspectRatio, refusal::Refusal};
+
+mod routes;
 
 const PROMPT_CHARS_MAX: usize = 2500;
 const EXTERNAL_TASK_ID_CHARS_MAX: usize = 64;
@@ -41,6 +44,9 @@ pub(crate) struct Rules {
 /// A request that may be generated.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct GenerationRequest {
+    pub(crate) family: Family,
+    /// Its images are told as a series.
+    pub(crate) is_series: bool,
     pub(crate) external_task_id: Option<Arc<str>>,
     /// Images to make, 1 to 9. Also the slots that the task takes.
     pub(crate) n: u8,
@@ -60,12 +66,21 @@ impl GenerationRequest {
 }
 
 impl Rules {
-    pub(crate) fn read(&self, body: &[u8]) -> Result<GenerationRequest, Refusal> {
+    pub(crate) fn read(&self, family: Family, body: &[u8]) -> Result<GenerationRequest, Refusal> {
         let value: Value = serde_json::from_slice(body).map_err(|e| Refusal::NotJson(e.to_string()))?;
         let Value::Object(fields) = value else {
             return Err(Refusal::NotJson("the body must be a JSON object".to_owned()));
         };
-        self.read_fields(&fields).map_err(Refusal::Invalid)
+        let read = match family {
+            // One path takes the bodies of two routes; a body without subjects and without a prompt is wrong for both.
+            Family::Images if !fields.contains_key("subject_image_list") && fields.contains_key("prompt") => {
+                self.read_generation(&fields)
+            }
+            Family::Images => self.read_fields(&fields),
+            Family::Omni => self.read_omni(&fields),
+            Family::TryOn => self.read_try_on(&fields),
+        };
+        read.map_err(Refusal::Invalid)
     }
 
     fn read_fields(&self, fields: &Map<String, Value>) -> Result<GenerationRequest, String> {
@@ -92,6 +107,8 @@ impl Rules {
             check_watermark(fields)?;
         }
         Ok(GenerationRequest {
+            family: Family::Images,
+            is_series: false,
             external_task_id: external_task_id(fields)?,
             n: count(fields)?,
             aspect_ratio: aspect_ratio(fields)?,

@@ -45,13 +45,23 @@ pub(crate) fn told(task: &TaskView, public_base: &str) -> Value {
         Status::Succeed => data.extend([
             ("task_status_msg", json!("")),
             ("final_unit_deduction", json!(task.units.to_string())),
-            ("task_result", json!({"images": images(task, public_base)})),
+            ("task_result", result(task, public_base)),
         ]),
         Status::Failed(message) => {
             data.extend([("task_status_msg", json!(message)), ("task_result", json!({}))])
         }
     }
     data.into_iter().collect()
+}
+
+/// A series is told under another name.
+fn result(task: &TaskView, public_base: &str) -> Value {
+    let images = images(task, public_base);
+    if task.is_series {
+        json!({"result_type": "series", "series_images": images})
+    } else {
+        json!({"images": images})
+    }
 }
 
 fn images(task: &TaskView, public_base: &str) -> Vec<Value> {
@@ -82,6 +92,7 @@ mod tests {
             created_ms: 1_000,
             updated_ms: 2_000,
             units: 8,
+            is_series: false,
             links: vec![Link { index: 0, format: Format::Png, expires_s: 60, key: 255 }],
             look: None,
             looks: 0,

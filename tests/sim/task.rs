@@ -10,7 +10,7 @@ use crate::{
     duration::millis,
     faults::Fault,
     picture::{AspectRatio, Format},
-    rules::GenerationRequest,
+    rules::{Family, GenerationRequest},
     switches::{Kept, KeptOf},
 };
 
@@ -59,6 +59,8 @@ pub(crate) struct Task {
     /// What it is charged to in the report.
     pub(crate) job: Arc<str>,
     pub(crate) body_sha256: Arc<str>,
+    pub(crate) family: Family,
+    pub(crate) is_series: bool,
     pub(crate) n: u8,
     pub(crate) aspect_ratio: AspectRatio,
     pub(crate) submitted_ms: u64,
@@ -132,6 +134,8 @@ pub(crate) struct TaskView {
     pub(crate) units: u64,
     /// Only a query of a task that has succeeded has them.
     pub(crate) links: Vec<Link>,
+    /// Its images are a series.
+    pub(crate) is_series: bool,
     /// The shape that it is told in.
     pub(crate) look: Option<Fault>,
     pub(crate) looks: u64,
@@ -167,6 +171,8 @@ impl Task {
             external_task_id: request.external_task_id.clone(),
             job: request.job(),
             body_sha256: making.body_sha256,
+            family: request.family,
+            is_series: request.is_series,
             n: request.n,
             aspect_ratio: request.aspect_ratio,
             submitted_ms: now_ms,
@@ -210,6 +216,7 @@ impl Task {
             updated_ms: self.updated_ms(now_ms),
             units: u64::from(self.charged) * units_per_image,
             links: Vec::new(),
+            is_series: self.is_series,
             look: self.oddities.look,
             looks: self.looks,
         }

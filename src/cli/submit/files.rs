@@ -103,9 +103,12 @@ fn pictures<'a>(text: &'a str, route: &RouteData) -> Vec<(String, &'a RawValue)>
                 found.extend(route.names_of(field).iter().filter_map(given));
             }
             Check::Model
+            | Check::AnyModel
             | Check::OneOf(_)
             | Check::Text { .. }
             | Check::Images(_)
+            | Check::Series { .. }
+            | Check::Fraction(_)
             | Check::Switch
             | Check::CallbackUrl
             | Check::ExternalTaskId => {}

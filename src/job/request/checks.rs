@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::faults::{Faults, found, member};
 use super::picture;
 use super::rules::Rules;
-use crate::job::route::{Check, Field, Route};
+use crate::job::route::{Check, Field, Route, Together};
 use crate::job::submission::Submission;
 use crate::job::{Digest, ExternalIds, ExternalTaskId, JobId};
 
@@ -57,7 +57,7 @@ pub(super) fn check(
     };
     leave_out_empty(&mut input, route);
 
-    let (mut model, mut scene, mut slots, mut callback_url, mut own) = (None, None, 1, None, None);
+    let (mut model, mut scene, mut images, mut callback_url, mut own) = (None, None, 1, None, None);
     for field in route.data.fields {
         let Field { name, check, required, about: _ } = field;
         if !route.data.names_of(field).iter().any(|name| input.contains_key(*name)) {
@@ -89,12 +89,12 @@ pub(super) fn check(
                 Ok(())
             }
             Check::Model => one_of(value, &route.models).map(|own| model = Some(own)),
+            Check::AnyModel => any_model(value).map(|own| model = Some(own)),
             Check::OneOf(choices) => one_of(value, choices).map(drop),
             Check::Text { chars_max } => text(value, *chars_max),
-            Check::Images(range) => number(value, range).map(|number| {
-                slots = number;
-                fits_account(name, slots, rules, faults);
-            }),
+            Check::Images(range) => number(value, range).map(|number| images = number),
+            Check::Series { range, .. } => series(value, range).map(drop),
+            Check::Fraction(hundredths) => fraction(value, hundredths),
             Check::ExternalTaskId => match value.as_str().and_then(ExternalTaskId::new) {
                 Some(id) => {
                     own = Some(id);
@@ -107,6 +107,9 @@ pub(super) fn check(
             faults.add(member("/input", name), wrong(check, route, &found));
         }
     }
+    together(&input, route, faults);
+    let (name, slots) = series_of(&input, route).unwrap_or(("n", images));
+    fits_account(name, slots, rules, faults);
     for name in Submission::OWN_MEMBERS {
         let is_of_route = route.data.fields.iter().any(|field| field.name == name);
         if input.remove(name).is_some() && !is_of_route {
@@ -147,9 +150,17 @@ fn expected(check: &Check, route: &Route) -> String {
         }
         Check::Picture | Check::Scene => IMAGE.to_owned(),
         Check::Model => choice(&route.models),
+        Check::AnyModel => format!("the name of a model, such as {}", route.default_model),
         Check::OneOf(choices) => choice(choices),
         Check::Text { chars_max } => format!("a string of at most {chars_max} characters"),
         Check::Images(range) => format!("an integer from {} to {}", range.start(), range.end()),
+        Check::Series { range, .. } => {
+            format!("auto, or an integer from {} to {}", range.start(), range.end())
+        }
+        Check::Fraction(hundredths) => {
+            let number = |hundredths: &u32| f64::from(*hundredths) / 100.0;
+            format!("a number from {} to {}", number(hundredths.start()), number(hundredths.end()))
+        }
         Check::Switch => "an object with enabled, true or false".to_owned(),
         Check::CallbackUrl => "an http or https URL".to_owned(),
         Check::ExternalTaskId => format!("1 to {} characters of A-Z a-z 0-9 _ -", ExternalTaskId::MAX_LENGTH),
@@ -191,9 +202,12 @@ fn leave_out_empty(input: &mut Input, route: &Route) {
         Check::Picture
         | Check::Scene
         | Check::Model
+        | Check::AnyModel
         | Check::OneOf(_)
         | Check::Text { .. }
         | Check::Images(_)
+        | Check::Series { .. }
+        | Check::Fraction(_)
         | Check::Switch
         | Check::CallbackUrl
         | Check::ExternalTaskId => true,
@@ -282,6 +296,62 @@ fn text(value: &Value, chars_max: usize) -> Result<(), String> {
         Some(length) if length <= chars_max => Ok(()),
         Some(length) => Err(length.to_string()),
         None => Err(found(value)),
+    }
+}
+
+/// A name that is fit for a body and a label; the provider has new models more often than we have versions.
+fn any_model(value: &Value) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let named = value.as_str().filter(|text| (1..=64).contains(&text.len()) && text.bytes().all(plain));
+    named.map(str::to_owned).ok_or_else(|| found(value))
+}
+
+fn fraction(value: &Value, hundredths: &RangeInclusive<u32>) -> Result<(), String> {
+    let number = value.as_f64().map(|number| number * 100.0);
+    let fits =
+        |number: &f64| (f64::from(*hundredths.start())..=f64::from(*hundredths.end())).contains(number);
+    number.filter(fits).map(drop).ok_or_else(|| found(value))
+}
+
+/// How many images a series has at most.
+fn series(value: &Value, range: &RangeInclusive<u32>) -> Result<u32, String> {
+    if value == "auto" { Ok(*range.end()) } else { number(value, range) }
+}
+
+/// The field that says how many images a series has, and how many; `None` if the job is no series.
+fn series_of(input: &Input, route: &Route) -> Option<(&'static str, u32)> {
+    route.data.fields.iter().find_map(|field| match &field.check {
+        Check::Series { range, default, chosen_by } if input.get(*chosen_by)? == "series" => {
+            let amount = input.get(field.name).map_or(Some(*default), |value| series(value, range).ok());
+            Some((field.name, amount?))
+        }
+        Check::Series { .. }
+        | Check::Pictures { .. }
+        | Check::Picture
+        | Check::Scene
+        | Check::Model
+        | Check::AnyModel
+        | Check::OneOf(_)
+        | Check::Text { .. }
+        | Check::Images(_)
+        | Check::Fraction(_)
+        | Check::Switch
+        | Check::CallbackUrl
+        | Check::ExternalTaskId => None,
+    })
+}
+
+fn together(input: &Input, route: &Route, faults: &mut Faults) {
+    for rule in route.data.together {
+        match rule {
+            Together::Excludes(one, other) if input.contains_key(*one) && input.contains_key(*other) => {
+                faults.add(member("/input", one), format!("can't be combined with {other}"));
+            }
+            Together::Needs(one, other) if input.contains_key(*one) && !input.contains_key(*other) => {
+                faults.add(member("/input", one), format!("needs {other}"));
+            }
+            Together::Excludes(..) | Together::Needs(..) => {}
+        }
     }
 }
 

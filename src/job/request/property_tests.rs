@@ -13,7 +13,8 @@ use crate::mutated::{corpus, mutated};
 fn any_json() -> impl Strategy<Value = Value> {
     let names = "job_id|input|metadata|timeout_s|model_name|prompt|subject_image_list|\
                  subject_image|scene_image|scence_image|style_image|n|aspect_ratio|callback_url|\
-                 external_task_id|watermark_info|enabled|[a-z~/ü]{0,3}";
+                 external_task_id|watermark_info|enabled|operation|image|image_list|image_reference|image_fidelity|\
+                 result_type|series_amount|resolution|human_image|cloth_image|[a-z~/ü]{0,3}";
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -57,6 +58,11 @@ const WORDS: &[&str] = &[
     "https://example.com/a.png",
     "data:image/png;base64,iVBORw0KGgo=",
     "order-1",
+    "image_generation",
+    "omni_image",
+    "virtual_try_on",
+    "series",
+    "auto",
     "a/b",
 ];
 

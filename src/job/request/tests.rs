@@ -199,6 +199,14 @@ fn every_fault_of_a_job_is_named_by_its_place() {
     check!("two-scenes", ["/input/scene_image"]);
     check!("external-task-id", ["/input/external_task_id"]);
     check!("timeout-of-0", ["/timeout_s"]);
+    check!("generation-without-prompt", ["/input/prompt"]);
+    check!("generation-reference-without-image", ["/input/image_reference"]);
+    check!("generation-fidelity", ["/input/image_fidelity"]);
+    check!("generation-negative-with-image", ["/input/negative_prompt"]);
+    check!("omni-series-of-one", ["/input/series_amount"]);
+    check!("omni-eleven-images", ["/input/image_list"]);
+    check!("omni-wrong-member", ["/input/image_list/0/image"]);
+    check!("try-on-without-clothes", ["/input/cloth_image"]);
     check!(
         "wrong-types",
         [
@@ -224,6 +232,19 @@ fn every_fault_of_a_job_is_named_by_its_place() {
 fn a_fault_says_what_is_expected_and_what_was_found() {
     let message = |changes: Value| only_fault(&with_input(&changes)).message.clone();
     assert_eq!(message(json!({"n": 0})), "expected an integer from 1 to 9, found 0");
+    let other = |operation: &str, input: Value| {
+        only_fault(&read_json(&json!({"job_id": "j", "operation": operation, "input": input})))
+            .message
+            .clone()
+    };
+    let generation = json!({"prompt": "x", "image": "https://example.com/a.png", "image_fidelity": -0.1});
+    assert_eq!(other("image_generation", generation), "expected a number from 0 to 1, found -0.1");
+    let both = json!({"prompt": "x", "image": "https://example.com/a.png", "negative_prompt": "y"});
+    assert_eq!(other("image_generation", both), "can't be combined with image");
+    assert_eq!(other("image_generation", json!({"prompt": "x", "image_reference": "face"})), "needs image");
+    let series = json!({"prompt": "x", "series_amount": "many"});
+    let words = "expected auto, or an integer from 2 to 9, found the string \"many\"";
+    assert_eq!(other("omni_image", series), words);
     assert_eq!(message(json!({"n": "1"})), "expected an integer from 1 to 9, found the string \"1\"");
     assert_eq!(message(json!({"model_name": "x"})), "expected kling-v2, found the string \"x\"");
     assert_eq!(
@@ -238,6 +259,43 @@ fn a_fault_says_what_is_expected_and_what_was_found() {
         message(json!({"style_image": "iVBOR w0"})),
         "expected an http or https URL, or base64: ' ' at byte 5 is none of its characters"
     );
+}
+
+#[test]
+fn a_series_takes_a_slot_for_each_of_its_images_and_another_job_of_its_route_for_each_of_n() {
+    let slots = |changes: Value| {
+        let mut input = json!({"prompt": "x", "n": 2});
+        input.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let request = read_json(&json!({"job_id": "j", "operation": "omni_image", "input": input}));
+        assert!(request.submission.is_ok(), "{:?}", request.submission);
+        request.job.slots
+    };
+    assert_eq!(slots(json!({})), 2);
+    assert_eq!(slots(json!({"series_amount": 7})), 2, "of no effect");
+    assert_eq!(slots(json!({"result_type": "series"})), 4, "the provider's default");
+    assert_eq!(slots(json!({"result_type": "series", "series_amount": 7})), 7);
+    assert_eq!(slots(json!({"result_type": "series", "series_amount": "auto"})), 9);
+    let few = Rules { slots: 3, ..Rules::page() };
+    let body =
+        json!({"job_id": "j", "operation": "omni_image", "input": {"prompt": "x", "result_type": "series"}});
+    let request = parse(body.to_string().as_bytes(), &Properties::default(), &few).unwrap();
+    assert_eq!(paths(&request), ["/input/series_amount"], "it could never run");
+}
+
+#[test]
+fn a_model_that_no_version_knew_is_sent_by_the_routes_that_are_not_the_default() {
+    let with = |operation: &str, model: Value| {
+        let input = json!({"prompt": "x", "model_name": model});
+        read_json(&json!({"job_id": "j", "operation": operation, "input": input}))
+    };
+    assert_eq!(sent(with("image_generation", json!("kling-v9.1")))["model_name"], "kling-v9.1");
+    assert_eq!(sent(with("image_generation", json!("")))["model_name"], "kling-v3");
+    assert_eq!(sent(with("omni_image", Value::Null))["model_name"], "kling-image-o1");
+    for wrong in [json!("a b"), json!(1), json!("x".repeat(65))] {
+        let request = with("image_generation", wrong);
+        assert_eq!(only_fault(&request).path, "/input/model_name");
+        assert!(only_fault(&request).message.contains("such as kling-v3"), "{:?}", only_fault(&request));
+    }
 }
 
 #[test]

@@ -1,14 +1,34 @@
 //! The table of routes. An entry is all that a route needs whose fields are of known kinds, beside an example job in
 //! `tests/fixtures/jobs` and its tests. For a new kind of field, add a [`Check`].
 
-use super::{Check, Edition, Field, Makes, PictureRules, RouteData};
+use std::ops::RangeInclusive;
+
+use super::{Certainty, Check, Edition, Field, Makes, PictureRules, RouteData, Together};
 
 /// All routes; the first one is the default.
-pub static ROUTES: [&RouteData; 1] = [&MULTI_IMAGE_TO_IMAGE];
+pub static ROUTES: [&RouteData; 4] = [&MULTI_IMAGE_TO_IMAGE, &IMAGE_GENERATION, &OMNI_IMAGE, &VIRTUAL_TRY_ON];
 
 /// The same for every image route (docs/provider.md, "Input images").
 const PICTURE: PictureRules =
     PictureRules { url_bytes_max: 8192, bytes_max: 10 * 1024 * 1024, side_px_min: 300, ratio_tenths_max: 25 };
+
+/// The fields that most routes have (docs/provider.md, "Routes").
+const ASPECT_RATIO: Field = Field::optional(
+    "aspect_ratio",
+    Check::OneOf(&["16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"]),
+    "Width to height. The provider's default is 16:9.",
+);
+const N: Field = Field::optional(
+    "n",
+    Check::Images(1..=9),
+    "How many images to generate. Each takes one of the account's slots.",
+);
+const CALLBACK_URL: Field = Field::optional("callback_url", Check::CallbackUrl, "");
+const EXTERNAL_TASK_ID: Field = Field::optional("external_task_id", Check::ExternalTaskId, "");
+const WATERMARK_INFO: Field = Field::optional("watermark_info", Check::Switch, "Watermark options.");
+
+/// Not for the subjects of a list.
+const NO_SUBJECTS: RangeInclusive<usize> = 0..=0;
 
 /// The page that the project started from.
 pub static PAGE: Edition =
@@ -41,11 +61,7 @@ pub static MULTI_IMAGE_TO_IMAGE: RouteData = RouteData {
         Field::optional("scene_image", Check::Scene, "The scene to place the subjects in."),
         Field::optional("style_image", Check::Picture, "The style to follow."),
         Field::optional("model_name", Check::Model, ""),
-        Field::optional(
-            "aspect_ratio",
-            Check::OneOf(&["16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"]),
-            "Width to height. The provider's default is 16:9.",
-        ),
+        ASPECT_RATIO,
         Field::optional(
             "prompt",
             Check::Text { chars_max: 2500 },
@@ -56,20 +72,154 @@ pub static MULTI_IMAGE_TO_IMAGE: RouteData = RouteData {
             Check::Text { chars_max: 2500 },
             "What the picture should not show. Of the profile current; passed on with both.",
         ),
-        Field::optional(
-            "n",
-            Check::Images(1..=9),
-            "How many images to generate. Each takes one of the account's slots.",
-        ),
+        N,
         Field::optional(
             "watermark_info",
             Check::Switch,
             "Watermark options, of the profile current; passed on with both.",
         ),
-        Field::optional("callback_url", Check::CallbackUrl, ""),
-        Field::optional("external_task_id", Check::ExternalTaskId, ""),
+        CALLBACK_URL,
+        EXTERNAL_TASK_ID,
     ],
     scene_names: &["scence_image", "scene_image"],
+    together: &[],
     picture: PICTURE,
     makes: Makes::Images,
+    certainty: Certainty::Page,
+};
+
+/// Text to image, or one image to image. The limits are Kling's own of 2026-09; CometAPI's older page has shorter ones
+/// (docs/provider.md, "Routes").
+pub static IMAGE_GENERATION: RouteData = RouteData {
+    name: "image_generation",
+    about: "A picture is made from words, or from one picture and words.",
+    submit_path: "/kling/v1/images/generations",
+    query_path: "/kling/v1/images/generations/{task_id}",
+    other_query_path: None,
+    editions: &[&Edition {
+        profile: "any",
+        models: &["kling-v3", "kling-v2-1", "kling-v2-new", "kling-v2", "kling-v1-5", "kling-v1"],
+        default_model: "kling-v3",
+        subject_images: NO_SUBJECTS,
+    }],
+    fields: &[
+        Field::required(
+            "prompt",
+            Check::Text { chars_max: 2500 },
+            "What the picture shows. Counted in characters.",
+        ),
+        Field::optional(
+            "negative_prompt",
+            Check::Text { chars_max: 2500 },
+            "What the picture should not show.",
+        ),
+        Field::optional("image", Check::Picture, "The picture to start from."),
+        Field::optional(
+            "image_reference",
+            Check::OneOf(&["subject", "face"]),
+            "What of the picture counts. Not with every model.",
+        ),
+        Field::optional(
+            "image_fidelity",
+            Check::Fraction(0..=100),
+            "How close to the picture; 0.5 by default. Not with every model.",
+        ),
+        Field::optional(
+            "human_fidelity",
+            Check::Fraction(0..=100),
+            "How close to the face; 0.45 by default. Not with every model.",
+        ),
+        Field::optional("model_name", Check::AnyModel, ""),
+        Field::optional("resolution", Check::OneOf(&["1k", "2k"]), "The provider's default is 1k."),
+        ASPECT_RATIO,
+        N,
+        WATERMARK_INFO,
+        CALLBACK_URL,
+        EXTERNAL_TASK_ID,
+    ],
+    scene_names: &[],
+    together: &[Together::Excludes("negative_prompt", "image"), Together::Needs("image_reference", "image")],
+    picture: PICTURE,
+    makes: Makes::Images,
+    certainty: Certainty::Page,
+};
+
+/// Up to ten pictures and words become one picture or a series (docs/provider.md, "Routes").
+pub static OMNI_IMAGE: RouteData = RouteData {
+    name: "omni_image",
+    about: "Words and up to ten pictures become a picture, or a series of pictures.",
+    submit_path: "/kling/v1/images/omni-image",
+    query_path: "/kling/v1/images/omni-image/{task_id}",
+    other_query_path: None,
+    editions: &[&Edition {
+        profile: "any",
+        models: &["kling-image-o1", "kling-v3-omni"],
+        default_model: "kling-image-o1",
+        subject_images: 1..=10,
+    }],
+    fields: &[
+        Field::required(
+            "prompt",
+            Check::Text { chars_max: 2500 },
+            "What the picture shows; it may name <<<image_1>>> and so on. Counted in characters.",
+        ),
+        Field::optional("image_list", Check::Pictures { member: "image" }, "The pictures to start from."),
+        Field::optional("model_name", Check::AnyModel, ""),
+        Field::optional("resolution", Check::OneOf(&["1k", "2k", "4k"]), "The provider's default is 1k."),
+        Field::optional(
+            "aspect_ratio",
+            Check::OneOf(&["16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9", "auto"]),
+            "Width to height. The provider's default is auto.",
+        ),
+        Field::optional(
+            "result_type",
+            Check::OneOf(&["single", "series"]),
+            "One picture n times, or a series. The provider's default is single.",
+        ),
+        N,
+        Field::optional(
+            "series_amount",
+            Check::Series { range: 2..=9, default: 4, chosen_by: "result_type" },
+            "How many pictures a series has; auto takes nine of the account's slots.",
+        ),
+        WATERMARK_INFO,
+        CALLBACK_URL,
+        EXTERNAL_TASK_ID,
+    ],
+    scene_names: &[],
+    together: &[],
+    picture: PICTURE,
+    makes: Makes::Images,
+    certainty: Certainty::Seen,
+};
+
+/// A person in other clothes (docs/provider.md, "Routes"). No page names the ratio of the pictures' sides.
+pub static VIRTUAL_TRY_ON: RouteData = RouteData {
+    name: "virtual_try_on",
+    about: "A person wears a piece of clothing.",
+    submit_path: "/kling/v1/images/kolors-virtual-try-on",
+    query_path: "/kling/v1/images/kolors-virtual-try-on/{task_id}",
+    other_query_path: None,
+    editions: &[&Edition {
+        profile: "any",
+        models: &["kolors-virtual-try-on-v1", "kolors-virtual-try-on-v1-5"],
+        default_model: "kolors-virtual-try-on-v1",
+        subject_images: NO_SUBJECTS,
+    }],
+    fields: &[
+        Field::required("human_image", Check::Picture, "The person."),
+        Field::required(
+            "cloth_image",
+            Check::Picture,
+            "The clothing, on a white ground. With v1-5 also an upper and a lower piece in one picture.",
+        ),
+        Field::optional("model_name", Check::AnyModel, ""),
+        CALLBACK_URL,
+        EXTERNAL_TASK_ID,
+    ],
+    scene_names: &[],
+    together: &[],
+    picture: PICTURE,
+    makes: Makes::Images,
+    certainty: Certainty::Guessed,
 };

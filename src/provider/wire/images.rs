@@ -12,8 +12,17 @@ use crate::job::answers::ResultFile;
 const IMAGES_MAX: usize = 64;
 
 /// Members that list images, as texts or as objects with a URL.
-const LISTS: [&str; 8] =
-    ["outputs", "output", "images", "image_urls", "urls", "result_urls", "results", "result"];
+const LISTS: [&str; 9] = [
+    "outputs",
+    "output",
+    "images",
+    "series_images",
+    "image_urls",
+    "urls",
+    "result_urls",
+    "results",
+    "result",
+];
 
 /// Whether an output has another type than an image.
 fn is_another(output: &Object) -> bool {

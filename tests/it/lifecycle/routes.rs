@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
 use comet_worker::job::request;
-use comet_worker::job::route::{Check, Edition, Field, Makes, PictureRules, Route, RouteData, RouteName};
+use comet_worker::job::route::{
+    Certainty, Check, Edition, Field, Makes, PictureRules, Route, RouteData, RouteName,
+};
 use comet_worker::queue::consume::Message;
 use comet_worker::worker::Settings;
 use serde_json::{Value, json};
@@ -63,8 +65,10 @@ static PORTRAIT: RouteData = RouteData {
         Field::optional("external_task_id", Check::ExternalTaskId, ""),
     ],
     scene_names: &[],
+    together: &[],
     picture: PictureRules { url_bytes_max: 8192, bytes_max: 1024, side_px_min: 1, ratio_tenths_max: 25 },
     makes: Makes::Images,
+    certainty: Certainty::Guessed,
 };
 
 fn portrait(id: &str) -> Message {

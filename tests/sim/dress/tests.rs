@@ -16,6 +16,7 @@ fn task(status: Status) -> TaskView {
         updated_ms: 1_777_385_363_321,
         units: 16,
         links: if status == SUCCEED { vec![link(0), link(1)] } else { Vec::new() },
+        is_series: false,
         look: None,
         looks: 3,
     }

@@ -8,6 +8,7 @@ use crate::{
     picture::{AspectRatio, Format},
     refusal::Refusal,
     report::Counts,
+    rules::Family,
     said::POLLS,
     task::{Status, Task, TaskView},
 };
@@ -36,6 +37,24 @@ pub(crate) enum Withheld {
 }
 
 impl Model {
+    /// As [`Self::poll`], at the path of a family: a task of another one isn't found there.
+    pub(crate) fn poll_at(
+        &mut self,
+        family: Family,
+        key: &str,
+        id: &str,
+        now_ms: u64,
+    ) -> Result<TaskView, Refusal> {
+        let task = self.account_of(key).ok().and_then(|account| self.find(account, id, now_ms));
+        let is_other = task.and_then(|place| self.tasks.get(place)).is_some_and(|task| task.family != family);
+        if is_other {
+            self.counts.polls += 1;
+            Counts::add(&mut self.counts.polls_refused, Refusal::TaskNotExist.reason());
+            return Err(Refusal::TaskNotExist);
+        }
+        self.poll(key, id, now_ms)
+    }
+
     /// A GET arrives for a task id or, where lookup is on, an external id.
     pub(crate) fn poll(&mut self, key: &str, id: &str, now_ms: u64) -> Result<TaskView, Refusal> {
         self.counts.polls += 1;

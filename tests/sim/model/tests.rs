@@ -2,7 +2,7 @@
 
 use super::{read::Withheld, *};
 use crate::{
-    rules::{Page, Rules},
+    rules::{Family, Page, Rules},
     switches::parse_fault,
     task::{Formats, Status},
 };
@@ -41,7 +41,7 @@ fn submission(external_task_id: Option<&str>, n: u8) -> Submission {
     Submission {
         key: KEY.to_owned(),
         body_sha256: "00".into(),
-        request: rules.read(body.to_string().as_bytes()),
+        request: rules.read(Family::Images, body.to_string().as_bytes()),
     }
 }
 
@@ -126,6 +126,8 @@ fn tasks_are_found_by_external_id_only_where_that_is_on_and_only_by_their_accoun
     assert_eq!(on.poll("sk-other", "a", 1_000), Err(Refusal::TaskNotExist));
     assert_eq!(on.poll("sk-other", &id, 1_000), Err(Refusal::TaskNotExist));
     assert_eq!(on.poll("sk-none", &id, 1_000), Err(Refusal::WrongKey));
+    assert_eq!(on.poll_at(Family::Omni, KEY, &id, 1_000), Err(Refusal::TaskNotExist), "made elsewhere");
+    assert_eq!(on.poll_at(Family::Images, KEY, &id, 1_000).unwrap().task_id.to_string(), id);
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn with(name: &str, value: Value) -> Value {
 }
 
 fn read(rules: Rules, body: &Value) -> Result<GenerationRequest, Refusal> {
-    rules.read(body.to_string().as_bytes())
+    rules.read(Family::Images, body.to_string().as_bytes())
 }
 
 fn accepts(rules: Rules, name: &str, value: Value) -> bool {
@@ -137,7 +137,53 @@ fn the_digest_tells_jobs_apart() {
 #[test]
 fn a_body_that_is_no_json_object_is_refused_as_such() {
     for body in ["", "{", "[]", "\"x\""] {
-        let refusal = PAGE.read(body.as_bytes()).unwrap_err();
+        let refusal = PAGE.read(Family::Images, body.as_bytes()).unwrap_err();
         assert!(matches!(refusal, Refusal::NotJson(_)), "{body}: {refusal:?}");
     }
+}
+
+fn read_at(family: Family, body: &Value) -> Result<GenerationRequest, Refusal> {
+    PAGE.read(family, body.to_string().as_bytes())
+}
+
+#[test]
+fn a_body_with_a_prompt_and_no_subjects_is_a_generation_at_the_path_that_both_have() {
+    let taken =
+        read_at(Family::Images, &json!({"prompt": "x", "n": 3, "resolution": "2k", "seed": 1})).unwrap();
+    assert_eq!((taken.n, taken.ignored), (3, vec!["seed".to_owned()]));
+    for wrong in [
+        json!({"prompt": ""}),
+        json!({"prompt": "x", "resolution": "8k"}),
+        json!({"prompt": "x", "image": "data:image/png;base64,AAAA"}),
+        json!({"prompt": "x", "image": "https://example.com/a.png", "negative_prompt": "y"}),
+        json!({"prompt": "x", "image_fidelity": 2}),
+        json!({"n": 1}),
+    ] {
+        assert!(matches!(read_at(Family::Images, &wrong), Err(Refusal::Invalid(_))), "{wrong}");
+    }
+}
+
+#[test]
+fn a_series_has_its_amount_and_nothing_else_has() {
+    let n = |changes: Value| {
+        let mut body = json!({"prompt": "x", "n": 2});
+        body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        read_at(Family::Omni, &body).map(|taken| (taken.n, taken.is_series)).ok()
+    };
+    assert_eq!(n(json!({"series_amount": 5})), Some((2, false)));
+    assert_eq!(n(json!({"result_type": "series"})), Some((4, true)));
+    assert_eq!(n(json!({"result_type": "series", "series_amount": 5})), Some((5, true)));
+    assert_eq!(n(json!({"result_type": "series", "series_amount": "auto"})), Some((3, true)));
+    assert_eq!(n(json!({"result_type": "series", "series_amount": 1})), None);
+    let images = vec![json!({"image": "https://example.com/a.png"}); 11];
+    assert_eq!(n(json!({"image_list": images})), None);
+    assert_eq!(n(json!({"image_list": [{"image_url": "https://example.com/a.png"}]})), None);
+}
+
+#[test]
+fn a_fitting_needs_a_person_and_clothes() {
+    let image = "https://example.com/a.png";
+    let taken = read_at(Family::TryOn, &json!({"human_image": image, "cloth_image": image})).unwrap();
+    assert_eq!((taken.n, taken.family), (1, Family::TryOn));
+    assert!(read_at(Family::TryOn, &json!({"human_image": image})).is_err());
 }

@@ -249,8 +249,8 @@ fn input(route: &RouteData) -> Value {
         "required": required,
         "properties": properties,
     });
-    if !route.together.is_empty() {
-        schema["allOf"] = route.together.iter().map(together).collect();
+    if let Some(members) = schema.as_object_mut().filter(|_| !route.together.is_empty()) {
+        members.insert("allOf".to_owned(), route.together.iter().map(together).collect());
     }
     schema
 }

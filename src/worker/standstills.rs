@@ -51,8 +51,8 @@ pub struct CurrentStandstill {
 #[derive(Debug)]
 struct Wait {
     since: Instant,
-    /// How many wait says nothing.
-    is_alone: bool,
+    /// Whether it says something how many wait.
+    is_counted: bool,
     detail: String,
     remedy: String,
 }
@@ -81,12 +81,12 @@ impl Standstills {
         let mut state = self.state();
         let key = (what, state.next);
         state.next += 1;
-        let is_alone = match what {
+        let is_counted = match what {
             // Of a line's jobs only the head registers its wait.
-            Standstill::RabbitMq | Standstill::Message | Standstill::Spend => true,
-            Standstill::Publishing => false,
+            Standstill::RabbitMq | Standstill::Message | Standstill::Spend => false,
+            Standstill::Publishing => true,
         };
-        let wait = Wait { since: Instant::now(), is_alone, detail: detail.into(), remedy: remedy.into() };
+        let wait = Wait { since: Instant::now(), is_counted, detail: detail.into(), remedy: remedy.into() };
         state.waits.insert(key, wait);
         OpenStandstill { standstills: self.clone(), key }
     }
@@ -102,7 +102,7 @@ impl Standstills {
         self.state().oldest(what).map(|(wait, _)| wait.words())
     }
 
-    /// The standstills that keep every job from finishing, one sentence each.
+    /// The standstills that keep every job from ending, or from beginning, one sentence each.
     #[must_use]
     pub fn hindering(&self) -> Vec<String> {
         let state = self.state();
@@ -208,7 +208,7 @@ impl fmt::Display for CurrentStandstill {
 impl Wait {
     /// The detail, with how many wait for the same where there can be several.
     fn detail_of(&self, count: usize) -> String {
-        if self.is_alone { self.detail.clone() } else { format!("{count} waiting, {}", self.detail) }
+        if self.is_counted { format!("{count} waiting, {}", self.detail) } else { self.detail.clone() }
     }
 
     fn words(&self) -> String {

@@ -3,6 +3,7 @@
 
 mod bench;
 mod copies;
+mod dead;
 mod nodes;
 mod scenarios;
 mod slots;

@@ -107,6 +107,7 @@ function show(fleet) {
   if (fleet.slots.max > 0) facts.push(["Slots taken", `${fleet.slots.taken} of ${fleet.slots.max}`]);
   if (fleet.pace_per_s !== null) facts.push(["Submits a second", fleet.pace_per_s.toFixed(1)]);
   if (fleet.spend) facts.push(["Units spent today", spendWords(fleet.spend)]);
+  if (fleet.spend && fleet.spend.expected !== "0") facts.push(["Running cost about", fleet.spend.expected]);
   const glance = byId("glance");
   if (glance.dataset.facts !== JSON.stringify(facts)) {
     glance.dataset.facts = JSON.stringify(facts);
@@ -121,8 +122,7 @@ function show(fleet) {
 
 function spendWords(spend) {
   const of = spend.max === null ? "" : ` of ${spend.max}`;
-  const more = spend.running > 0 && spend.expected !== "0" ? `, ${spend.expected} running` : "";
-  return `${spend.units}${of}${more}${spend.money ? `; ${money(spend.money)}` : ""}`;
+  return `${spend.units}${of}${spend.money ? `; ${money(spend.money)}` : ""}`;
 }
 
 function say(words, isTrouble) {
@@ -295,7 +295,8 @@ async function showHour() {
 async function showSpend() {
   try {
     const { days } = await json("spend?days=7");
-    fill("spend", days, 7, "Nothing is spent.", spendRow, (day) => JSON.stringify(day));
+    const spent = days.filter((day) => day.jobs + day.unsaid + day.perhaps > 0);
+    fill("spend", spent, 7, "Nothing within a week.", spendRow, (day) => JSON.stringify(day));
   } catch (error) {
     trouble(error);
   }

@@ -23,8 +23,9 @@ local function count_end(state, day, note, label, mark, corrects)
   local kind = units ~= '-' and 'jobs' or charged == 'yes' and 'unsaid' or charged == 'unknown' and 'perhaps' or 'free'
   local said = units ~= '-' and tonumber(units) or 0
   local estimated = each * ((kind == 'unsaid' or kind == 'perhaps') and 1 or 0) + each * tonumber(failed)
+  -- Never below zero: what is taken back may have been counted for another label, or in a day that was deleted.
   local function add(field, by)
-    if by ~= 0 then redis.call('HINCRBY', day, field, string.format('%.0f', by)) end
+    if by ~= 0 and redis.call('HINCRBY', day, field, string.format('%.0f', by)) < 0 then redis.call('HSET', day, field, 0) end
   end
   local more = said + estimated - was[2] - was[3]
   if not mark or was[1] == number then

@@ -8,7 +8,7 @@ use comet_worker::clock;
 use comet_worker::heartbeat::Heartbeats;
 use comet_worker::job::record::{Nonce, Snapshot, Unreadable};
 use comet_worker::job::route::RouteName;
-use comet_worker::job::spend::SpendRules;
+use comet_worker::job::spend::{SpendRules, Units};
 use comet_worker::job::step::{BeginPrecondition, FreezePrecondition};
 use comet_worker::job::{Digest, FailedTasks, JobId};
 use comet_worker::ledger::connection::Connection;
@@ -311,4 +311,51 @@ async fn a_job_that_was_cancelled_before_it_was_seen_is_remembered_for_a_while_a
     };
     ledger.begin(entry, 1, &Nonce::new("n".to_owned()), &BeginPrecondition::Read).await.unwrap();
     assert_eq!(time_to_live().await, -1, "an unfinished job never expires");
+}
+
+#[tokio::test]
+async fn a_correction_takes_no_more_from_a_day_than_is_left_there() {
+    let redis = PrivateRedis::start().await;
+    let at = jiff::Timestamp::now();
+    let event = |outcome: &str, beside: &str, data: &str| {
+        Bytes::from(format!(
+            r#"{{"id":"one/{outcome}","type":"comet.job.{outcome}","time":"{at}"{beside},"data":{{"job_id":"one",
+            "metadata":{{"customer":"a","team":"b"}}{data}}}}}"#
+        ))
+    };
+    let end = event("failed", "", r#","charged":"unknown""#);
+    let correction = event("succeeded", r#","supersedes":"one/failed""#, r#","units":"1""#);
+    let (job, digest) = ("one".parse().unwrap(), Digest::new("d".to_owned()));
+    // Between the two, another key became the label, or the day was deleted by hand.
+    for (prefix, is_deleted, labels) in
+        [("label", false, vec![("a", "8"), ("b", "0")]), ("deleted", true, vec![("a", "0")])]
+    {
+        let by = |label: &str| SpendRules {
+            per_job: Some(Units::whole(8)),
+            label: label.to_owned(),
+            ..SpendRules::default()
+        };
+        let publish = async |label: &str, event: &Bytes| {
+            let ledger = ledger_at(&redis.url(), prefix).with_spend(by(label));
+            let entry = JobRef::new(&job, &digest, RouteName::default_route());
+            ledger.mark_published(entry, event, true).await.unwrap();
+        };
+        publish("customer", &end).await;
+        let day = SpendRules::default().day(at.as_millisecond());
+        if is_deleted {
+            let key = format!("{{{prefix}}}:spend:{}", day.number());
+            let _: i64 = query(&redis.url(), redis::cmd("DEL").arg(key)).await;
+        }
+        publish(if is_deleted { "customer" } else { "team" }, &correction).await;
+
+        let connection = Connection::new(&redis.url(), Duration::from_secs(5), || {}).unwrap();
+        let books = RedisSpend::new(connection, prefix, by("customer"), REMEMBER);
+        let found = books.days(day, 1).await.unwrap().remove(0);
+        assert_eq!((found.units.as_str(), found.estimated.as_str()), ("1", "0"), "{prefix}");
+        let seen: Vec<(&str, &str)> =
+            found.labels.iter().map(|(label, spend)| (label.as_str(), spend.units.as_str())).collect();
+        assert_eq!(seen, labels, "{prefix}");
+        assert_eq!(found.perhaps, 0, "{prefix}");
+        books.today().await.unwrap();
+    }
 }

@@ -109,8 +109,7 @@ impl Traces {
 
 fn asks_for_traces(variable: &impl Fn(&str) -> Option<String>) -> Result<bool, String> {
     let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-    let first =
-        |names: [&str; 2]| names.into_iter().find_map(|name| set(name).map(|value| (name.to_owned(), value)));
+    let first = |names: [&'static str; 2]| names.into_iter().find_map(|name| Some((name, set(name)?)));
     let has_endpoint = first(["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]).is_some();
     let is_disabled = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     if !has_endpoint || is_disabled {

@@ -26,7 +26,7 @@ use tokio::time::{Interval, interval};
 
 use super::access::{self, Peer};
 use crate::fleet::job::JobView;
-use crate::fleet::spend::DaySpend;
+use crate::fleet::spend::{DAYS_KEPT, DaySpend};
 use crate::fleet::{Fleet, Minute, UnfinishedJob};
 use crate::job::JobId;
 use crate::job::stage::JobStage;
@@ -38,9 +38,8 @@ const LIVE_EVERY: Duration = Duration::from_secs(2);
 const STREAMS_MAX: usize = 16;
 /// How many jobs a list has, unless asked otherwise, and at most.
 const LISTED: usize = 100;
-/// Days of spend that are shown unless asked for more; older ones are forgotten.
+/// Days of spend that are shown unless asked for more.
 const SPEND_DAYS: u32 = 7;
-const SPEND_DAYS_MAX: u32 = 40;
 const LISTED_MAX: usize = 10_000;
 
 /// Why there is no answer; the text is for people.
@@ -208,7 +207,7 @@ struct Days {
 }
 
 async fn spend(State(api): State<Api>, Query(asked): Query<Days>) -> Result<Json<Value>, NoAnswer> {
-    let days = asked.days.unwrap_or(SPEND_DAYS).clamp(1, SPEND_DAYS_MAX);
+    let days = asked.days.unwrap_or(SPEND_DAYS).clamp(1, DAYS_KEPT);
     Ok(Json(json!({ "days": api.source.spend(days).await? })))
 }
 

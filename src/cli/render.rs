@@ -44,11 +44,11 @@ pub(super) fn json(event: &[u8]) -> String {
 }
 
 /// `1 image`, `2 images`, `no images`.
-pub(super) fn count(number: usize, what: &str) -> String {
-    match number {
+pub(super) fn count(number: impl TryInto<u64>, what: &str) -> String {
+    match number.try_into().unwrap_or(u64::MAX) {
         0 => format!("no {what}s"),
         1 => format!("1 {what}"),
-        _ => format!("{number} {what}s"),
+        number => format!("{number} {what}s"),
     }
 }
 

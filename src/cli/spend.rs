@@ -2,12 +2,9 @@
 
 use super::fleet::FleetReader;
 use super::output::Output;
-use super::render::one_line;
+use super::render::{count, one_line};
 use crate::config::Config;
-use crate::fleet::spend::{DaySpend, SpendState};
-
-/// Older days are forgotten.
-const DAYS_MAX: i64 = 40;
+use crate::fleet::spend::{DAYS_KEPT, DaySpend, SpendState};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -20,7 +17,7 @@ spend.unit_price adds money, and spend.max_units_per_day bounds a day.
 Exit code: 0 shown, 1 Redis didn't answer.")]
 pub(super) struct Arguments {
     /// How many days, today included; days are kept for 40
-    #[arg(long, value_name = "NUMBER", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=DAYS_MAX))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=i64::from(DAYS_KEPT)))]
     days: u32,
     /// JSON: one object, `today` and `days`
     #[arg(long)]
@@ -68,13 +65,17 @@ fn text(today: &SpendState, days: &[DaySpend], label: &str) -> String {
         labels.sort_by_key(|(_, spend)| std::cmp::Reverse(spend.units()));
         for (value, spend) in labels {
             let value = if value.is_empty() { "(others)" } else { value };
-            lines.push(one_line(&format!("  {label} {value}: {} units, {} jobs", spend.units, spend.jobs)));
+            lines.push(one_line(&format!(
+                "  {label} {value}: {} units, {}",
+                spend.units,
+                count(spend.jobs, "job")
+            )));
         }
     }
     lines.join("\n")
 }
 
-/// `96 units of 1000, and about 24 for 3 running jobs; 13.44 USD`
+/// `96 units of 1000, and about 24 for 3 running; 13.44 USD`
 pub(super) fn words(today: &SpendState) -> String {
     let mut words = format!("{} units", today.units);
     if let Some(max) = &today.max {
@@ -128,7 +129,7 @@ mod tests {
              DAY                UNITS           MONEY     JOBS  WITHOUT UNITS  PERHAPS CHARGED\n\
              2026-11-28            96       13.44 USD       11              1                2\n  \
              customer 42: 80 units, 10 jobs\n  \
-             customer 7: 8 units, 1 jobs"
+             customer 7: 8 units, 1 job"
         );
     }
 }

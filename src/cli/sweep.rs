@@ -123,7 +123,6 @@ fn json(tally: &Tally, arguments: &Arguments) -> String {
 }
 
 fn text(tally: &Tally, arguments: &Arguments) -> String {
-    let count = |number: u64, what: &str| count(usize::try_from(number).unwrap_or(usize::MAX), what);
     let Tally { removed, kept, .. } = tally;
     let verb = if arguments.dry_run { "would remove" } else { "removed" };
     let mut text = format!("{verb} {} of {}", count(removed.receipts, "receipt"), count(removed.jobs, "job"));

@@ -8,7 +8,7 @@ use crate::job::spend::{SpendRules, UnitPrice, Units};
 
 const UNITS_MAX: u64 = 1_000_000_000;
 
-/// `[spend]`: what is paid for.
+/// `[spend]`: a day's cap, and how ends are counted.
 #[derive(Debug, Clone)]
 pub struct Spend {
     pub rules: SpendRules,

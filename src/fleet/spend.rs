@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::spend::{Money, SpendToday, UnitPrice, Units};
 
+/// Days of spend that are kept, today included; `spend_count.lua` forgets those before.
+pub const DAYS_KEPT: u32 = 40;
+
 /// The spend of one day, over all workers. Amounts are decimal numbers of the provider's units, as text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DaySpend {

@@ -63,7 +63,7 @@ impl Units {
     }
 
     /// What an average job costs after one that cost `latest`: the latest counts for a fifth, as in
-    /// `published.lua`.
+    /// `spend_count.lua`.
     #[must_use]
     pub fn learn(before: Option<Self>, latest: Self) -> Self {
         before.map_or(latest, |before| Self((before.0.saturating_mul(4)).saturating_add(latest.0) / 5))
@@ -237,7 +237,7 @@ impl fmt::Display for SpendRefusal {
         match self {
             Self::NotCounted => f.write_str("what was spent today is being counted again from the receipts"),
             Self::NoPrice { running } => {
-                write!(f, "what a job costs is not known yet, and {running} runs already")
+                write!(f, "what a job costs is not known yet, and {running} is running already")
             }
             Self::Reached { cap, spent, running, per_job } => {
                 write!(f, "{spent} units are spent today")?;

@@ -111,7 +111,7 @@ impl Reply {
         Ok(Self { word, known: Snapshot::from_fields(&fields, now_ms)?, notes })
     }
 
-    /// The notes of `spend.lua`.
+    /// What `begin.lua` notes of the spend.
     fn spend(&self) -> SpendToday {
         let note = |name: &str| self.notes.get(name).copied().unwrap_or_default();
         SpendToday {

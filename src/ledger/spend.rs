@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use redis::{FromRedisValue, Script};
 
 use super::connection::{Connection, evalsha};
@@ -110,14 +111,13 @@ impl RedisSpend {
 
     /// The last `days` days, the latest first, each with its labels.
     pub async fn days(&self, today: SpendDay, days: u32) -> Result<Vec<DaySpend>, LedgerError> {
-        let mut found = Vec::new();
-        for ago in 0..i64::from(days) {
+        let read = async |ago| {
             let day = today.before(ago);
             let fields: BTreeMap<String, u64> =
                 self.query(redis::cmd("HGETALL").arg(day_key(&self.prefix, day))).await?;
-            found.push(day_spend(day, &fields));
-        }
-        Ok(found)
+            Ok(day_spend(day, &fields))
+        };
+        try_join_all((0..i64::from(days)).map(read)).await
     }
 
     async fn query<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LedgerError> {
@@ -212,5 +212,16 @@ fn day_spend(day: SpendDay, fields: &BTreeMap<String, u64>) -> DaySpend {
         perhaps: number("perhaps"),
         money: None,
         labels: labels.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fleet::spend::DAYS_KEPT;
+
+    #[test]
+    fn redis_keeps_as_many_days_as_are_shown() {
+        let kept_ms = u64::from(DAYS_KEPT) * 86_400_000;
+        assert!(include_str!("spend_count.lua").contains(&format!("SPEND_KEPT_MS, LABELS_MAX = {kept_ms},")));
     }
 }

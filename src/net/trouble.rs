@@ -76,6 +76,13 @@ pub fn is_out_of_files(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
+/// The words for an error, followed by those of its causes.
+#[must_use]
+pub fn with_causes(words: String, error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes.fold(words, |words, cause| format!("{words}: {cause}"))
+}
+
 /// The error and its causes, itself first. The error inside an `io::Error` counts as its cause.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| below(*error))

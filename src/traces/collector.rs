@@ -9,6 +9,9 @@ use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use reqwest::redirect::Policy;
 use tokio::runtime::Handle;
 
+use crate::net::trouble::with_causes;
+use crate::redact::for_people;
+
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -54,7 +57,7 @@ impl HttpClient for Collector {
         let trouble = match &answer {
             Ok(response) if response.status().is_success() => None,
             Ok(response) => Some(format!("it answers {}", response.status())),
-            Err(error) => Some(chain(&**error)),
+            Err(error) => Some(for_people(&with_causes(error.to_string(), &**error))),
         };
         self.note(&url, trouble.as_deref());
         answer
@@ -84,14 +87,4 @@ fn shown(request: &Request<Bytes>) -> String {
     let host = uri.host().unwrap_or("?");
     let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{host}{port}{}", uri.scheme_str().unwrap_or("http"), uri.path())
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(below) = cause {
-        words = format!("{words}: {below}");
-        cause = below.source();
-    }
-    crate::redact::for_people(&words)
 }

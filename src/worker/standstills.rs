@@ -2,7 +2,7 @@
 //! counted.
 //!
 //! The breaker reports by itself what stops the intake. This module has the waits without a breaker: for a connection
-//! to RabbitMQ, and for the confirm of an event or a dead letter. Without them, a worker that can't publish would
+//! to RabbitMQ, for the confirm of an event or a dead letter, and for the next day where this one's cap is reached. Without them, a worker that can't publish would
 //! fill up without a word in the log.
 
 use std::collections::BTreeMap;

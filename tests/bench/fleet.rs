@@ -60,7 +60,7 @@ pub async fn measure(stand: &Stand, effort: &Effort) -> Result<Section> {
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let begun = Instant::now();
-    for path in ["", "page.css", "page.js", "api/fleet", "api/jobs", "api/hour"] {
+    for path in ["", "page.css", "page.js", "api/fleet", "api/jobs", "api/hour", "api/spend"] {
         reqwest::get(format!("http://{address}/{path}")).await?.error_for_status()?.bytes().await?;
     }
     let page = ms(begun);

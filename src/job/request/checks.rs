@@ -320,24 +320,11 @@ fn series(value: &Value, range: &RangeInclusive<u32>) -> Result<u32, String> {
 
 /// The field that says how many images a series has, and how many; `None` if the job is no series.
 fn series_of(input: &Input, route: &Route) -> Option<(&'static str, u32)> {
-    route.data.fields.iter().find_map(|field| match &field.check {
-        Check::Series { range, default, chosen_by } if input.get(*chosen_by)? == "series" => {
-            let amount = input.get(field.name).map_or(Some(*default), |value| series(value, range).ok());
-            Some((field.name, amount?))
-        }
-        Check::Series { .. }
-        | Check::Pictures { .. }
-        | Check::Picture
-        | Check::Scene
-        | Check::Model
-        | Check::AnyModel
-        | Check::OneOf(_)
-        | Check::Text { .. }
-        | Check::Images(_)
-        | Check::Fraction(_)
-        | Check::Switch
-        | Check::CallbackUrl
-        | Check::ExternalTaskId => None,
+    route.data.fields.iter().find_map(|field| {
+        let Check::Series { range, default, chosen_by } = &field.check else { return None };
+        input.get(*chosen_by).filter(|chosen| *chosen == "series")?;
+        let amount = input.get(field.name).map_or(Some(*default), |value| series(value, range).ok());
+        Some((field.name, amount?))
     })
 }
 

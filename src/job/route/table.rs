@@ -23,6 +23,8 @@ const N: Field = Field::optional(
     Check::Images(1..=9),
     "How many images to generate. Each takes one of the account's slots.",
 );
+/// For both prompts of every route.
+const WORDS: Check = Check::Text { chars_max: 2500 };
 const CALLBACK_URL: Field = Field::optional("callback_url", Check::CallbackUrl, "");
 const EXTERNAL_TASK_ID: Field = Field::optional("external_task_id", Check::ExternalTaskId, "");
 const WATERMARK_INFO: Field = Field::optional("watermark_info", Check::Switch, "Watermark options.");
@@ -62,14 +64,10 @@ pub static MULTI_IMAGE_TO_IMAGE: RouteData = RouteData {
         Field::optional("style_image", Check::Picture, "The style to follow."),
         Field::optional("model_name", Check::Model, ""),
         ASPECT_RATIO,
-        Field::optional(
-            "prompt",
-            Check::Text { chars_max: 2500 },
-            "What the picture shows. Counted in characters.",
-        ),
+        Field::optional("prompt", WORDS, "What the picture shows. Counted in characters."),
         Field::optional(
             "negative_prompt",
-            Check::Text { chars_max: 2500 },
+            WORDS,
             "What the picture should not show. Of the profile current; passed on with both.",
         ),
         N,
@@ -103,16 +101,8 @@ pub static IMAGE_GENERATION: RouteData = RouteData {
         subject_images: NO_SUBJECTS,
     }],
     fields: &[
-        Field::required(
-            "prompt",
-            Check::Text { chars_max: 2500 },
-            "What the picture shows. Counted in characters.",
-        ),
-        Field::optional(
-            "negative_prompt",
-            Check::Text { chars_max: 2500 },
-            "What the picture should not show.",
-        ),
+        Field::required("prompt", WORDS, "What the picture shows. Counted in characters."),
+        Field::optional("negative_prompt", WORDS, "What the picture should not show."),
         Field::optional("image", Check::Picture, "The picture to start from."),
         Field::optional(
             "image_reference",
@@ -160,7 +150,7 @@ pub static OMNI_IMAGE: RouteData = RouteData {
     fields: &[
         Field::required(
             "prompt",
-            Check::Text { chars_max: 2500 },
+            WORDS,
             "What the picture shows; it may name <<<image_1>>> and so on. Counted in characters.",
         ),
         Field::optional("image_list", Check::Pictures { member: "image" }, "The pictures to start from."),

@@ -1,7 +1,5 @@
 //! One request, and its reply, which is read to its end or to a limit.
 
-use std::error::Error as _;
-
 use bytes::{Bytes, BytesMut};
 use reqwest::RequestBuilder;
 use reqwest::header::{AsHeaderName, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
@@ -99,7 +97,7 @@ pub(super) fn unreachable(message: String) -> AccountFault {
 
 /// The whole chain of causes, without the URL.
 pub(super) fn told(error: &reqwest::Error) -> String {
-    let mut text = match (error.is_timeout(), error.is_connect()) {
+    let text = match (error.is_timeout(), error.is_connect()) {
         (true, true) => "no connection in time".to_owned(),
         (true, false) => "no reply in time".to_owned(),
         (false, true) => "no connection".to_owned(),
@@ -111,11 +109,5 @@ pub(super) fn told(error: &reqwest::Error) -> String {
     if trouble::is_out_of_files(error) {
         return format!("{text}: {}", trouble::OUT_OF_FILES);
     }
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    for_people(&text)
+    for_people(&trouble::with_causes(text, error))
 }

@@ -146,9 +146,7 @@ impl Actor<'_> {
         let begun = readable(asking, |moved| Input::Begun { moved, nonce, under, asked });
         Ok((begun, wait))
     }
-}
 
-impl Actor<'_> {
     /// Registers that the head of the line waits because of `spend.max_units_per_day`, as long as it does.
     fn say_refusal(&self, begun: &Input, standstill: &mut Option<OpenStandstill>) {
         let Input::Begun { moved: MoveResult::Spent(today), .. } = begun else {

@@ -1,8 +1,9 @@
-//! Turns a result URL into the bytes of an image that is complete and has the format that it claims.
+//! Turns a result URL into the bytes of a file that is complete and has the format that it claims. An image is held
+//! whole; a video or a sound only passes through.
 //!
 //! The URL comes from outside, and the server behind it can't be trusted. [`guard`] decides which hosts may be
-//! reached, `body` bounds what is read, and [`image`](crate::job::image) decides what it is, and whose fault a
-//! failure is. See docs/operations.md, "What is downloaded".
+//! reached, `body` bounds what is read, and [`image`](crate::job::image) and [`media`](crate::job::media) decide what it
+//! is, and whose fault a failure is. See docs/operations.md, "What is downloaded".
 
 mod body;
 pub mod guard;
@@ -20,6 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use crate::job::FileKind;
 use crate::job::image::trouble::Trouble;
 use crate::job::image::{FetchError, Image};
 use crate::net::tls;
@@ -32,15 +34,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest part of a URL's path that is shown to people, in characters.
 const PATH_CHARS_MAX: usize = 80;
 
-/// Fetches images. The downloader does it over HTTPS; tests have a double.
+/// Fetches the files of results. The downloader does it over HTTPS; tests have a double.
 #[async_trait]
 pub trait Images: Send + Sync {
-    /// Asks for the image. Returns when its bytes begin to arrive; so far none of them is in memory.
+    /// Asks for the file. Returns when its bytes begin to arrive; so far none of them is in memory.
     ///
     /// # Errors
     ///
-    /// There is no image at this place, or no way there.
-    async fn open(&self, url: &Url) -> Result<Box<dyn Body>, FetchError>;
+    /// There is no file at this place, or no way there.
+    async fn open(&self, url: &Url, kind: FileKind) -> Result<Box<dyn Body>, FetchError>;
 
     /// Fetches the whole image.
     ///
@@ -48,31 +50,36 @@ pub trait Images: Send + Sync {
     ///
     /// As [`Self::open`] and [`Body`].
     async fn fetch(&self, url: &Url) -> Result<Image, FetchError> {
-        let mut body = self.open(url).await?;
+        let mut body = self.open(url, FileKind::Image).await?;
         while let Some(chunk) = body.chunk().await? {
-            body.take(chunk)?;
+            body.take(chunk);
         }
         body.image()
     }
 }
 
-/// The bytes of one image, as they arrive. Only [`Self::chunk`] waits; an image that is too much for this process
-/// ends it in one of the other two.
+/// The bytes of one file, as they arrive. Only [`Self::chunk`] waits; an image that is too much for this process
+/// ends it in [`Self::take`] or [`Self::image`].
 #[async_trait]
 pub trait Body: Send {
     /// Waits for the next bytes; `None` after the last ones.
     ///
     /// # Errors
     ///
-    /// The bytes stop coming.
+    /// The bytes stop coming, or are too many.
     async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError>;
 
+    /// What the host says of the bytes before they come, in one text: another text means other bytes, as far as
+    /// anything but their digest can tell.
+    fn identity(&self) -> String;
+
+    /// The error of bytes that are no such file, with the place that they come from.
+    fn located(&self, error: FetchError) -> FetchError {
+        error
+    }
+
     /// Adds the bytes to the image.
-    ///
-    /// # Errors
-    ///
-    /// They are too many.
-    fn take(&mut self, chunk: Bytes) -> Result<(), FetchError>;
+    fn take(&mut self, chunk: Bytes);
 
     /// The image, after the last bytes.
     ///
@@ -91,16 +98,52 @@ fn at(url: &Url, trouble: Trouble, what: impl fmt::Display) -> FetchError {
 #[derive(Debug, Clone)]
 pub struct DownloadRules {
     pub guard: Guard,
-    /// The most bytes of an image.
-    pub max_bytes: u64,
-    /// From the first lookup to the last byte, redirects included.
-    pub timeout: Duration,
+    pub image: Bounds,
+    /// Of a video or a sound.
+    pub media: Bounds,
+    /// The longest wait for an answer, and for the next byte.
+    pub silence: Duration,
     pub max_redirects: u32,
     /// `http://[user:password@]host:port`; empty for a direct connection. The environment's proxies are not used.
     pub proxy: SecretString,
     pub user_agent: String,
     /// The certificates that are trusted beside the system's.
     pub certificates: tls::Files,
+}
+
+/// The bounds of one file.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub max_bytes: u64,
+    /// From the first lookup to the last byte, redirects included.
+    pub timeout: Duration,
+}
+
+impl DownloadRules {
+    fn bounds(&self, kind: FileKind) -> Bounds {
+        match kind {
+            FileKind::Image => self.image,
+            FileKind::Video | FileKind::Audio => self.media,
+        }
+    }
+}
+
+/// One download.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    kind: FileKind,
+    max_bytes: u64,
+    timeout: Duration,
+    /// The end of `timeout`, which began with the first lookup.
+    until: Instant,
+    silence: Duration,
+}
+
+impl Limits {
+    /// When the next byte must be there.
+    fn next(&self) -> Instant {
+        self.until.min(Instant::now() + self.silence)
+    }
 }
 
 /// Downloads over HTTPS, behind the [`guard`].
@@ -143,10 +186,10 @@ impl Downloader {
         Ok(Self { rules, secure, plain })
     }
 
-    async fn follow(&self, url: &Url, until: Instant) -> Result<Box<Answer>, FetchError> {
+    async fn follow(&self, url: &Url, limits: Limits) -> Result<Box<Answer>, FetchError> {
         let mut url = url.clone();
         for hops in 0..=self.rules.max_redirects {
-            let hop = self.hop(&url, until).await.map_err(|error| {
+            let hop = self.hop(&url, limits).await.map_err(|error| {
                 // The host redirects there; it is not the provider's own URL.
                 let is_led = error.trouble == Trouble::BadUrl && hops > 0;
                 if is_led { FetchError { trouble: Trouble::Redirects, ..error } } else { error }
@@ -161,24 +204,24 @@ impl Downloader {
     }
 
     /// Sends one request, over https wherever that is possible.
-    async fn hop(&self, url: &Url, until: Instant) -> Result<Hop, FetchError> {
+    async fn hop(&self, url: &Url, limits: Limits) -> Result<Hop, FetchError> {
         let Some(secured) = self.rules.guard.secured(url) else {
-            let hop = self.request(url, until).await;
+            let hop = self.request(url, limits).await;
             // If http is allowed to private hosts, a name of the public internet is recognized only after it is
             // resolved.
             return match (hop, with_https(url)) {
                 (Err(FetchError { trouble: Trouble::Forbidden, .. }), Some(secured)) => {
-                    self.secured(&secured, until).await
+                    self.secured(&secured, limits).await
                 }
                 (hop, _) => hop,
             };
         };
-        self.secured(&secured, until).await
+        self.secured(&secured, limits).await
     }
 
     /// Sends a request over https for a URL that asks for http.
-    async fn secured(&self, url: &Url, until: Instant) -> Result<Hop, FetchError> {
-        self.request(url, until).await.map_err(|error| {
+    async fn secured(&self, url: &Url, limits: Limits) -> Result<Hop, FetchError> {
+        self.request(url, limits).await.map_err(|error| {
             if !matches!(error.trouble, Trouble::Unreachable | Trouble::Tls | Trouble::Silent) {
                 return error;
             }
@@ -188,17 +231,18 @@ impl Downloader {
         })
     }
 
-    async fn request(&self, url: &Url, until: Instant) -> Result<Hop, FetchError> {
+    async fn request(&self, url: &Url, limits: Limits) -> Result<Hop, FetchError> {
         let reach = self.rules.guard.reach(url);
         let client = match reach.map_err(|why| at(url, Trouble::BadUrl, why))? {
             Reach::Public | Reach::Anywhere => &self.secure,
             Reach::Private => &self.plain,
         };
-        let answer = timeout_at(until, client.get(url.clone()).send());
-        let response = match answer.await {
+        let request = client.get(url.clone()).header(ACCEPT, accepted(limits.kind));
+        let response = match timeout_at(limits.next(), request.send()).await {
             Ok(response) => response.map_err(|error| broken(url, &error))?,
             Err(_elapsed) => {
-                return Err(at(url, Trouble::Silent, format!("not done in {:?}", self.rules.timeout)));
+                let limit = limits.timeout.min(limits.silence);
+                return Err(at(url, Trouble::Silent, format!("not done in {limit:?}")));
             }
         };
         let status = response.status().as_u16();
@@ -215,31 +259,27 @@ impl Downloader {
                 }
             };
         }
-        let DownloadRules { max_bytes, timeout, .. } = self.rules;
-        let answer = Answer::new(url, response, max_bytes, until, timeout)?;
-        Ok(Hop::Answer(Box::new(answer)))
+        Ok(Hop::Answer(Box::new(Answer::new(url, response, limits)?)))
     }
 }
 
 #[async_trait]
 impl Images for Downloader {
-    async fn open(&self, url: &Url) -> Result<Box<dyn Body>, FetchError> {
+    async fn open(&self, url: &Url, kind: FileKind) -> Result<Box<dyn Body>, FetchError> {
+        let Bounds { max_bytes, timeout } = self.rules.bounds(kind);
         if url.scheme() == "data" {
-            return Ok(Box::new(Inline { url: url.clone(), max_bytes: self.rules.max_bytes }));
+            return Ok(Box::new(Inline { url: url.clone(), max_bytes }));
         }
-        Ok(self.follow(url, Instant::now() + self.rules.timeout).await?)
+        let until = Instant::now() + timeout;
+        let limits = Limits { kind, max_bytes, timeout, until, silence: self.rules.silence };
+        Ok(self.follow(url, limits).await?)
     }
 }
 
 /// A client without redirects of its own, cookies, credentials or decompression. The caller adds the resolver or the
 /// proxy.
 fn client(user_agent: &str) -> ClientBuilder {
-    let headers: HeaderMap = [
-        (ACCEPT, HeaderValue::from_static("image/png, image/jpeg, image/webp")),
-        (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
-    ]
-    .into_iter()
-    .collect();
+    let headers: HeaderMap = [(ACCEPT_ENCODING, HeaderValue::from_static("identity"))].into_iter().collect();
     Client::builder()
         .user_agent(user_agent)
         .default_headers(headers)
@@ -250,6 +290,14 @@ fn client(user_agent: &str) -> ClientBuilder {
         .pool_idle_timeout(Duration::from_secs(20))
         // As many as download.max_at_once allows by default; fewer would open a connection for every tenth image.
         .pool_max_idle_per_host(16)
+}
+
+fn accepted(kind: FileKind) -> HeaderValue {
+    HeaderValue::from_static(match kind {
+        FileKind::Image => "image/png, image/jpeg, image/webp",
+        FileKind::Video => "video/mp4, video/*;q=0.8",
+        FileKind::Audio => "audio/mpeg, audio/wav, audio/*;q=0.8",
+    })
 }
 
 /// An http URL as an https one.

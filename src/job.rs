@@ -11,6 +11,8 @@ mod external;
 mod failed_tasks;
 pub mod format;
 pub mod image;
+mod made;
+pub mod media;
 pub mod pace;
 pub mod receipt;
 pub mod record;
@@ -34,6 +36,7 @@ use serde_json::value::RawValue;
 pub use self::charged::Charged;
 pub use self::external::{Adopts, ExternalIds, ExternalTaskId, SentUnder};
 pub use self::failed_tasks::FailedTasks;
+pub use self::made::{FileKind, Made, StoredFile, StoredImage, StoredMedia};
 use self::route::{Route, RouteName};
 
 /// The user's name for a job, which is also its idempotency key: 1–128 characters of `[A-Za-z0-9._:-]`.
@@ -252,56 +255,6 @@ pub struct Success {
     pub made: Made,
     /// What the provider deducted, as it says (`final_unit_deduction`).
     pub units: Option<String>,
-}
-
-/// What was made, as it is stored: one case for each case of [`Makes`](route::Makes).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Made {
-    Images(Vec<StoredImage>),
-}
-
-impl Made {
-    /// How many files it has.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        match self {
-            Self::Images(images) => images.len(),
-        }
-    }
-}
-
-/// One stored image.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
-#[schemars(rename = "image")]
-pub struct StoredImage {
-    /// Its place in the generation, from 0.
-    pub index: u32,
-    /// Where it is stored; stable.
-    #[schemars(
-        length(min = 1),
-        example = "s3://bucket/images/order-8812/0-1f0ce2.png",
-        example = "file:///srv/images/order-8812/0-1f0ce2.png"
-    )]
-    pub location: String,
-    /// Where it can be fetched; only where the store has a public base or signs URLs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
-    pub url: Option<String>,
-    /// By its bytes, and not by the header of the provider's server.
-    #[schemars(example = "image/png")]
-    pub content_type: String,
-    /// Its length.
-    #[schemars(range(min = 1))]
-    pub bytes: u64,
-    /// In pixels.
-    #[schemars(range(min = 1))]
-    pub width: u32,
-    /// In pixels.
-    #[schemars(range(min = 1))]
-    pub height: u32,
-    /// Of its bytes, in hex.
-    #[schemars(length(equal = 64))]
-    pub sha256: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

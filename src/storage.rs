@@ -1,13 +1,14 @@
-//! The store of the images: a folder, or a bucket of S3, Google Cloud or Azure.
+//! The store of the results: a folder, or a bucket of S3, Google Cloud or Azure.
 //!
-//! Keys are made from the job's data (`<prefix>/images/<job id>/<index>-<checksum>.<extension>`), so storing an image
-//! again stores the same object. An object never appears half written under its key: the stores guarantee that, and
+//! Keys are made from the job's data (`<prefix>/images/<job id>/<index>-<checksum>.<extension>`; `videos`, `audios`),
+//! so storing a file again stores the same object. An object never appears half written under its key: the stores guarantee that, and
 //! for a folder a staging file and a rename do. Every fault here is a fault of one of our own services. It is never a
 //! job's outcome, and the caller always retries.
 
 mod credentials;
 mod error;
 mod folder;
+mod media;
 mod open;
 mod place;
 mod probe;
@@ -16,14 +17,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutOptions};
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::job::image::Image;
 use crate::job::{JobId, StoredImage};
 use crate::net::tls;
 pub use error::{StoreError, StoreErrorKind};
+pub use media::{MediaFault, MediaUpload};
 use place::Place;
 pub use probe::Probed;
 use probe::Probing;
@@ -69,6 +73,8 @@ pub struct Storage {
     /// Folder only.
     root: Option<Arc<folder::Root>>,
     probing: Arc<Probing>,
+    /// The right to have a part of a large file in memory.
+    parts: Arc<Semaphore>,
     warnings: Vec<String>,
 }
 
@@ -94,6 +100,7 @@ impl Storage {
             public_url: None,
             root: None,
             probing: Arc::default(),
+            parts: Arc::new(Semaphore::new(media::PARTS_MAX)),
             warnings: Vec::new(),
         }
     }
@@ -122,10 +129,7 @@ impl Storage {
         let checksum: String = image.sha256.chars().take(CHECKSUM_CHARS).collect();
         let name = format!("{index}-{checksum}.{}", image.extension);
         let key = self.key(["images", job.as_str(), &name]);
-        let mut options = PutOptions::default();
-        if self.takes_attributes {
-            options.attributes = Attributes::from_iter([(Attribute::ContentType, image.content_type)]);
-        }
+        let options = PutOptions { attributes: self.attributes(image.content_type), ..PutOptions::default() };
         let put = self.objects.put_opts(&key, image.bytes.clone().into(), options);
         let put = bounded(&format!("can't store {key}"), put).await;
         self.probing.put(image.bytes.len(), put.as_ref().err());
@@ -142,18 +146,40 @@ impl Storage {
         })
     }
 
+    fn attributes(&self, content_type: &'static str) -> Attributes {
+        let all = [(Attribute::ContentType, content_type)];
+        all.into_iter().filter(|_| self.takes_attributes).collect()
+    }
+
     /// Returns the bytes of an object by its location, as [`StoredImage`] and the events have it.
     ///
     /// # Errors
     ///
     /// A location outside of this store and its prefix, or any fault of the store.
     pub async fn read(&self, location: &str) -> Result<Bytes, StoreError> {
+        let key = self.own_key(location)?;
+        self.get(&format!("can't read {key}"), &key).await
+    }
+
+    /// Likewise, chunk by chunk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`]; the chunks may end with one too.
+    pub async fn stream(
+        &self,
+        location: &str,
+    ) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + use<>, StoreError> {
+        let key = self.own_key(location)?;
+        let what = format!("can't read {key}");
+        let chunks = bounded(&what, self.objects.get(&key)).await?.into_stream();
+        Ok(chunks.map(move |chunk| chunk.map_err(|error| StoreError::of(&what, &error))))
+    }
+
+    fn own_key(&self, location: &str) -> Result<Path, StoreError> {
         let outside = || StoreError::plain(format!("{location} is not in this store"));
         let key = self.place.key(location).ok_or_else(outside)?;
-        if !key.prefix_matches(&self.prefix) {
-            return Err(outside());
-        }
-        self.get(&format!("can't read {key}"), &key).await
+        if key.prefix_matches(&self.prefix) { Ok(key) } else { Err(outside()) }
     }
 
     /// The key of these path segments under this store's prefix. Each segment stays one segment: `.`, `..` and

@@ -24,6 +24,7 @@ pub mod standstills;
 pub mod store_watch;
 pub mod submits;
 pub mod suspects;
+pub mod transfer;
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 
 use crate::config::{Config, redacted};
 use crate::images::guard::Guard;
-use crate::images::{DownloadRules, Downloader};
+use crate::images::{Bounds, DownloadRules, Downloader};
 use crate::job::callback::Callbacks;
 use crate::job::request::Rules;
 use crate::ledger::connection::Connection;
@@ -164,8 +164,9 @@ pub(super) fn downloader(config: &Config) -> anyhow::Result<Downloader> {
             allow_private_hosts: config.download.allow_private_hosts,
             networks: config.download.allow_networks.clone().into(),
         },
-        max_bytes: config.download.max_bytes,
-        timeout: config.download.timeout,
+        image: Bounds { max_bytes: config.download.max_bytes, timeout: config.download.timeout },
+        media: Bounds { max_bytes: config.download.media_max_bytes, timeout: config.download.media_timeout },
+        silence: config.download.timeout,
         max_redirects: 3,
         proxy: config.download.proxy.clone(),
         user_agent: config.download.user_agent.clone(),

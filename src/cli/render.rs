@@ -1,5 +1,6 @@
 //! Formats events as lines for people, and as JSON for programs.
 
+use crate::job::FileKind;
 use crate::job::event::{EventKind, EventView};
 use crate::redact;
 
@@ -15,9 +16,8 @@ pub(super) fn event(view: &EventView) -> String {
             None => format!("{job}  submitted"),
         },
         Some(EventKind::Succeeded) => {
-            let images = count(view.images.len(), "image");
-            let locations: Vec<&str> = view.images.iter().map(|image| image.location.as_str()).collect();
-            format!("{job}  succeeded  {images}  {}", locations.join(" "))
+            let locations: Vec<&str> = view.files().map(|(_, file)| file.location.as_str()).collect();
+            format!("{job}  succeeded  {}  {}", files(view), locations.join(" "))
         }
         Some(EventKind::Failed) => {
             let reason = view.reason.as_deref().unwrap_or("no reason given");
@@ -55,6 +55,15 @@ pub(super) fn count(number: impl TryInto<u64>, what: &str) -> String {
 /// The terminal gets one line, whatever a text from outside contains.
 pub(super) fn one_line(text: &str) -> String {
     redact::spaced(text)
+}
+
+/// `2 images`, `1 video, 2 sounds`.
+fn files(view: &EventView) -> String {
+    let of = |kind| view.files().filter(|(of, _)| *of == kind).count();
+    let kinds = [(FileKind::Image, "image"), (FileKind::Video, "video"), (FileKind::Audio, "sound")];
+    let some = kinds.map(|(kind, word)| (of(kind), word)).into_iter().filter(|(number, _)| *number > 0);
+    let words: Vec<String> = some.map(|(number, word)| count(number, word)).collect();
+    if words.is_empty() { "no files".to_owned() } else { words.join(", ") }
 }
 
 fn faults(view: &EventView) -> String {

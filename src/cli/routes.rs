@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::output::Output;
 use crate::config::Config;
-use crate::job::route::{Check, Route};
+use crate::job::route::{Check, Route, RouteData};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -28,14 +28,19 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> 
             output.data(&json(route).to_string());
         }
     } else {
-        output.data(&format!("{:<22} {:<8} {:<10} {}", "ROUTE", "MAKES", "SURE", "POSTS TO"));
+        output.data(&format!("{:<22} {:<16} {:<10} {}", "ROUTE", "MAKES", "SURE", "POSTS TO"));
         for route in routes.iter() {
-            let (makes, sure) = (route.data.makes.member(), route.data.certainty.as_str());
-            output.data(&format!("{:<22} {makes:<8} {sure:<10} {}", route.data.name, route.submit_path));
+            let (makes, sure) = (made(route.data).join(", "), route.data.certainty.as_str());
+            output.data(&format!("{:<22} {makes:<16} {sure:<10} {}", route.data.name, route.submit_path));
             output.data(&format!("    {} Needs {}.", route.data.about, needs(route)));
         }
     }
     output.check()
+}
+
+/// The kinds of files, as the events have them.
+fn made(data: &RouteData) -> Vec<&'static str> {
+    data.makes.iter().map(|kind| kind.plural()).collect()
 }
 
 /// The fields that a job must have.
@@ -53,7 +58,7 @@ fn json(route: &Route) -> Value {
     json!({
         "name": data.name,
         "about": data.about,
-        "makes": data.makes.member(),
+        "makes": made(data),
         "sure": data.certainty.as_str(),
         "submit_path": route.submit_path,
         "query_path": route.query_path,

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use self::copies::ImageCopies;
+use self::copies::FileCopies;
 use self::follow::Follow;
 use self::input::{Checked, Job, Limits};
 use self::send::Submit;
@@ -84,7 +84,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
     let copies = match &arguments.out {
         Some(folder) => {
             let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
-            let copies = ImageCopies::new(storage, folder);
+            let copies = FileCopies::new(storage, folder);
             Some(copies.map_err(|error| Usage(format!("--out: can't make {}: {error}", folder.display())))?)
         }
         None => None,
@@ -186,7 +186,7 @@ struct Session<'a> {
     /// With `--wait`.
     listener: Option<Listener>,
     /// With `--out`.
-    copies: Option<ImageCopies>,
+    copies: Option<FileCopies>,
     sent: usize,
 }
 
@@ -249,7 +249,7 @@ impl Session<'_> {
 
     fn is_over(&self) -> bool {
         let all_ended = self.listener.is_none() || self.follow.is_over();
-        all_ended && self.copies.as_ref().is_none_or(ImageCopies::is_over)
+        all_ended && self.copies.as_ref().is_none_or(FileCopies::is_over)
     }
 
     fn sent(&mut self, job: &Job<'_>) {
@@ -348,7 +348,7 @@ async fn fleet_news(news: &mut Option<mpsc::Receiver<String>>) -> Option<String>
 }
 
 /// Never returns without `--out`.
-async fn copied(copies: &mut Option<ImageCopies>) -> Option<String> {
+async fn copied(copies: &mut Option<FileCopies>) -> Option<String> {
     match copies {
         Some(copies) => copies.next().await,
         None => std::future::pending().await,

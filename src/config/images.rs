@@ -39,9 +39,13 @@ pub struct Download {
     pub allow_private_hosts: bool,
     /// The largest image that is stored.
     pub max_bytes: u64,
-    /// The time limit of one try.
+    /// The time limit of one try at an image, and for the next byte of a video or a sound.
     pub timeout: Duration,
-    /// Tries for one image, at least 1.
+    /// The largest video or sound that is stored.
+    pub media_max_bytes: u64,
+    /// The time limit of one try at a video or a sound.
+    pub media_timeout: Duration,
+    /// Tries for one file, at least 1.
     pub attempts: u32,
     pub max_at_once: usize,
     /// How long the worker tries to fetch images that were paid for.
@@ -84,6 +88,8 @@ impl Download {
             allow_private_hosts: from.flag("download.allow_private_hosts"),
             max_bytes: from.number("download.max_bytes", 1024..=1_073_741_824),
             timeout: from.seconds("download.timeout_s", 1..=3600),
+            media_max_bytes: from.number("download.media_max_bytes", 1024..=1_099_511_627_776),
+            media_timeout: from.seconds("download.media_timeout_s", 1..=86400),
             attempts: from.number("download.attempts", 1..=100),
             max_at_once: from.number("download.max_at_once", 1..=1000),
             patience: from.seconds("download.patience_s", 1..=2_592_000),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::fleet::UnfinishedJob;
 use crate::job::JobId;
-use crate::job::event::{EventView, ImageView, JobEnd, rfc_3339};
+use crate::job::event::{EventView, FileView, JobEnd, rfc_3339};
 use crate::job::receipt::ReceiptName;
 use crate::job::record::{Snapshot, Stage};
 use crate::job::stage::JobStage;
@@ -40,7 +40,11 @@ pub struct JobView {
     pub cancelled: bool,
     /// What happened, in the order of its times.
     pub history: Vec<Moment>,
-    pub images: Vec<ImageView>,
+    pub images: Vec<FileView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub videos: Vec<FileView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub audios: Vec<FileView>,
 }
 
 /// Something that happened to the job.
@@ -79,6 +83,8 @@ impl JobView {
             cancelled: record.cancelled,
             history: receipts.iter().map(moment).collect(),
             images: Vec::new(),
+            videos: Vec::new(),
+            audios: Vec::new(),
         };
         view.external_task_id = view.last("external_task_id");
         view.task_id = view.last("task_id");
@@ -121,7 +127,7 @@ impl JobView {
         self.charged = end.charged.or_else(|| Some("yes".to_owned()));
         self.task_id = end.task_id.or_else(|| self.task_id.take());
         self.external_task_id = seen.external_task_id.or_else(|| self.external_task_id.take());
-        self.images = seen.images;
+        (self.images, self.videos, self.audios) = (seen.images, seen.videos, seen.audios);
     }
 
     /// The last text of this name in the history.

@@ -1,17 +1,17 @@
 //! The body of an answer, which becomes an image chunk by chunk.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
+use reqwest::header::{ETAG, HeaderValue};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::{Body, at, broken};
+use super::{Body, Limits, at, broken};
+use crate::job::FileKind;
 use crate::job::image::trouble::Trouble;
 use crate::job::image::{FetchError, Image};
 
@@ -22,63 +22,82 @@ const AT_ONCE_BYTES_MAX: u64 = 64 * 1024;
 pub(super) struct Answer {
     url: Url,
     response: Response,
-    max_bytes: u64,
+    limits: Limits,
     /// `None` if the server hasn't announced a length.
     announced: Option<u64>,
-    until: Instant,
-    timeout: Duration,
+    /// The bytes that have come.
+    received: u64,
     bytes: BytesMut,
     digest: Sha256,
 }
 
 impl Answer {
-    /// `until` is the end of `timeout`, which began with the first request.
-    ///
     /// # Errors
     ///
-    /// The server announces more than `max_bytes`.
-    pub(super) fn new(
-        url: &Url,
-        response: Response,
-        max_bytes: u64,
-        until: Instant,
-        timeout: Duration,
-    ) -> Result<Self, FetchError> {
+    /// The server announces more bytes than the file may have.
+    pub(super) fn new(url: &Url, response: Response, limits: Limits) -> Result<Self, FetchError> {
         let announced = response.content_length();
-        if announced.is_some_and(|length| length > max_bytes) {
-            return Err(too_large(url, max_bytes));
+        if announced.is_some_and(|length| length > limits.max_bytes) {
+            return Err(too_large(url, limits.max_bytes));
         }
         // Only this much is reserved at first, whatever the server announces.
-        let expected = announced.unwrap_or_default().min(AT_ONCE_BYTES_MAX);
+        let expected = match limits.kind {
+            FileKind::Image => announced.unwrap_or_default().min(AT_ONCE_BYTES_MAX),
+            FileKind::Video | FileKind::Audio => 0,
+        };
         let bytes = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
         let (url, digest) = (url.clone(), Sha256::new());
-        Ok(Self { url, response, max_bytes, announced, until, timeout, bytes, digest })
+        Ok(Self { url, response, limits, announced, received: 0, bytes, digest })
     }
 }
 
 #[async_trait]
 impl Body for Answer {
     async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
-        match timeout_at(self.until, self.response.chunk()).await {
-            Ok(chunk) => chunk.map_err(|error| broken(&self.url, &error)),
-            Err(_elapsed) => Err(at(&self.url, Trouble::Slow, format!("not done in {:?}", self.timeout))),
+        let Limits { max_bytes, timeout, silence, .. } = self.limits;
+        let next = match timeout_at(self.limits.next(), self.response.chunk()).await {
+            Ok(chunk) => chunk.map_err(|error| broken(&self.url, &error))?,
+            Err(_elapsed) => {
+                let what = if Instant::now() < self.limits.until {
+                    format!("no byte for {silence:?}")
+                } else {
+                    format!("not done in {timeout:?}")
+                };
+                return Err(at(&self.url, Trouble::Slow, what));
+            }
+        };
+        let Some(chunk) = next else {
+            let is_cut = self.announced.is_some_and(|length| length != self.received);
+            return if is_cut {
+                Err(at(&self.url, Trouble::Cut, "the body was cut short"))
+            } else {
+                Ok(None)
+            };
+        };
+        self.received = self.received.saturating_add(length_of(&chunk));
+        if self.received > max_bytes {
+            return Err(too_large(&self.url, max_bytes));
         }
+        Ok(Some(chunk))
     }
 
-    fn take(&mut self, chunk: Bytes) -> Result<(), FetchError> {
+    fn identity(&self) -> String {
+        let tag = self.response.headers().get(ETAG).map(HeaderValue::as_bytes).unwrap_or_default();
+        let length = self.announced.unwrap_or_default();
+        format!("{} {length} {}", self.url.path(), String::from_utf8_lossy(tag))
+    }
+
+    fn located(&self, error: FetchError) -> FetchError {
+        at(&self.url, error.trouble, error.message)
+    }
+
+    fn take(&mut self, chunk: Bytes) {
         self.bytes.extend_from_slice(&chunk);
-        if length_of(&self.bytes) > self.max_bytes {
-            return Err(too_large(&self.url, self.max_bytes));
-        }
         self.digest.update(&chunk);
-        Ok(())
     }
 
     fn image(self: Box<Self>) -> Result<Image, FetchError> {
-        let Self { url, announced, bytes, digest, .. } = *self;
-        if announced.is_some_and(|length| length != length_of(&bytes)) {
-            return Err(at(&url, Trouble::Cut, "the body was cut short"));
-        }
+        let Self { url, bytes, digest, .. } = *self;
         Image::with_digest(bytes.freeze(), digest.finalize().as_slice())
             .map_err(|error| at(&url, error.trouble, error.message))
     }
@@ -96,9 +115,11 @@ impl Body for Inline {
         Ok(None)
     }
 
-    fn take(&mut self, _: Bytes) -> Result<(), FetchError> {
-        Ok(())
+    fn identity(&self) -> String {
+        self.url.path().to_owned()
     }
+
+    fn take(&mut self, _: Bytes) {}
 
     fn image(self: Box<Self>) -> Result<Image, FetchError> {
         let Self { url, max_bytes } = *self;

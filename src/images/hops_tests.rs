@@ -22,8 +22,9 @@ fn rules() -> DownloadRules {
     DownloadRules {
         certificates: Default::default(),
         guard: Guard::default(),
-        max_bytes: 10_000,
-        timeout: Duration::from_secs(20),
+        image: Bounds { max_bytes: 10_000, timeout: Duration::from_secs(20) },
+        media: Bounds { max_bytes: 10_000, timeout: Duration::from_secs(20) },
+        silence: Duration::from_secs(20),
         max_redirects: 3,
         proxy: SecretString::default(),
         user_agent: "a-test/1".to_owned(),

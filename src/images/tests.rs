@@ -19,8 +19,9 @@ fn rules() -> DownloadRules {
     DownloadRules {
         certificates: Default::default(),
         guard: Guard { allow_private_hosts: true, ..Guard::default() },
-        max_bytes: 10_000,
-        timeout: Duration::from_millis(800),
+        image: Bounds { max_bytes: 10_000, timeout: Duration::from_millis(800) },
+        media: Bounds { max_bytes: 10_000, timeout: Duration::from_millis(800) },
+        silence: Duration::from_millis(800),
         max_redirects: 3,
         proxy: SecretString::default(),
         user_agent: "a-test/1".to_owned(),

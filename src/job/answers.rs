@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::TaskId;
+use super::{FileKind, TaskId};
 
 /// The outcome of a POST.
 #[derive(Debug, Clone, PartialEq)]
@@ -169,6 +169,8 @@ pub enum Lookup {
 /// One file of a result at the provider. Its URL is signed and expires, and it is never logged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ResultFile {
+    pub kind: FileKind,
+    /// Its place among the files of its kind.
     pub index: u32,
     pub url: Url,
 }

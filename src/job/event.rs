@@ -20,10 +20,10 @@ use sha2::{Digest as _, Sha256};
 
 use self::data::{Cancelled, CloudEvent, Failed, Submitted, Succeeded};
 pub use self::end::{EndNote, JobEnd};
-pub use self::view::{EventView, ImageView, NotAnEvent, may_be_corrected, may_run_on, says_unknown};
+pub use self::view::{EventView, FileView, NotAnEvent, may_be_corrected, may_run_on, says_unknown};
 
 use super::{
-    Cancellation, ExternalTaskId, FailedTasks, Failure, Job, Made, Outcome, Reason, Success, TaskId, Timings,
+    Cancellation, ExternalTaskId, FailedTasks, Failure, Job, Outcome, Reason, Success, TaskId, Timings,
 };
 
 /// The media type of [`Event::body`], for the message's `content_type`.
@@ -168,13 +168,14 @@ impl Event {
     }
 
     fn succeeded(job: &Job, success: &Success, context: &Context<'_>) -> Self {
-        let Made::Images(images) = &success.made;
         let data = Succeeded {
             job_id: &job.id,
             operation: job.operation.as_ref(),
             task_id: &success.task_id,
             external_task_id: context.external,
-            images,
+            images: &success.made.images,
+            videos: &success.made.videos,
+            audios: &success.made.audios,
             units: success.units.as_deref(),
             failed_task_ids: context.failed.tasks(),
             timings_ms: context.timings,

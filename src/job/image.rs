@@ -9,6 +9,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use sniff::Sniffed;
+pub(in crate::job) use sniff::foreign;
 use trouble::Trouble;
 
 /// A checked image.

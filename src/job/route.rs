@@ -19,8 +19,9 @@ use std::sync::{Arc, LazyLock};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-pub use self::field::{Check, Field, PictureRules, Together};
+pub use self::field::{Check, Field, PictureRules, SOUND_BYTES_MAX, Together};
 use self::table::{CURRENT, MULTI_IMAGE_TO_IMAGE, PAGE, ROUTES};
+use super::FileKind;
 
 /// What is known of one route.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +46,8 @@ pub struct RouteData {
     /// What several fields together may not be.
     pub together: &'static [Together],
     pub picture: PictureRules,
-    pub makes: Makes,
+    /// The kinds of files that it makes, at least one.
+    pub makes: &'static [FileKind],
     pub certainty: Certainty,
 }
 
@@ -67,22 +69,6 @@ impl Certainty {
             Self::Seen => "seen",
             Self::Page => "page",
             Self::Guessed => "guessed",
-        }
-    }
-}
-
-/// What a route makes. [`Made`](super::Made) has the same cases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Makes {
-    Images,
-}
-
-impl Makes {
-    /// The member of `task_result` that lists it.
-    #[must_use]
-    pub fn member(self) -> &'static str {
-        match self {
-            Self::Images => "images",
         }
     }
 }
@@ -305,7 +291,9 @@ mod tests {
                 assert_eq!(known, data.has_model(), "{name} {}", edition.profile);
             }
             assert!(!data.editions.is_empty(), "{name}");
-            for Together::Excludes(one, other) | Together::Needs(one, other) in data.together {
+            for Together::Excludes(one, other) | Together::Needs(one, other) | Together::AnyOf(one, other) in
+                data.together
+            {
                 let is_field = |name: &str| data.fields.iter().any(|field| field.name == name);
                 assert!(is_field(one) && is_field(other), "{name}: {one}, {other}");
             }
@@ -324,6 +312,11 @@ mod tests {
                     | Check::Images(_)
                     | Check::Series { .. }
                     | Check::Fraction(_)
+                    | Check::Flag
+                    | Check::Object
+                    | Check::Objects(_)
+                    | Check::Url
+                    | Check::Sound
                     | Check::Switch => None,
                 };
                 let is_own = Submission::OWN_MEMBERS.contains(&field.name);

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::event::EventKind;
 use super::event::data::{Cancelled, CloudEvent, Failed, Submitted, Succeeded};
 use super::request::{DEPTH_MAX, METADATA_BYTES_MAX, TIMEOUT_S_MAX};
+use super::route::SOUND_BYTES_MAX;
 use super::route::table::ROUTES;
 use super::route::{Check, Edition, Field, RouteData, RouteName, Together};
 use super::{ExternalTaskId, JobId};
@@ -258,6 +259,7 @@ fn input(route: &RouteData) -> Value {
 fn together(rule: &Together) -> Value {
     match rule {
         Together::Excludes(one, other) => json!({"not": {"required": [one, other]}}),
+        Together::AnyOf(one, other) => json!({"anyOf": [{"required": [one]}, {"required": [other]}]}),
         Together::Needs(one, other) => json!({"dependentRequired": {(*one): [other]}}),
     }
 }
@@ -332,6 +334,21 @@ fn property(field: &Field, name: &str, route: &RouteData) -> Value {
                 "type": "number", "minimum": number(hundredths.start()), "maximum": number(hundredths.end()),
             })
         }
+        Check::Flag => json!({"description": about_field, "type": "boolean"}),
+        Check::Object => json!({"description": about_field, "type": "object"}),
+        Check::Objects(number) => json!({
+            "description": about_field, "type": "array", "items": {"type": "object"},
+            "minItems": number.start(), "maxItems": number.end(),
+        }),
+        Check::Url => json!({
+            "description": about_field, "type": "string", "minLength": 1, "maxLength": route.picture.url_bytes_max,
+        }),
+        Check::Sound => json!({
+            "description": about(&format!(
+                "An http or https URL that the provider can fetch, or base64 of at most {SOUND_BYTES_MAX} bytes."
+            )),
+            "type": "string", "minLength": 1,
+        }),
         Check::Switch => json!({
             "description": about_field, "type": "object", "properties": {"enabled": {"type": "boolean"}},
         }),

@@ -5,7 +5,7 @@ use crate::job::{Charged, Failure, Made, Reason, Success, TaskId};
 fn what_happened_is_counted_under_its_name() {
     let metrics = Metrics::new();
     let task_id = TaskId::new("t-1").unwrap();
-    let success = Success { task_id: task_id.clone(), made: Made::Images(Vec::new()), units: None };
+    let success = Success { task_id: task_id.clone(), made: Made::default(), units: None };
     metrics.job_finished(&Outcome::Succeeded(success));
     metrics.job_finished(&Outcome::Failed(Failure {
         reason: Reason::Rejected,
@@ -110,7 +110,7 @@ fn what_was_paid_is_counted_by_model_and_what_was_paid_in_vain_apart() {
     let metrics = Metrics::new();
     let success = |units: &str| {
         let task_id = TaskId::new("t-1").unwrap();
-        Outcome::Succeeded(Success { task_id, made: Made::Images(Vec::new()), units: Some(units.to_owned()) })
+        Outcome::Succeeded(Success { task_id, made: Made::default(), units: Some(units.to_owned()) })
     };
     for units in ["3.5", " 1 ", "", "free", "-2", "inf", "NaN"] {
         metrics.paid(&success(units), "kling-v2");

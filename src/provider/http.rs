@@ -26,8 +26,9 @@ use super::foreign::ForeignWords;
 use super::models::Models;
 use super::wire;
 use super::{NO_TASK, Provider};
+use crate::job::FileKind;
 use crate::job::answers::{AccountFault, AccountFaultKind, Lookup, SubmitOutcome, TaskStatus};
-use crate::job::route::{Makes, Route, Routes};
+use crate::job::route::{Route, Routes};
 use crate::job::submission::Submission;
 use crate::job::{SentUnder, TaskId};
 use crate::limits::Limits;
@@ -153,7 +154,7 @@ impl CometApi {
     }
 
     /// What this path says about a task, and whether another path may know more.
-    async fn query_at(&self, path: &str, task: &TaskId, makes: Makes) -> (TaskStatus, bool) {
+    async fn query_at(&self, path: &str, task: &TaskId, makes: &[FileKind]) -> (TaskStatus, bool) {
         let (asked, read) = match self.get_at(path, task.as_str()).await {
             Ok(asked_and_read) => asked_and_read,
             Err(silence) => {

@@ -9,7 +9,7 @@
 //! It is pure and total: any bytes give an answer.
 
 mod envelope;
-mod images;
+mod files;
 mod meaning;
 #[cfg(test)]
 mod property_tests;

@@ -4,6 +4,7 @@
 //! An action that other workers may repeat is given up as soon as the worker stops or loses the connection that
 //! brought the job. A POST is not given up, nor is the note of its outcome.
 
+mod download;
 mod end;
 mod generate;
 mod interrupts;
@@ -21,7 +22,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 pub use self::interrupts::Interrupts;
-use self::store::ImageStoring;
+use self::store::FileStoring;
 use super::Shared;
 use super::breaker::{Pass, Sent};
 use super::held_jobs::HeldJobEntry;
@@ -92,7 +93,7 @@ pub(super) fn run_life<'a>(
     let trace = shared.traces.life(&job, queue, queued_ms(&job.envelope), !original.is_first_delivery());
     let hints = shared.hints.wait_for(&job.id);
     let original = Some(original);
-    let storing = ImageStoring::none();
+    let storing = FileStoring::none();
     let held = shared.held_jobs.enter(&job.id);
     let mut actor = Actor {
         shared,
@@ -154,7 +155,7 @@ struct Actor<'a> {
     /// Until this time this job posts nothing, though other jobs may.
     no_post_before: Option<Duration>,
     hints: HintListener,
-    storing: ImageStoring,
+    storing: FileStoring,
     /// The terminal event that was published last.
     published: Option<Bytes>,
     /// What the job is at, for people.

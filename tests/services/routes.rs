@@ -1,27 +1,55 @@
-//! Each route of the table, played by the stand-in: a job in, its images stored and told, killed and resumed.
+//! Each route of the table, played by the stand-in: a job in, its files stored and told, killed and resumed.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::support::process::environment;
 use crate::support::tool::tool;
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
-/// An example of each route, and how many images it makes.
-fn examples() -> [(Value, usize); 5] {
+/// An example of each route, and how many images, videos and sounds it makes.
+fn examples() -> [(Value, [usize; 3]); 18] {
     macro_rules! job {
         ($name:literal) => {
             serde_json::from_str(include_str!(concat!("../fixtures/jobs/", $name, ".json"))).unwrap()
         };
     }
     [
-        (job!("design"), 1),
-        (job!("generation"), 2),
-        (job!("generation-smallest"), 1),
-        (job!("omni"), 3),
-        (job!("try-on"), 1),
+        (job!("design"), [1, 0, 0]),
+        (job!("generation"), [2, 0, 0]),
+        (job!("generation-smallest"), [1, 0, 0]),
+        (job!("omni"), [3, 0, 0]),
+        (job!("try-on"), [1, 0, 0]),
+        (job!("expansion"), [2, 0, 0]),
+        (job!("text-to-video"), [0, 1, 0]),
+        (job!("text-to-video-shots"), [0, 1, 0]),
+        (job!("image-to-video"), [0, 1, 0]),
+        (job!("multi-image-to-video"), [0, 1, 0]),
+        (job!("omni-video"), [0, 1, 0]),
+        (job!("video-effects"), [0, 1, 0]),
+        (job!("avatar"), [0, 1, 0]),
+        (job!("motion-control"), [0, 1, 0]),
+        (job!("video-extension"), [0, 1, 0]),
+        (job!("lip-sync"), [0, 1, 0]),
+        (job!("text-to-audio"), [0, 0, 2]),
+        (job!("video-to-audio"), [0, 1, 2]),
     ]
+}
+
+/// The file is in the store, and is what the event says.
+fn is_stored(file: &Value, kind: &str) {
+    let path = file["location"].as_str().unwrap().strip_prefix("file://").unwrap();
+    assert!(path.contains(&format!("/{kind}/")), "{path}");
+    let bytes = std::fs::read(path).unwrap();
+    assert_eq!(file["bytes"], bytes.len(), "{file}");
+    assert_eq!(file["sha256"], hex::encode(Sha256::digest(&bytes)), "{file}");
+    if kind == "videos" {
+        assert_eq!(file["content_type"], "video/mp4", "{file}");
+        assert_eq!(file["duration_ms"], 5041, "{file}");
+        assert!(file["width"].as_u64().is_some() && file["height"].as_u64().is_some(), "{file}");
+    }
 }
 
 fn operation(job: &Value) -> &str {
@@ -39,29 +67,29 @@ async fn a_job_of_each_route_is_killed_resumed_paid_once_and_stored() {
         for (job, _) in &examples {
             broker.publish(place, job).await;
         }
-        wait_for("five task ids in Redis", async || {
+        wait_for("all task ids in Redis", async || {
             let said = tool(&environment(place, &sim.url), &["status", "--json"]).await;
-            (said.json()["jobs"]["generating"] == 5).then_some(())
+            (said.json()["jobs"]["generating"] == examples.len()).then_some(())
         })
         .await;
         worker.kill().await;
         let _next = Worker::start(place, &sim, &[]);
         let ends = broker.ends(place, examples.len()).await;
-        for (job, images) in &examples {
+        for (job, made) in &examples {
             let event = ends[job["job_id"].as_str().unwrap()][0].json();
             assert_eq!(event["type"], "comet.job.succeeded", "{event}");
             assert_eq!(event["data"]["operation"], operation(job), "{event}");
-            let stored = event["data"]["images"].as_array().unwrap();
-            assert_eq!(stored.len(), *images, "{event}");
-            for image in stored {
-                let path = image["location"].as_str().unwrap().strip_prefix("file://").unwrap();
-                assert!(std::fs::metadata(path).is_ok_and(|file| file.len() > 0), "{path}");
+            for (kind, number) in ["images", "videos", "audios"].into_iter().zip(made) {
+                let none = Vec::new();
+                let stored = event["data"][kind].as_array().unwrap_or(&none);
+                assert_eq!(stored.len(), *number, "{kind}: {event}");
+                stored.iter().for_each(|file| is_stored(file, kind));
             }
         }
         let report = sim.report().await;
         report.nothing_was_paid_for_twice();
-        assert_eq!(report.number("accepted"), 5);
-        assert_eq!(report.number("charged_total"), 8, "an image of each");
+        assert_eq!(report.number("accepted"), 18);
+        assert_eq!(report.number("charged_total"), 22, "the images, and one of each other task");
         assert_eq!(report.0["ignored_fields"], serde_json::json!({"scene_image": 1}), "of both spellings");
     })
     .await;

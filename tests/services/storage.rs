@@ -5,10 +5,11 @@ use comet_worker::job::image::Image;
 use comet_worker::job::receipt::{Gate, IntentFacts, Shut};
 use comet_worker::job::record::Nonce;
 use comet_worker::job::route::RouteName;
-use comet_worker::job::{Digest, JobId, SentUnder};
+use comet_worker::job::{Digest, FileKind, JobId, SentUnder};
 use comet_worker::receipts::Receipts;
 use comet_worker::storage::{Storage, StorageOptions};
-use object_store::{Attribute, ObjectStoreExt};
+use futures_util::TryStreamExt as _;
+use object_store::{Attribute, ObjectStore as _, ObjectStoreExt as _};
 use url::Url;
 use uuid::Uuid;
 
@@ -98,6 +99,50 @@ async fn s3_store_behaves_like_the_folder() {
     let nowhere = format!("s3://{bucket}-missing");
     let broken = Storage::open(&options(nowhere, Some(endpoint))).unwrap();
     assert!(broken.probe().await.is_err());
+}
+
+/// A video of several parts, and a sound of less than one, in a bucket.
+#[tokio::test]
+async fn a_video_goes_into_a_bucket_part_by_part() {
+    use mp4_atom::{Encode as _, FourCC, Ftyp, Mdat, Moov};
+
+    let endpoint = endpoint();
+    let bucket = format!("comet-{}", Uuid::new_v4());
+    let created = reqwest::Client::new().put(endpoint.join(&bucket).unwrap()).send().await.unwrap();
+    assert!(created.status().is_success(), "{created:?}");
+    let storage = Storage::open(&options(format!("s3://{bucket}/team"), Some(endpoint))).unwrap();
+    let job: JobId = "order-1".parse().unwrap();
+
+    let brand = FourCC::new(b"isom");
+    let mut bytes = Vec::new();
+    Ftyp { major_brand: brand, minor_version: 0, compatible_brands: vec![brand] }.encode(&mut bytes).unwrap();
+    Mdat { data: (0..12_000_000_u32).map(|place| u8::try_from(place % 251).unwrap()).collect() }
+        .encode(&mut bytes)
+        .unwrap();
+    let mut upload = storage.begin_media(&job, FileKind::Video, 0, "cut off");
+    upload.write(&bytes).await.unwrap();
+    assert!(upload.finish().await.is_err(), "no index");
+    Moov::default().encode(&mut bytes).unwrap();
+    let mut upload = storage.begin_media(&job, FileKind::Video, 0, "whole");
+    for chunk in bytes.chunks(300_000) {
+        upload.write(chunk).await.unwrap();
+    }
+    let stored = upload.finish().await.unwrap();
+    assert_eq!(storage.read(&stored.location).await.unwrap(), bytes);
+    assert!(stored.location.starts_with(&format!("s3://{bucket}/team/prod/videos/order-1/0-")), "{stored:?}");
+
+    let mut sound = storage.begin_media(&job, FileKind::Audio, 1, "short");
+    sound.write(&[&[0xff, 0xfb, 0x90, 0x00][..], &[0; 413]].concat()).await.unwrap();
+    let sound = sound.finish().await.unwrap();
+
+    for (stored, content_type) in [(&stored, "video/mp4"), (&sound, "audio/mpeg")] {
+        let key = stored.location.strip_prefix(&format!("s3://{bucket}/")).unwrap();
+        let served = storage.objects().get(&key.into()).await.unwrap();
+        assert_eq!(served.attributes.get(&Attribute::ContentType).unwrap().as_ref(), content_type);
+    }
+    let keys: Vec<_> =
+        storage.objects().list(None).map_ok(|object| object.location).try_collect().await.unwrap();
+    assert_eq!(keys.len(), 2, "nothing of the one that was cut off: {keys:?}");
 }
 
 /// Many workers ask at one gate: in a folder and in a bucket, one of them passes.

@@ -34,9 +34,7 @@ pub(crate) static LOOKS: &[(Fault, Dress)] = &[
     (Fault::LookWrapper, |reply, task| outer(task, outer_word(task), "", inner(&reply))),
     (Fault::LookWrapperEnvelope, |reply, task| outer(task, outer_word(task), "", reply)),
     (Fault::LookUrlInFailReason, |reply, task| {
-        let images = images(&reply);
-        let url = images.first().and_then(|image| image["url"].as_str()).unwrap_or_default();
-        outer(task, outer_word(task), url, inner(&reply))
+        outer(task, outer_word(task), first_url(&reply).as_str().unwrap_or_default(), inner(&reply))
     }),
     (Fault::LookSwept, |reply, task| {
         let stale = with(inner(&reply), "", "task_status", json!("processing"));
@@ -49,13 +47,19 @@ pub(crate) static LOOKS: &[(Fault, Dress)] = &[
         }
     }),
     (Fault::LookFlat, |reply, task| {
-        let url = images(&reply).first().map_or(Value::Null, |image| image["url"].clone());
+        if !is_of_one_kind(&reply) {
+            return reply;
+        }
+        let url = first_url(&reply);
         let id = task.task_id.to_string();
         wrapper(json!({"error": null, "format": "png", "metadata": null, "status": task.status.name(),
             "task_id": id, "url": url}))
     }),
     (Fault::LookCompleted, |reply, task| {
-        let url = images(&reply).first().map_or(Value::Null, |image| image["url"].clone());
+        if !is_of_one_kind(&reply) {
+            return reply;
+        }
+        let url = first_url(&reply);
         let (status, progress) = match task.status {
             Status::Submitted => ("queued", 0),
             Status::Processing => ("in_progress", 50),
@@ -179,22 +183,50 @@ fn newer(reply: &Value, task: &TaskView) -> Value {
         Status::Failed(message) => ("failed", message),
         Status::Submitted | Status::Processing => (task.status.name(), None),
     };
-    let output = |image: &Value| json!({"type": "image", "url": image["url"], "group_id": "1"});
-    let outputs: Vec<_> = images(reply).iter().map(output).collect();
+    let result = &reply["data"]["task_result"];
+    let list = |name: &str| result[name].as_array().cloned().unwrap_or_default();
+    let image = |image: Value| json!({"type": "image", "url": image["url"], "group_id": "1"});
+    let video = |video: Value| json!({"type": "video", "id": video["id"], "url": video["url"], "duration": video["duration"]});
+    let sound = |sound: Value| json!({"type": "audio", "id": sound["id"], "mp3_url": sound["url_mp3"], "wav_url": sound["url_wav"]});
+    let images = list("images").into_iter().map(image);
+    let media = list("videos").into_iter().map(video).chain(list("audios").into_iter().map(sound));
+    let outputs: Vec<_> = images.chain(media).collect();
     json!({"code": 0, "message": "SUCCEED", "request_id": reply["request_id"], "data": {
         "id": task.task_id.to_string(), "status": status, "message": message, "external_id": task.external_task_id.as_deref(),
         "create_time": task.created_ms, "update_time": task.updated_ms, "outputs": outputs,
         "billing": [{"charge_type": "unit", "amount": task.units.to_string()}]}})
 }
 
+/// The member that lists what was made; `None` if there is none, or there are two, whose shapes are left alone.
+fn member(reply: &Value) -> Option<&'static str> {
+    let result = reply.pointer("/data/task_result")?;
+    let mut lists = ["images", "videos", "audios"].into_iter().filter(|name| result[name].is_array());
+    lists.next().filter(|_| lists.next().is_none())
+}
+
+/// The images, or the video, or the sound.
 fn images(reply: &Value) -> Vec<Value> {
-    reply.pointer("/data/task_result/images").and_then(Value::as_array).cloned().unwrap_or_default()
+    let list = member(reply).and_then(|name| reply["data"]["task_result"][name].as_array());
+    list.cloned().unwrap_or_default()
+}
+
+/// The URL of the first one.
+fn first_url(reply: &Value) -> Value {
+    let images = images(reply);
+    let first = images.first();
+    let url = |name: &str| first.map(|image| image[name].clone()).filter(Value::is_string);
+    url("url").or_else(|| url("url_mp3")).unwrap_or_default()
+}
+
+/// Whether a shape that has one URL can tell of the task.
+fn is_of_one_kind(reply: &Value) -> bool {
+    reply.pointer("/data/task_result/videos").is_none() || member(reply).is_some()
 }
 
 /// A task without images keeps its result as it is.
 fn with_images(reply: Value, images: Vec<Value>) -> Value {
-    match reply.pointer("/data/task_result/images") {
-        Some(_) => with(reply, "/data/task_result", "images", Value::Array(images)),
+    match member(&reply) {
+        Some(name) => with(reply, "/data/task_result", name, Value::Array(images)),
         None => reply,
     }
 }

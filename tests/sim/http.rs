@@ -16,7 +16,7 @@ use axum::{
     },
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -27,10 +27,11 @@ use crate::{
     duration::millis,
     faults::Fault,
     files::{self, File},
+    media,
     model::{Answer, Drip, Model, Reply, Submission, read::Withheld},
-    picture::Pictures,
+    picture::{Format, Pictures},
     refusal::{Body, Refusal},
-    rules::{Family, Rules, hex},
+    rules::{Family, OTHERS, Rules, hex},
     shape, steering,
     wire::{Connections, Scissors},
 };
@@ -45,6 +46,8 @@ pub(crate) struct Sim {
     pub(crate) clock: Clock,
     pub(crate) rules: Rules,
     pub(crate) pictures: Pictures,
+    /// About how many bytes a video has.
+    pub(crate) video_bytes: usize,
     pub(crate) pace: Pace,
     /// What result URLs begin with, without a slash at the end.
     pub(crate) public_base: String,
@@ -96,15 +99,23 @@ impl Sim {
 }
 
 pub(crate) fn router(sim: Arc<Sim>) -> Router {
-    Router::new()
-        .route("/kling/v1/images/generations", post(submit::<IMAGES>))
-        .route("/kling/v1/images/multi-image2image", post(submit::<IMAGES>))
-        .route("/kling/v1/images/omni-image", post(submit::<OMNI>))
-        .route("/kling/v1/images/kolors-virtual-try-on", post(submit::<TRY_ON>))
-        .route("/kling/v1/images/generations/{id}", get(query_at_page))
-        .route("/kling/v1/images/multi-image2image/{id}", get(query::<IMAGES>))
-        .route("/kling/v1/images/omni-image/{id}", get(query::<OMNI>))
-        .route("/kling/v1/images/kolors-virtual-try-on/{id}", get(query::<TRY_ON>))
+    let images = "/kling/v1/images";
+    let mut router = Router::new()
+        .route(&format!("{images}/generations"), submits(Family::Images))
+        .route(&format!("{images}/multi-image2image"), submits(Family::Images))
+        .route(&format!("{images}/omni-image"), submits(Family::Omni))
+        .route(&format!("{images}/kolors-virtual-try-on"), submits(Family::TryOn))
+        .route(&format!("{images}/generations/{{id}}"), get(query_at_page))
+        .route(&format!("{images}/multi-image2image/{{id}}"), queries(Family::Images))
+        .route(&format!("{images}/omni-image/{{id}}"), queries(Family::Omni))
+        .route(&format!("{images}/kolors-virtual-try-on/{{id}}"), queries(Family::TryOn));
+    for (place, other) in OTHERS.iter().enumerate() {
+        let family = Family::Other(place);
+        router = router
+            .route(other.path, submits(family))
+            .route(&format!("{}/{{id}}", other.path), queries(family));
+    }
+    router
         .route("/cdn/{task}/{file}", get(download))
         .merge(steering::router())
         .fallback(no_such_path)
@@ -113,20 +124,20 @@ pub(crate) fn router(sim: Arc<Sim>) -> Router {
         .with_state(sim)
 }
 
-/// The families, as parameters of the handlers.
-const IMAGES: u8 = 0;
-const OMNI: u8 = 1;
-const TRY_ON: u8 = 2;
-
-fn family(number: u8) -> Family {
-    match number {
-        OMNI => Family::Omni,
-        TRY_ON => Family::TryOn,
-        _ => Family::Images,
-    }
+fn submits(family: Family) -> MethodRouter<Arc<Sim>> {
+    post(move |sim: State<Arc<Sim>>, scissors: ConnectInfo<Scissors>, request: Request| {
+        submit(family, sim, scissors, request)
+    })
 }
 
-async fn submit<const FAMILY: u8>(
+fn queries(family: Family) -> MethodRouter<Arc<Sim>> {
+    get(move |sim: State<Arc<Sim>>, scissors: ConnectInfo<Scissors>, id: Path<String>, headers: HeaderMap| {
+        query(family, sim, scissors, id, headers)
+    })
+}
+
+async fn submit(
+    family: Family,
     State(sim): State<Arc<Sim>>,
     ConnectInfo(scissors): ConnectInfo<Scissors>,
     request: Request,
@@ -137,7 +148,7 @@ async fn submit<const FAMILY: u8>(
     }
     let headers = request.headers().clone();
     let body = Bytes::from_request(request, &()).await;
-    let submission = read_submission(&sim.rules, family(FAMILY), &headers, body);
+    let submission = read_submission(&sim.rules, family, &headers, body);
     let mut answer = sim.model().submit(&submission, sim.clock.now_ms());
     if let Answer::Later { life } = answer {
         answer = submit_late(&sim, submission, life).await;
@@ -207,17 +218,18 @@ async fn query_at_page(
     if sim.model().path_is_gone(sim.clock.now_ms()) {
         return no_such_path(method, uri).await;
     }
-    query::<IMAGES>(State(sim), scissors, id, headers).await
+    query(Family::Images, State(sim), scissors, id, headers).await
 }
 
-async fn query<const FAMILY: u8>(
+async fn query(
+    family: Family,
     State(sim): State<Arc<Sim>>,
     ConnectInfo(scissors): ConnectInfo<Scissors>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
     tokio::time::sleep(sim.pace.poll).await;
-    let polled = sim.model().poll_at(family(FAMILY), bearer(&headers), &id, sim.clock.now_ms());
+    let polled = sim.model().poll_at(family, bearer(&headers), &id, sim.clock.now_ms());
     match polled {
         Ok(task) => {
             if sim.model().poll_drips() {
@@ -267,7 +279,13 @@ async fn download(
     }
     let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
     let agent = agent.unwrap_or_default().to_owned();
-    match sim.pictures.draw(task_id, index, picture.aspect_ratio, picture.format) {
+    let made = match picture.format {
+        Format::Png | Format::Jpeg => sim.pictures.draw(task_id, index, picture.aspect_ratio, picture.format),
+        Format::Mp4 | Format::Mp3 | Format::Wav => {
+            media::make(task_id, picture.format, picture.aspect_ratio, sim.video_bytes)
+        }
+    };
+    match made {
         Ok(bytes) => {
             let content_type = picture.format.content_type();
             let (url, hops, slow) = (uri.to_string(), link.hops, sim.pace.slow);

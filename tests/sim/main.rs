@@ -1,4 +1,4 @@
-//! `comet-sim`: a stand-in for CometAPI's Kling image routes, for tests, demos and benchmarks, ours and those of
+//! `comet-sim`: a stand-in for CometAPI's Kling routes, for tests, demos and benchmarks, ours and those of
 //! users.
 //!
 //! A fake that only answers can't tell whether a client paid twice. This one is a model with state: it makes tasks,
@@ -14,7 +14,7 @@
 //! | `callback.rs` | the calls to a `callback_url` |
 //! | `faults.rs`, `scenarios.rs`, `switches.rs` | what can go wrong, by name, and how often |
 //! | `duration.rs` | how long things take |
-//! | `picture.rs` | real PNG and JPEG files |
+//! | `picture.rs`, `media.rs` | real PNG and JPEG files, videos and sounds |
 //! | `report.rs`, `steering.rs` | what was charged and polled; `/sim/` |
 //! | `http.rs`, `wire.rs`, `options.rs` | the real paths, the connections, the command line |
 
@@ -27,6 +27,7 @@ mod duration;
 mod faults;
 mod files;
 mod http;
+mod media;
 mod model;
 mod options;
 mod picture;
@@ -105,6 +106,7 @@ fn sim(options: &Options, address: SocketAddr, connections: Arc<Connections>) ->
         clock: Clock::start(),
         rules: options.rules(),
         pictures: Pictures::new(options.image_px),
+        video_bytes: options.video_bytes,
         pace: Pace { submit: options.submit_latency, poll: options.poll_latency, slow: options.slow_for },
         public_base,
         connections,

@@ -98,6 +98,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 640, value_parser = clap::value_parser!(u16).range(16..=4096), value_name = "PX")]
     pub(crate) image_px: u16,
 
+    /// About how many bytes a video has
+    #[arg(long, default_value_t = 64 * 1024, value_name = "BYTES")]
+    pub(crate) video_bytes: usize,
+
     /// How long a result URL holds; a later query gives a fresh one
     #[arg(long, default_value = "30d", value_parser = parse_duration, value_name = "DURATION")]
     link_lifetime: Duration,

@@ -60,6 +60,9 @@ impl AspectRatio {
 pub(crate) enum Format {
     Png,
     Jpeg,
+    Mp4,
+    Mp3,
+    Wav,
 }
 
 impl Format {
@@ -67,6 +70,9 @@ impl Format {
         match self {
             Self::Png => "png",
             Self::Jpeg => "jpg",
+            Self::Mp4 => "mp4",
+            Self::Mp3 => "mp3",
+            Self::Wav => "wav",
         }
     }
 
@@ -74,6 +80,9 @@ impl Format {
         match self {
             Self::Png => "image/png",
             Self::Jpeg => "image/jpeg",
+            Self::Mp4 => "video/mp4",
+            Self::Mp3 => "audio/mpeg",
+            Self::Wav => "audio/wav",
         }
     }
 }
@@ -118,6 +127,7 @@ impl Pictures {
                 let plate = self.plate(Plate::Jpeg(ratio, tint % TINTS))?;
                 labelled_jpeg(&plate, &label)
             }
+            Format::Mp4 | Format::Mp3 | Format::Wav => anyhow::bail!("this is no picture"),
         }
     }
 

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-pub(crate) use self::routes::Family;
+pub(crate) use self::routes::{Family, Makes, OTHERS};
 use crate::{picture::AspectRatio, refusal::Refusal};
 
 mod routes;
@@ -45,6 +45,7 @@ pub(crate) struct Rules {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct GenerationRequest {
     pub(crate) family: Family,
+    pub(crate) makes: Makes,
     /// Its images are told as a series.
     pub(crate) is_series: bool,
     pub(crate) external_task_id: Option<Arc<str>>,
@@ -79,6 +80,7 @@ impl Rules {
             Family::Images => self.read_fields(&fields),
             Family::Omni => self.read_omni(&fields),
             Family::TryOn => self.read_try_on(&fields),
+            Family::Other(place) => self.read_other(place, &fields),
         };
         read.map_err(Refusal::Invalid)
     }
@@ -108,6 +110,7 @@ impl Rules {
         }
         Ok(GenerationRequest {
             family: Family::Images,
+            makes: Makes::Pictures,
             is_series: false,
             external_task_id: external_task_id(fields)?,
             n: count(fields)?,

@@ -5,7 +5,11 @@
 
 use serde_json::{Value, json};
 
-use crate::task::{Link, Status, TaskView};
+use crate::{
+    media::VIDEO_MS,
+    picture::Format,
+    task::{Link, Status, TaskView},
+};
 
 /// The answer to an accepted POST.
 pub(crate) fn submitted(task: &TaskView, request_id: &str) -> Value {
@@ -56,27 +60,42 @@ pub(crate) fn told(task: &TaskView, public_base: &str) -> Value {
 
 /// A series is told under another name.
 fn result(task: &TaskView, public_base: &str) -> Value {
-    let images = images(task, public_base);
-    if task.is_series {
-        json!({"result_type": "series", "series_images": images})
-    } else {
-        json!({"images": images})
+    let url = |link: &Link| url(task, link, public_base);
+    let of = |format: Format| task.links.iter().find(|link| link.format == format).map(url);
+    let seconds = format!("{:.3}", VIDEO_MS as f64 / 1000.0);
+    let video =
+        of(Format::Mp4).map(|url| json!({"id": task.task_id.to_string(), "url": url, "duration": seconds}));
+    let sound = of(Format::Mp3).zip(of(Format::Wav)).map(|(mp3, wav)| {
+        json!({
+            "id": task.task_id.to_string(), "url_mp3": mp3, "url_wav": wav,
+            "duration_mp3": "1.045", "duration_wav": "1.0",
+        })
+    });
+    match (video, sound) {
+        (Some(video), Some(sound)) => json!({"videos": [video], "audios": [sound]}),
+        (Some(video), None) => json!({"images": null, "videos": [video]}),
+        (None, Some(sound)) => json!({"audios": [sound]}),
+        (None, None) => {
+            let image = |link: &Link| json!({"index": link.index, "url": url(link)});
+            let images: Vec<_> = task.links.iter().map(image).collect();
+            if task.is_series {
+                json!({"result_type": "series", "series_images": images})
+            } else {
+                json!({"images": images})
+            }
+        }
     }
 }
 
-fn images(task: &TaskView, public_base: &str) -> Vec<Value> {
-    let url = |link: &Link| {
-        format!(
-            "{public_base}/cdn/{}/{}.{}?x-kcdn-pid=112757&Expires={}&pkey={:016x}",
-            task.task_id,
-            link.index,
-            link.format.extension(),
-            link.expires_s,
-            link.key
-        )
-    };
-    let image = |link: &Link| json!({"index": link.index, "url": url(link)});
-    task.links.iter().map(image).collect()
+fn url(task: &TaskView, link: &Link, public_base: &str) -> String {
+    format!(
+        "{public_base}/cdn/{}/{}.{}?x-kcdn-pid=112757&Expires={}&pkey={:016x}",
+        task.task_id,
+        link.index,
+        link.format.extension(),
+        link.expires_s,
+        link.key
+    )
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
     duration::millis,
     faults::Fault,
     picture::{AspectRatio, Format},
-    rules::{Family, GenerationRequest},
+    rules::{Family, GenerationRequest, Makes},
     switches::{Kept, KeptOf},
 };
 
@@ -60,6 +60,7 @@ pub(crate) struct Task {
     pub(crate) job: Arc<str>,
     pub(crate) body_sha256: Arc<str>,
     pub(crate) family: Family,
+    makes: Makes,
     pub(crate) is_series: bool,
     pub(crate) n: u8,
     pub(crate) aspect_ratio: AspectRatio,
@@ -172,6 +173,7 @@ impl Task {
             job: request.job(),
             body_sha256: making.body_sha256,
             family: request.family,
+            makes: request.makes,
             is_series: request.is_series,
             n: request.n,
             aspect_ratio: request.aspect_ratio,
@@ -247,13 +249,32 @@ impl Task {
                 spoilt: false,
             };
         }
-        let link = |index| Link {
+        let link = |(index, format)| Link {
             index,
-            format: issuer.formats.of(self.task_id, index),
+            format,
             expires_s: self.links.expire_ms.div_ceil(1000),
             key: issuer.key(self.task_id, index, self.links.issue),
         };
-        (0..self.n).map(link).collect()
+        self.files(issuer.formats).map(link).collect()
+    }
+
+    /// Its files, each with its place.
+    fn files(&self, formats: Formats) -> impl Iterator<Item = (u8, Format)> {
+        let task_id = self.task_id;
+        let media: &[Format] = match self.makes {
+            Makes::Pictures => &[],
+            Makes::Video => &[Format::Mp4],
+            Makes::Sound => &[Format::Mp3, Format::Wav],
+            Makes::VideoAndSound => &[Format::Mp4, Format::Mp3, Format::Wav],
+        };
+        let pictures = if media.is_empty() { 0..self.n } else { 0..0 };
+        let pictures = pictures.map(move |index| (index, formats.of(task_id, index)));
+        pictures.chain((0..).zip(media.iter().copied()))
+    }
+
+    /// The format of one of its files.
+    pub(crate) fn file(&self, formats: Formats, index: u8) -> Option<Format> {
+        self.files(formats).find_map(|(place, format)| (place == index).then_some(format))
     }
 
     /// Does a key that came with a download open this image now?

@@ -201,8 +201,14 @@ function outcomeCell(end) {
 
 function recentRow(end) {
   const picture = element("td");
-  if (end.outcome === "succeeded") thumbnail(end.job_id, 0).then((image) => image && picture.append(image));
+  if (end.image) thumbnail(end.job_id, 0).then((image) => image && picture.append(image));
+  else if (end.video || end.audio) picture.append(mediaIcon(end.video ? "video" : "sound"));
   return row(picture, element("td", {}, jobLink(end.job_id)), outcomeCell(end), agingCell(end.at, " ago"), cell(end.message, "text"));
+}
+
+// Videos and sounds are not fetched: they may be hundreds of megabytes.
+function mediaIcon(kind) {
+  return element("span", { class: "media", role: "img", "aria-label": `a ${kind}`, title: `a ${kind}` }, kind === "video" ? "\u25b6" : "\u266a");
 }
 
 // Images are fetched one after the other, and the latest 200 are kept.
@@ -335,6 +341,9 @@ async function showJob(job) {
     life.images.forEach((image, index) => thumbnail(life.job_id, index).then((made) => {
       if (mine === state.shown) pictures.append(made ?? element("p", {}, image.location));
     }));
+    for (const [kind, files] of [["video", life.videos], ["sound", life.audios]]) {
+      for (const file of files ?? []) pictures.append(element("p", {}, mediaIcon(kind), ` ${file.location}`));
+    }
     byId("job-history").replaceChildren(...(life.history.length ? life.history.map(momentOf) : [element("li", {}, "No receipts.")]));
     const actions = byId("job-actions");
     actions.replaceChildren();
@@ -345,7 +354,7 @@ async function showJob(job) {
         element("button", { type: "button", onclick: () => resolve(life.job_id, { decision: "give_up" }, "Give it up. It ends as cancelled, and whether it was charged stays unknown.") }, "Give up…"),
       );
     } else if (life.outcome === "failed" && life.task_id) {
-      actions.append(element("button", { type: "button", onclick: () => resolve(life.job_id, { decision: "fetch" }, "Fetch the images of its task now, store and publish them.") }, "Fetch its images…"));
+      actions.append(element("button", { type: "button", onclick: () => resolve(life.job_id, { decision: "fetch" }, "Fetch the results of its task now, store and publish them.") }, "Fetch its results…"));
     }
     if (!dialog.open) dialog.showModal();
   } catch (error) {

@@ -1,4 +1,4 @@
-//! `comet-worker resolve --fetch`: fetches the images of a task that ended after its job did.
+//! `comet-worker resolve --fetch`: fetches the files of a task that ended after its job did.
 //!
 //! No message of the job is left in a queue, so this process does what a worker would do: download, store, seal,
 //! freeze, publish. Each of these may be repeated, and the first seal counts, so another run completes a run that was
@@ -21,12 +21,12 @@ use crate::config::Config;
 use crate::images::{Downloader, Images as _};
 use crate::job::answers::{ResultFile, TaskStatus};
 use crate::job::event::{Context, Event, EventView, may_be_corrected, says_unknown};
-use crate::job::image::Image;
 use crate::job::receipt::history::History;
-use crate::job::route::{Makes, Route};
+use crate::job::route::Route;
 use crate::job::step::{FreezePrecondition, FreezeResult};
 use crate::job::{
-    Digest, Envelope, ExternalIds, ExternalTaskId, Job, JobId, Made, Outcome, Success, TaskId, Timings,
+    Digest, Envelope, ExternalIds, ExternalTaskId, FileKind, Job, JobId, Made, Outcome, StoredFile, Success,
+    TaskId, Timings,
 };
 use crate::ledger::{JobRef, Ledger};
 use crate::metrics::Metrics;
@@ -34,10 +34,11 @@ use crate::metrics::Standstill;
 use crate::provider::Provider as _;
 use crate::queue::publish::Publisher;
 use crate::receipts::Receipts;
-use crate::storage::Storage;
+use crate::storage::{MediaFault, Storage};
 use crate::worker::life::Interrupts;
 use crate::worker::publish::Publishing;
 use crate::worker::standstills::Standstills;
+use crate::worker::transfer;
 
 /// The pause before a failing server is asked again.
 const REST: Duration = Duration::from_secs(1);
@@ -61,7 +62,7 @@ pub(super) async fn fetch(
         bail!("{job} ended without a task, so there is nothing to fetch")
     };
     if says_unknown(&first) || !may_be_corrected(&first) {
-        let reason = told.reason.as_deref().unwrap_or("with its images");
+        let reason = told.reason.as_deref().unwrap_or("with its results");
         bail!("{job} ended as {reason}, so there is nothing to fetch");
     }
     let route = super::route_of(config, job, history)?;
@@ -133,7 +134,7 @@ async fn stored_event(
     let (files, units) = match parts::provider(config)?.query(route, task).await {
         TaskStatus::Succeeded { files, .. } if files.is_empty() => {
             bail!(
-                "CometAPI calls task {task} a success, and its reply has no image where this version looks for one: try a later version"
+                "CometAPI calls task {task} a success, and its reply has no file where this version looks for one: try a later version"
             )
         }
         TaskStatus::Succeeded { files, units } => (files, units),
@@ -147,9 +148,8 @@ async fn stored_event(
     let downloader = parts::downloader(config)?;
     let started = Instant::now();
     let mut stored = Vec::with_capacity(files.len());
-    for image in &files {
-        let downloaded = download(&downloader, image, config.download.attempts).await?;
-        stored.push(storage.put_image(&job.id, image.index, &downloaded).await?);
+    for file in &files {
+        stored.push(store(&downloader, storage, &job.id, file, config.download.attempts).await?);
     }
     let store = u64::try_from(started.elapsed().as_millis()).ok();
     let context = Context {
@@ -162,28 +162,58 @@ async fn stored_event(
         failed: &history.failed(),
         supersedes: Some(&told.id),
     };
-    let made = match route.data.makes {
-        Makes::Images => Made::Images(stored),
-    };
-    let success = Success { task_id: task.clone(), made, units };
+    let success = Success { task_id: task.clone(), made: Made::of(stored), units };
     Ok(Event::terminal(job, &Outcome::Succeeded(success), &context).body)
 }
 
-async fn download(downloader: &Downloader, image: &ResultFile, attempts: u32) -> anyhow::Result<Image> {
+/// Downloads a file and stores it.
+async fn store(
+    downloader: &Downloader,
+    storage: &Storage,
+    job: &JobId,
+    file: &ResultFile,
+    attempts: u32,
+) -> anyhow::Result<StoredFile> {
     let mut attempt = 1;
     loop {
-        match downloader.fetch(&image.url).await {
-            Ok(downloaded) => return Ok(downloaded),
-            Err(error) if error.trouble.may_pass() && attempt < attempts => tokio::time::sleep(REST).await,
-            Err(error) => bail!("image {}: {error}; {}", image.index, error.trouble.advice()),
+        match store_once(downloader, storage, job, file).await {
+            Ok(stored) => return Ok(stored),
+            Err(MediaFault::Store(error)) => return Err(error.into()),
+            Err(MediaFault::File(error)) if error.trouble.may_pass() && attempt < attempts => {
+                tokio::time::sleep(REST).await;
+            }
+            Err(MediaFault::File(error)) => {
+                bail!("{} {}: {error}; {}", file.kind.as_str(), file.index, error.trouble.advice())
+            }
         }
         attempt += 1;
     }
 }
 
+async fn store_once(
+    downloader: &Downloader,
+    storage: &Storage,
+    job: &JobId,
+    file: &ResultFile,
+) -> Result<StoredFile, MediaFault> {
+    let media = async || {
+        let mut body = downloader.open(&file.url, file.kind).await?;
+        let upload = storage.begin_media(job, file.kind, file.index, &body.identity());
+        transfer::stream(&mut *body, upload).await
+    };
+    Ok(match file.kind {
+        FileKind::Image => {
+            let image = downloader.fetch(&file.url).await?;
+            StoredFile::Image(storage.put_image(job, file.index, &image).await?)
+        }
+        FileKind::Video => StoredFile::Video(media().await?),
+        FileKind::Audio => StoredFile::Audio(media().await?),
+    })
+}
+
 /// Freezes the event, so that a further copy of the job publishes the same.
 async fn freeze(ledger: &dyn Ledger, job: &Job, first: Bytes, event: &Bytes) -> anyhow::Result<()> {
-    let again = "the images are stored and sealed; say it again to have them told";
+    let again = "the results are stored and sealed; say it again to have them told";
     let correcting = FreezePrecondition::Correcting { first };
     match ledger.freeze(entry(job), &correcting, event.clone(), false).await.context(again)? {
         FreezeResult::Event(_) => Ok(()),
@@ -215,7 +245,7 @@ async fn publish(config: &Config, job: &Job, event: &Bytes) -> anyhow::Result<()
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => bail!("the sealed correction can't be read"),
         Err(_) => bail!(
-            "the images are stored and sealed, but the event isn't published: {waits_for}; say it again"
+            "the results are stored and sealed, but the event isn't published: {waits_for}; say it again"
         ),
     }
 }

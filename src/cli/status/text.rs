@@ -154,8 +154,10 @@ pub(super) fn job(view: &JobView) -> String {
             let _ = writeln!(text, "  {name:<12} {}", one_line(value));
         }
     }
-    for image in &view.images {
-        let _ = writeln!(text, "  {:<12} {}", "image", one_line(&image.location));
+    for (word, files) in [("image", &view.images), ("video", &view.videos), ("sound", &view.audios)] {
+        for file in files {
+            let _ = writeln!(text, "  {word:<12} {}", one_line(&file.location));
+        }
     }
     for moment in &view.history {
         let _ = writeln!(text, "  {}  {}", moment.at, one_line(&words(moment)));

@@ -1,19 +1,21 @@
-//! `--out`: copies the images of finished jobs from the store into a folder.
+//! `--out`: copies the files of finished jobs from the store into a folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::job::event::{EventView, ImageView};
+use crate::job::event::{EventView, FileView};
 use crate::storage::Storage;
 
-/// Images held in memory at once.
+/// Copies at once.
 const AT_ONCE: usize = 8;
 
 /// The copies under way.
-pub(super) struct ImageCopies {
+pub(super) struct FileCopies {
     storage: Storage,
     folder: PathBuf,
     places: Arc<Semaphore>,
@@ -22,7 +24,7 @@ pub(super) struct ImageCopies {
     failed: usize,
 }
 
-impl ImageCopies {
+impl FileCopies {
     /// # Errors
     ///
     /// The folder can't be created.
@@ -38,12 +40,12 @@ impl ImageCopies {
         })
     }
 
-    /// Begins to copy the images of an event.
+    /// Begins to copy the files of an event.
     pub(super) fn begin(&mut self, view: &EventView) {
-        for image in &view.images {
-            let path = self.folder.join(file_name(&view.job_id, image));
+        for (_, file) in view.files() {
+            let path = self.folder.join(file_name(&view.job_id, file));
             let (storage, places) = (self.storage.clone(), Arc::clone(&self.places));
-            let location = image.location.clone();
+            let location = file.location.clone();
             self.under_way.spawn(async move {
                 let _place = places.acquire().await;
                 copy(&storage, &location, &path).await
@@ -83,27 +85,32 @@ impl ImageCopies {
     }
 }
 
-/// Copies one image; it never appears half written under its name.
+/// Copies one file chunk by chunk; it never appears half written under its name.
 async fn copy(storage: &Storage, location: &str, path: &Path) -> Result<(), String> {
     let shown = path.file_name().unwrap_or_default().display();
-    let bytes = storage.read(location).await.map_err(|error| {
-        format!("{shown} was not copied: {error}; is storage.url (COMET_WORKER__STORAGE__URL) that of the workers?")
-    })?;
+    let unread = |error| {
+        format!(
+            "{shown} was not copied: {error}; is storage.url (COMET_WORKER__STORAGE__URL) that of the workers?"
+        )
+    };
+    let unwritten = |error| format!("{} can't be written: {error}", path.display());
+    let mut chunks = storage.stream(location).await.map_err(unread)?;
     let mut staging = path.as_os_str().to_owned();
     staging.push(".part");
-    let written = async {
-        tokio::fs::write(&staging, &bytes).await?;
-        tokio::fs::rename(&staging, path).await
-    };
-    written.await.map_err(|error| format!("{} can't be written: {error}", path.display()))
+    let mut file = tokio::fs::File::create(&staging).await.map_err(unwritten)?;
+    while let Some(chunk) = chunks.next().await {
+        file.write_all(&chunk.map_err(unread)?).await.map_err(unwritten)?;
+    }
+    file.flush().await.map_err(unwritten)?;
+    tokio::fs::rename(&staging, path).await.map_err(unwritten)
 }
 
 /// `<job_id>-<index>.<ext>`, whatever the event says, because the event came from outside.
-fn file_name(job: &str, image: &ImageView) -> String {
-    let extension = image.location.rsplit_once('.').map_or("", |(_, extension)| extension);
+fn file_name(job: &str, file: &FileView) -> String {
+    let extension = file.location.rsplit_once('.').map_or("", |(_, extension)| extension);
     let plain = (1..=5).contains(&extension.len()) && extension.bytes().all(|b| b.is_ascii_alphanumeric());
     let job = job.replace(['/', '\\', '\0'], "_");
-    format!("{job}-{}.{}", image.index, if plain { extension } else { "bin" })
+    format!("{job}-{}.{}", file.index, if plain { extension } else { "bin" })
 }
 
 #[cfg(test)]
@@ -118,8 +125,8 @@ mod tests {
             ("..", 0, "s3://b.c/x", "..-0.bin"),
             ("../../etc/x", 0, "memory:///a.b/..", ".._.._etc_x-0.bin"),
         ] {
-            let image = ImageView { index, location: location.to_owned(), url: None, bytes: 1 };
-            assert_eq!(file_name(job, &image), name);
+            let file = FileView { index, location: location.to_owned(), url: None, bytes: 1 };
+            assert_eq!(file_name(job, &file), name);
         }
     }
 }

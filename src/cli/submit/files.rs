@@ -82,7 +82,7 @@ fn names<'a>(text: &'a str, route: &RouteData) -> Vec<(String, &'a str, String)>
     found
 }
 
-/// Every value that should be an image.
+/// Every value that should be an image or a sound.
 fn pictures<'a>(text: &'a str, route: &RouteData) -> Vec<(String, &'a RawValue)> {
     let members = |text: &'a str| serde_json::from_str::<Members<'a>>(text).unwrap_or_default();
     let Some(input) = members(text).remove("input") else { return Vec::new() };
@@ -98,7 +98,7 @@ fn pictures<'a>(text: &'a str, route: &RouteData) -> Vec<(String, &'a RawValue)>
                     Some((format!("/input/{}/{index}/{member}", field.name), value))
                 }));
             }
-            Check::Scene | Check::Picture => {
+            Check::Scene | Check::Picture | Check::Sound => {
                 let given = |name: &&str| Some((format!("/input/{name}"), *input.get(*name)?));
                 found.extend(route.names_of(field).iter().filter_map(given));
             }
@@ -109,6 +109,10 @@ fn pictures<'a>(text: &'a str, route: &RouteData) -> Vec<(String, &'a RawValue)>
             | Check::Images(_)
             | Check::Series { .. }
             | Check::Fraction(_)
+            | Check::Flag
+            | Check::Object
+            | Check::Objects(_)
+            | Check::Url
             | Check::Switch
             | Check::CallbackUrl
             | Check::ExternalTaskId => {}

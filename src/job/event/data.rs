@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::EventKind;
 use crate::job::route::RouteName;
-use crate::job::{Charged, ExternalTaskId, Fault, JobId, Reason, StoredImage, TaskId, Timings};
+use crate::job::{Charged, ExternalTaskId, Fault, JobId, Reason, StoredImage, StoredMedia, TaskId, Timings};
 
 /// A CloudEvent 1.0 in JSON on the exchange comet.events. Routing keys: job.submitted, job.succeeded, job.failed,
 /// job.cancelled; the last three are terminal. Copies of an event can arrive; they have the same id and the same bytes.
@@ -81,9 +81,18 @@ pub(in crate::job) struct Succeeded<'a> {
     pub operation: Option<&'a RouteName>,
     pub task_id: &'a TaskId,
     pub external_task_id: &'a ExternalTaskId,
-    /// In the provider's order.
+    /// In the provider's order. Only of a route that makes images.
+    #[serde(skip_serializing_if = "<[StoredImage]>::is_empty")]
     #[schemars(length(min = 1))]
     pub images: &'a [StoredImage],
+    /// In the provider's order. Only of a route that makes videos.
+    #[serde(skip_serializing_if = "<[StoredMedia]>::is_empty")]
+    #[schemars(length(min = 1))]
+    pub videos: &'a [StoredMedia],
+    /// In the provider's order. Only of a route that makes sounds.
+    #[serde(skip_serializing_if = "<[StoredMedia]>::is_empty")]
+    #[schemars(length(min = 1))]
+    pub audios: &'a [StoredMedia],
     /// What the provider deducted, verbatim.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub units: Option<&'a str>,

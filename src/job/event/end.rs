@@ -39,6 +39,12 @@ pub struct JobEnd {
     /// Where its first image is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// Where its first video is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<String>,
+    /// Where its first sound is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio: Option<String>,
     /// The id of the event that it corrects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<String>,
@@ -70,7 +76,11 @@ struct Data<'a> {
     #[serde(default)]
     units: Option<&'a RawValue>,
     #[serde(default)]
-    images: Option<Vec<Image<'a>>>,
+    images: Option<Vec<File<'a>>>,
+    #[serde(default)]
+    videos: Option<Vec<File<'a>>>,
+    #[serde(default)]
+    audios: Option<Vec<File<'a>>>,
     #[serde(default)]
     timings_ms: Option<Waited>,
     #[serde(default)]
@@ -99,7 +109,7 @@ pub struct EndNote {
 }
 
 #[derive(Deserialize)]
-struct Image<'a> {
+struct File<'a> {
     #[serde(borrow)]
     location: &'a RawValue,
 }
@@ -115,7 +125,7 @@ impl EndNote {
         let data = &stored.data;
         let message = data.message.map(|message| bounded(message.get()));
         let mut json = format!(r#"{{"job_id":{},"outcome":"{}""#, data.job_id.get(), kind.word());
-        let image = data.images.as_ref().and_then(|images| images.first()).map(|image| image.location.get());
+        let first = first_location;
         let null = Some("null");
         for (name, value) in [
             ("reason", data.reason.map(RawValue::get).or(null)),
@@ -124,7 +134,9 @@ impl EndNote {
             ("charged", data.charged.map(RawValue::get)),
             ("task_id", data.task_id.map(RawValue::get)),
             ("units", data.units.map(RawValue::get)),
-            ("image", image),
+            ("image", first(&data.images)),
+            ("video", first(&data.videos)),
+            ("audio", first(&data.audios)),
             ("supersedes", stored.supersedes.map(RawValue::get)),
         ] {
             if let Some(value) = value {
@@ -150,6 +162,10 @@ impl JobEnd {
     pub fn of(event: &[u8]) -> Option<Self> {
         serde_json::from_str(&EndNote::of(event, "")?.json).ok()
     }
+}
+
+fn first_location<'a>(files: &Option<Vec<File<'a>>>) -> Option<&'a str> {
+    Some(files.as_ref()?.first()?.location.get())
 }
 
 /// A success is charged, whatever it says; another end says whether it is.

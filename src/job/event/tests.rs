@@ -10,8 +10,10 @@ use super::*;
 use crate::job::route::{Route, RouteName};
 use crate::job::{Charged, Fault, StoredImage};
 use crate::job::{Digest, Envelope, ExternalIds, ExternalTaskId};
+use crate::job::{FileKind, Made, StoredFile, StoredMedia};
 
 const SUCCEEDED: &[u8] = include_bytes!("../../../tests/fixtures/events/succeeded.v2.json");
+const MEDIA: &[u8] = include_bytes!("../../../tests/fixtures/events/media.v2.json");
 const FAILED: &[u8] = include_bytes!("../../../tests/fixtures/events/failed.v2.json");
 const CANCELLED: &[u8] = include_bytes!("../../../tests/fixtures/events/cancelled.v2.json");
 const INVALID: &[u8] = include_bytes!("../../../tests/fixtures/events/invalid.v2.json");
@@ -76,7 +78,7 @@ fn success() -> Outcome {
     };
     Outcome::Succeeded(Success {
         task_id: task(),
-        made: Made::Images(vec![first, second]),
+        made: Made::of([first, second].map(StoredFile::Image)),
         units: Some("8".to_owned()),
     })
 }
@@ -110,6 +112,45 @@ fn a_success_has_exactly_these_bytes() {
     let context = context(1_795_410_729_114, 1, timings, 3);
     let event = Event::terminal(&job(Some(r#"{"customer":42}"#)), &success(), &context);
     assert_is(&event, EventKind::Succeeded, "order-8812/succeeded", SUCCEEDED);
+}
+
+#[test]
+fn a_video_and_a_sound_have_exactly_these_bytes_and_no_images() {
+    let video = StoredMedia {
+        index: 0,
+        location: "s3://bucket/videos/order-8812/0-5ac1f2.mp4".to_owned(),
+        url: Some("https://media.example.com/order-8812/0-5ac1f2.mp4".to_owned()),
+        content_type: "video/mp4".to_owned(),
+        bytes: 13_096_952,
+        width: Some(1280),
+        height: Some(720),
+        duration_ms: Some(5041),
+        sha256: format!("5ac1{}00f2", "0".repeat(56)),
+    };
+    let sound = StoredMedia {
+        location: "s3://bucket/audios/order-8812/0-5ac1f2.mp3".to_owned(),
+        url: None,
+        content_type: "audio/mpeg".to_owned(),
+        bytes: 80_666,
+        width: None,
+        height: None,
+        duration_ms: None,
+        ..video.clone()
+    };
+    let made = Made::of([StoredFile::Video(video), StoredFile::Audio(sound)]);
+    assert_eq!(made.count(), 2);
+    let success = Outcome::Succeeded(Success { task_id: task(), made, units: Some("8".to_owned()) });
+    let timings = Timings { queued: Some(12), submit: Some(240), generate: Some(24_100), store: Some(310) };
+    let event = Event::terminal(&job(None), &success, &context(1_795_410_729_114, 1, timings, 3));
+    assert_is(&event, EventKind::Succeeded, "order-8812/succeeded", MEDIA);
+    let view = EventView::parse(&event.body).unwrap();
+    let files: Vec<_> = view.files().map(|(kind, file)| (kind, file.bytes)).collect();
+    assert_eq!(files, [(FileKind::Video, 13_096_952), (FileKind::Audio, 80_666)]);
+    let end = JobEnd::of(&event.body).unwrap();
+    let found = (end.image.as_deref(), end.video.as_deref(), end.audio.as_deref());
+    let (video, sound) =
+        ("s3://bucket/videos/order-8812/0-5ac1f2.mp4", "s3://bucket/audios/order-8812/0-5ac1f2.mp3");
+    assert_eq!(found, (None, Some(video), Some(sound)));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::EventKind;
-use crate::job::{Fault, Reason};
+use crate::job::{Fault, FileKind, Reason};
 
 /// The parts of an event that a reader needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +19,10 @@ pub struct EventView {
     pub job_id: String,
     pub task_id: Option<String>,
     pub external_task_id: Option<String>,
-    /// In the order of the event.
-    pub images: Vec<ImageView>,
+    /// In the order of the event, as the following two.
+    pub images: Vec<FileView>,
+    pub videos: Vec<FileView>,
+    pub audios: Vec<FileView>,
     /// A text, since a newer worker may know more reasons than [`crate::job::Reason`] here.
     pub reason: Option<String>,
     pub message: Option<String>,
@@ -35,7 +37,7 @@ pub struct EventView {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageView {
+pub struct FileView {
     #[serde(default)]
     pub index: u32,
     pub location: String,
@@ -66,6 +68,8 @@ impl EventView {
             task_id: data.task_id,
             external_task_id: data.external_task_id,
             images: data.images,
+            videos: data.videos,
+            audios: data.audios,
             reason: data.reason,
             message: data.message,
             provider_code: data.provider_code,
@@ -73,6 +77,18 @@ impl EventView {
             faults: data.faults,
             units: data.units,
             supersedes: supersedes.or(data.supersedes),
+        })
+    }
+
+    /// All its files, each with its kind.
+    pub fn files(&self) -> impl Iterator<Item = (FileKind, &FileView)> {
+        FileKind::ALL.into_iter().flat_map(|kind| {
+            let files = match kind {
+                FileKind::Image => &self.images,
+                FileKind::Video => &self.videos,
+                FileKind::Audio => &self.audios,
+            };
+            files.iter().map(move |file| (kind, file))
         })
     }
 
@@ -131,7 +147,11 @@ struct Data {
     #[serde(default)]
     external_task_id: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
-    images: Vec<ImageView>,
+    images: Vec<FileView>,
+    #[serde(default, deserialize_with = "or_default")]
+    videos: Vec<FileView>,
+    #[serde(default, deserialize_with = "or_default")]
+    audios: Vec<FileView>,
     #[serde(default)]
     reason: Option<String>,
     #[serde(default)]

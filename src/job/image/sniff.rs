@@ -31,7 +31,7 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<Sniffed, FetchError> {
         Ok(Whole { format, width, height, .. }) => {
             Ok(Sniffed { content_type: format.media_type(), extension: format.extension(), width, height })
         }
-        Err(Flaw::Foreign) => Err(foreign(bytes)),
+        Err(Flaw::Foreign) => Err(foreign(bytes, "a PNG, JPEG or WebP image")),
         Err(Flaw::Cut(format)) => {
             let what =
                 format!("{} that ends before its end, after {} bytes", format.media_type(), bytes.len());
@@ -46,7 +46,7 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<Sniffed, FetchError> {
 
 /// A file of a known kind was made by the provider for the job; a text, or nothing, is what a host sends instead of
 /// it.
-fn foreign(bytes: &[u8]) -> FetchError {
+pub(in crate::job) fn foreign(bytes: &[u8], expected: &str) -> FetchError {
     let is_media = |kind: infer::Type| {
         use infer::MatcherType::{Audio, Image, Video};
         matches!(kind.matcher_type(), Audio | Image | Video)
@@ -54,10 +54,10 @@ fn foreign(bytes: &[u8]) -> FetchError {
     let (trouble, what) = match infer::get(bytes) {
         Some(kind) => {
             let trouble = if is_media(kind) { Trouble::AnotherKind } else { Trouble::NoPicture };
-            (trouble, format!("{} instead of a PNG, JPEG or WebP image", kind.mime_type()))
+            (trouble, format!("{} instead of {expected}", kind.mime_type()))
         }
         None if bytes.is_empty() => (Trouble::NoPicture, "an empty body".to_owned()),
-        None => (Trouble::NoPicture, "no PNG, JPEG or WebP image".to_owned()),
+        None => (Trouble::NoPicture, format!("something else than {expected}")),
     };
     FetchError::new(trouble, what)
 }

@@ -88,6 +88,17 @@ pub(super) fn check(
                 callback_url = url(value, name, check, route, faults);
                 Ok(())
             }
+            Check::Url => {
+                url(value, name, check, route, faults);
+                Ok(())
+            }
+            Check::Sound => {
+                sound(value, name, check, route, faults);
+                Ok(())
+            }
+            Check::Flag => value.as_bool().map(drop).ok_or_else(|| found(value)),
+            Check::Object => value.as_object().map(drop).ok_or_else(|| found(value)),
+            Check::Objects(number) => objects(value, number),
             Check::Model => one_of(value, &route.models).map(|own| model = Some(own)),
             Check::AnyModel => any_model(value).map(|own| model = Some(own)),
             Check::OneOf(choices) => one_of(value, choices).map(drop),
@@ -161,8 +172,15 @@ fn expected(check: &Check, route: &Route) -> String {
             let number = |hundredths: &u32| f64::from(*hundredths) / 100.0;
             format!("a number from {} to {}", number(hundredths.start()), number(hundredths.end()))
         }
+        Check::Flag => "true or false".to_owned(),
+        Check::Object => "an object".to_owned(),
+        Check::Objects(number) if number.start() == number.end() => {
+            format!("an array of {} object", number.start())
+        }
+        Check::Objects(number) => format!("an array of {} to {} objects", number.start(), number.end()),
+        Check::Sound => "an http or https URL, or base64, of a sound".to_owned(),
         Check::Switch => "an object with enabled, true or false".to_owned(),
-        Check::CallbackUrl => "an http or https URL".to_owned(),
+        Check::Url | Check::CallbackUrl => "an http or https URL".to_owned(),
         Check::ExternalTaskId => format!("1 to {} characters of A-Z a-z 0-9 _ -", ExternalTaskId::MAX_LENGTH),
     }
 }
@@ -208,6 +226,11 @@ fn leave_out_empty(input: &mut Input, route: &Route) {
         | Check::Images(_)
         | Check::Series { .. }
         | Check::Fraction(_)
+        | Check::Flag
+        | Check::Object
+        | Check::Objects(_)
+        | Check::Url
+        | Check::Sound
         | Check::Switch
         | Check::CallbackUrl
         | Check::ExternalTaskId => true,
@@ -306,6 +329,15 @@ fn any_model(value: &Value) -> Result<String, String> {
     named.map(str::to_owned).ok_or_else(|| found(value))
 }
 
+fn objects(value: &Value, number: &RangeInclusive<usize>) -> Result<(), String> {
+    let list = value.as_array().ok_or_else(|| found(value))?;
+    match list.iter().find(|entry| !entry.is_object()) {
+        Some(other) => Err(format!("{} in it", found(other))),
+        None if number.contains(&list.len()) => Ok(()),
+        None => Err(list.len().to_string()),
+    }
+}
+
 fn fraction(value: &Value, hundredths: &RangeInclusive<u32>) -> Result<(), String> {
     let number = value.as_f64().map(|number| number * 100.0);
     let fits =
@@ -337,7 +369,10 @@ fn together(input: &Input, route: &Route, faults: &mut Faults) {
             Together::Needs(one, other) if input.contains_key(*one) && !input.contains_key(*other) => {
                 faults.add(member("/input", one), format!("needs {other}"));
             }
-            Together::Excludes(..) | Together::Needs(..) => {}
+            Together::AnyOf(one, other) if !input.contains_key(*one) && !input.contains_key(*other) => {
+                faults.add("/input", format!("expected {one} or {other}, found neither"));
+            }
+            Together::Excludes(..) | Together::Needs(..) | Together::AnyOf(..) => {}
         }
     }
 }
@@ -355,6 +390,16 @@ fn switch(value: &Value, name: &str, check: &Check, route: &Route, faults: &mut 
             let path = member(&member("/input", name), "enabled");
             faults.add(path, format!("expected true or false, found {}", found(other)));
         }
+    }
+}
+
+fn sound(value: &Value, name: &str, check: &Check, route: &Route, faults: &mut Faults) {
+    let checked = match value.as_str() {
+        Some(text) => picture::check_sound(text, &route.data.picture),
+        None => Err(wrong(check, route, &found(value))),
+    };
+    if let Err(message) = checked {
+        faults.add(member("/input", name), message);
     }
 }
 

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::faults::{Faults, clip};
 use crate::job::format::{self, Format};
-use crate::job::route::PictureRules;
+use crate::job::route::{PictureRules, SOUND_BYTES_MAX};
 
 /// The plain alphabet with padding. Unused bits in the last character are accepted: some encoders leave them, and no
 /// decoder rejects them.
@@ -45,10 +45,21 @@ pub(super) fn check(path: &dyn Fn() -> String, text: &mut String, rules: &Pictur
             }
         }
     }
-    match decode(text, rules) {
+    match decode(text, rules.bytes_max, "an image") {
         Ok(bytes) => check_bytes(path, &bytes, rules, faults),
         Err(message) => faults.add(path(), message),
     }
+}
+
+/// Checks a sound: a URL, or bytes that are not looked at.
+pub(super) fn check_sound(text: &str, rules: &PictureRules) -> Result<(), String> {
+    if starts_with(text, "http://") || starts_with(text, "https://") {
+        return check_url(text, rules);
+    }
+    if starts_with(text, "file:") || starts_with(text, "data:") {
+        return Err("expected an http or https URL, or base64 without a prefix".to_owned());
+    }
+    decode(text, SOUND_BYTES_MAX, "a sound").map(drop)
 }
 
 /// Accepts an `http` or `https` URL that every reader understands in the same way. What lenient parsers repair
@@ -77,22 +88,20 @@ pub(super) fn check_url(text: &str, rules: &PictureRules) -> Result<(), String> 
     Ok(())
 }
 
-fn decode(text: &str, rules: &PictureRules) -> Result<Vec<u8>, String> {
+fn decode(text: &str, bytes_max: usize, what: &str) -> Result<Vec<u8>, String> {
     if text.is_empty() {
-        return Err("expected base64 after the data: prefix, found nothing".to_owned());
+        return Err("expected base64, found nothing".to_owned());
     }
     // This is checked before decoding: four characters are three bytes, less up to two for the padding.
     let bytes = (text.len() / 4 * 3).saturating_sub(2);
-    if bytes > rules.bytes_max {
-        let max = rules.bytes_max;
-        return Err(format!("expected an image of at most {max} bytes, found about {bytes}"));
+    if bytes > bytes_max {
+        return Err(format!("expected {what} of at most {bytes_max} bytes, found about {bytes}"));
     }
     let decoded = BASE64
         .decode(text)
         .map_err(|error| format!("expected an http or https URL, or base64: {}", explain(text, &error)))?;
-    if decoded.len() > rules.bytes_max {
-        let (max, bytes) = (rules.bytes_max, decoded.len());
-        return Err(format!("expected an image of at most {max} bytes, found {bytes}"));
+    if decoded.len() > bytes_max {
+        return Err(format!("expected {what} of at most {bytes_max} bytes, found {}", decoded.len()));
     }
     Ok(decoded)
 }

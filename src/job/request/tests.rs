@@ -207,6 +207,27 @@ fn every_fault_of_a_job_is_named_by_its_place() {
     check!("omni-eleven-images", ["/input/image_list"]);
     check!("omni-wrong-member", ["/input/image_list/0/image"]);
     check!("try-on-without-clothes", ["/input/cloth_image"]);
+    check!("text-to-video-without-words", ["/input"]);
+    check!("text-to-video-number-for-seconds", ["/input/duration"]);
+    check!("text-to-video-mode", ["/input/mode"]);
+    check!("text-to-video-shots-of-nobody", ["/input/multi_prompt"]);
+    check!("text-to-video-flag", ["/input/multi_shot"]);
+    check!("image-to-video-without-image", ["/input"]);
+    check!("image-to-video-tail-and-camera", ["/input/image_tail"]);
+    check!("multi-image-to-video-five", ["/input/image_list"]);
+    check!("omni-video-two-videos", ["/input/video_list"]);
+    check!("omni-video-wrong-member", ["/input/image_list/0/image_url"]);
+    check!("effects-input-is-a-text", ["/input/input"]);
+    check!("avatar-two-sounds", ["/input/sound_file"]);
+    check!("avatar-without-sound", ["/input"]);
+    check!("avatar-sound-of-the-disk", ["/input/sound_file"]);
+    check!("motion-control-video-is-no-url", ["/input/video_url"]);
+    check!("extension-without-task", ["/input/task_id"]);
+    check!("lip-sync-without-faces", ["/input/face_choose"]);
+    check!("lip-sync-face-is-a-text", ["/input/face_choose"]);
+    check!("text-to-audio-too-long", ["/input/duration"]);
+    check!("video-to-audio-of-two", ["/input/video_url"]);
+    check!("expansion-two-names", ["/input/bottom_expansion_ratio"]);
     check!(
         "wrong-types",
         [

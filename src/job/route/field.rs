@@ -43,6 +43,16 @@ pub enum Check {
     },
     /// A number between these hundredths.
     Fraction(RangeInclusive<u32>),
+    /// `true` or `false`.
+    Flag,
+    /// An object, passed on as it is.
+    Object,
+    /// So many objects, passed on as they are.
+    Objects(RangeInclusive<usize>),
+    /// A URL that the provider fetches.
+    Url,
+    /// A sound: a URL, or base64 of at most [`SOUND_BYTES_MAX`].
+    Sound,
     /// An object; its `enabled`, if present, is true or false.
     Switch,
     CallbackUrl,
@@ -81,4 +91,9 @@ pub enum Together {
     Excludes(&'static str, &'static str),
     /// The first is nothing without the second.
     Needs(&'static str, &'static str),
+    /// A job has one of them at least.
+    AnyOf(&'static str, &'static str),
 }
+
+/// The most bytes of a sound within a job (docs/provider.md, "Routes").
+pub const SOUND_BYTES_MAX: usize = 5 * 1024 * 1024;

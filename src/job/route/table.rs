@@ -1,12 +1,38 @@
 //! The table of routes. An entry is all that a route needs whose fields are of known kinds, beside an example job in
 //! `tests/fixtures/jobs` and its tests. For a new kind of field, add a [`Check`].
 
+mod sounds;
+mod videos;
+
 use std::ops::RangeInclusive;
 
-use super::{Certainty, Check, Edition, Field, Makes, PictureRules, RouteData, Together};
+use super::{Certainty, Check, Edition, Field, PictureRules, RouteData, Together};
+use crate::job::FileKind;
+use sounds::{TEXT_TO_AUDIO, VIDEO_TO_AUDIO};
+use videos::{
+    AVATAR, IMAGE_TO_VIDEO, LIP_SYNC, MOTION_CONTROL, MULTI_IMAGE_TO_VIDEO, NO_MODEL, OMNI_VIDEO,
+    TEXT_TO_VIDEO, VIDEO_EFFECTS, VIDEO_EXTENSION,
+};
 
 /// All routes; the first one is the default.
-pub static ROUTES: [&RouteData; 4] = [&MULTI_IMAGE_TO_IMAGE, &IMAGE_GENERATION, &OMNI_IMAGE, &VIRTUAL_TRY_ON];
+pub static ROUTES: [&RouteData; 16] = [
+    &MULTI_IMAGE_TO_IMAGE,
+    &IMAGE_GENERATION,
+    &OMNI_IMAGE,
+    &VIRTUAL_TRY_ON,
+    &IMAGE_EXPANSION,
+    &TEXT_TO_VIDEO,
+    &IMAGE_TO_VIDEO,
+    &MULTI_IMAGE_TO_VIDEO,
+    &OMNI_VIDEO,
+    &VIDEO_EFFECTS,
+    &AVATAR,
+    &MOTION_CONTROL,
+    &VIDEO_EXTENSION,
+    &LIP_SYNC,
+    &TEXT_TO_AUDIO,
+    &VIDEO_TO_AUDIO,
+];
 
 /// The same for every image route (docs/provider.md, "Input images").
 const PICTURE: PictureRules =
@@ -23,12 +49,24 @@ const N: Field = Field::optional(
     Check::Images(1..=9),
     "How many images to generate. Each takes one of the account's slots.",
 );
+/// How much a picture may grow at one side: up to twice itself.
+const GROWTH: Check = Check::Fraction(0..=200);
 /// For both prompts of every route.
 const WORDS: Check = Check::Text { chars_max: 2500 };
+const PROMPT: Field = Field::optional("prompt", WORDS, "What is to be seen. Counted in characters.");
+const NEGATIVE_PROMPT: Field = Field::optional("negative_prompt", WORDS, "What is not to be seen.");
+const MODEL: Field = Field::optional("model_name", Check::AnyModel, "");
+const CFG_SCALE: Field = Field::optional(
+    "cfg_scale",
+    Check::Fraction(0..=100),
+    "How closely the words are followed; 0.5 by default.",
+);
 const CALLBACK_URL: Field = Field::optional("callback_url", Check::CallbackUrl, "");
 const EXTERNAL_TASK_ID: Field = Field::optional("external_task_id", Check::ExternalTaskId, "");
 const WATERMARK_INFO: Field = Field::optional("watermark_info", Check::Switch, "Watermark options.");
 
+/// The profile of a route that has one edition.
+const ANY_PROFILE: &str = "any";
 /// Not for the subjects of a list.
 const NO_SUBJECTS: RangeInclusive<usize> = 0..=0;
 
@@ -82,7 +120,7 @@ pub static MULTI_IMAGE_TO_IMAGE: RouteData = RouteData {
     scene_names: &["scence_image", "scene_image"],
     together: &[],
     picture: PICTURE,
-    makes: Makes::Images,
+    makes: &[FileKind::Image],
     certainty: Certainty::Page,
 };
 
@@ -95,7 +133,7 @@ pub static IMAGE_GENERATION: RouteData = RouteData {
     query_path: "/kling/v1/images/generations/{task_id}",
     other_query_path: None,
     editions: &[&Edition {
-        profile: "any",
+        profile: ANY_PROFILE,
         models: &["kling-v3", "kling-v2-1", "kling-v2-new", "kling-v2", "kling-v1-5", "kling-v1"],
         default_model: "kling-v3",
         subject_images: NO_SUBJECTS,
@@ -119,7 +157,7 @@ pub static IMAGE_GENERATION: RouteData = RouteData {
             Check::Fraction(0..=100),
             "How close to the face; 0.45 by default. Not with every model.",
         ),
-        Field::optional("model_name", Check::AnyModel, ""),
+        MODEL,
         Field::optional("resolution", Check::OneOf(&["1k", "2k"]), "The provider's default is 1k."),
         ASPECT_RATIO,
         N,
@@ -130,7 +168,7 @@ pub static IMAGE_GENERATION: RouteData = RouteData {
     scene_names: &[],
     together: &[Together::Excludes("negative_prompt", "image"), Together::Needs("image_reference", "image")],
     picture: PICTURE,
-    makes: Makes::Images,
+    makes: &[FileKind::Image],
     certainty: Certainty::Page,
 };
 
@@ -142,7 +180,7 @@ pub static OMNI_IMAGE: RouteData = RouteData {
     query_path: "/kling/v1/images/omni-image/{task_id}",
     other_query_path: None,
     editions: &[&Edition {
-        profile: "any",
+        profile: ANY_PROFILE,
         models: &["kling-image-o1", "kling-v3-omni"],
         default_model: "kling-image-o1",
         subject_images: 1..=10,
@@ -154,7 +192,7 @@ pub static OMNI_IMAGE: RouteData = RouteData {
             "What the picture shows; it may name <<<image_1>>> and so on. Counted in characters.",
         ),
         Field::optional("image_list", Check::Pictures { member: "image" }, "The pictures to start from."),
-        Field::optional("model_name", Check::AnyModel, ""),
+        MODEL,
         Field::optional("resolution", Check::OneOf(&["1k", "2k", "4k"]), "The provider's default is 1k."),
         Field::optional(
             "aspect_ratio",
@@ -179,7 +217,7 @@ pub static OMNI_IMAGE: RouteData = RouteData {
     scene_names: &[],
     together: &[],
     picture: PICTURE,
-    makes: Makes::Images,
+    makes: &[FileKind::Image],
     certainty: Certainty::Seen,
 };
 
@@ -191,7 +229,7 @@ pub static VIRTUAL_TRY_ON: RouteData = RouteData {
     query_path: "/kling/v1/images/kolors-virtual-try-on/{task_id}",
     other_query_path: None,
     editions: &[&Edition {
-        profile: "any",
+        profile: ANY_PROFILE,
         models: &["kolors-virtual-try-on-v1", "kolors-virtual-try-on-v1-5"],
         default_model: "kolors-virtual-try-on-v1",
         subject_images: NO_SUBJECTS,
@@ -203,13 +241,45 @@ pub static VIRTUAL_TRY_ON: RouteData = RouteData {
             Check::Picture,
             "The clothing, on a white ground. With v1-5 also an upper and a lower piece in one picture.",
         ),
-        Field::optional("model_name", Check::AnyModel, ""),
+        MODEL,
         CALLBACK_URL,
         EXTERNAL_TASK_ID,
     ],
     scene_names: &[],
     together: &[],
     picture: PICTURE,
-    makes: Makes::Images,
+    makes: &[FileKind::Image],
+    certainty: Certainty::Guessed,
+};
+
+/// A picture grows at its sides. CometAPI's page names the lower side `bottom`, Kling's own `down`, and the wrong one
+/// may be dropped in silence (docs/provider.md, "Routes"): so a job says which it means.
+pub static IMAGE_EXPANSION: RouteData = RouteData {
+    name: "image_expansion",
+    about: "A picture grows at its sides.",
+    submit_path: "/kling/v1/images/editing/expand",
+    query_path: "/kling/v1/images/editing/expand/{task_id}",
+    other_query_path: None,
+    editions: &[&NO_MODEL],
+    fields: &[
+        Field::required("image", Check::Picture, "The picture."),
+        Field::required("up_expansion_ratio", GROWTH, "By how much of its height it grows upwards."),
+        Field::optional("bottom_expansion_ratio", GROWTH, "Downwards, by the name on CometAPI's page."),
+        Field::optional("down_expansion_ratio", GROWTH, "Downwards, by Kling's own name."),
+        Field::required("left_expansion_ratio", GROWTH, "By how much of its width it grows to the left."),
+        Field::required("right_expansion_ratio", GROWTH, "By how much of its width it grows to the right."),
+        PROMPT,
+        N,
+        WATERMARK_INFO,
+        CALLBACK_URL,
+        EXTERNAL_TASK_ID,
+    ],
+    scene_names: &[],
+    together: &[
+        Together::AnyOf("bottom_expansion_ratio", "down_expansion_ratio"),
+        Together::Excludes("bottom_expansion_ratio", "down_expansion_ratio"),
+    ],
+    picture: PICTURE,
+    makes: &[FileKind::Image],
     certainty: Certainty::Guessed,
 };

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::tests::{fixtures, reply};
 use super::*;
+use crate::job::FileKind;
 use crate::job::answers::{Later, Refusal, SubmitOutcome, TaskStatus};
-use crate::job::route::Makes;
 use crate::job::{SentUnder, TaskId};
 use crate::mutated::mutated;
 use crate::provider::http::REPLY_BYTES_MAX;
@@ -99,7 +99,7 @@ proptest! {
     #[test]
     fn only_a_good_status_ends_a_task(status in any_status(), body in spoilt()) {
         let reply = Reply { body: &body, ..reply(status, "") };
-        let seen = query(&reply, &TaskId::new("mine").unwrap(), Makes::Images);
+        let seen = query(&reply, &TaskId::new("mine").unwrap(), &[FileKind::Image]);
         match &seen.view {
             TaskStatus::Succeeded { files, .. } => {
                 prop_assert!((200..300).contains(&status));
@@ -135,7 +135,7 @@ proptest! {
         if let SubmitOutcome::Later(Later { after: Some(after), .. }) = submit(&reply) {
             prop_assert!(after <= RETRY_AFTER_MAX);
         }
-        let _ = query(&reply, &TaskId::new("mine").unwrap(), Makes::Images);
+        let _ = query(&reply, &TaskId::new("mine").unwrap(), &[FileKind::Image]);
     }
 }
 
@@ -164,7 +164,7 @@ fn the_largest_replies_are_read_in_moments() {
     ] {
         let started = Instant::now();
         let _ = submit(&reply(200, &body));
-        let _ = query(&reply(200, &body), &TaskId::new("mine").unwrap(), Makes::Images);
+        let _ = query(&reply(200, &body), &TaskId::new("mine").unwrap(), &[FileKind::Image]);
         let took = started.elapsed();
         assert!(took < Duration::from_secs(3), "{took:?}: {}…", &body[..60]);
     }

@@ -4,10 +4,9 @@ use serde_json::Value;
 
 use super::envelope::{self, Body, Code, Object, ReplyEnvelope, id_of, text_of};
 use super::meaning::{self, ReplyClass};
-use super::{Reply, Understood, account_fault, images, shape, understand, words};
+use super::{Reply, Understood, account_fault, files, shape, understand, words};
 use crate::job::answers::{AccountFault, AccountFaultKind, Failed, Lookup, TaskStatus};
-use crate::job::route::Makes;
-use crate::job::{SentUnder, TaskId};
+use crate::job::{FileKind, SentUnder, TaskId};
 use crate::redact::{bounded, for_people};
 
 /// How deep wrappers nest: the gateway's `data`, the inner `data`, or a complete Kling envelope with one more
@@ -51,14 +50,14 @@ impl From<TaskStatus> for Seen {
 /// worked (docs/provider.md, "Replies to a query"). `Succeeded` may come without images; the caller then queries
 /// again a limited number of times ("How a reply is read", step 8).
 #[must_use]
-pub fn query(reply: &Reply<'_>, task: &TaskId, makes: Makes) -> Seen {
-    seen(reply, understand(reply), task.as_str(), makes.member())
+pub fn query(reply: &Reply<'_>, task: &TaskId, makes: &[FileKind]) -> Seen {
+    seen(reply, understand(reply), task.as_str(), makes)
 }
 
-/// `listed_as`: the member of `task_result` that lists the files; empty if they are not looked for.
-fn seen(reply: &Reply<'_>, understood: Understood, id: &str, listed_as: &str) -> Seen {
+/// `makes`: the kinds of files that the route makes; empty if they are not looked for.
+fn seen(reply: &Reply<'_>, understood: Understood, id: &str, makes: &[FileKind]) -> Seen {
     if let Some(envelope) = told_of_a_task(reply, &understood)
-        && let Some(seen) = of_task(envelope, id, listed_as)
+        && let Some(seen) = of_task(envelope, id, makes)
     {
         return seen;
     }
@@ -124,7 +123,7 @@ pub fn lookup(reply: &Reply<'_>, under: &SentUnder) -> Lookup {
     if understood.envelope.as_ref().is_some_and(others) {
         return Lookup::Another { message: "the provider answered with a list of other tasks".to_owned() };
     }
-    match seen(reply, understood, external.as_str(), "").view {
+    match seen(reply, understood, external.as_str(), &[]).view {
         TaskStatus::NotFound { message } => Lookup::NotFound { message },
         TaskStatus::Unavailable { message, fault, after } => Lookup::Unavailable { message, fault, after },
         TaskStatus::Running | TaskStatus::Succeeded { .. } | TaskStatus::Failed { .. } => {
@@ -166,7 +165,7 @@ pub fn tells_of_a_running_task(body: &[u8]) -> bool {
     let asked = "a callback";
     let reply = Reply { status: 200, content_type, retry_after, date, request_id, asked, body };
     let Body::Json(envelope) = envelope::read(&reply) else { return false };
-    of_task(&envelope, "", "").is_some_and(|seen| seen == Seen::from(TaskStatus::Running))
+    of_task(&envelope, "", &[]).is_some_and(|seen| seen == Seen::from(TaskStatus::Running))
 }
 
 /// The envelope, if this reply is about a task and not about the call: 2xx and no code that complains. An `error`
@@ -206,7 +205,7 @@ fn task_object<'a>(envelope: &'a ReplyEnvelope, id: &str) -> Option<&'a Object> 
     }
 }
 
-fn of_task(envelope: &ReplyEnvelope, id: &str, listed_as: &str) -> Option<Seen> {
+fn of_task(envelope: &ReplyEnvelope, id: &str, makes: &[FileKind]) -> Option<Seen> {
     let empty = Object::new();
     let outer = match envelope.data() {
         // A value that can't have a status is read like an empty object (docs/provider.md, "How a reply is read",
@@ -223,9 +222,7 @@ fn of_task(envelope: &ReplyEnvelope, id: &str, listed_as: &str) -> Option<Seen> 
     let units = layers.iter().find_map(|layer| units_of(layer));
     let view = match progress(envelope, &layers) {
         Some(Progress::Running) => TaskStatus::Running,
-        Some(Progress::Succeeded) => {
-            TaskStatus::Succeeded { files: images::images(&layers, listed_as), units }
-        }
+        Some(Progress::Succeeded) => TaskStatus::Succeeded { files: files::files(&layers, makes), units },
         Some(Progress::Failed) => {
             let message = failure_message(envelope, &layers);
             let said = format!("{message} {}", failure_codes(&layers));

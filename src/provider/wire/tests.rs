@@ -7,9 +7,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::*;
+use crate::job::FileKind;
 use crate::job::TaskId;
 use crate::job::answers::{AccountFault, Failed, Later, Refusal, SubmitOutcome, TaskStatus};
-use crate::job::route::Makes;
 
 /// A body with the status that it came with. The name is `section-what.status.kind`.
 pub(crate) struct Fixture {
@@ -125,7 +125,7 @@ fn every_documented_reply_is_read_as_the_table_says() {
     let mine = TaskId::new("mine").unwrap();
     let mut table = format!("{:49}{:46}to a query\n\n", "reply", "to a POST");
     for fixture in fixtures() {
-        let (answer, seen) = (submit(&fixture.reply()), query(&fixture.reply(), &mine, Makes::Images));
+        let (answer, seen) = (submit(&fixture.reply()), query(&fixture.reply(), &mine, &[FileKind::Image]));
         let line = format!("{:49}{:46}{}", fixture.name, of_post(&answer), of_query(&seen));
         writeln!(table, "{}", line.trim_end()).unwrap();
     }

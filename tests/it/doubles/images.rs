@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use comet_worker::images::{Body, Images};
+use comet_worker::job::FileKind;
 use comet_worker::job::image::{FetchError, Image};
 use url::Url;
 
@@ -47,9 +48,11 @@ impl Body for FakeBody {
         Ok(Some(Bytes::new()))
     }
 
-    fn take(&mut self, _: Bytes) -> Result<(), FetchError> {
-        Ok(())
+    fn identity(&self) -> String {
+        self.image.sha256.clone()
     }
+
+    fn take(&mut self, _: Bytes) {}
 
     fn image(self: Box<Self>) -> Result<Image, FetchError> {
         Ok(self.image)
@@ -103,7 +106,7 @@ fn picture(url: &Url) -> Image {
 
 #[async_trait]
 impl Images for FakeImages {
-    async fn open(&self, url: &Url) -> Result<Box<dyn Body>, FetchError> {
+    async fn open(&self, url: &Url, _: FileKind) -> Result<Box<dyn Body>, FetchError> {
         tokio::task::yield_now().await;
         self.fetched.lock().unwrap().push(url.clone());
         let answers_after = *self.answers_after.lock().unwrap();

@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use comet_worker::job::event::EventKind;
-use comet_worker::job::request;
-use comet_worker::job::route::{
-    Certainty, Check, Edition, Field, Makes, PictureRules, Route, RouteData, RouteName,
-};
+use comet_worker::job::route::{Certainty, Check, Edition, Field, PictureRules, Route, RouteData, RouteName};
+use comet_worker::job::{FileKind, request};
 use comet_worker::queue::consume::Message;
 use comet_worker::worker::Settings;
 use serde_json::{Value, json};
@@ -67,7 +65,7 @@ static PORTRAIT: RouteData = RouteData {
     scene_names: &[],
     together: &[],
     picture: PictureRules { url_bytes_max: 8192, bytes_max: 1024, side_px_min: 1, ratio_tenths_max: 25 },
-    makes: Makes::Images,
+    makes: &[FileKind::Image],
     certainty: Certainty::Guessed,
 };
 

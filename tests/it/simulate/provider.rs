@@ -11,7 +11,7 @@ use comet_worker::job::answers::{
 };
 use comet_worker::job::route::Route;
 use comet_worker::job::submission::Submission;
-use comet_worker::job::{SentUnder, TaskId};
+use comet_worker::job::{FileKind, SentUnder, TaskId};
 use comet_worker::provider::Provider;
 use fastrand::Rng;
 use tokio::sync::oneshot;
@@ -214,7 +214,7 @@ impl SharedProvider {
             TaskStatus::Failed { message: "no picture".to_owned(), why: Failed::Technical, units }
         } else {
             let url = |index| format!("https://cdn.example/{id}/{index}.png?signed={fresh}");
-            let image = |index| ResultFile { index, url: url(index).parse().unwrap() };
+            let image = |index| ResultFile { kind: FileKind::Image, index, url: url(index).parse().unwrap() };
             TaskStatus::Succeeded { files: (0..task.images).map(image).collect(), units }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use comet_worker::images::{Body, Images};
+use comet_worker::job::FileKind;
 use comet_worker::job::image::FetchError;
 use comet_worker::job::image::trouble::Trouble;
 use futures_util::stream::{BoxStream, StreamExt};
@@ -93,7 +94,7 @@ impl fmt::Display for LinkedStore {
 
 #[async_trait]
 impl Images for LinkedImages {
-    async fn open(&self, url: &Url) -> std::result::Result<Box<dyn Body>, FetchError> {
+    async fn open(&self, url: &Url, _: FileKind) -> std::result::Result<Box<dyn Body>, FetchError> {
         let (images, owned) = (Arc::clone(&self.images), url.clone());
         let fetching = async move { images.fetch(&owned).await };
         let answer = self.link.call("fetch", url.path(), fetching).await;

@@ -94,9 +94,7 @@ impl Model {
         let task = self.tasks.get_mut(place).ok_or(Withheld::NotFound)?;
         self.faults.at(now_ms, task.external_task_id.clone());
         task.downloads += 1;
-        if index >= task.n {
-            return Err(Withheld::NotFound);
-        }
+        let format = task.file(self.settings.issuer.formats, index).ok_or(Withheld::NotFound)?;
         if !task.opens(&self.settings.issuer, index, key, now_ms) {
             return Err(Withheld::Expired);
         }
@@ -122,11 +120,7 @@ impl Model {
         if oddity == Some(Fault::FileMissingAtFirst) && now_ms < first_ms + MISSING_MS {
             return Err(Withheld::NotFound);
         }
-        Ok(Picture {
-            aspect_ratio: task.aspect_ratio,
-            format: self.settings.issuer.formats.of(task_id, index),
-            oddity,
-        })
+        Ok(Picture { aspect_ratio: task.aspect_ratio, format, oddity })
     }
 
     fn try_poll(&mut self, key: &str, id: &str, now_ms: u64) -> Result<TaskView, Refusal> {

@@ -16,7 +16,84 @@ pub(crate) enum Family {
     Images,
     Omni,
     TryOn,
+    /// One of the others, by its place in [`OTHERS`].
+    Other(usize),
 }
+
+/// What a task makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Makes {
+    Pictures,
+    Video,
+    /// In two formats.
+    Sound,
+    VideoAndSound,
+}
+
+/// A route that is held to little more than the fields that it needs.
+#[derive(Debug)]
+pub(crate) struct Other {
+    /// Its query is at the same path with `/` and the id.
+    pub(crate) path: &'static str,
+    makes: Makes,
+    needs: &'static [&'static str],
+    /// One of these at least.
+    needs_one: &'static [&'static str],
+    /// Fields with a picture.
+    pictures: &'static [&'static str],
+}
+
+const fn video(
+    path: &'static str,
+    needs: &'static [&'static str],
+    needs_one: &'static [&'static str],
+    pictures: &'static [&'static str],
+) -> Other {
+    Other { path, makes: Makes::Video, needs, needs_one, pictures }
+}
+
+pub(crate) static OTHERS: &[Other] = &[
+    video("/kling/v1/videos/text2video", &[], &["prompt", "multi_prompt"], &[]),
+    video(
+        "/kling/v1/videos/image2video",
+        &[],
+        &["image", "image_tail"],
+        &["image", "image_tail", "static_mask"],
+    ),
+    video("/kling/v1/videos/multi-image2video", &["image_list", "prompt"], &[], &[]),
+    video("/kling/v1/videos/omni-video", &[], &["prompt", "multi_prompt"], &[]),
+    video("/kling/v1/videos/effects", &["effect_scene", "input"], &[], &[]),
+    video("/kling/v1/videos/avatar/image2video", &["image"], &["audio_id", "sound_file"], &["image"]),
+    video(
+        "/kling/v1/videos/motion-control",
+        &["image_url", "video_url", "character_orientation", "mode"],
+        &[],
+        &["image_url"],
+    ),
+    video("/kling/v1/videos/video-extend", &["video_id", "task_id"], &[], &[]),
+    video("/kling/v1/videos/advanced-lip-sync", &["session_id", "face_choose"], &[], &[]),
+    Other {
+        path: "/kling/v1/audio/text-to-audio",
+        makes: Makes::Sound,
+        needs: &["prompt", "duration"],
+        needs_one: &[],
+        pictures: &[],
+    },
+    Other {
+        path: "/kling/v1/audio/video-to-audio",
+        makes: Makes::VideoAndSound,
+        needs: &[],
+        needs_one: &["video_id", "video_url"],
+        pictures: &[],
+    },
+    Other {
+        path: "/kling/v1/images/editing/expand",
+        makes: Makes::Pictures,
+        needs: &["image", "up_expansion_ratio", "left_expansion_ratio", "right_expansion_ratio"],
+        needs_one: &["bottom_expansion_ratio", "down_expansion_ratio"],
+        pictures: &["image"],
+    },
+];
 
 /// The images of `series_amount: "auto"`.
 const AUTO_AMOUNT: u8 = 3;
@@ -105,6 +182,40 @@ impl Rules {
         request(fields, Family::TryOn, 1, false, AspectRatio::DEFAULT, digest, &known)
     }
 
+    pub(super) fn read_other(
+        &self,
+        place: usize,
+        fields: &Map<String, Value>,
+    ) -> Result<GenerationRequest, String> {
+        let route = OTHERS.get(place).ok_or("no such route")?;
+        if let Some(name) = route.needs.iter().find(|name| given(fields, name).is_none()) {
+            return Err(format!("{name} must not be empty"));
+        }
+        if !route.needs_one.is_empty() && !route.needs_one.iter().any(|name| given(fields, name).is_some()) {
+            return Err(format!("one of {} must not be empty", route.needs_one.join(", ")));
+        }
+        let mut digest = Sha256::new();
+        for name in route.pictures {
+            self.picture(fields, name, &mut digest)?;
+        }
+        for (name, value) in fields.iter().filter(|(name, _)| *name != "callback_url") {
+            add(&mut digest, name);
+            add(&mut digest, &value.to_string());
+        }
+        one_of(fields, "mode", &["std", "pro", "4k"])?;
+        // A number here is what the provider's own page warns of.
+        if fields.contains_key("duration") && route.makes == Makes::Video {
+            text(fields, "duration")?;
+        }
+        let (n, ratio) = match route.makes {
+            Makes::Pictures => (count(fields)?, AspectRatio::DEFAULT),
+            Makes::Video | Makes::Sound | Makes::VideoAndSound => (1, aspect_ratio(fields)?),
+        };
+        let known: Vec<&str> = fields.keys().map(String::as_str).collect();
+        let request = request(fields, Family::Other(place), n, false, ratio, digest, &known)?;
+        Ok(GenerationRequest { makes: route.makes, ..request })
+    }
+
     /// Whether there is one.
     fn picture(&self, fields: &Map<String, Value>, name: &str, digest: &mut Sha256) -> Result<bool, String> {
         let picture = text(fields, name)?;
@@ -128,6 +239,7 @@ fn request(
     let ignored = fields.keys().filter(|name| !known.contains(&name.as_str()));
     Ok(GenerationRequest {
         family,
+        makes: Makes::Pictures,
         is_series,
         external_task_id: external_task_id(fields)?,
         n,

@@ -38,6 +38,8 @@ fn example() -> Fleet {
         task_id: None,
         units: None,
         image: None,
+        video: None,
+        audio: None,
         supersedes: None,
     };
     Fleet {

@@ -8,7 +8,7 @@ use comet_worker::job::receipt::{Gate, Shut};
 use comet_worker::job::record::{Nonce, Snapshot, Stage};
 use comet_worker::job::route::RouteName;
 use comet_worker::job::step::{Action, EventSource, Input, Stored};
-use comet_worker::job::{Adopts, Charged, Made, Outcome, SentUnder, StoredImage};
+use comet_worker::job::{Adopts, Charged, FileKind, Made, Outcome, SentUnder, StoredFile, StoredImage};
 use comet_worker::ledger::JobRef;
 use comet_worker::ledger::slots::Slots;
 
@@ -124,7 +124,11 @@ impl World {
                 self.hand(who).apply(Input::Polled { status, asked: now }, now);
             }
             Action::Poll(_) => {
-                let image = ResultFile { index: 0, url: "https://cdn.example/0.png".parse().unwrap() };
+                let image = ResultFile {
+                    kind: FileKind::Image,
+                    index: 0,
+                    url: "https://cdn.example/0.png".parse().unwrap(),
+                };
                 let status = TaskStatus::Succeeded { files: vec![image], units: None };
                 self.hand(who).attempt = 0;
                 self.hand(who).apply(Input::Polled { status, asked: now }, now);
@@ -134,7 +138,7 @@ impl World {
                 self.hand(who).apply(Input::Record(known), now);
             }
             Action::Store(_) => {
-                let stored = Stored::All(Made::Images(vec![stored_image()]));
+                let stored = Stored::All(Made::of([StoredFile::Image(stored_image())]));
                 self.hand(who).apply(Input::Stored { stored, took: ZERO }, now);
             }
             Action::Seal { outcome, corrects } => {

@@ -1,0 +1,193 @@
+//! Stores a file that may be too large for the memory: in parts, as its bytes arrive. Nothing appears under its key
+//! before the last part is there and the file is known to be whole.
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{MultipartUpload, PutMultipartOptions, PutOptions};
+use sha2::{Digest as _, Sha256};
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{CHECKSUM_CHARS, Storage, StoreError, bounded, place};
+use crate::job::image::FetchError;
+use crate::job::media::{Media, MediaFormat, MediaReader};
+use crate::job::{FileKind, JobId, StoredMedia};
+
+/// The least that S3 accepts of every part but the last, and R2 wants all of one size.
+const PART_BYTES: usize = 5 * 1024 * 1024;
+/// How many parts may be in memory, of all files together. A file whose part has gone out waits for the next one
+/// behind the others, so all of them get on.
+pub(super) const PARTS_MAX: usize = 6;
+
+/// Why a file isn't stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaFault {
+    /// The file is at fault, or the way to it.
+    File(FetchError),
+    Store(StoreError),
+}
+
+/// A file on its way into the store. When it is dropped before its end, what has been stored of it is removed.
+pub struct MediaUpload {
+    storage: Storage,
+    job: JobId,
+    kind: FileKind,
+    index: u32,
+    /// Names the object before its digest is known.
+    name: String,
+    reader: MediaReader,
+    part: Vec<u8>,
+    permit: Option<OwnedSemaphorePermit>,
+    upload: Option<Box<dyn MultipartUpload>>,
+}
+
+impl From<FetchError> for MediaFault {
+    fn from(error: FetchError) -> Self {
+        Self::File(error)
+    }
+}
+
+impl From<StoreError> for MediaFault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Storage {
+    /// Begins to store a video or a sound of this job. `identity` is what is known of the bytes before they come: the
+    /// same file gets the same key, however often it is stored, and other bytes get another one.
+    #[must_use]
+    pub fn begin_media(&self, job: &JobId, kind: FileKind, index: u32, identity: &str) -> MediaUpload {
+        let name = hex::encode(Sha256::digest(identity)).chars().take(CHECKSUM_CHARS).collect();
+        MediaUpload {
+            storage: self.clone(),
+            job: job.clone(),
+            kind,
+            index,
+            name,
+            reader: MediaReader::new(kind),
+            part: Vec::new(),
+            permit: None,
+            upload: None,
+        }
+    }
+}
+
+impl MediaUpload {
+    /// Takes the next bytes. It waits while other files have all the memory, and for the store.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are not those of a file of this kind, or any fault of the store.
+    pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), MediaFault> {
+        self.reader.read(bytes)?;
+        while !bytes.is_empty() {
+            if self.permit.is_none() {
+                self.permit = self.storage.parts.clone().acquire_owned().await.ok();
+                self.part.reserve_exact(PART_BYTES);
+            }
+            let here = PART_BYTES.saturating_sub(self.part.len()).min(bytes.len());
+            let (now, later) = bytes.split_at(here);
+            self.part.extend_from_slice(now);
+            bytes = later;
+            if self.part.len() >= PART_BYTES
+                && let Some(format) = self.reader.format()
+            {
+                self.send_part(&self.key(format), format).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// After the last bytes. Once it has returned, the file is durable (except in a folder without `fsync`).
+    ///
+    /// # Errors
+    ///
+    /// The file isn't whole, or any fault of the store; nothing is under its key then.
+    pub async fn finish(mut self) -> Result<StoredMedia, MediaFault> {
+        let media = std::mem::replace(&mut self.reader, MediaReader::new(self.kind)).finish()?;
+        let key = self.key(media.format);
+        if self.upload.is_none() {
+            let bytes = Bytes::from(std::mem::take(&mut self.part));
+            let options = PutOptions {
+                attributes: self.storage.attributes(media.format.content_type()),
+                ..PutOptions::default()
+            };
+            let length = bytes.len();
+            let put = self.storage.objects.put_opts(&key, bytes.into(), options);
+            let put = bounded(&format!("can't store {key}"), put).await;
+            self.storage.probing.put(length, put.as_ref().err());
+            put?;
+        } else if !self.part.is_empty() {
+            self.send_part(&key, media.format).await?;
+        }
+        self.permit = None;
+        if let Some(upload) = &mut self.upload {
+            bounded(&format!("can't store {key}"), upload.complete()).await?;
+        }
+        self.upload = None;
+        Ok(self.stored(&key, media)?)
+    }
+
+    /// Sends what is in memory as a part of the object, and makes room for others.
+    async fn send_part(&mut self, key: &Path, format: MediaFormat) -> Result<(), StoreError> {
+        let what = format!("can't store {key}");
+        let upload = match &mut self.upload {
+            Some(upload) => upload,
+            none => {
+                let attributes = self.storage.attributes(format.content_type());
+                let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
+                let begun = bounded(&what, self.storage.objects.put_multipart_opts(key, options)).await;
+                self.storage.probing.put(self.part.len(), begun.as_ref().err());
+                none.insert(begun?)
+            }
+        };
+        let part = Bytes::from(std::mem::take(&mut self.part));
+        let length = part.len();
+        let sent = bounded(&what, upload.put_part(part.into())).await;
+        self.storage.probing.put(length, sent.as_ref().err());
+        self.permit = None;
+        sent
+    }
+
+    fn key(&self, format: MediaFormat) -> Path {
+        let name = format!("{}-{}.{}", self.index, self.name, format.extension());
+        self.storage.key([self.kind.plural(), self.job.as_str(), &name])
+    }
+
+    fn stored(&self, key: &Path, media: Media) -> Result<StoredMedia, StoreError> {
+        let Media { format, bytes, size, duration_ms, sha256 } = media;
+        Ok(StoredMedia {
+            index: self.index,
+            location: self.storage.place.location(key)?,
+            url: self.storage.public_url.as_ref().map(|base| place::public_url(base, key)),
+            content_type: format.content_type().to_owned(),
+            bytes,
+            width: size.map(|(width, _)| width),
+            height: size.map(|(_, height)| height),
+            duration_ms,
+            sha256,
+        })
+    }
+}
+
+impl Drop for MediaUpload {
+    fn drop(&mut self) {
+        // What is left behind if the process ends first is for the store's own rules.
+        if let (Some(mut upload), Ok(runtime)) = (self.upload.take(), Handle::try_current()) {
+            runtime.spawn(async move { upload.abort().await });
+        }
+    }
+}
+
+impl std::fmt::Debug for MediaUpload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MediaUpload")
+            .field("job", &self.job)
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The command line, one file per command. Data goes to stdout, messages to stderr. The exit code is 0 for success, 1
 //! for a failure, and 2 for wrong usage or a wrong configuration.
 
+mod batch;
 mod cancel;
 mod check;
 mod dead;
@@ -31,6 +32,8 @@ use crate::telemetry;
 
 /// What the tools log unless asked for more. They report what they meet in messages of their own.
 const QUIET: &str = "error,comet_worker=warn,lapin=off,async_rs=off";
+
+const QUIETER: &str = "error,lapin=off,async_rs=off";
 
 /// Threads for blocking work: the files of a folder, and name lookups. A burst starts as many as allowed, and each
 /// costs memory for as long as the process lives.
@@ -67,6 +70,8 @@ enum Command {
     Run,
     /// Send jobs to the workers, and on demand wait for their images
     Submit(submit::Arguments),
+    /// Generate a file of jobs here, without RabbitMQ and Redis, into a folder
+    Batch(batch::Arguments),
     /// Show events as they come
     Watch(watch::Arguments),
     /// Show what the fleet does and what stands still, or the life of one job
@@ -123,8 +128,13 @@ fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyh
         return runtime.block_on(health::run(file.as_deref(), arguments));
     }
     let config = Config::load(file.as_deref(), config::environment())?;
-    let log =
-        if matches!(command, Command::Run) { config.log.clone() } else { tool_log(&config.log, verbose) };
+    let log = if matches!(command, Command::Run) {
+        config.log.clone()
+    } else {
+        // A batch shows itself what stands still.
+        let quiet = if matches!(command, Command::Batch(_)) { QUIETER } else { QUIET };
+        tool_log(&config.log, verbose, quiet)
+    };
     telemetry::init(&log).map_err(|error| Usage(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -134,6 +144,7 @@ fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyh
         match command {
             Command::Run => Box::pin(run::run(config)).await,
             Command::Submit(arguments) => Box::pin(submit::run(&config, arguments)).await,
+            Command::Batch(arguments) => Box::pin(batch::run(config, arguments)).await,
             Command::Watch(arguments) => Box::pin(watch::run(&config, arguments)).await,
             Command::Status(arguments) => Box::pin(status::run(&config, arguments)).await,
             Command::Spend(arguments) => Box::pin(spend::run(&config, arguments)).await,
@@ -154,12 +165,12 @@ fn command_line(file: Option<PathBuf>, verbose: bool, command: &Command) -> anyh
 }
 
 /// People read this log, so it is text, unless JSON was asked for.
-fn tool_log(log: &Log, verbose: bool) -> Log {
+fn tool_log(log: &Log, verbose: bool, quiet: &str) -> Log {
     let format = match log.format {
         LogFormat::Auto | LogFormat::Text => LogFormat::Text,
         LogFormat::Json => LogFormat::Json,
     };
-    Log { filter: if verbose { log.filter.clone() } else { QUIET.to_owned() }, format }
+    Log { filter: if verbose { log.filter.clone() } else { quiet.to_owned() }, format }
 }
 
 fn ended(code: u8, message: &str) -> ExitCode {

@@ -24,7 +24,7 @@ impl Output {
     /// [`Output::plain`].
     pub(super) fn with_progress(length: usize) -> Self {
         let bar = ProgressBar::new(u64::try_from(length).unwrap_or(u64::MAX));
-        let template = "{spinner} {msg} {pos}/{len} [{elapsed_precise}]";
+        let template = "{spinner} {msg} {pos}/{len} [{elapsed_precise}] {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
@@ -35,6 +35,12 @@ impl Output {
     }
 
     pub(super) fn progress(&self, done: usize, doing: &'static str) {
+        self.bar.set_message(doing);
+        self.bar.set_position(u64::try_from(done).unwrap_or(u64::MAX));
+    }
+
+    /// Likewise, with words that change, and the time that is left at this pace.
+    pub(super) fn progress_of(&self, done: usize, doing: String) {
         self.bar.set_message(doing);
         self.bar.set_position(u64::try_from(done).unwrap_or(u64::MAX));
     }

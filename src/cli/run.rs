@@ -1,8 +1,8 @@
 //! `comet-worker run`: builds the parts of the daemon, runs them, and ends them.
 
 mod api;
-mod health;
-mod shared;
+pub(super) mod health;
+pub(super) mod shared;
 mod systemd;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,8 +21,10 @@ use crate::callback::Relay;
 use crate::callback::listener::Listener;
 use crate::config::Config;
 use crate::heartbeat::{Heartbeat, Heartbeats};
+use crate::ledger::hints::Hints;
 use crate::ledger::{RedisLedger, hints};
 use crate::metrics::Metrics;
+use crate::queue::publish::Publisher;
 use crate::shutdown::Signals;
 use crate::traces::Traces;
 use crate::worker::preflight::preflight;
@@ -52,7 +54,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Metrics::default();
     let publisher = Arc::new(parts::publisher(&config, &metrics)?);
     let traces = traces(&config);
-    let shared = shared::shared(&config, Arc::clone(&publisher), &metrics, traces.clone())?;
+    let ports = shared::Ports {
+        ledger: parts::ledger(&config, &metrics)?,
+        publisher: Arc::<Publisher>::clone(&publisher),
+        hints: Hints::default(),
+        traces: traces.clone(),
+    };
+    let shared = shared::shared(&config, ports, &metrics)?;
     let mut loops = Loops::default();
     let sessions = sessions(&config, &shared, &loops)?;
     let looked_first = Arc::new(AtomicBool::new(false));

@@ -3,7 +3,7 @@
 mod copies;
 mod files;
 mod follow;
-mod input;
+pub(super) mod input;
 mod send;
 
 use std::io::{IsTerminal as _, Read as _};
@@ -36,7 +36,7 @@ use crate::shutdown::Signals;
 use crate::storage::Storage;
 
 /// A longer input must be submitted in parts, because it is held in memory.
-const INPUT_BYTES_MAX: u64 = 1 << 30;
+pub(super) const INPUT_BYTES_MAX: u64 = 1 << 30;
 /// Messages on their way to the broker at a time, each on a channel of its own.
 const PUBLISHED_AT_ONCE: usize = 64;
 /// How often the dead-letter queue is checked, because a job that ends there has no event.
@@ -79,8 +79,8 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
         message_bytes_max: config.amqp.max_message_bytes,
         bytes_max: usize::try_from(INPUT_BYTES_MAX).unwrap_or(usize::MAX),
     };
-    let checked = input::check(&text, limits, || Uuid::new_v4().to_string());
-    let jobs = wholesome(checked)?;
+    let checked = input::check(&text, limits, |_| Uuid::new_v4().to_string());
+    let jobs = wholesome(checked, "nothing was submitted")?;
     let copies = match &arguments.out {
         Some(folder) => {
             let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
@@ -125,7 +125,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> anyhow::Resul
 
 /// The folder for the image files that the jobs of `file` name: the folder of the file, or the working directory for
 /// stdin.
-fn folder(file: &Path) -> &Path {
+pub(super) fn folder(file: &Path) -> &Path {
     if is_stdin(file) { Path::new("") } else { file.parent().unwrap_or(Path::new("")) }
 }
 
@@ -136,7 +136,7 @@ fn is_stdin(file: &Path) -> bool {
 /// # Errors
 ///
 /// [`Usage`].
-fn read(file: &Path) -> Result<String, Usage> {
+pub(super) fn read(file: &Path) -> Result<String, Usage> {
     let mut bytes = Vec::new();
     let mut fill = |reader: &mut dyn std::io::Read| reader.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes);
     let is_stdin = is_stdin(file);
@@ -162,7 +162,7 @@ fn read(file: &Path) -> Result<String, Usage> {
 /// # Errors
 ///
 /// [`Usage`], after all faults are printed.
-fn wholesome(checked: Checked<'_>) -> Result<Vec<Job<'_>>, Usage> {
+pub(super) fn wholesome<'a>(checked: Checked<'a>, undone: &str) -> Result<Vec<Job<'a>>, Usage> {
     let Checked { jobs, faults, notes } = checked;
     for line in faults.iter().chain(&notes) {
         words(&render::one_line(line));
@@ -170,7 +170,7 @@ fn wholesome(checked: Checked<'_>) -> Result<Vec<Job<'_>>, Usage> {
     match (faults.len(), jobs.is_empty()) {
         (0, false) => Ok(jobs),
         (0, true) => Err(Usage("there is no job in the input".to_owned())),
-        (number, _) => Err(Usage(format!("nothing was submitted: {}", count(number, "fault")))),
+        (number, _) => Err(Usage(format!("{undone}: {}", count(number, "fault")))),
     }
 }
 

@@ -153,8 +153,8 @@ pub fn dead_reason(properties: &BasicProperties) -> Option<String> {
     header_text(properties, REASON)
 }
 
-pub(super) const REASON: &str = "x-comet-reason";
-pub(super) const DETAIL: &str = "x-comet-detail";
+pub(crate) const REASON: &str = "x-comet-reason";
+pub(crate) const DETAIL: &str = "x-comet-detail";
 /// When the message became a dead letter.
 pub(super) const AT: &str = "x-comet-at";
 const REPLAYS: &str = "x-comet-replays";

@@ -1,6 +1,7 @@
 //! Tests that are slow, or that a quicker test covers already: `make verify` runs them, `make test` does not.
 //! docs/contributing.md says which quicker test stands for each.
 
+mod batch;
 mod bench;
 mod copies;
 mod dead;
@@ -9,4 +10,5 @@ mod scenarios;
 mod slots;
 mod stopping;
 mod stores;
+mod videos;
 mod world;

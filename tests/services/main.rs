@@ -31,6 +31,7 @@ mod support;
 
 mod account;
 mod bad_input;
+mod batch;
 mod callbacks;
 mod cancelling;
 mod chaos;
@@ -69,3 +70,4 @@ mod stores;
 mod sweeping;
 mod tls;
 mod traces;
+mod videos;

@@ -10,7 +10,7 @@ use crate::support::tool::tool;
 use crate::support::{Broker, Place, Sim, Worker, wait_for};
 
 /// An example of each route, and how many images, videos and sounds it makes.
-fn examples() -> [(Value, [usize; 3]); 18] {
+pub fn examples() -> [(Value, [usize; 3]); 18] {
     macro_rules! job {
         ($name:literal) => {
             serde_json::from_str(include_str!(concat!("../fixtures/jobs/", $name, ".json"))).unwrap()

@@ -183,11 +183,24 @@ fn newer(reply: &Value, task: &TaskView) -> Value {
         Status::Failed(message) => ("failed", message),
         Status::Submitted | Status::Processing => (task.status.name(), None),
     };
-    let result = &reply["data"]["task_result"];
-    let list = |name: &str| result[name].as_array().cloned().unwrap_or_default();
-    let image = |image: Value| json!({"type": "image", "url": image["url"], "group_id": "1"});
-    let video = |video: Value| json!({"type": "video", "id": video["id"], "url": video["url"], "duration": video["duration"]});
-    let sound = |sound: Value| json!({"type": "audio", "id": sound["id"], "mp3_url": sound["url_mp3"], "wav_url": sound["url_wav"]});
+    let list = |name: &str| {
+        let list = reply.pointer("/data/task_result").and_then(|result| result.get(name));
+        list.and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    // The members of a file, by their newer names.
+    let named = |kind: &str, file: &Value, names: &[(&str, &str)]| {
+        let members =
+            names.iter().filter_map(|(new, old)| Some(((*new).to_owned(), file.get(*old)?.clone())));
+        let mut output: serde_json::Map<String, Value> = members.collect();
+        output.insert("type".to_owned(), json!(kind));
+        Value::Object(output)
+    };
+    let image = |image: Value| with(named("image", &image, &[("url", "url")]), "", "group_id", json!("1"));
+    let video =
+        |video: Value| named("video", &video, &[("id", "id"), ("url", "url"), ("duration", "duration")]);
+    let sound = |sound: Value| {
+        named("audio", &sound, &[("id", "id"), ("mp3_url", "url_mp3"), ("wav_url", "url_wav")])
+    };
     let images = list("images").into_iter().map(image);
     let media = list("videos").into_iter().map(video).chain(list("audios").into_iter().map(sound));
     let outputs: Vec<_> = images.chain(media).collect();
@@ -206,7 +219,7 @@ fn member(reply: &Value) -> Option<&'static str> {
 
 /// The images, or the video, or the sound.
 fn images(reply: &Value) -> Vec<Value> {
-    let list = member(reply).and_then(|name| reply["data"]["task_result"][name].as_array());
+    let list = member(reply).and_then(|name| reply.pointer("/data/task_result")?.get(name)?.as_array());
     list.cloned().unwrap_or_default()
 }
 

@@ -15,7 +15,7 @@ use crate::worker::suspects::Suspects;
 use crate::worker::{Shared, store_watch};
 
 /// Tries what failed.
-pub(super) struct Probes(pub(super) Shared);
+pub(in crate::cli) struct Probes(pub(in crate::cli) Shared);
 
 #[async_trait::async_trait]
 impl Probe for Probes {

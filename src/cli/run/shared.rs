@@ -11,10 +11,11 @@ use crate::config::{Config, OnUnknownSubmit};
 use crate::job::pace::Pace;
 use crate::job::request::Rules;
 use crate::job::step;
+use crate::ledger::Ledger;
 use crate::ledger::hints::Hints;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::queue::publish::Publisher;
+use crate::queue::publish::Publish;
 use crate::receipts::Receipts;
 use crate::storage::Storage;
 use crate::traces::Traces;
@@ -32,12 +33,16 @@ use crate::worker::standstills::Standstills;
 use crate::worker::submits::Submits;
 use crate::worker::{Settings, Shared};
 
-pub(super) fn shared(
-    config: &Config,
-    publisher: Arc<Publisher>,
-    metrics: &Metrics,
-    traces: Traces,
-) -> anyhow::Result<Shared> {
+/// What lives work with that may be one thing or another.
+pub(in crate::cli) struct Ports {
+    pub(in crate::cli) ledger: Arc<dyn Ledger>,
+    pub(in crate::cli) publisher: Arc<dyn Publish>,
+    pub(in crate::cli) hints: Hints,
+    pub(in crate::cli) traces: Traces,
+}
+
+pub(in crate::cli) fn shared(config: &Config, ports: Ports, metrics: &Metrics) -> anyhow::Result<Shared> {
+    let Ports { ledger, publisher, hints, traces } = ports;
     let storage = Storage::open(&parts::storage_options(config)).context("storage")?;
     for warning in storage.warnings() {
         tracing::warn!("{warning}");
@@ -47,7 +52,7 @@ pub(super) fn shared(
     let limits = Limits::new(config.api.max_requests_per_second, connections);
     let standstills = Standstills::new(metrics.clone());
     Ok(Shared {
-        ledger: parts::ledger(config, metrics)?,
+        ledger,
         provider: Arc::new(parts::provider(config)?.counted_in(metrics.clone()).limited_by(limits.clone())),
         images: Arc::new(parts::downloader(config)?),
         receipts: Receipts::new(storage.clone()),
@@ -64,7 +69,7 @@ pub(super) fn shared(
         limits: limits.clone(),
         polls: Arc::new(Semaphore::new(config.api.max_polls_at_once)),
         downloads: Downloads::new(config.download.max_at_once),
-        hints: Hints::default(),
+        hints,
         lives: JobsInFlight::default(),
         held_jobs: HeldJobs::new(metrics.clone()),
         learning: Learning::new(rules(config).pace),

@@ -18,34 +18,35 @@ use crate::job::{Digest, Fault, JobId};
 
 /// One valid job.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Job<'a> {
-    pub(super) id: JobId,
+pub(in crate::cli) struct Job<'a> {
+    pub(in crate::cli) id: JobId,
     /// Whether this command made the id up, so that a second submit would be a second job.
-    pub(super) named_here: bool,
+    pub(in crate::cli) named_here: bool,
+    pub(in crate::cli) digest: Digest,
     /// The text as it was written, with the files read in.
-    pub(super) text: Cow<'a, str>,
+    pub(in crate::cli) text: Cow<'a, str>,
 }
 
 /// The rules for jobs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits<'a> {
-    pub(super) rules: &'a Rules,
+pub(in crate::cli) struct Limits<'a> {
+    pub(in crate::cli) rules: &'a Rules,
     /// The folder for the files that a job names.
-    pub(super) folder: &'a Path,
+    pub(in crate::cli) folder: &'a Path,
     /// `amqp.max_message_bytes`
-    pub(super) message_bytes_max: usize,
+    pub(in crate::cli) message_bytes_max: usize,
     /// The limit for all jobs together, with the files read in, because they are held in memory.
-    pub(super) bytes_max: usize,
+    pub(in crate::cli) bytes_max: usize,
 }
 
 /// The result of reading a text.
 #[derive(Debug, Default)]
-pub(super) struct Checked<'a> {
-    pub(super) jobs: Vec<Job<'a>>,
+pub(in crate::cli) struct Checked<'a> {
+    pub(in crate::cli) jobs: Vec<Job<'a>>,
     /// One line each, in the order of the jobs. If there is any, no job may be submitted.
-    pub(super) faults: Vec<String>,
+    pub(in crate::cli) faults: Vec<String>,
     /// What isn't wrong but may surprise, one line each.
-    pub(super) notes: Vec<String>,
+    pub(in crate::cli) notes: Vec<String>,
 }
 
 /// A value, and its place in the text.
@@ -65,11 +66,11 @@ impl Item<'_> {
     }
 }
 
-/// Reads all jobs; `fresh_id` makes an id for each job without one.
-pub(super) fn check<'a>(
+/// Reads all jobs; `fresh_id` makes an id for each job without one, from its text.
+pub(in crate::cli) fn check<'a>(
     text: &'a str,
     limits: Limits<'_>,
-    mut fresh_id: impl FnMut() -> String,
+    mut fresh_id: impl FnMut(&str) -> String,
 ) -> Checked<'a> {
     let mut checked = Checked::default();
     // Sorted by the job's number, because invalid JSON is found before the first job is checked.
@@ -77,7 +78,7 @@ pub(super) fn check<'a>(
     let mut known: HashMap<JobId, (Digest, usize)> = HashMap::new();
     let mut bytes = 0_usize;
     for item in items(text, &mut faults) {
-        let (job, digest) = match wholesome(item, limits, fresh_id()) {
+        let (job, digest) = match wholesome(item, limits, fresh_id(item.text)) {
             Ok(found) => found,
             Err(wrong) => {
                 faults.extend(wrong.into_iter().map(|fault| (item.number, fault)));
@@ -140,7 +141,10 @@ fn wholesome<'a>(
         (path, Some(Err(message))) => format!("{place}: {path}: {message}"),
     };
     match request.submission {
-        Ok(_) => Ok((Job { id, named_here, text: whole.text }, request.job.digest)),
+        Ok(_) => {
+            let digest = request.job.digest;
+            Ok((Job { id, named_here, digest: digest.clone(), text: whole.text }, digest))
+        }
         Err(faults) => Err(faults.iter().map(line).collect()),
     }
 }

@@ -30,6 +30,9 @@ pub(super) struct Downloaded {
     pub(super) permit: DownloadPermit,
 }
 
+/// What comes of the bytes of a file.
+type Fetched<'a, T> = BoxFuture<'a, Result<T, FetchError>>;
+
 /// A body that counts this life only while bytes come.
 struct Uncounted<'a> {
     body: Box<dyn Body>,
@@ -55,7 +58,7 @@ impl Actor<'_> {
     async fn download<T>(
         &self,
         file: &ResultFile,
-        read: for<'a> fn(&'a Self, &'a ResultFile, Box<dyn Body>) -> BoxFuture<'a, Result<T, FetchError>>,
+        read: for<'a> fn(&'a Self, &'a ResultFile, Box<dyn Body>) -> Fetched<'a, T>,
     ) -> Result<(T, DownloadPermit), Unstored> {
         let host = file.url.host_str().unwrap_or_default();
         let breaker = &self.shared.breaker;
@@ -117,11 +120,7 @@ impl Actor<'_> {
         }
     }
 
-    fn read_image<'a>(
-        &'a self,
-        _: &'a ResultFile,
-        body: Box<dyn Body>,
-    ) -> BoxFuture<'a, Result<Image, FetchError>> {
+    fn read_image<'a>(&'a self, _: &'a ResultFile, body: Box<dyn Body>) -> Fetched<'a, Image> {
         Box::pin(async move {
             let mut body = Uncounted { body, life: self };
             while let Some(chunk) = body.chunk().await? {
@@ -135,7 +134,7 @@ impl Actor<'_> {
         &'a self,
         file: &'a ResultFile,
         body: Box<dyn Body>,
-    ) -> BoxFuture<'a, Result<Result<StoredMedia, StoreError>, FetchError>> {
+    ) -> Fetched<'a, Result<StoredMedia, StoreError>> {
         Box::pin(async move {
             let storage = &self.shared.storage;
             let upload = storage.begin_media(&self.job.id, file.kind, file.index, &body.identity());

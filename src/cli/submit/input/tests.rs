@@ -13,7 +13,7 @@ fn limits<'a>(rules: &'a Rules, folder: &'a Path) -> Limits<'a> {
 
 fn checked(text: &str) -> Checked<'_> {
     let mut number = 0;
-    check(text, limits(&Rules::page(), Path::new("/nowhere")), move || {
+    check(text, limits(&Rules::page(), Path::new("/nowhere")), move |_| {
         number += 1;
         format!("fresh-{number}")
     })
@@ -126,7 +126,7 @@ fn files_are_read_in_and_what_is_wrong_with_one_is_told_by_its_name() {
     }
     let rules = Rules::page();
     let check = |text: &str| {
-        let checked = check(text, limits(&rules, folder.path()), || "fresh".to_owned());
+        let checked = check(text, limits(&rules, folder.path()), |_| "fresh".to_owned());
         let jobs: Vec<_> = checked.jobs.into_iter().map(|job| job.text.into_owned()).collect();
         (jobs, checked.faults.join("\n").replace(&format!("{}/", folder.path().display()), ""))
     };

@@ -1,0 +1,138 @@
+//! What a batch shows: a bar on a terminal, a line for each job that ends, and a table at the end.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::feed::Work;
+use super::folder::EVENTS;
+use crate::cli::output::Output;
+use crate::cli::render::{self, count};
+use crate::job::event::{EventKind, EventView};
+use crate::job::spend::Units;
+use crate::worker::standstills::CurrentStandstill;
+
+pub(super) struct Show {
+    output: Output,
+    json: bool,
+    folder: PathBuf,
+    all: usize,
+    /// Those that had ended before this run.
+    before: usize,
+    units: Option<Units>,
+    /// Why each job that has ended has failed; `None` if it hasn't.
+    ended: BTreeMap<String, Option<String>>,
+    /// The standstill that was said last.
+    said: Option<String>,
+}
+
+impl Show {
+    pub(super) fn new(work: &[Work], before: usize, folder: &Path, json: bool) -> Self {
+        let output = Output::with_progress(work.len());
+        if before > 0 {
+            output.words(&format!("{} of {} have ended before", before, before + work.len()));
+        }
+        Self {
+            output,
+            json,
+            folder: folder.to_owned(),
+            all: work.len(),
+            before,
+            units: None,
+            ended: BTreeMap::new(),
+            said: None,
+        }
+    }
+
+    fn number_failed(&self) -> usize {
+        self.ended.values().flatten().count()
+    }
+
+    /// `running` jobs live; `stands` is what keeps them from it.
+    pub(super) fn progress(&mut self, running: usize, stands: Option<&CurrentStandstill>) {
+        let failed = self.number_failed();
+        self.output.progress_of(self.ended.len(), format!("{running} running, {failed} failed"));
+        let said = stands.map(ToString::to_string);
+        if said != self.said {
+            match &said {
+                Some(words) => self.output.words(words),
+                None => self.output.words("it goes on"),
+            }
+            self.said = said;
+        }
+    }
+
+    /// A job has ended.
+    pub(super) fn ended(&mut self, view: &EventView, event: &str) {
+        let failed = match view.kind() {
+            Some(EventKind::Succeeded) => None,
+            Some(EventKind::Cancelled) => Some("cancelled".to_owned()),
+            Some(EventKind::Failed) => Some(view.reason.clone().unwrap_or_else(|| "unknown".to_owned())),
+            Some(EventKind::Submitted) | None => return,
+        };
+        self.ended.insert(view.job_id.clone(), failed);
+        if let Some(units) = view.units.as_deref().and_then(|units| units.parse().ok()) {
+            self.units = Some(self.units.map_or(units, |sum: Units| sum.plus(units)));
+        }
+        let line = if self.json { render::json(event.as_bytes()) } else { render::event(view) };
+        self.output.data(&line);
+    }
+
+    /// A job can't end by itself, or can't be said more of than its event says.
+    pub(super) fn dead(&mut self, body: &str, reason: &str, detail: &str) {
+        #[derive(Deserialize)]
+        struct Named {
+            job_id: String,
+        }
+        let job = serde_json::from_str::<Named>(body).map(|named| named.job_id).unwrap_or_default();
+        if !self.ended.contains_key(&job) {
+            self.output.words(&format!("{job}  {reason}: {detail}"));
+            self.ended.insert(job, Some(reason.to_owned()));
+        }
+    }
+
+    pub(super) fn stopping(&self) {
+        self.output
+            .words("stopping: what has been submitted goes on at the provider, and is fetched the next time");
+    }
+
+    /// # Errors
+    ///
+    /// Not all jobs have succeeded.
+    pub(super) fn end(self, stopped: bool) -> anyhow::Result<()> {
+        let failed = self.number_failed();
+        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+        for reason in self.ended.values().flatten() {
+            *reasons.entry(reason).or_default() += 1;
+        }
+        let succeeded = self.ended.len() - failed;
+        let units = self.units.map(|units| format!("   {units} units")).unwrap_or_default();
+        self.output.words(&format!("succeeded  {succeeded:>6}{units}"));
+        if failed > 0 {
+            self.output.words(&format!("failed     {failed:>6}"));
+            for (reason, number) in reasons {
+                self.output.words(&format!("  {reason:<20} {number:>4}"));
+            }
+        }
+        if self.before > 0 {
+            self.output.words(&format!("before     {:>6}", self.before));
+        }
+        let open = self.all.saturating_sub(self.ended.len());
+        if open > 0 {
+            self.output.words(&format!("not ended  {open:>6}"));
+        }
+        self.output.words(&format!("files and {EVENTS} are in {}", self.folder.display()));
+        let Self { output, .. } = self;
+        output.check()?;
+        if stopped || open > 0 {
+            anyhow::bail!("stopped with {} open: the same command goes on from here", count(open, "job"));
+        }
+        anyhow::ensure!(
+            failed == 0,
+            "{} did not succeed; --retry-failed tries them again",
+            count(failed, "job")
+        );
+        Ok(())
+    }
+}

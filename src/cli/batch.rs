@@ -32,14 +32,17 @@ use crate::job::spend::Units;
   comet-worker batch prompts.csv --out pictures
   comet-worker batch jobs.jsonl --out out --max-running 5
   comet-worker batch jobs.jsonl --out out --retry-failed
-FILE is what `submit` takes, or a table (.csv): a row is a job, a column a field of its route; beside
-them job_id, operation, timeout_s, metadata.NAME, and subject_images, split by `;`. An image may be a
-file of this machine (`file:a.png`). Every job is checked before the first one is paid for.
-Nothing else is needed: no RabbitMQ, no Redis; the key of CometAPI is api.key (COMET_WORKER__API__KEY).
-DIR gets the files (images/JOB_ID/…, videos, audios), the event of each job's end (events.jsonl), and
-what has to be remembered. Stop it at any point, or let it be killed: the same command goes on where
-it was, pays for nothing twice, and doesn't touch what has ended.
-Exit code: 0 all succeeded, 1 some did not or it was stopped, 2 wrong usage, configuration or job.")]
+FILE is what `submit` takes, or a table (.csv): a row is a job, a column a field of its route;
+beside them job_id, operation, timeout_s, metadata.NAME, and subject_images, split by `;`. An
+image may be a file of this machine (`file:a.png`). Every job is checked before the first one is
+paid for.
+Nothing else is needed: no RabbitMQ, no Redis; the key of CometAPI is api.key
+(COMET_WORKER__API__KEY).
+DIR gets the files (images/JOB_ID/…, videos, audios), the event of each job's end
+(events.jsonl), and what has to be remembered. Stop it at any point, or let it be killed: the
+same command goes on where it was, pays for nothing twice, and doesn't touch what has ended.
+Exit code: 0 all succeeded, 1 some did not or it was stopped, 2 wrong usage, configuration or
+job.")]
 pub(super) struct Arguments {
     /// A table (.csv), one JSON object, an array of them, or JSON lines; `-` is stdin, in JSON
     file: PathBuf,

@@ -60,8 +60,8 @@ fn video(task_id: u64, ratio: AspectRatio, bytes: usize) -> anyhow::Result<Vec<u
         }],
         ..Moov::default()
     };
-    let mut data = vec![0; bytes];
-    data.splice(.., task_id.to_be_bytes().into_iter().cycle().take(bytes));
+    let mut data = task_id.to_be_bytes().to_vec();
+    data.resize(bytes.max(data.len()), 0);
     let data = Mdat { data };
     let mut file = Vec::with_capacity(bytes + 1024);
     start.encode(&mut file)?;

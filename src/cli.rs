@@ -33,7 +33,7 @@ use crate::telemetry;
 /// What the tools log unless asked for more. They report what they meet in messages of their own.
 const QUIET: &str = "error,comet_worker=warn,lapin=off,async_rs=off";
 
-const QUIETER: &str = "error,lapin=off,async_rs=off";
+const QUIETER: &str = "error,comet_worker::worker::life::store=info,lapin=off,async_rs=off";
 
 /// Threads for blocking work: the files of a folder, and name lookups. A burst starts as many as allowed, and each
 /// costs memory for as long as the process lives.

@@ -15,6 +15,7 @@ mod images;
 mod layers;
 mod process;
 mod reader;
+mod routes;
 mod secrets;
 mod services;
 mod spend;
@@ -28,6 +29,7 @@ use std::path::Path;
 
 pub use callback::Callback;
 pub use environment::environment;
+pub(crate) use faults::nearest;
 pub use faults::{Fault, Faults};
 pub use images::{Download, Storage};
 pub use layers::DEFAULT_TOML;

@@ -101,7 +101,7 @@ pub struct DownloadRules {
     pub image: Bounds,
     /// Of a video or a sound.
     pub media: Bounds,
-    /// The longest wait for an answer, and for the next byte.
+    /// The longest wait for the answer with a video or a sound, and for its next byte.
     pub silence: Duration,
     pub max_redirects: u32,
     /// `http://[user:password@]host:port`; empty for a direct connection. The environment's proxies are not used.
@@ -271,7 +271,11 @@ impl Images for Downloader {
             return Ok(Box::new(Inline { url: url.clone(), max_bytes }));
         }
         let until = Instant::now() + timeout;
-        let limits = Limits { kind, max_bytes, timeout, until, silence: self.rules.silence };
+        let silence = match kind {
+            FileKind::Image => timeout,
+            FileKind::Video | FileKind::Audio => self.rules.silence,
+        };
+        let limits = Limits { kind, max_bytes, timeout, until, silence };
         Ok(self.follow(url, limits).await?)
     }
 }

@@ -20,7 +20,6 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutOptions};
-use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::job::image::Image;
@@ -73,8 +72,7 @@ pub struct Storage {
     /// Folder only.
     root: Option<Arc<folder::Root>>,
     probing: Arc<Probing>,
-    /// The right to have a part of a large file in memory.
-    parts: Arc<Semaphore>,
+    parts: Arc<media::Parts>,
     warnings: Vec<String>,
 }
 
@@ -100,7 +98,7 @@ impl Storage {
             public_url: None,
             root: None,
             probing: Arc::default(),
-            parts: Arc::new(Semaphore::new(media::PARTS_MAX)),
+            parts: Arc::default(),
             warnings: Vec::new(),
         }
     }

@@ -8,24 +8,27 @@ mod rows;
 mod show;
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use self::feed::{Feed, Work};
 use self::folder::Folder;
-use self::show::Show;
+use self::show::{Before, Show};
 use super::output::words;
 use super::render::count;
 use super::submit::input::{self, Job, Limits};
 use super::submit::{INPUT_BYTES_MAX, folder as folder_of, read, wholesome};
 use super::{Usage, parts};
 use crate::config::Config;
-use crate::job::JobId;
+use crate::job::event::{EventKind, EventView};
 use crate::job::request::Rules;
 use crate::job::spend::Units;
+use crate::job::{JobId, Reason};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -50,11 +53,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The account's slots: a job holds one for each image, a video one; otherwise generation.max_running
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_running: Option<u32>,
-    /// Generate once more what has failed or was cancelled in an earlier run
+    /// Generate once more what has failed or was cancelled in an earlier run, and whose result can't be had
     #[arg(long)]
     retry_failed: bool,
+    /// Likewise what was, or may have been, accepted and paid for without a result here: outcome_unknown,
+    /// timed_out, result_expired, result_invalid, quarantined
+    #[arg(long)]
+    pay_again: bool,
     /// Ask before more units than these are spent; needs spend.units_per_job
     #[arg(long, value_name = "UNITS")]
     confirm_above: Option<Units>,
@@ -68,6 +75,9 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(mut config: Config, arguments: &Arguments) -> anyhow::Result<()> {
     config.require_key()?;
+    if let Some(slots) = arguments.max_running {
+        config.generation.max_running = slots;
+    }
     let rules = parts::request_rules(&config);
     let text = jobs_text(&arguments.file, &rules)?;
     let limits = Limits {
@@ -76,22 +86,25 @@ pub(super) async fn run(mut config: Config, arguments: &Arguments) -> anyhow::Re
         message_bytes_max: config.amqp.max_message_bytes,
         bytes_max: usize::try_from(INPUT_BYTES_MAX).unwrap_or(usize::MAX),
     };
-    let jobs = wholesome(input::check(&text, limits, named_by_content), "nothing was begun")?;
+    let mut names = HashMap::new();
+    let named = |text: &str| named_by_content(text, &mut names);
+    let jobs = wholesome(input::check(&text, limits, named), "nothing was begun")?;
     let folder = Arc::new(Folder::open(&arguments.out)?);
     are_the_same(&jobs, &folder)?;
-    let work = work(&jobs, &folder, arguments.retry_failed)?;
-    let ended = jobs.len() - work.len();
+    let retries = Retries { failed: arguments.retry_failed, paid: arguments.pay_again };
+    let work = work(&jobs, &folder, retries)?;
+    let before = before(&jobs, &work, &folder);
     if !work.is_empty() {
         may_spend(&config, work.len(), arguments)?;
     }
-    settle_for(&mut config, folder.path(), arguments);
-    let mut show = Show::new(&work, ended, folder.path(), arguments.json);
+    settle_for(&mut config, folder.path());
+    let mut show = Show::new(&work, before, folder.path(), arguments.json);
     if work.is_empty() {
-        return show.end(false);
+        return show.end();
     }
     folder.begin(work.iter().map(|work| (&work.id, &work.digest)))?;
-    let stopped = Box::pin(Feed::new(&config, Arc::clone(&folder))?.run(work, &mut show)).await?;
-    show.end(stopped)
+    Box::pin(Feed::new(&config, Arc::clone(&folder))?.run(work, &mut show)).await?;
+    show.end()
 }
 
 /// The file as JSON.
@@ -101,9 +114,45 @@ fn jobs_text(file: &Path, rules: &Rules) -> Result<String, Usage> {
     if is_table { rows::as_json_lines(&text, rules) } else { Ok(text) }
 }
 
-/// The same job gets the same name in every run, also where others were put before it.
-fn named_by_content(text: &str) -> String {
-    hex::encode(Sha256::digest(text)).chars().take(16).collect()
+/// The same job gets the same name in every run, also where others were put before it or it was written in another way.
+/// Of several that are equal, each gets one of its own.
+fn named_by_content(text: &str, names: &mut HashMap<String, u32>) -> String {
+    // Its members are sorted then.
+    let canonical =
+        serde_json::from_str::<Value>(text).map_or_else(|_| text.to_owned(), |job| job.to_string());
+    let name: String = hex::encode(Sha256::digest(canonical)).chars().take(16).collect();
+    let times = names.entry(name.clone()).or_default();
+    *times += 1;
+    if *times == 1 { name } else { format!("{name}-{times}") }
+}
+
+/// The name of a job's last try.
+fn last_try(job: &Job<'_>, folder: &Folder) -> (u32, JobId) {
+    let mut last = (1, job.id.clone());
+    while let Ok(next) = retried(&job.id, last.0 + 1)
+        && folder.begun(next.as_str()).is_some()
+    {
+        last = (last.0 + 1, next);
+    }
+    last
+}
+
+/// How those ended that are not begun in this run.
+fn before(jobs: &[Job<'_>], work: &[Work], folder: &Folder) -> Before {
+    let begun: HashSet<&str> = work.iter().map(|work| work.id.as_str()).collect();
+    let mut before = Before::default();
+    for job in jobs {
+        let (number, id) = last_try(job, folder);
+        let is_begun = |id: &JobId| begun.contains(id.as_str());
+        if is_begun(&id) || retried(&job.id, number + 1).is_ok_and(|next| is_begun(&next)) {
+            continue;
+        }
+        match folder.end(id.as_str()) {
+            Some(end) if end.kind() == Some(EventKind::Succeeded) => before.succeeded += 1,
+            Some(_) | None => before.failed += 1,
+        }
+    }
+    before
 }
 
 /// # Errors
@@ -123,21 +172,48 @@ fn are_the_same(jobs: &[Job<'_>], folder: &Folder) -> Result<(), Usage> {
     }
 }
 
+/// What the name of a job that is tried again ends in, before the number.
+const TRY: &str = ":try-";
+
+/// Whether a job that ended for this reason may have been accepted, and its result may still be had.
+fn is_perhaps_paid(reason: &str) -> bool {
+    let unstored = Reason::UNSTORED.into_iter().chain([Reason::OutcomeUnknown]);
+    unstored.map(Reason::as_str).any(|perhaps| perhaps == reason)
+}
+
+/// Which ends of earlier runs are not the last word.
+#[derive(Debug, Clone, Copy, Default)]
+struct Retries {
+    failed: bool,
+    /// Those that may be paid for, and whose results may be had from the provider.
+    paid: bool,
+}
+
+impl Retries {
+    fn again(self, end: &EventView) -> bool {
+        match (end.kind(), end.reason.as_deref()) {
+            (Some(EventKind::Succeeded), _) => false,
+            (_, Some(reason)) if is_perhaps_paid(reason) => self.paid,
+            (Some(EventKind::Submitted | EventKind::Failed | EventKind::Cancelled) | None, _) => self.failed,
+        }
+    }
+}
+
 /// The jobs that have not ended. A job that is tried again has a name of its own, since the name is what guards the
 /// payment.
-fn work(jobs: &[Job<'_>], folder: &Folder, retry_failed: bool) -> Result<Vec<Work>, Usage> {
+fn work(jobs: &[Job<'_>], folder: &Folder, retries: Retries) -> Result<Vec<Work>, Usage> {
     let mut work = Vec::new();
     for job in jobs {
-        let mut try_number = 1;
-        let mut id = job.id.clone();
-        // The last try that was begun is the one that counts.
-        while let Ok(next) = retried(&job.id, try_number + 1)
-            && folder.begun(next.as_str()).is_some()
-        {
-            (try_number, id) = (try_number + 1, next);
+        if is_try(&job.id) {
+            let id = &job.id;
+            return Err(Usage(format!(
+                "{id}: a job_id that ends in {TRY}NUMBER is that of a job tried again"
+            )));
         }
+        // The last try that was begun is the one that counts.
+        let (mut try_number, mut id) = last_try(job, folder);
         if let Some(end) = folder.end(id.as_str()) {
-            if !retry_failed || end.event_type.ends_with(".succeeded") {
+            if !retries.again(end) {
                 continue;
             }
             try_number += 1;
@@ -150,8 +226,13 @@ fn work(jobs: &[Job<'_>], folder: &Folder, retry_failed: bool) -> Result<Vec<Wor
     Ok(work)
 }
 
+fn is_try(id: &JobId) -> bool {
+    let number = id.as_str().rsplit_once(TRY).map(|(_, number)| number);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 fn retried(id: &JobId, number: u32) -> Result<JobId, Usage> {
-    let id = format!("{id}:try-{number}");
+    let id = format!("{id}{TRY}{number}");
     id.parse().map_err(|_| Usage(format!("--retry-failed: {id} is too long for a job_id")))
 }
 
@@ -203,7 +284,7 @@ fn may_spend(config: &Config, jobs: usize, arguments: &Arguments) -> anyhow::Res
 }
 
 /// The settings that the folder and this process decide.
-fn settle_for(config: &mut Config, out: &Path, arguments: &Arguments) {
+fn settle_for(config: &mut Config, out: &Path) {
     config.storage.url = format!("file:{}", out.display());
     config.storage.prefix = String::new();
     // They are what holds over a kill.
@@ -212,9 +293,6 @@ fn settle_for(config: &mut Config, out: &Path, arguments: &Arguments) {
     // A day's cap is counted by a fleet; here --confirm-above asks before.
     config.spend.rules.cap = None;
     config.callback.public_url = None;
-    if let Some(slots) = arguments.max_running {
-        config.generation.max_running = slots;
-    }
 }
 
 impl Work {

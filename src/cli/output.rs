@@ -24,7 +24,7 @@ impl Output {
     /// [`Output::plain`].
     pub(super) fn with_progress(length: usize) -> Self {
         let bar = ProgressBar::new(u64::try_from(length).unwrap_or(u64::MAX));
-        let template = "{spinner} {msg} {pos}/{len} [{elapsed_precise}] {eta} left";
+        let template = "{spinner} {msg} {pos}/{len} [{elapsed_precise}]";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
@@ -39,10 +39,15 @@ impl Output {
         self.bar.set_position(u64::try_from(done).unwrap_or(u64::MAX));
     }
 
-    /// Likewise, with words that change, and the time that is left at this pace.
+    /// Likewise, with words that change.
     pub(super) fn progress_of(&self, done: usize, doing: String) {
         self.bar.set_message(doing);
         self.bar.set_position(u64::try_from(done).unwrap_or(u64::MAX));
+    }
+
+    /// Takes the bar away for good.
+    pub(super) fn hide(&self) {
+        self.bar.finish_and_clear();
     }
 
     /// Writes a line of data. [`Output::check`] reports a reader that has gone (`… | head`).

@@ -29,6 +29,9 @@ use crate::storage::StorageOptions;
 /// The time in which a running task is counted again, once its worker can report it.
 const RECOUNT_MARGIN: Duration = Duration::from_secs(10);
 
+/// A video that comes holds memory that others wait for.
+const MEDIA_SILENCE_MAX: Duration = Duration::from_secs(30);
+
 pub(super) fn address(config: &Config) -> anyhow::Result<Address> {
     let amqp = &config.amqp;
     Address::new(amqp.url.clone(), amqp.heartbeat, amqp.connect_timeout)
@@ -165,14 +168,20 @@ pub(super) fn downloader(config: &Config) -> anyhow::Result<Downloader> {
             networks: config.download.allow_networks.clone().into(),
         },
         image: Bounds { max_bytes: config.download.max_bytes, timeout: config.download.timeout },
-        media: Bounds { max_bytes: config.download.media_max_bytes, timeout: config.download.media_timeout },
-        silence: config.download.timeout,
+        media: Bounds { max_bytes: config.download.media_max_bytes, timeout: media_timeout(config) },
+        silence: config.download.timeout.min(MEDIA_SILENCE_MAX),
         max_redirects: 3,
         proxy: config.download.proxy.clone(),
         user_agent: config.download.user_agent.clone(),
         certificates: config.download.certificates.clone(),
     };
     Downloader::new(rules).map_err(|fault| anyhow::anyhow!("download: {fault}"))
+}
+
+/// A delivery is handed back at half of the consumer timeout, and a transfer that lasted longer would begin anew then,
+/// again and again.
+fn media_timeout(config: &Config) -> Duration {
+    config.download.media_timeout.min(config.amqp.consumer_timeout / 2 / 10 * 9)
 }
 
 pub(super) fn storage_options(config: &Config) -> StorageOptions {

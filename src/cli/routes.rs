@@ -12,7 +12,8 @@ use crate::job::route::{Check, Route, RouteData};
   comet-worker routes --json | jq -r 'select(.name == \"omni_image\").fields[].name'
 A job names its route as `operation`; without one it is the first. SURE says how sure it is that
 CometAPI takes a job of that route as it is sent: seen (others have seen it work), page (CometAPI
-has a page about it), guessed (its path is guessed from Kling's own). The fields with their limits
+has a page about it), guessed (its path is guessed from Kling's own), configured (it is yours).
+The fields with their limits
 are in comet-worker schema job.")]
 pub(super) struct Arguments {
     /// JSON: one object a line

@@ -15,6 +15,9 @@ use super::{environment, file, secrets, urls};
 /// Every key, its unit, its default and its reason. Users read this text, and the program has it built in.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
 
+/// The section whose tables are routes, with names that a user gives.
+const ROUTES: &str = "routes";
+
 pub(super) const DEFAULT_PLACE: &str = "config/default.toml";
 
 /// One value and where it came from.
@@ -35,6 +38,8 @@ pub(super) enum Plain {
 /// All settings by `section.key`.
 pub(super) struct Merged {
     pub(super) settings: BTreeMap<String, Setting>,
+    /// The routes of the file, `[routes.NAME]`, which have no defaults.
+    pub(super) routes: BTreeMap<String, Value>,
     /// Whether all layers could be read. If not, comparing settings would only mislead.
     pub(super) complete: bool,
 }
@@ -54,10 +59,12 @@ pub(super) fn merge(
         })
     };
     let defaults = or_fault(file::parse(DEFAULT_TOML, DEFAULT_PLACE), faults);
-    let over = match file {
-        Some(path) => or_fault(file::read(path), faults).checked(&defaults, faults),
+    let mut over = match file {
+        Some(path) => or_fault(file::read(path), faults),
         None => Layer::default(),
     };
+    let routes = over.0.remove(ROUTES).and_then(|routes| table(routes.kind)).unwrap_or_default();
+    let over = over.checked(&defaults, faults);
     let environment = environment::read(env, &defaults, faults);
     let layered =
         config::Config::builder().add_source(defaults).add_source(over).add_source(environment).build();
@@ -68,7 +75,7 @@ pub(super) fn merge(
             BTreeMap::new()
         }
     };
-    Merged { settings, complete }
+    Merged { settings, routes: routes.into_iter().collect(), complete }
 }
 
 fn settings(root: Value) -> BTreeMap<String, Setting> {
@@ -218,7 +225,7 @@ impl Plain {
     }
 }
 
-fn table(kind: ValueKind) -> Option<Map<String, Value>> {
+pub(super) fn table(kind: ValueKind) -> Option<Map<String, Value>> {
     if let ValueKind::Table(keys) = kind { Some(keys) } else { None }
 }
 

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use config::Value;
+
 use super::faults::Faults;
 use super::layers::{self, DEFAULT_PLACE, Merged, Plain, Setting};
 use super::secrets::is_secret;
@@ -40,6 +42,7 @@ pub(super) fn read<T>(
 
 pub(super) struct Reader {
     settings: BTreeMap<String, Setting>,
+    routes: BTreeMap<String, Value>,
     complete: bool,
     read: BTreeSet<String>,
     /// Settings with a wrong value of their own; comparing them with other settings would only mislead.
@@ -49,9 +52,18 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(merged: Merged, faults: Faults) -> Self {
-        let Merged { settings, complete } = merged;
+        let Merged { settings, routes, complete } = merged;
         let broken = faults.as_slice().iter().map(|fault| fault.key.clone()).collect();
-        Self { settings, complete, read: BTreeSet::new(), broken, faults }
+        Self { settings, routes, complete, read: BTreeSet::new(), broken, faults }
+    }
+
+    /// The tables of `[routes.NAME]`, each with its place.
+    pub(super) fn routes(&mut self) -> BTreeMap<String, Value> {
+        std::mem::take(&mut self.routes)
+    }
+
+    pub(super) fn fault(&mut self, place: &str, key: &str, message: String) {
+        self.faults.add(place, key, message);
     }
 
     pub(super) fn into_faults(self) -> Faults {

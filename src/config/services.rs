@@ -1,13 +1,14 @@
 //! The services that the worker talks to: RabbitMQ, Redis, CometAPI.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use url::Url;
 
 use super::reader::Reader;
-use super::urls;
+use super::{routes, urls};
 use crate::job::route::table::MULTI_IMAGE_TO_IMAGE;
 use crate::job::route::{Edition, Route, Routes};
 use crate::net::tls;
@@ -86,6 +87,8 @@ pub struct Api {
     /// The field names under which the scene image is sent.
     pub scene_names_sent: &'static [&'static str],
     pub allow_plain_text: bool,
+    /// The routes of `[routes.NAME]`.
+    pub own_routes: Vec<Arc<Route>>,
 }
 
 impl Amqp {
@@ -156,7 +159,9 @@ impl Api {
             scene_names_sent: self.scene_names_sent,
             ..Route::of(&MULTI_IMAGE_TO_IMAGE, self.edition).with_default_model(&self.model)
         };
-        Routes::new(default, self.edition.profile)
+        self.own_routes
+            .iter()
+            .fold(Routes::new(default, self.edition.profile), |routes, own| routes.and(Arc::clone(own)))
     }
 
     /// `None` only if a fault was found.
@@ -170,6 +175,7 @@ impl Api {
         let subject_images = subject_images(from, profile);
         let scene_names_sent = from.parsed("api.scene_field", scene_names);
         let api = Self {
+            own_routes: routes::read(from),
             key: from.secret("api.key", |text| {
                 // The value goes into a header unchanged.
                 let fits = text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -246,7 +252,7 @@ fn scene_names(text: &str) -> Result<&'static [&'static str], String> {
     })
 }
 
-fn model_name(text: &str) -> Result<String, String> {
+pub(super) fn model_name(text: &str) -> Result<String, String> {
     let fits = text.len() <= 128 && !text.chars().any(|c| c.is_control() || c.is_whitespace());
     fits.then(|| text.to_owned())
         .ok_or_else(|| "must be a model's name, without spaces; or \"\" for that of the profile".to_owned())
@@ -273,7 +279,7 @@ fn queue_name(text: &str) -> Result<String, String> {
     name(text)
 }
 
-fn path(text: &str, task_ids: usize) -> Result<String, String> {
+pub(super) fn path(text: &str, task_ids: usize) -> Result<String, String> {
     let plain = !text.chars().any(|c| c.is_control() || c.is_whitespace() || "?#".contains(c));
     let braces = text.matches(['{', '}']).count();
     if text.starts_with('/')

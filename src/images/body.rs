@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
-use reqwest::header::{ETAG, HeaderValue};
+use reqwest::header::{CONTENT_RANGE, ETAG, HeaderValue};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -39,6 +39,9 @@ impl Answer {
         let announced = response.content_length();
         if announced.is_some_and(|length| length > limits.max_bytes) {
             return Err(too_large(url, limits.max_bytes));
+        }
+        if is_a_part(&response) {
+            return Err(at(url, Trouble::Cut, "a part came that was not asked for"));
         }
         // Only this much is reserved at first, whatever the server announces.
         let expected = match limits.kind {
@@ -132,6 +135,17 @@ impl Body for Inline {
         }
         Image::of(bytes.into()).map_err(|error| no_image(error.trouble, &format!("is {}", error.message)))
     }
+}
+
+/// Whether the host says that these bytes are not all of the file.
+fn is_a_part(response: &Response) -> bool {
+    let range = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
+    let Some((range, all)) = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('/')) else {
+        return false;
+    };
+    let last = all.parse::<u64>().ok().and_then(|all| all.checked_sub(1));
+    let is_all = last.is_some_and(|last| range == format!("0-{last}"));
+    !is_all && (all != "*" || !range.starts_with("0-"))
 }
 
 fn too_large(url: &Url, max_bytes: u64) -> FetchError {

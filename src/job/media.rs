@@ -94,9 +94,8 @@ impl MediaFormat {
                 _ => Self::Mp4,
             },
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Self::Wav,
-            // A tag, or the first frame: eleven bits of ones and a layer that isn't the reserved one.
             [b'I', b'D', b'3', ..] => Self::Mp3,
-            [0xff, second, ..] if second & 0xe0 == 0xe0 && second & 0x06 != 0 => Self::Mp3,
+            [0xff, second, third, ..] if begins_frame(*second, *third) => Self::Mp3,
             _ => return None,
         };
         let is_of_kind = match found {
@@ -105,6 +104,13 @@ impl MediaFormat {
         };
         is_of_kind.then_some(found)
     }
+}
+
+/// Whether these follow the first byte of a frame of MPEG audio: the rest of eleven ones, and a version, layer, bit rate
+/// and sample rate that exist.
+fn begins_frame(second: u8, third: u8) -> bool {
+    let (version, layer) = (second & 0x18, second & 0x06);
+    second & 0xe0 == 0xe0 && version != 0x08 && layer != 0 && third & 0xf0 != 0xf0 && third & 0x0c != 0x0c
 }
 
 impl MediaReader {

@@ -48,6 +48,8 @@ pub struct RouteData {
     pub picture: PictureRules,
     /// The kinds of files that it makes, at least one.
     pub makes: &'static [FileKind],
+    /// The account's slots that a job takes, unless a field says how many it makes.
+    pub slots: u32,
     pub certainty: Certainty,
 }
 
@@ -60,6 +62,8 @@ pub enum Certainty {
     Page,
     /// Its path at CometAPI is guessed from Kling's own.
     Guessed,
+    /// It is the configuration's.
+    Configured,
 }
 
 impl Certainty {
@@ -69,6 +73,7 @@ impl Certainty {
             Self::Seen => "seen",
             Self::Page => "page",
             Self::Guessed => "guessed",
+            Self::Configured => "configured",
         }
     }
 }
@@ -246,8 +251,8 @@ impl Routes {
 
     /// With one more route.
     #[must_use]
-    pub fn and(mut self, route: Route) -> Self {
-        self.others.push(Arc::new(route));
+    pub fn and(mut self, route: impl Into<Arc<Route>>) -> Self {
+        self.others.push(route.into());
         self
     }
 

@@ -1,12 +1,14 @@
 //! Stores a file that may be too large for the memory: in parts, as its bytes arrive. Nothing appears under its key
 //! before the last part is there and the file is known to be whole.
 
-use bytes::Bytes;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::BytesMut;
 use object_store::path::Path;
 use object_store::{MultipartUpload, PutMultipartOptions, PutOptions};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{CHECKSUM_CHARS, Storage, StoreError, bounded, place};
 use crate::job::image::FetchError;
@@ -17,7 +19,57 @@ use crate::job::{FileKind, JobId, StoredMedia};
 const PART_BYTES: usize = 5 * 1024 * 1024;
 /// How many parts may be in memory, of all files together. A file whose part has gone out waits for the next one
 /// behind the others, so all of them get on.
-pub(super) const PARTS_MAX: usize = 6;
+pub(super) const PARTS_MAX: usize = 4;
+
+/// The memory for parts, of all files together. It is used again and again: where parts were given back to the system
+/// and taken anew, the process kept several times as much.
+#[derive(Debug)]
+pub(super) struct Parts {
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<BytesMut>>,
+}
+
+/// One part, to be filled.
+struct Part {
+    bytes: BytesMut,
+    parts: Arc<Parts>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { permits: Arc::new(Semaphore::new(PARTS_MAX)), idle: Mutex::default() }
+    }
+}
+
+impl Parts {
+    /// Waits until one is free.
+    async fn part(self: &Arc<Self>) -> Part {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+        let idle = self.idle().pop();
+        let bytes = idle.unwrap_or_else(|| BytesMut::with_capacity(PART_BYTES));
+        Part { bytes, parts: Arc::clone(self), _permit: permit }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<BytesMut>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    fn free(&self) -> usize {
+        self.permits.available_permits()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if bytes.capacity() >= PART_BYTES {
+            bytes.clear();
+            self.parts.idle().push(bytes);
+        }
+    }
+}
 
 /// Why a file isn't stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +88,8 @@ pub struct MediaUpload {
     /// Names the object before its digest is known.
     name: String,
     reader: MediaReader,
-    part: Vec<u8>,
-    permit: Option<OwnedSemaphorePermit>,
+    /// What has come and hasn't gone out.
+    part: Option<Part>,
     upload: Option<Box<dyn MultipartUpload>>,
 }
 
@@ -66,8 +118,7 @@ impl Storage {
             index,
             name,
             reader: MediaReader::new(kind),
-            part: Vec::new(),
-            permit: None,
+            part: None,
             upload: None,
         }
     }
@@ -82,15 +133,15 @@ impl MediaUpload {
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), MediaFault> {
         self.reader.read(bytes)?;
         while !bytes.is_empty() {
-            if self.permit.is_none() {
-                self.permit = self.storage.parts.clone().acquire_owned().await.ok();
-                self.part.reserve_exact(PART_BYTES);
-            }
-            let here = PART_BYTES.saturating_sub(self.part.len()).min(bytes.len());
+            let part = match &mut self.part {
+                Some(part) => part,
+                none => none.insert(self.storage.parts.part().await),
+            };
+            let here = PART_BYTES.saturating_sub(part.bytes.len()).min(bytes.len());
             let (now, later) = bytes.split_at(here);
-            self.part.extend_from_slice(now);
+            part.bytes.extend_from_slice(now);
             bytes = later;
-            if self.part.len() >= PART_BYTES
+            if part.bytes.len() >= PART_BYTES
                 && let Some(format) = self.reader.format()
             {
                 self.send_part(&self.key(format), format).await?;
@@ -108,7 +159,8 @@ impl MediaUpload {
         let media = std::mem::replace(&mut self.reader, MediaReader::new(self.kind)).finish()?;
         let key = self.key(media.format);
         if self.upload.is_none() {
-            let bytes = Bytes::from(std::mem::take(&mut self.part));
+            let part = self.part.take().map(|mut part| part.bytes.split().freeze());
+            let bytes = part.unwrap_or_default();
             let options = PutOptions {
                 attributes: self.storage.attributes(media.format.content_type()),
                 ..PutOptions::default()
@@ -118,10 +170,9 @@ impl MediaUpload {
             let put = bounded(&format!("can't store {key}"), put).await;
             self.storage.probing.put(length, put.as_ref().err());
             put?;
-        } else if !self.part.is_empty() {
+        } else {
             self.send_part(&key, media.format).await?;
         }
-        self.permit = None;
         if let Some(upload) = &mut self.upload {
             bounded(&format!("can't store {key}"), upload.complete()).await?;
         }
@@ -131,6 +182,7 @@ impl MediaUpload {
 
     /// Sends what is in memory as a part of the object, and makes room for others.
     async fn send_part(&mut self, key: &Path, format: MediaFormat) -> Result<(), StoreError> {
+        let Some(mut part) = self.part.take().filter(|part| !part.bytes.is_empty()) else { return Ok(()) };
         let what = format!("can't store {key}");
         let upload = match &mut self.upload {
             Some(upload) => upload,
@@ -138,15 +190,15 @@ impl MediaUpload {
                 let attributes = self.storage.attributes(format.content_type());
                 let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
                 let begun = bounded(&what, self.storage.objects.put_multipart_opts(key, options)).await;
-                self.storage.probing.put(self.part.len(), begun.as_ref().err());
+                self.storage.probing.put(part.bytes.len(), begun.as_ref().err());
                 none.insert(begun?)
             }
         };
-        let part = Bytes::from(std::mem::take(&mut self.part));
-        let length = part.len();
-        let sent = bounded(&what, upload.put_part(part.into())).await;
-        self.storage.probing.put(length, sent.as_ref().err());
-        self.permit = None;
+        let bytes = std::mem::take(&mut part.bytes).freeze();
+        let sent = bounded(&what, upload.put_part(bytes.clone().into())).await;
+        self.storage.probing.put(bytes.len(), sent.as_ref().err());
+        // Nothing else holds it any more, unless the store was too slow and still sends it.
+        part.bytes = bytes.try_into_mut().unwrap_or_default();
         sent
     }
 

@@ -81,7 +81,7 @@ pub(super) fn open(options: &StorageOptions) -> Result<Storage, StoreError> {
         public_url: options.public_url.clone(),
         root: watched,
         probing: Arc::default(),
-        parts: Arc::new(tokio::sync::Semaphore::new(super::media::PARTS_MAX)),
+        parts: Arc::default(),
         warnings,
     })
 }

@@ -228,6 +228,28 @@ async fn wrong_use_says_what_to_do_and_costs_nothing() {
 }
 
 #[tokio::test]
+async fn a_route_of_the_configuration_is_generated_like_the_others() {
+    let job = json!({"job_id": "a", "operation": "clip", "input": {"prompt": "a boat", "unknown": 7}});
+    let bench = Bench::new("jobs.json", &job.to_string(), &["--durations", "fixed:100ms"]).await;
+    let config = bench.folder.path().join("comet-worker.toml");
+    let path = "/kling/v1/videos/text2video";
+    let route = format!(
+        "[routes.clip]\nsubmit_path = \"{path}\"\nquery_path = \"{path}/{{task_id}}\"\nmakes = \"videos\"\n\
+         required = \"prompt\"\n"
+    );
+    std::fs::write(&config, route).unwrap();
+    let said = bench.batch(&["--config", config.to_str().unwrap()]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let events = bench.all_have_ended(1);
+    assert_eq!(events[0]["data"]["operation"], "clip");
+    assert_eq!(events[0]["data"]["videos"].as_array().unwrap().len(), 1);
+    let listed = tool(&bench.environment(), &["routes", "--config", config.to_str().unwrap()]).await;
+    assert!(listed.data.contains("clip") && listed.data.contains("configured"), "{listed:?}");
+    let without = bench.batch(&[]).await;
+    assert!(without.code == Some(2) && without.words.contains("/operation"), "{without:?}");
+}
+
+#[tokio::test]
 async fn it_waits_while_the_account_has_no_money_and_says_so() {
     let bench =
         Bench::new("p.csv", &prompts(3), &["--durations", "fixed:100ms", "--fault", "no-money"]).await;

@@ -1,7 +1,6 @@
 //! Lets the jobs live, as many at a time as the worker may hold, until all have ended or a signal comes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,24 +84,24 @@ impl Feed {
         })
     }
 
-    /// Whether a signal stopped it.
+    /// Returns when all jobs have ended, or after a signal.
     ///
     /// # Errors
     ///
     /// The folder can't be used, or a second signal came.
-    pub(super) async fn run(mut self, work: Vec<Work>, show: &mut Show) -> anyhow::Result<bool> {
+    pub(super) async fn run(mut self, work: Vec<Work>, show: &mut Show) -> anyhow::Result<()> {
         let mut signals = Signals::catch()?;
         let watching = self.watch();
         tokio::select! {
             ready = preflight(&self.shared, &self.stop) => ready.map_err(anyhow::Error::msg)?,
-            () = signals.next() => return Ok(true),
+            () = signals.next() => return Ok(()),
         }
         let jobs = Jobs::new(work);
-        let stopped = self.live(jobs, show, &mut signals).await?;
+        self.live(jobs, show, &mut signals).await?;
         self.stop.cancel();
         watching.close();
-        watching.wait().await;
-        Ok(stopped)
+        let _ = timeout(AFTER_LAST_POST, watching.wait()).await;
+        Ok(())
     }
 
     /// What goes on beside the lives: the breaker's probes, the standstills, the look at the folder.
@@ -122,8 +121,7 @@ impl Feed {
         tasks
     }
 
-    async fn live(&mut self, mut jobs: Jobs, show: &mut Show, signals: &mut Signals) -> anyhow::Result<bool> {
-        let mut stopped = pin!(signals.next());
+    async fn live(&mut self, mut jobs: Jobs, show: &mut Show, signals: &mut Signals) -> anyhow::Result<()> {
         loop {
             while jobs.running.len() < self.room()
                 && let Some(number) = jobs.next()
@@ -131,12 +129,12 @@ impl Feed {
                 self.begin(number, &mut jobs);
             }
             if jobs.are_done() {
-                return Ok(false);
+                return Ok(());
             }
             show.progress(jobs.running.len(), self.shared.breaker.standing().first());
             tokio::select! {
                 biased;
-                () = &mut stopped => break,
+                () = signals.next() => break,
                 Some(news) = self.news.recv() => jobs.take(news, show),
                 () = self.shared.breaker.changed() => {}
                 () = sleep_until(Instant::now() + TICK) => {}
@@ -153,8 +151,10 @@ impl Feed {
             }
         };
         // What doesn't end in this time goes on from its receipts the next time.
-        let _ = timeout(self.end_max, ending).await;
-        Ok(true)
+        tokio::select! {
+            _ = timeout(self.end_max, ending) => Ok(()),
+            () = signals.next() => anyhow::bail!("stopped at once, by a second signal; the same command goes on from here"),
+        }
     }
 
     /// How many jobs may live just now.
@@ -214,6 +214,10 @@ impl Jobs {
         match news {
             News::Ended(view, event) => show.ended(&view, &event),
             News::Dead { body, reason, detail } => show.dead(&body, &reason, &detail),
+            News::Republished { body } => {
+                let number = self.all.iter().position(|work| work.text.as_bytes() == body);
+                self.again.extend(number.map(|number| (Instant::now() + AGAIN_AFTER, number)));
+            }
             News::Settled { number, again } => {
                 self.running.remove(&number);
                 if again {

@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Usage;
@@ -59,8 +60,16 @@ impl Folder {
         let path = path.canonicalize().with_context(|| format!("--out: {}", path.display()))?;
         let lock = OpenOptions::new().create(true).append(true).open(path.join("lock"));
         let lock = lock.with_context(|| format!("--out: can't write into {}", path.display()))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(Usage(format!("another batch runs in {}", path.display())).into());
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let shown = path.display();
+                return Err(Usage(format!(
+                    "another batch runs in {shown}: wait for it, or take another --out"
+                ))
+                .into());
+            }
+            Err(error) => anyhow::bail!("can't lock {}: {error}", path.join("lock").display()),
         }
         let (events, lines) = Lines::open(&path.join(EVENTS))?;
         let (inputs, known) = Lines::open(&path.join("inputs.jsonl"))?;
@@ -136,12 +145,13 @@ impl Lines {
     fn open(path: &Path) -> anyhow::Result<(Self, String)> {
         let opened = OpenOptions::new().create(true).read(true).append(true).open(path);
         let read = opened.and_then(|mut file| {
-            let mut text = String::new();
-            file.read_to_string(&mut text)?;
-            let whole = text.rfind('\n').map_or(0, |end| end + 1);
-            text.truncate(whole);
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            // The line that was cut off may end within a character.
+            let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            bytes.truncate(whole);
             file.set_len(u64::try_from(whole).unwrap_or(u64::MAX))?;
-            Ok((Self { file }, text))
+            Ok((Self { file }, String::from_utf8_lossy(&bytes).into_owned()))
         });
         read.with_context(|| format!("can't use {}", path.display()))
     }
@@ -180,8 +190,9 @@ mod tests {
         folder.begin([(&job, &digest)].into_iter()).unwrap();
         drop(folder);
         let events = out.path().join(EVENTS);
-        let mut torn = std::fs::read_to_string(&events).unwrap();
-        torn.push_str(r#"{"id": "b/suc"#);
+        let mut torn = std::fs::read(&events).unwrap();
+        // Within the two bytes of a letter.
+        torn.extend(b"{\"id\": \"b\", \"for\": \"Zo\xc3");
         std::fs::write(&events, torn).unwrap();
 
         let folder = Folder::open(out.path()).unwrap();

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use lapin::types::AMQPValue;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -21,6 +22,8 @@ pub(super) enum News {
     Ended(Box<EventView>, String),
     /// The worker can't end this job by itself.
     Dead { body: String, reason: String, detail: String },
+    /// The message goes back to where it came from, and is settled as well.
+    Republished { body: Bytes },
     /// The life of the job with this number is over; `again`: it has to live once more.
     Settled { number: usize, again: bool },
 }
@@ -62,6 +65,8 @@ impl Publish for FolderPublisher {
                 }
             };
             self.tell(News::Dead { body, reason: header(message::REASON), detail: header(message::DETAIL) });
+        } else if outgoing.routing_key == self.names.jobs {
+            self.tell(News::Republished { body: outgoing.body.clone() });
         }
         Ok(Routed::ToQueue)
     }

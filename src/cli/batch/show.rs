@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde::Deserialize;
 
@@ -9,17 +10,25 @@ use super::feed::Work;
 use super::folder::EVENTS;
 use crate::cli::output::Output;
 use crate::cli::render::{self, count};
+use crate::job::Reason;
 use crate::job::event::{EventKind, EventView};
 use crate::job::spend::Units;
 use crate::worker::standstills::CurrentStandstill;
+
+/// How many had ended before this run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Before {
+    pub(super) succeeded: usize,
+    pub(super) failed: usize,
+}
 
 pub(super) struct Show {
     output: Output,
     json: bool,
     folder: PathBuf,
     all: usize,
-    /// Those that had ended before this run.
-    before: usize,
+    before: Before,
+    began: Instant,
     units: Option<Units>,
     /// Why each job that has ended has failed; `None` if it hasn't.
     ended: BTreeMap<String, Option<String>>,
@@ -28,10 +37,14 @@ pub(super) struct Show {
 }
 
 impl Show {
-    pub(super) fn new(work: &[Work], before: usize, folder: &Path, json: bool) -> Self {
+    pub(super) fn new(work: &[Work], before: Before, folder: &Path, json: bool) -> Self {
         let output = Output::with_progress(work.len());
-        if before > 0 {
-            output.words(&format!("{} of {} have ended before", before, before + work.len()));
+        let ended = before.succeeded + before.failed;
+        if ended > 0 {
+            output.words(&format!("{ended} of {} have ended before", ended + work.len()));
+        }
+        if !work.is_empty() {
+            output.words(&format!("{} to be done", count(work.len(), "job")));
         }
         Self {
             output,
@@ -39,6 +52,7 @@ impl Show {
             folder: folder.to_owned(),
             all: work.len(),
             before,
+            began: Instant::now(),
             units: None,
             ended: BTreeMap::new(),
             said: None,
@@ -52,7 +66,8 @@ impl Show {
     /// `running` jobs live; `stands` is what keeps them from it.
     pub(super) fn progress(&mut self, running: usize, stands: Option<&CurrentStandstill>) {
         let failed = self.number_failed();
-        self.output.progress_of(self.ended.len(), format!("{running} running, {failed} failed"));
+        let left = self.left().map(|left| format!(", {left} left")).unwrap_or_default();
+        self.output.progress_of(self.ended.len(), format!("{running} in hand, {failed} failed{left}"));
         let said = stands.map(ToString::to_string);
         if said != self.said {
             match &said {
@@ -61,6 +76,14 @@ impl Show {
             }
             self.said = said;
         }
+    }
+
+    /// How long the rest takes at this pace, once there is one.
+    fn left(&self) -> Option<String> {
+        let done = u32::try_from(self.ended.len()).ok().filter(|done| *done > 0)?;
+        let rest = u32::try_from(self.all.saturating_sub(self.ended.len())).ok()?;
+        let seconds = (self.began.elapsed() / done * rest).as_secs();
+        Some(if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) })
     }
 
     /// A job has ended.
@@ -85,6 +108,10 @@ impl Show {
         struct Named {
             job_id: String,
         }
+        // The event that follows says the rest.
+        if reason == Reason::OutcomeUnknown.as_str() {
+            return;
+        }
         let job = serde_json::from_str::<Named>(body).map(|named| named.job_id).unwrap_or_default();
         if !self.ended.contains_key(&job) {
             self.output.words(&format!("{job}  {reason}: {detail}"));
@@ -93,20 +120,24 @@ impl Show {
     }
 
     pub(super) fn stopping(&self) {
-        self.output
-            .words("stopping: what has been submitted goes on at the provider, and is fetched the next time");
+        self.output.words(
+            "stopping, once the requests under way have an answer (a second signal ends it at once); what the provider \
+             has accepted goes on there, and is fetched the next time",
+        );
     }
 
     /// # Errors
     ///
     /// Not all jobs have succeeded.
-    pub(super) fn end(self, stopped: bool) -> anyhow::Result<()> {
+    pub(super) fn end(self) -> anyhow::Result<()> {
+        self.output.hide();
         let failed = self.number_failed();
         let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
         for reason in self.ended.values().flatten() {
             *reasons.entry(reason).or_default() += 1;
         }
         let succeeded = self.ended.len() - failed;
+        let unknown = reasons.get(Reason::OutcomeUnknown.as_str()).copied().unwrap_or_default();
         let units = self.units.map(|units| format!("   {units} units")).unwrap_or_default();
         self.output.words(&format!("succeeded  {succeeded:>6}{units}"));
         if failed > 0 {
@@ -115,8 +146,16 @@ impl Show {
                 self.output.words(&format!("  {reason:<20} {number:>4}"));
             }
         }
-        if self.before > 0 {
-            self.output.words(&format!("before     {:>6}", self.before));
+        if unknown > 0 {
+            let jobs = count(unknown, "job");
+            self.output.words(&format!(
+                "{jobs} may have been accepted and charged: look for their external ids at CometAPI; --pay-again \
+                 submits them again"
+            ));
+        }
+        let Before { succeeded: before, failed: failed_before } = self.before;
+        if before + failed_before > 0 {
+            self.output.words(&format!("before     {before:>6}   and {failed_before} failed"));
         }
         let open = self.all.saturating_sub(self.ended.len());
         if open > 0 {
@@ -125,9 +164,10 @@ impl Show {
         self.output.words(&format!("files and {EVENTS} are in {}", self.folder.display()));
         let Self { output, .. } = self;
         output.check()?;
-        if stopped || open > 0 {
+        if open > 0 {
             anyhow::bail!("stopped with {} open: the same command goes on from here", count(open, "job"));
         }
+        let failed = failed + failed_before;
         anyhow::ensure!(
             failed == 0,
             "{} did not succeed; --retry-failed tries them again",

@@ -149,7 +149,7 @@ async fn stored_event(
     let started = Instant::now();
     let mut stored = Vec::with_capacity(files.len());
     for file in &files {
-        stored.push(store(&downloader, storage, &job.id, file, config.download.attempts).await?);
+        stored.push(store(&downloader, storage, (&job.id, task), file, config.download.attempts).await?);
     }
     let store = u64::try_from(started.elapsed().as_millis()).ok();
     let context = Context {
@@ -170,13 +170,13 @@ async fn stored_event(
 async fn store(
     downloader: &Downloader,
     storage: &Storage,
-    job: &JobId,
+    (job, task): (&JobId, &TaskId),
     file: &ResultFile,
     attempts: u32,
 ) -> anyhow::Result<StoredFile> {
     let mut attempt = 1;
     loop {
-        match store_once(downloader, storage, job, file).await {
+        match store_once(downloader, storage, (job, task), file).await {
             Ok(stored) => return Ok(stored),
             Err(MediaFault::Store(error)) => return Err(error.into()),
             Err(MediaFault::File(error)) if error.trouble.may_pass() && attempt < attempts => {
@@ -193,12 +193,13 @@ async fn store(
 async fn store_once(
     downloader: &Downloader,
     storage: &Storage,
-    job: &JobId,
+    (job, task): (&JobId, &TaskId),
     file: &ResultFile,
 ) -> Result<StoredFile, MediaFault> {
     let media = async || {
         let mut body = downloader.open(&file.url, file.kind).await?;
-        let upload = storage.begin_media(job, file.kind, file.index, &body.identity());
+        let identity = format!("{task} {}", body.identity());
+        let upload = storage.begin_media(job, file.kind, file.index, &identity);
         transfer::stream(&mut *body, upload).await
     };
     Ok(match file.kind {

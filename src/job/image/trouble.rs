@@ -160,7 +160,9 @@ impl Trouble {
             }
             Self::Login(_) => "check the login in download.proxy, or the login that this network asks for",
             Self::NoHttps => "the provider's URLs say http, and the host has no https; ask the provider",
-            Self::TooLarge => "raise download.max_bytes if images are meant to be that large",
+            Self::TooLarge => {
+                "raise download.max_bytes (of a video download.media_max_bytes) if files are meant to be that large"
+            }
             Self::AnotherKind
             | Self::BadUrl
             | Self::Failing(_)

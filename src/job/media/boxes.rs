@@ -26,6 +26,8 @@ pub(super) struct Boxes {
     has_data: bool,
     /// The data comes in pieces, each behind an index of its own.
     is_fragmented: bool,
+    /// The data of the last such index hasn't come.
+    owes_data: bool,
     /// What was wrong; nothing is read after that.
     flaw: Option<&'static str>,
 }
@@ -94,7 +96,7 @@ impl Boxes {
         };
         match self.flaw {
             Some(part) => Err(Flaw::Broken(part)),
-            None if !may_end => Err(Flaw::Cut),
+            None if !may_end || self.owes_data => Err(Flaw::Cut),
             None if !self.has_index => Err(Flaw::Broken("no moov")),
             None if !self.has_data => Err(Flaw::Broken("no mdat")),
             None => Ok(()),
@@ -141,6 +143,7 @@ impl Boxes {
         self.has_index |= name == *b"moov";
         self.has_data |= name == *b"mdat";
         self.is_fragmented |= name == *b"moof";
+        self.owes_data = name == *b"moof" || (self.owes_data && name != *b"mdat");
         self.state = match content {
             None => State::ToTheEnd,
             Some(0) => State::default(),

@@ -109,6 +109,8 @@ fn what_stands_behind_a_whole_video_is_no_fault_of_it() {
     let more = [&pieces[..], &sized(b"moof", &[0; 16])[..20]].concat();
     assert_eq!(read(FileKind::Video, &more, 100).unwrap_err().trouble, Trouble::Cut);
     assert_eq!(read(FileKind::Video, &more[..pieces.len() + 4], 100).unwrap_err().trouble, Trouble::Cut);
+    let owing = [&pieces[..], &sized(b"moof", &[0; 16])].concat();
+    assert_eq!(read(FileKind::Video, &owing, 100).unwrap_err().trouble, Trouble::Cut, "its data is missing");
 }
 
 #[test]
@@ -148,6 +150,19 @@ fn sounds_are_known_and_a_wav_says_how_long_it_is() {
     let streamed = read(FileKind::Audio, &wav_of(4000, u32::MAX), 100).unwrap();
     assert_eq!(streamed.duration_ms, None, "written into a pipe");
     assert_eq!(read(FileKind::Audio, &wav_of(3999, 4000), 100).unwrap_err().trouble, Trouble::Cut);
+    // A list of 600 bytes stands before the sound.
+    let mut long = wav_of(4000, 4000);
+    long.splice(12..12, [&b"LIST\x58\x02\0\0"[..], &[0; 600]].concat());
+    let whole = u32::try_from(long.len() - 8).unwrap();
+    long.splice(4..8, whole.to_le_bytes());
+    assert_eq!(read(FileKind::Audio, &long, 100).unwrap().duration_ms, None);
+    assert_eq!(read(FileKind::Audio, &long[..long.len() - 1], 100).unwrap_err().trouble, Trouble::Cut);
+    let page: Vec<u8> = "\u{feff}<html>Forbidden</html>".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(
+        read(FileKind::Audio, &page, 100).unwrap_err().trouble,
+        Trouble::NoPicture,
+        "a page in UTF-16"
+    );
     let m4a = [sized(b"ftyp", b"M4A \0\0\0\0M4A mp42"), index(), sized(b"mdat", &[1; 9])].concat();
     assert_eq!(read(FileKind::Audio, &m4a, 100).unwrap().format, MediaFormat::M4a);
 }

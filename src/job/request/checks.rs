@@ -57,7 +57,8 @@ pub(super) fn check(
     };
     leave_out_empty(&mut input, route);
 
-    let (mut model, mut scene, mut images, mut callback_url, mut own) = (None, None, 1, None, None);
+    let (mut model, mut scene, mut images, mut callback_url, mut own) =
+        (None, None, route.data.slots, None, None);
     for field in route.data.fields {
         let Field { name, check, required, about: _ } = field;
         if !route.data.names_of(field).iter().any(|name| input.contains_key(*name)) {

@@ -35,7 +35,7 @@ pub static ROUTES: [&RouteData; 16] = [
 ];
 
 /// The same for every image route (docs/provider.md, "Input images").
-const PICTURE: PictureRules =
+pub const PICTURE: PictureRules =
     PictureRules { url_bytes_max: 8192, bytes_max: 10 * 1024 * 1024, side_px_min: 300, ratio_tenths_max: 25 };
 
 /// The fields that most routes have (docs/provider.md, "Routes").
@@ -52,7 +52,7 @@ const N: Field = Field::optional(
 /// How much a picture may grow at one side: up to twice itself.
 const GROWTH: Check = Check::Fraction(0..=200);
 /// For both prompts of every route.
-const WORDS: Check = Check::Text { chars_max: 2500 };
+pub const WORDS: Check = Check::Text { chars_max: 2500 };
 const PROMPT: Field = Field::optional("prompt", WORDS, "What is to be seen. Counted in characters.");
 const NEGATIVE_PROMPT: Field = Field::optional("negative_prompt", WORDS, "What is not to be seen.");
 const MODEL: Field = Field::optional("model_name", Check::AnyModel, "");
@@ -121,6 +121,7 @@ pub static MULTI_IMAGE_TO_IMAGE: RouteData = RouteData {
     together: &[],
     picture: PICTURE,
     makes: &[FileKind::Image],
+    slots: 1,
     certainty: Certainty::Page,
 };
 
@@ -169,6 +170,7 @@ pub static IMAGE_GENERATION: RouteData = RouteData {
     together: &[Together::Excludes("negative_prompt", "image"), Together::Needs("image_reference", "image")],
     picture: PICTURE,
     makes: &[FileKind::Image],
+    slots: 1,
     certainty: Certainty::Page,
 };
 
@@ -218,6 +220,7 @@ pub static OMNI_IMAGE: RouteData = RouteData {
     together: &[],
     picture: PICTURE,
     makes: &[FileKind::Image],
+    slots: 1,
     certainty: Certainty::Seen,
 };
 
@@ -249,6 +252,7 @@ pub static VIRTUAL_TRY_ON: RouteData = RouteData {
     together: &[],
     picture: PICTURE,
     makes: &[FileKind::Image],
+    slots: 1,
     certainty: Certainty::Guessed,
 };
 
@@ -281,5 +285,6 @@ pub static IMAGE_EXPANSION: RouteData = RouteData {
     ],
     picture: PICTURE,
     makes: &[FileKind::Image],
+    slots: 1,
     certainty: Certainty::Guessed,
 };

@@ -86,8 +86,12 @@ fn of_kind(kind: FileKind, layers: &[&Object], alone: bool) -> Vec<ResultFile> {
     });
     let single = layers.iter().flat_map(|layer| {
         // The last one is OpenAI's video shape, whatever kind of file it names (docs/provider.md, "Other shapes").
-        let names = ["url", "result_url", "image_url", "audio_url", "video_url"];
-        names.map(|key| of_text(kind, 0, text_of(layer.get(key))).into_iter().collect())
+        let names: &[&str] = match kind {
+            FileKind::Image => &["url", "result_url", "image_url", "video_url"],
+            FileKind::Video => &["url", "result_url", "video_url"],
+            FileKind::Audio => &["url", "result_url", "audio_url", "video_url"],
+        };
+        names.iter().map(move |key| of_text(kind, 0, text_of(layer.get(*key))).into_iter().collect())
     });
     // Older new-api puts the URL of a success into `fail_reason` (docs/provider.md, "The gateway's wrapper").
     let misplaced =
@@ -201,6 +205,7 @@ mod tests {
             json!({"outputs": [{"type": "video", "id": "1", "url": url}, {"type": "image", "url": "https://cdn.example/p"}]}),
             json!({"videos": [url]}),
             json!({"video_url": url}),
+            json!({"image_url": "https://cdn.example/first-frame.png", "video_url": url}),
             json!({"url": url}),
             json!({"fail_reason": url}),
         ] {

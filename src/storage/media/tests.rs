@@ -62,7 +62,7 @@ fn files(folder: &TempDir) -> Vec<String> {
 #[tokio::test]
 async fn a_file_of_many_parts_and_one_of_less_than_one_are_stored_byte_for_byte() {
     let (folder, in_folder) = folder();
-    for storage in [in_folder, Storage::around(std::sync::Arc::new(InMemory::new()))] {
+    for storage in [in_folder, Storage::around(Arc::new(InMemory::new()))] {
         // Exactly two parts at the edge, with the head of some hundred bytes.
         let head = video(0).len();
         for bytes in [10, PART_BYTES - head, 2 * PART_BYTES - head, 2 * PART_BYTES + 1] {
@@ -113,16 +113,16 @@ async fn a_file_that_is_cut_off_or_given_up_leaves_nothing() {
 /// More files than there may be parts in memory, all at once: each gets on.
 #[tokio::test]
 async fn more_files_than_parts_in_memory_are_all_stored() {
-    let storage = Storage::around(std::sync::Arc::new(InMemory::new()));
-    let bytes = std::sync::Arc::new(video(2 * PART_BYTES + 77));
+    let storage = Storage::around(Arc::new(InMemory::new()));
+    let bytes = Arc::new(video(2 * PART_BYTES + 77));
     let all: Vec<_> = (0..PARTS_MAX * 2)
         .map(|number| {
-            let (storage, bytes) = (storage.clone(), std::sync::Arc::clone(&bytes));
+            let (storage, bytes) = (storage.clone(), Arc::clone(&bytes));
             tokio::spawn(async move { store(&storage, &bytes, &number.to_string()).await.unwrap() })
         })
         .collect();
     for stored in all {
         assert_eq!(stored.await.unwrap().bytes, bytes.len() as u64);
     }
-    assert_eq!(storage.parts.available_permits(), PARTS_MAX, "all given back");
+    assert_eq!(storage.parts.free(), PARTS_MAX, "all given back");
 }

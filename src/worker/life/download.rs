@@ -37,6 +37,8 @@ type Fetched<'a, T> = BoxFuture<'a, Result<T, FetchError>>;
 struct Uncounted<'a> {
     body: Box<dyn Body>,
     life: &'a Actor<'a>,
+    /// A file that only passes through can't kill the process.
+    counts: bool,
 }
 
 impl Actor<'_> {
@@ -122,7 +124,7 @@ impl Actor<'_> {
 
     fn read_image<'a>(&'a self, _: &'a ResultFile, body: Box<dyn Body>) -> Fetched<'a, Image> {
         Box::pin(async move {
-            let mut body = Uncounted { body, life: self };
+            let mut body = Uncounted { body, life: self, counts: true };
             while let Some(chunk) = body.chunk().await? {
                 body.take(chunk);
             }
@@ -136,9 +138,11 @@ impl Actor<'_> {
         body: Box<dyn Body>,
     ) -> Fetched<'a, Result<StoredMedia, StoreError>> {
         Box::pin(async move {
+            self.leave().await;
             let storage = &self.shared.storage;
-            let upload = storage.begin_media(&self.job.id, file.kind, file.index, &body.identity());
-            match transfer::stream(&mut Uncounted { body, life: self }, upload).await {
+            let identity = format!("{} {}", self.storing.task, body.identity());
+            let upload = storage.begin_media(&self.job.id, file.kind, file.index, &identity);
+            match transfer::stream(&mut Uncounted { body, life: self, counts: false }, upload).await {
                 Ok(stored) => Ok(Ok(stored)),
                 Err(MediaFault::Store(error)) => Ok(Err(error)),
                 Err(MediaFault::File(error)) => Err(error),
@@ -192,7 +196,9 @@ impl Actor<'_> {
 impl Body for Uncounted<'_> {
     async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
         let chunk = self.life.uncounted_if_long(self.body.chunk()).await?;
-        self.life.count_again().await;
+        if self.counts {
+            self.life.count_again().await;
+        }
         Ok(chunk)
     }
 

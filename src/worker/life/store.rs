@@ -31,6 +31,8 @@ pub(super) struct FileStoring {
     pub(super) counted: AtomicBool,
     /// A job whose lives have died here enters alone, so that no other job is counted for its death.
     alone: Option<OwnedMutexGuard<()>>,
+    /// The task whose files they are.
+    pub(super) task: String,
     /// The job's files that are stored already, while others are retried. A job has files of one task only.
     kept: Mutex<BTreeMap<(FileKind, u32), StoredFile>>,
     /// When a download of this job first failed in this life.
@@ -49,6 +51,7 @@ impl FileStoring {
             word: None,
             counted: AtomicBool::new(false),
             alone: None,
+            task: String::new(),
             kept: Mutex::default(),
             failing_since: Mutex::default(),
             told: Mutex::default(),
@@ -86,6 +89,7 @@ impl Actor<'_> {
     /// record could not be read then.
     pub(super) async fn store(&mut self, storing: &Storing) -> Result<Option<Input>, RequeueReason> {
         self.held.at(JobStage::Storing);
+        storing.task().as_str().clone_into(&mut self.storing.task);
         let started = self.shared.clock.now();
         let all = async {
             tokio::select! {
@@ -169,26 +173,29 @@ impl Actor<'_> {
         }
     }
 
-    /// A video or a sound isn't kept while the store fails, so it is downloaded again once the store works.
+    /// A video or a sound isn't kept in memory while the store fails, so it is downloaded again once the store works.
     async fn store_media(&self, file: &ResultFile) -> Result<StoredMedia, Unstored> {
         let breaker = &self.shared.breaker;
         let mut held = None;
         loop {
             let turn = self.turn_to_store().await;
-            // The store is tried with a small thing before all of a large one is fetched for it.
+            // The store is tried with a small thing before all of a large one is fetched for it, and the turn is not
+            // kept while that one comes.
             let probed = if turn.is_probe() { self.shared.storage.probe().await.map(drop) } else { Ok(()) };
-            let stored = match probed {
-                Ok(()) => self.pass_on(file).await?,
-                Err(error) => Err(error),
-            };
-            match stored {
-                Ok(stored) => {
-                    self.was_taken(turn).await;
-                    return Ok(stored);
-                }
+            match probed {
+                Ok(()) if turn.is_probe() => turn.worked(),
+                Ok(()) => drop(turn),
                 Err(error) => {
                     held.get_or_insert_with(|| breaker.hold(Cause::Images));
                     self.refused(turn, &error);
+                    continue;
+                }
+            }
+            match self.pass_on(file).await? {
+                Ok(stored) => return Ok(stored),
+                Err(error) => {
+                    held.get_or_insert_with(|| breaker.hold(Cause::Images));
+                    breaker.fault(Cause::Images, &error);
                 }
             }
         }

@@ -66,6 +66,7 @@ static PORTRAIT: RouteData = RouteData {
     together: &[],
     picture: PictureRules { url_bytes_max: 8192, bytes_max: 1024, side_px_min: 1, ratio_tenths_max: 25 },
     makes: &[FileKind::Image],
+    slots: 1,
     certainty: Certainty::Guessed,
 };
 

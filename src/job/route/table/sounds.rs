@@ -25,6 +25,7 @@ pub static TEXT_TO_AUDIO: RouteData = RouteData {
     together: &[],
     picture: PICTURE,
     makes: &[FileKind::Audio],
+    slots: 1,
     certainty: Certainty::Seen,
 };
 
@@ -56,5 +57,6 @@ pub static VIDEO_TO_AUDIO: RouteData = RouteData {
     together: &[Together::AnyOf("video_url", "video_id"), Together::Excludes("video_url", "video_id")],
     picture: PICTURE,
     makes: &[FileKind::Video, FileKind::Audio],
+    slots: 1,
     certainty: Certainty::Page,
 };

@@ -99,6 +99,7 @@ pub static TEXT_TO_VIDEO: RouteData = RouteData {
     together: &SHOTS_OR_WORDS,
     picture: PICTURE,
     makes: &[FileKind::Video],
+    slots: 1,
     certainty: Certainty::Page,
 };
 
@@ -155,6 +156,7 @@ pub static IMAGE_TO_VIDEO: RouteData = RouteData {
     ],
     picture: PICTURE,
     makes: &[FileKind::Video],
+    slots: 1,
     certainty: Certainty::Seen,
 };
 
@@ -207,6 +209,7 @@ pub static OMNI_VIDEO: RouteData = RouteData {
     together: &[Together::AnyOf("prompt", "multi_prompt"), SHOTS[0], SHOTS[1]],
     picture: PICTURE,
     makes: &[FileKind::Video],
+    slots: 1,
     certainty: Certainty::Seen,
 };
 
@@ -242,6 +245,7 @@ pub static MULTI_IMAGE_TO_VIDEO: RouteData = RouteData {
     together: &[],
     picture: PICTURE,
     makes: &[FileKind::Video],
+    slots: 1,
     certainty: Certainty::Seen,
 };
 
@@ -271,6 +275,7 @@ pub static VIDEO_EFFECTS: RouteData = RouteData {
     together: &[],
     picture: PICTURE,
     makes: &[FileKind::Video],
+    slots: 1,
     certainty: Certainty::Seen,
 };
 
@@ -303,6 +308,7 @@ pub static AVATAR: RouteData = RouteData {
     together: &[Together::AnyOf("sound_file", "audio_id"), Together::Excludes("sound_file", "audio_id")],
     picture: PICTURE,
     makes: &[FileKind::Video],
+    slots: 1,
     certainty: Certainty::Page,
 };
 
@@ -347,6 +353,7 @@ pub static MOTION_CONTROL: RouteData = RouteData {
     together: &[],
     picture: PICTURE,
     makes: &[FileKind::Video],
+    slots: 1,
     certainty: Certainty::Guessed,
 };
 
@@ -375,6 +382,7 @@ pub static VIDEO_EXTENSION: RouteData = RouteData {
     together: &[],
     picture: PICTURE,
     makes: &[FileKind::Video],
+    slots: 1,
     certainty: Certainty::Page,
 };
 
@@ -401,6 +409,7 @@ pub static LIP_SYNC: RouteData = RouteData {
     together: &[],
     picture: PICTURE,
     makes: &[FileKind::Video],
+    slots: 1,
     certainty: Certainty::Page,
 };
 

@@ -19,7 +19,7 @@ use crate::job::{FileKind, JobId, StoredMedia};
 const PART_BYTES: usize = 5 * 1024 * 1024;
 /// How many parts may be in memory, of all files together. A file whose part has gone out waits for the next one
 /// behind the others, so all of them get on.
-pub(super) const PARTS_MAX: usize = 4;
+pub(super) const PARTS_MAX: usize = 3;
 
 /// The memory for parts, of all files together. It is used again and again: where parts were given back to the system
 /// and taken anew, the process kept several times as much.

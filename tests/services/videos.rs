@@ -101,24 +101,6 @@ async fn a_video_with_troubles_on_its_way_is_stored_whole_and_once() {
 }
 
 #[tokio::test]
-async fn what_is_no_video_is_refused_and_never_stored() {
-    Place::run("novideo", async |place| {
-        let sim = Sim::start(&["--durations", "fixed:100ms", "--fault", "file-gif"]).await;
-        let _worker = Worker::start(place, &sim, &[("POLL__MAX_MS", "500")]);
-        let broker = Broker::connect(place).await;
-        broker.listen(place).await;
-        broker.publish(place, &video("a")).await;
-        let event = broker.ends(place, 1).await["a"][0].json();
-        assert_eq!(event["data"]["reason"], "result_invalid", "{event}");
-        let message = event["data"]["message"].as_str().unwrap();
-        assert!(message.contains("image/gif instead of an MP4 or QuickTime video"), "{message}");
-        let stored = files(&place.images().join("videos"));
-        assert!(stored.is_empty(), "{stored:?}");
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn submit_copies_videos_and_sounds_too() {
     Place::run("videoout", async |place| {
         let sim = Sim::start(&["--durations", "fixed:100ms"]).await;

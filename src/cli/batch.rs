@@ -4,6 +4,7 @@
 mod feed;
 mod folder;
 mod ports;
+mod results;
 mod rows;
 mod show;
 
@@ -99,11 +100,11 @@ pub(super) async fn run(mut config: Config, arguments: &Arguments) -> anyhow::Re
     }
     settle_for(&mut config, folder.path());
     let mut show = Show::new(&work, before, folder.path(), arguments.json);
-    if work.is_empty() {
-        return show.end();
+    if !work.is_empty() {
+        folder.begin(work.iter().map(|work| (&work.id, &work.digest)))?;
+        Box::pin(Feed::new(&config, Arc::clone(&folder))?.run(work, &mut show)).await?;
     }
-    folder.begin(work.iter().map(|work| (&work.id, &work.digest)))?;
-    Box::pin(Feed::new(&config, Arc::clone(&folder))?.run(work, &mut show)).await?;
+    results::write(&jobs, &folder)?;
     show.end()
 }
 
@@ -213,7 +214,7 @@ fn work(jobs: &[Job<'_>], folder: &Folder, retries: Retries) -> Result<Vec<Work>
         // The last try that was begun is the one that counts.
         let (mut try_number, mut id) = last_try(job, folder);
         if let Some(end) = folder.end(id.as_str()) {
-            if !retries.again(end) {
+            if !retries.again(&end) {
                 continue;
             }
             try_number += 1;

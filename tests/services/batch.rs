@@ -114,6 +114,11 @@ async fn a_table_becomes_pictures_and_a_second_run_pays_for_nothing() {
     };
     assert_eq!([number("png"), number("mp4"), number("mp3"), number("wav")], [3, 1, 1, 1], "{found:?}");
 
+    let results = std::fs::read_to_string(Path::new(&bench.out).join("results.csv")).unwrap();
+    let rows: Vec<&str> = results.lines().collect();
+    assert!(rows[2].contains(",image_generation,a hall,succeeded,,8,images/"), "{results}");
+    assert!(rows[4].contains(",text_to_audio,rain,succeeded,,8,audios/"), "{results}");
+
     let again = bench.batch(&["--json"]).await;
     assert_eq!((again.code, again.data.as_str()), (Some(0), ""), "{again:?}");
     assert!(again.words.contains("4 of 4 have ended before"), "{again:?}");
@@ -183,9 +188,12 @@ async fn what_failed_is_tried_again_on_demand_under_a_name_of_its_own() {
     );
     let untouched = bench.batch(&[]).await;
     assert!(untouched.words.contains("4 of 4 have ended before"), "{untouched:?}");
+    assert_eq!(untouched.code, Some(1), "they have still failed: {untouched:?}");
     bench.sim.faults(json!({})).await;
     let retried = bench.batch(&["--retry-failed"]).await;
     assert_eq!(retried.code, Some(0), "{retried:?}");
+    let results = std::fs::read_to_string(Path::new(&bench.out).join("results.csv")).unwrap();
+    assert_eq!(results.matches(",succeeded,").count(), 4, "{results}");
     let events = bench.all_have_ended(8);
     assert_eq!(events.iter().filter(|event| event["subject"] == "p-0:try-2").count(), 1);
     assert_eq!(bench.sim.report().await.number("accepted"), 8);
@@ -223,6 +231,13 @@ async fn wrong_use_says_what_to_do_and_costs_nothing() {
     file(&[job("a", json!({"prompt": "another"}))]);
     let other = bench.batch(&[]).await;
     assert!(other.code == Some(2) && other.words.contains("begun in"), "{other:?}");
+    std::fs::write(&bench.file, "prompt,n").unwrap();
+    let table = format!("{}.csv", bench.file);
+    std::fs::write(&table, "operation,promt\nimage_generation,x\n").unwrap();
+    let misspelt = tool(&bench.environment(), &["batch", &table, "--out", &bench.out]).await;
+    assert!(misspelt.code == Some(2) && misspelt.words.contains("did you mean prompt?"), "{misspelt:?}");
+    let none = bench.batch(&["--max-running", "0"]).await;
+    assert_eq!(none.code, Some(2), "{none:?}");
     assert_eq!(bench.sim.report().await.number("accepted"), 1);
     drop(bench.folder);
 }

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `events.jsonl` | the end of each job, one event a line, as workers publish it |
+//! | `results.csv` | which file belongs to which job ([`super::results`]) |
 //! | `inputs.jsonl` | which jobs were begun, each with the digest of its input |
 //! | `lock` | locked while a batch runs |
 
@@ -42,9 +43,10 @@ pub(super) struct Folder {
     /// The ids of the events in the file.
     written: Mutex<HashSet<String>>,
     inputs: Mutex<Lines>,
-    begun: BTreeMap<String, String>,
+    /// The digest of each job that was begun.
+    begun: Mutex<BTreeMap<String, String>>,
     /// The last end of each job.
-    ends: BTreeMap<String, EventView>,
+    ends: Mutex<BTreeMap<String, EventView>>,
     _lock: File,
 }
 
@@ -74,20 +76,18 @@ impl Folder {
         let (events, lines) = Lines::open(&path.join(EVENTS))?;
         let (inputs, known) = Lines::open(&path.join("inputs.jsonl"))?;
         let begun = known.lines().filter_map(|line| serde_json::from_str::<Begun>(line).ok());
-        let mut folder = Self {
+        let folder = Self {
             path,
             events: Mutex::new(events),
             written: Mutex::default(),
             inputs: Mutex::new(inputs),
-            begun: begun.map(|job| (job.job_id, job.digest)).collect(),
-            ends: BTreeMap::new(),
+            begun: Mutex::new(begun.map(|job| (job.job_id, job.digest)).collect()),
+            ends: Mutex::default(),
             _lock: lock,
         };
         for view in lines.lines().filter_map(|line| EventView::parse(line.as_bytes()).ok()) {
             lock_of(&folder.written).insert(view.id.clone());
-            if view.kind().is_some_and(|kind| kind.is_terminal()) {
-                folder.ends.insert(view.job_id.clone(), view);
-            }
+            folder.ended(view);
         }
         Ok(folder)
     }
@@ -96,14 +96,20 @@ impl Folder {
         &self.path
     }
 
-    /// How the job ended in an earlier run.
-    pub(super) fn end(&self, job: &str) -> Option<&EventView> {
-        self.ends.get(job)
+    /// How the job has ended.
+    pub(super) fn end(&self, job: &str) -> Option<EventView> {
+        lock_of(&self.ends).get(job).cloned()
+    }
+
+    fn ended(&self, view: EventView) {
+        if view.kind().is_some_and(|kind| kind.is_terminal()) {
+            lock_of(&self.ends).insert(view.job_id.clone(), view);
+        }
     }
 
     /// The digest of the job's input, if it was begun.
-    pub(super) fn begun(&self, job: &str) -> Option<&str> {
-        self.begun.get(job).map(String::as_str)
+    pub(super) fn begun(&self, job: &str) -> Option<String> {
+        lock_of(&self.begun).get(job).cloned()
     }
 
     /// Notes the jobs before they are begun.
@@ -115,15 +121,17 @@ impl Folder {
         &self,
         jobs: impl Iterator<Item = (&'a JobId, &'a Digest)>,
     ) -> anyhow::Result<()> {
-        let new = jobs.filter(|(job, _)| self.begun(job.as_str()).is_none());
-        let line = |(job, digest): (&JobId, &Digest)| {
-            let begun = Begun { job_id: job.as_str().to_owned(), digest: digest.as_str().to_owned() };
-            serde_json::to_string(&begun).map(|line| line + "\n")
-        };
-        let text: String = new.map(line).collect::<Result<_, _>>()?;
-        lock_of(&self.inputs)
-            .append(&text)
-            .with_context(|| format!("can't write into {}", self.path.display()))
+        let mut begun = lock_of(&self.begun);
+        let mut text = String::new();
+        for (job, digest) in jobs {
+            let new = Begun { job_id: job.as_str().to_owned(), digest: digest.as_str().to_owned() };
+            if begun.insert(new.job_id.clone(), new.digest.clone()).is_none() {
+                text.push_str(&serde_json::to_string(&new)?);
+                text.push('\n');
+            }
+        }
+        let written = lock_of(&self.inputs).append(&text);
+        written.with_context(|| format!("can't write into {}", self.path.display()))
     }
 
     /// Writes an event that isn't there yet; returns whether it was new. It survives a loss of power.
@@ -137,6 +145,9 @@ impl Folder {
             return Ok(false);
         }
         lock_of(&self.events).append(&format!("{event}\n"))?;
+        if let Ok(view) = EventView::parse(event.as_bytes()) {
+            self.ended(view);
+        }
         Ok(written.insert(id.to_owned()))
     }
 }
@@ -197,7 +208,7 @@ mod tests {
 
         let folder = Folder::open(out.path()).unwrap();
         assert!(folder.end("a").is_some() && folder.end("b").is_none());
-        assert_eq!((folder.begun("b"), folder.begun("a")), (Some("d"), None));
+        assert_eq!((folder.begun("b").as_deref(), folder.begun("a")), (Some("d"), None));
         assert!(!folder.write("a/succeeded", "").unwrap());
         assert!(folder.write("b/failed", &event("b", "failed")).unwrap());
         drop(folder);

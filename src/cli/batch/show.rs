@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::feed::Work;
 use super::folder::EVENTS;
+use super::results::RESULTS;
 use crate::cli::output::Output;
 use crate::cli::render::{self, count};
 use crate::job::Reason;
@@ -161,7 +162,7 @@ impl Show {
         if open > 0 {
             self.output.words(&format!("not ended  {open:>6}"));
         }
-        self.output.words(&format!("files and {EVENTS} are in {}", self.folder.display()));
+        self.output.words(&format!("files, {RESULTS} and {EVENTS} are in {}", self.folder.display()));
         let Self { output, .. } = self;
         output.check()?;
         if open > 0 {

@@ -30,6 +30,7 @@ mod property_tests;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::collections::BTreeSet;
 use std::fmt;

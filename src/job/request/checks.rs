@@ -4,7 +4,6 @@
 //! gateways take `""` for a value (docs/provider.md, "Request fields").
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use serde_json::{Map, Value};
 use super::faults::{Faults, found, member};
 use super::picture;
 use super::rules::Rules;
+use super::values::{any_model, fraction, number, objects, one_of, series, text};
 use crate::job::route::{Check, Field, Route, Together};
 use crate::job::submission::Submission;
 use crate::job::{Digest, ExternalIds, ExternalTaskId, JobId};
@@ -309,48 +309,6 @@ fn found_image(value: &Value) -> String {
     if value.as_str().is_some_and(|text| !text.is_empty()) { "a string".to_owned() } else { found(value) }
 }
 
-/// The choice; otherwise what there is instead, as for the following functions.
-fn one_of(value: &Value, choices: &[impl AsRef<str>]) -> Result<String, String> {
-    let chosen = value.as_str().filter(|text| choices.iter().any(|choice| choice.as_ref() == *text));
-    chosen.map(str::to_owned).ok_or_else(|| found(value))
-}
-
-fn text(value: &Value, chars_max: usize) -> Result<(), String> {
-    match value.as_str().map(|text| text.chars().count()) {
-        Some(length) if length <= chars_max => Ok(()),
-        Some(length) => Err(length.to_string()),
-        None => Err(found(value)),
-    }
-}
-
-/// A name that is fit for a body and a label; the provider has new models more often than we have versions.
-fn any_model(value: &Value) -> Result<String, String> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    let named = value.as_str().filter(|text| (1..=64).contains(&text.len()) && text.bytes().all(plain));
-    named.map(str::to_owned).ok_or_else(|| found(value))
-}
-
-fn objects(value: &Value, number: &RangeInclusive<usize>) -> Result<(), String> {
-    let list = value.as_array().ok_or_else(|| found(value))?;
-    match list.iter().find(|entry| !entry.is_object()) {
-        Some(other) => Err(format!("{} in it", found(other))),
-        None if number.contains(&list.len()) => Ok(()),
-        None => Err(list.len().to_string()),
-    }
-}
-
-fn fraction(value: &Value, hundredths: &RangeInclusive<u32>) -> Result<(), String> {
-    let number = value.as_f64().map(|number| number * 100.0);
-    let fits =
-        |number: &f64| (f64::from(*hundredths.start())..=f64::from(*hundredths.end())).contains(number);
-    number.filter(fits).map(drop).ok_or_else(|| found(value))
-}
-
-/// How many images a series has at most.
-fn series(value: &Value, range: &RangeInclusive<u32>) -> Result<u32, String> {
-    if value == "auto" { Ok(*range.end()) } else { number(value, range) }
-}
-
 /// The field that says how many images a series has, and how many; `None` if the job is no series.
 fn series_of(input: &Input, route: &Route) -> Option<(&'static str, u32)> {
     route.data.fields.iter().find_map(|field| {
@@ -376,11 +334,6 @@ fn together(input: &Input, route: &Route, faults: &mut Faults) {
             Together::Excludes(..) | Together::Needs(..) | Together::AnyOf(..) => {}
         }
     }
-}
-
-fn number(value: &Value, range: &RangeInclusive<u32>) -> Result<u32, String> {
-    let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-    number.filter(|number| range.contains(number)).ok_or_else(|| found(value))
 }
 
 fn switch(value: &Value, name: &str, check: &Check, route: &Route, faults: &mut Faults) {

@@ -1,6 +1,7 @@
 //! The table of routes. An entry is all that a route needs whose fields are of known kinds, beside an example job in
 //! `tests/fixtures/jobs` and its tests. For a new kind of field, add a [`Check`].
 
+mod scenes;
 mod sounds;
 mod videos;
 
@@ -8,11 +9,9 @@ use std::ops::RangeInclusive;
 
 use super::{Certainty, Check, Edition, Field, PictureRules, RouteData, Together};
 use crate::job::FileKind;
+use scenes::{AVATAR, LIP_SYNC, MOTION_CONTROL, VIDEO_EFFECTS, VIDEO_EXTENSION};
 use sounds::{TEXT_TO_AUDIO, VIDEO_TO_AUDIO};
-use videos::{
-    AVATAR, IMAGE_TO_VIDEO, LIP_SYNC, MOTION_CONTROL, MULTI_IMAGE_TO_VIDEO, NO_MODEL, OMNI_VIDEO,
-    TEXT_TO_VIDEO, VIDEO_EFFECTS, VIDEO_EXTENSION,
-};
+use videos::{IMAGE_TO_VIDEO, MULTI_IMAGE_TO_VIDEO, NO_MODEL, OMNI_VIDEO, TEXT_TO_VIDEO};
 
 /// All routes; the first one is the default.
 pub static ROUTES: [&RouteData; 16] = [

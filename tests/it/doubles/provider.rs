@@ -355,9 +355,9 @@ impl State {
             End::Empty => TaskStatus::Succeeded { files: Vec::new(), units },
             End::Succeeds => {
                 // Each poll returns freshly signed URLs.
-                let url = |index| format!("https://cdn.example/{id}/{index}.png?signed={fresh}");
-                let image =
-                    |index| ResultFile { kind: FileKind::Image, index, url: url(index).parse().unwrap() };
+                let url =
+                    |index| format!("https://cdn.example/{id}/{index}.png?signed={fresh}").parse().unwrap();
+                let image = |index| ResultFile { kind: FileKind::Image, index, url: url(index) };
                 TaskStatus::Succeeded { files: (0..task.images).map(image).collect(), units }
             }
         }

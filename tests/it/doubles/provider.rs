@@ -11,7 +11,7 @@ use comet_worker::job::answers::{
 };
 use comet_worker::job::route::{Route, RouteName};
 use comet_worker::job::submission::Submission;
-use comet_worker::job::{FileKind, SentUnder, TaskId};
+use comet_worker::job::{FileKind::Image, SentUnder, TaskId};
 use comet_worker::provider::Provider;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -355,9 +355,8 @@ impl State {
             End::Empty => TaskStatus::Succeeded { files: Vec::new(), units },
             End::Succeeds => {
                 // Each poll returns freshly signed URLs.
-                let url =
-                    |index| format!("https://cdn.example/{id}/{index}.png?signed={fresh}").parse().unwrap();
-                let image = |index| ResultFile { kind: FileKind::Image, index, url: url(index) };
+                let url = |index| format!("https://cdn.example/{id}/{index}.png?signed={fresh}");
+                let image = |index| ResultFile { kind: Image, index, url: url(index).parse().unwrap() };
                 TaskStatus::Succeeded { files: (0..task.images).map(image).collect(), units }
             }
         }

@@ -39,8 +39,8 @@ const QUIETER: &str = "error,comet_worker::worker::life::store=info,lapin=off,as
 /// costs memory for as long as the process lives.
 const BLOCKING_THREADS_MAX: usize = 128;
 
-/// Jobs from RabbitMQ to CometAPI (Kling, multi-image to image), images into your storage, events
-/// back: never lost, never paid for twice.
+/// Jobs from RabbitMQ (or a file) to CometAPI's Kling routes, images, videos and sounds into your
+/// storage, events back: never lost, never paid for twice.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -51,6 +51,7 @@ const BLOCKING_THREADS_MAX: usize = 128;
   comet-worker check --config comet-worker.toml
   COMET_WORKER__API__KEY=sk-… comet-worker run
   comet-worker submit --wait order.json
+  comet-worker batch prompts.csv --out pictures
 Exit code: 0 done, 1 failed, 2 wrong usage or configuration."
 )]
 struct Arguments {

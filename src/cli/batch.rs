@@ -271,8 +271,9 @@ fn may_spend(config: &Config, jobs: usize, arguments: &Arguments) -> anyhow::Res
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        let why =
-            format!("{units} units are more than --confirm-above, and nobody can be asked here: give --yes");
+        let why = format!(
+            "{units} units are more than --confirm-above, and there is no terminal to ask on: give --yes"
+        );
         return Err(Usage(why).into());
     }
     words("Go on? [y/N]");

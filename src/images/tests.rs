@@ -71,6 +71,11 @@ impl Server {
     }
 }
 
+/// A whole picture, of which the host says that it is this range.
+fn ranged(range: String) -> Reply {
+    (StatusCode::PARTIAL_CONTENT, [(header::CONTENT_RANGE, range)], png()).into_response()
+}
+
 fn reply(act: &str) -> Reply {
     let chunks =
         |chunks: Vec<Vec<u8>>| Body::from_stream(stream::iter(chunks.into_iter().map(Ok::<_, Infallible>)));
@@ -98,6 +103,9 @@ fn reply(act: &str) -> Reply {
         "chunked" => chunks(png().chunks(7).map(<[u8]>::to_vec).collect()).into_response(),
         "behind" => chunks(vec![png(), b"behind".to_vec()]).into_response(),
         "203" | "206" => (StatusCode::from_bytes(act.as_bytes()).unwrap(), png()).into_response(),
+        "all-of-it" => ranged(format!("bytes 0-{}/{}", png().len() - 1, png().len())),
+        "first-part" => ranged("bytes 0-99/90000".to_owned()),
+        "last-part" => ranged("bytes 400-499/500".to_owned()),
         "html" => ([(header::CONTENT_TYPE, "image/png")], "<html>expired</html>").into_response(),
         "magic" => ([(header::CONTENT_TYPE, "image/png")], vec![7; 64]).into_response(),
         "empty" => StatusCode::OK.into_response(),
@@ -115,7 +123,7 @@ fn reply(act: &str) -> Reply {
 #[tokio::test]
 async fn an_image_is_what_its_bytes_are() {
     let server = Server::start().await;
-    for path in ["/ok?Expires=1&pkey=SECRET", "/hop3", "/hop1"] {
+    for path in ["/ok?Expires=1&pkey=SECRET", "/hop3", "/hop1", "/206", "/all-of-it"] {
         let image = server.fetch(path).await.unwrap();
         assert_eq!(image, Image::of(png().into()).unwrap());
         assert_eq!((image.content_type, image.extension), ("image/png", "png"));
@@ -137,7 +145,7 @@ async fn the_error_says_what_to_do() {
         (&["/500", "/502", "/503", "/429", "/408", "/425", "/202", "/204", "/304"], &[Trouble::Failing(0)]),
         (&["/407", "/511"], &[Trouble::Login(0)]),
         (&["/html", "/magic", "/empty", "/gzip", "/xml"], &[Trouble::NoPicture]),
-        (&["/cut", "/33-bytes"], &[Trouble::Cut]),
+        (&["/cut", "/33-bytes", "/first-part", "/last-part"], &[Trouble::Cut]),
         (&["/gif", "/pixels"], &[Trouble::AnotherKind]),
         (&["/large", "/endless"], &[Trouble::TooLarge]),
         (

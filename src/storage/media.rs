@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use object_store::path::Path;
 use object_store::{MultipartUpload, PutMultipartOptions, PutOptions};
 use sha2::{Digest as _, Sha256};
@@ -58,6 +58,13 @@ impl Parts {
     #[cfg(test)]
     fn free(&self) -> usize {
         self.permits.available_permits()
+    }
+}
+
+impl Part {
+    /// The memory that has gone out. Nothing else holds it any more, unless the store was too slow and still sends it.
+    fn take_back(&mut self, bytes: Bytes) {
+        self.bytes = bytes.try_into_mut().unwrap_or_default();
     }
 }
 
@@ -159,16 +166,19 @@ impl MediaUpload {
         let media = std::mem::replace(&mut self.reader, MediaReader::new(self.kind)).finish()?;
         let key = self.key(media.format);
         if self.upload.is_none() {
-            let part = self.part.take().map(|mut part| part.bytes.split().freeze());
-            let bytes = part.unwrap_or_default();
+            let mut part = self.part.take();
+            let bytes =
+                part.as_mut().map(|part| std::mem::take(&mut part.bytes).freeze()).unwrap_or_default();
             let options = PutOptions {
                 attributes: self.storage.attributes(media.format.content_type()),
                 ..PutOptions::default()
             };
-            let length = bytes.len();
-            let put = self.storage.objects.put_opts(&key, bytes.into(), options);
+            let put = self.storage.objects.put_opts(&key, bytes.clone().into(), options);
             let put = bounded(&format!("can't store {key}"), put).await;
-            self.storage.probing.put(length, put.as_ref().err());
+            self.storage.probing.put(bytes.len(), put.as_ref().err());
+            if let Some(part) = &mut part {
+                part.take_back(bytes);
+            }
             put?;
         } else {
             self.send_part(&key, media.format).await?;
@@ -197,8 +207,7 @@ impl MediaUpload {
         let bytes = std::mem::take(&mut part.bytes).freeze();
         let sent = bounded(&what, upload.put_part(bytes.clone().into())).await;
         self.storage.probing.put(bytes.len(), sent.as_ref().err());
-        // Nothing else holds it any more, unless the store was too slow and still sends it.
-        part.bytes = bytes.try_into_mut().unwrap_or_default();
+        part.take_back(bytes);
         sent
     }
 

@@ -62,6 +62,16 @@ impl Bench {
             .unwrap()
     }
 
+    /// Starts it, and kills it once the provider has accepted so many tasks, or at the end of `patience`.
+    pub async fn killed_at(&self, tasks: u64, patience: Duration) {
+        let mut child = self.start();
+        let accepted = wait_for("so many tasks", async || {
+            (self.sim.report().await.number("accepted") >= tasks).then_some(())
+        });
+        let _ = tokio::time::timeout(patience, accepted).await;
+        child.kill().await.unwrap();
+    }
+
     pub fn events(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(Path::new(&self.out).join("events.jsonl")).unwrap_or_default();
         // A line that is still being written has no end.
@@ -138,17 +148,8 @@ async fn killed_again_and_again_it_goes_on_and_pays_for_each_job_once() {
         .faults(json!({"failed": 0.05, "reply-lost": 0.05, "image-error": 0.05, "poll-error": 0.05}))
         .await;
     for kill in 1..=4 {
-        let mut child = bench.start();
         // Each time somewhere else: while nothing, something or much is under way.
-        let by_then = kill * 10;
-        let _ = tokio::time::timeout(
-            Duration::from_secs(20),
-            wait_for("so many tasks", async || {
-                (bench.sim.report().await.number("accepted") >= by_then).then_some(())
-            }),
-        )
-        .await;
-        child.kill().await.unwrap();
+        bench.killed_at(kill * 10, Duration::from_secs(20)).await;
     }
     let said = bench.batch(&[]).await;
     let events = bench.all_have_ended(60);

@@ -110,6 +110,7 @@ async fn a_video_goes_into_a_bucket_part_by_part() {
     let bucket = format!("comet-{}", Uuid::new_v4());
     let created = reqwest::Client::new().put(endpoint.join(&bucket).unwrap()).send().await.unwrap();
     assert!(created.status().is_success(), "{created:?}");
+    let uploads = endpoint.join(&format!("{bucket}?uploads")).unwrap();
     let storage = Storage::open(&options(format!("s3://{bucket}/team"), Some(endpoint))).unwrap();
     let job: JobId = "order-1".parse().unwrap();
 
@@ -121,7 +122,15 @@ async fn a_video_goes_into_a_bucket_part_by_part() {
         .unwrap();
     let mut upload = storage.begin_media(&job, FileKind::Video, 0, "cut off");
     upload.write(&bytes).await.unwrap();
+    // moto lists what was begun, and accepts the unsigned request.
+    let unfinished = async || {
+        let listed = reqwest::get(uploads.clone()).await.unwrap().text().await.unwrap();
+        listed.matches("<UploadId>").count()
+    };
+    assert_eq!(unfinished().await, 1);
     assert!(upload.finish().await.is_err(), "no index");
+    crate::support::wait_for("the removal of its parts", async || (unfinished().await == 0).then_some(()))
+        .await;
     Moov::default().encode(&mut bytes).unwrap();
     let mut upload = storage.begin_media(&job, FileKind::Video, 0, "whole");
     for chunk in bytes.chunks(300_000) {

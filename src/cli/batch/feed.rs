@@ -123,10 +123,12 @@ impl Feed {
 
     async fn live(&mut self, mut jobs: Jobs, show: &mut Show, signals: &mut Signals) -> anyhow::Result<()> {
         loop {
-            while jobs.running.len() < self.room()
+            let mode = self.shared.breaker.mode();
+            while jobs.may_begin(mode, self.max)
                 && let Some(number) = jobs.next()
             {
-                self.begin(number, &mut jobs);
+                jobs.running.insert(number, mode);
+                self.begin(number, &jobs);
             }
             if jobs.are_done() {
                 return Ok(());
@@ -157,16 +159,7 @@ impl Feed {
         }
     }
 
-    /// How many jobs may live just now.
-    fn room(&self) -> usize {
-        match self.shared.breaker.mode() {
-            Mode::Open => self.max,
-            Mode::OneJob => 1,
-            Mode::Closed => 0,
-        }
-    }
-
-    fn begin(&self, number: usize, jobs: &mut Jobs) {
+    fn begin(&self, number: usize, jobs: &Jobs) {
         let Some(work) = jobs.all.get(number) else { return };
         let body = work.text.clone().into();
         // The receipts are asked first, since a job may have been begun in an earlier run.
@@ -174,7 +167,6 @@ impl Feed {
         let interrupts = Interrupts::new(self.stop.clone(), CancellationToken::new(), HELD_MAX);
         let settling = Settling { number, news: self.settled.clone() };
         let shared = Arc::clone(&self.shared);
-        jobs.running.insert(number, ());
         tokio::spawn(async move {
             let life = async { delivery::process(&shared, message, &settling, &interrupts).await };
             if let Err(panic) = panics::caught(life).await {
@@ -191,7 +183,8 @@ struct Jobs {
     waiting: VecDeque<usize>,
     /// Those that live once more, not before this time.
     again: VecDeque<(Instant, usize)>,
-    running: BTreeMap<usize, ()>,
+    /// Each with the mode in which it was begun.
+    running: BTreeMap<usize, Mode>,
 }
 
 impl Jobs {
@@ -206,6 +199,16 @@ impl Jobs {
         self.waiting.pop_front()
     }
 
+    /// One job at a time is let through beside those that run, whose generations may take long.
+    fn may_begin(&self, mode: Mode, max: usize) -> bool {
+        let is_free = match mode {
+            Mode::Open => true,
+            Mode::OneJob => !self.running.values().any(|begun| *begun == Mode::OneJob),
+            Mode::Closed => false,
+        };
+        is_free && self.running.len() < max
+    }
+
     fn are_done(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty() && self.again.is_empty()
     }
@@ -213,6 +216,7 @@ impl Jobs {
     fn take(&mut self, news: News, show: &mut Show) {
         match news {
             News::Ended(view, event) => show.ended(&view, &event),
+            News::Trouble(words) => show.trouble(words),
             News::Dead { body, reason, detail } => show.dead(&body, &reason, &detail),
             News::Republished { body } => {
                 let number = self.all.iter().position(|work| work.text.as_bytes() == body);
@@ -225,5 +229,29 @@ impl Jobs {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_job_at_a_time_is_let_through_beside_those_that_run() {
+        let mut jobs = Jobs::new(Vec::new());
+        for number in 0..3 {
+            assert!(jobs.may_begin(Mode::Open, 5));
+            jobs.running.insert(number, Mode::Open);
+        }
+        assert!(!jobs.may_begin(Mode::Closed, 5));
+        assert!(
+            jobs.may_begin(Mode::OneJob, 5),
+            "three generations run, and none of them tells whether it is over"
+        );
+        jobs.running.insert(3, Mode::OneJob);
+        assert!(!jobs.may_begin(Mode::OneJob, 5), "it is tried already");
+        assert!(jobs.may_begin(Mode::Open, 5) && !jobs.may_begin(Mode::Open, 4));
+        jobs.running.remove(&3);
+        assert!(jobs.may_begin(Mode::OneJob, 5) && !jobs.may_begin(Mode::OneJob, 3));
     }
 }

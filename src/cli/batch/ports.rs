@@ -20,6 +20,8 @@ use crate::queue::topology::Names;
 pub(super) enum News {
     /// A job has ended, and its event is in the folder.
     Ended(Box<EventView>, String),
+    /// An event can't be written into the folder, and is tried again.
+    Trouble(String),
     /// The worker can't end this job by itself.
     Dead { body: String, reason: String, detail: String },
     /// The message goes back to where it came from, and is settled as well.
@@ -44,7 +46,9 @@ impl Publish for FolderPublisher {
             let (folder, text) = (Arc::clone(&self.folder), body.clone());
             let writing = tokio::task::spawn_blocking(move || folder.write(&event.id, &text));
             let failed = |error: String| {
-                PublishError::Failed(format!("can't write into {}: {error}", self.folder.path().display()))
+                let words = format!("can't write into {}: {error}", self.folder.path().display());
+                self.tell(News::Trouble(format!("{words}; make space there, it is tried again")));
+                PublishError::Failed(words)
             };
             let is_new = match writing.await {
                 Ok(written) => written.map_err(|error| failed(error.to_string()))?,

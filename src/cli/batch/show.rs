@@ -35,6 +35,8 @@ pub(super) struct Show {
     ended: BTreeMap<String, Option<String>>,
     /// The standstill that was said last.
     said: Option<String>,
+    /// What was said last of the folder.
+    trouble: Option<String>,
 }
 
 impl Show {
@@ -57,6 +59,7 @@ impl Show {
             units: None,
             ended: BTreeMap::new(),
             said: None,
+            trouble: None,
         }
     }
 
@@ -85,6 +88,14 @@ impl Show {
         let rest = u32::try_from(self.all.saturating_sub(self.ended.len())).ok()?;
         let seconds = (self.began.elapsed() / done * rest).as_secs();
         Some(if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) })
+    }
+
+    /// Says once what stands in the way of the folder.
+    pub(super) fn trouble(&mut self, words: String) {
+        if self.trouble.as_ref() != Some(&words) {
+            self.output.words(&words);
+            self.trouble = Some(words);
+        }
     }
 
     /// A job has ended.

@@ -210,7 +210,7 @@ fn every_fault_of_a_job_is_named_by_its_place() {
     check!("text-to-video-without-words", ["/input"]);
     check!("text-to-video-number-for-seconds", ["/input/duration"]);
     check!("text-to-video-mode", ["/input/mode"]);
-    check!("text-to-video-shots-of-nobody", ["/input/multi_prompt"]);
+    check!("text-to-video-shots-without-type", ["/input/multi_prompt"]);
     check!("text-to-video-flag", ["/input/multi_shot"]);
     check!("image-to-video-without-image", ["/input"]);
     check!("image-to-video-tail-and-camera", ["/input/image_tail"]);

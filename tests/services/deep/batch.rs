@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::batch::{Bench, prompts};
-use crate::support::wait_for;
 
 #[tokio::test]
 async fn a_thousand_prompts_with_ten_kills_are_paid_once_each_and_end_once_each() {
@@ -19,16 +18,7 @@ async fn a_thousand_prompts_with_ten_kills_are_paid_once_each_and_end_once_each(
         }))
         .await;
     for kill in 1..=10 {
-        let mut child = bench.start();
-        let by_then = kill * 90;
-        let _ = tokio::time::timeout(
-            Duration::from_secs(60),
-            wait_for("so many tasks", async || {
-                (bench.sim.report().await.number("accepted") >= by_then).then_some(())
-            }),
-        )
-        .await;
-        child.kill().await.unwrap();
+        bench.killed_at(kill * 90, Duration::from_secs(60)).await;
     }
     let said = bench.batch(&[]).await;
     let events = bench.all_have_ended(1000);

@@ -106,11 +106,11 @@ impl MediaFormat {
     }
 }
 
-/// Whether these follow the first byte of a frame of MPEG audio: the rest of eleven ones, and a version, layer, bit rate
-/// and sample rate that exist.
+/// Whether these follow the first byte of a frame of an MP3: the rest of eleven ones, layer III, and a version, bit
+/// rate and sample rate that exist.
 fn begins_frame(second: u8, third: u8) -> bool {
     let (version, layer) = (second & 0x18, second & 0x06);
-    second & 0xe0 == 0xe0 && version != 0x08 && layer != 0 && third & 0xf0 != 0xf0 && third & 0x0c != 0x0c
+    second & 0xe0 == 0xe0 && version != 0x08 && layer == 0x02 && third & 0xf0 != 0xf0 && third & 0x0c != 0x0c
 }
 
 impl MediaReader {

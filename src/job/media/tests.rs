@@ -157,12 +157,13 @@ fn sounds_are_known_and_a_wav_says_how_long_it_is() {
     long.splice(4..8, whole.to_le_bytes());
     assert_eq!(read(FileKind::Audio, &long, 100).unwrap().duration_ms, None);
     assert_eq!(read(FileKind::Audio, &long[..long.len() - 1], 100).unwrap_err().trouble, Trouble::Cut);
-    let page: Vec<u8> = "\u{feff}<html>Forbidden</html>".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_eq!(
-        read(FileKind::Audio, &page, 100).unwrap_err().trouble,
-        Trouble::NoPicture,
-        "a page in UTF-16"
-    );
+    // A text in UTF-16 begins as a frame of another layer does.
+    for text in ["<html>Forbidden</html>", "{\"error\": \"expired\"}"] {
+        let page: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let trouble =
+            read(FileKind::Audio, &page, 100).map(|media| media.format).map_err(|error| error.trouble);
+        assert_eq!(trouble, Err(Trouble::NoPicture), "{text}");
+    }
     let m4a = [sized(b"ftyp", b"M4A \0\0\0\0M4A mp42"), index(), sized(b"mdat", &[1; 9])].concat();
     assert_eq!(read(FileKind::Audio, &m4a, 100).unwrap().format, MediaFormat::M4a);
 }
